@@ -1,0 +1,160 @@
+"""Records: which pictures there are, of whom, from which camera. No pixels are read until they are asked for.
+
+Numbers keep the meaning that they have in the file names: ``pid`` is the person (0 = distractor, -1 = junk) and
+``camid`` the camera as written there (``c1`` is 1). A ``camid`` of -1 means "camera unknown": the same-camera rule of the
+protocol does not apply to such an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+JUNK_PID = -1
+DISTRACTOR_PID = 0
+UNKNOWN_CAMERA = -1
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Decode one picture to 8-bit RGB, size (W, H); grey, CMYK, palette, 16-bit and alpha pictures are converted.
+
+    Raises:
+        ValueError: the file is missing, empty, truncated or no picture; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(image)
+    except FileNotFoundError:
+        raise ValueError(f"expected an image at {path}, found no file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"expected an image at {path}, could not read it: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips to white instead of scaling
+        values = np.asarray(image, dtype=np.float32)
+        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "LA", "PA"):
+        background = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(background, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Part of a data set: parallel arrays, one entry per image, sorted by file name.
+
+    Attributes:
+        paths: (N,) array of strings.
+        pids: (N,) int64, the persons' numbers as in the files; -1 junk, 0 distractor.
+        camids: (N,) int64, the cameras' numbers as in the files; -1 unknown.
+        name: "train", "query" or "gallery".
+        mask_folder: folder of person masks ``<stem>.png`` (non-zero = person), if the set has one.
+        part_folder: folder of body-part maps ``<stem>.png`` (0 = background), if the set has one.
+    """
+
+    paths: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+    name: str = ""
+    mask_folder: Path | None = None
+    part_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", np.asarray(self.paths, dtype=str).reshape(-1))
+        for key in ("pids", "camids"):
+            object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=np.int64).reshape(-1))
+        if not len(self.paths) == len(self.pids) == len(self.camids):
+            raise ValueError(
+                f"split {self.name!r}: expected as many pids and camids as paths, got {len(self.paths)} paths, "
+                f"{len(self.pids)} pids and {len(self.camids)} camids"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        cameras = len(set(self.camids.tolist()) - {UNKNOWN_CAMERA})
+        return f"Split({self.name!r}: {len(self)} images, {len(self.identities)} identities, {cameras or 'unknown'} cameras)"
+
+    @property
+    def identities(self) -> np.ndarray:
+        """Sorted pids of real people, without junk (-1) and distractors (0)."""
+        unique = np.unique(self.pids)
+        return unique[unique > 0]
+
+    def image(self, i: int) -> Image.Image:
+        """Image ``i`` as 8-bit RGB. Raises ValueError, naming the file, where it cannot be read."""
+        return read_image(self.paths[i])
+
+    def mask(self, i: int) -> np.ndarray | None:
+        """Person mask of image ``i``, (H, W) bool, or None where the set has none."""
+        values = self._side_file(self.mask_folder, i)
+        return None if values is None else values > 0
+
+    def parts(self, i: int) -> np.ndarray | None:
+        """Body-part map of image ``i``, (H, W) uint8 with 0 for background, or None where the set has none."""
+        return self._side_file(self.part_folder, i)
+
+    def subset(self, index: Sequence[int] | np.ndarray) -> Split:
+        """The images at ``index`` (integers or a boolean mask), in that order."""
+        index = np.asarray(index)
+        return Split(
+            self.paths[index], self.pids[index], self.camids[index], self.name, self.mask_folder, self.part_folder
+        )
+
+    def _side_file(self, folder: Path | None, i: int) -> np.ndarray | None:
+        if folder is None:
+            return None
+        path = Path(folder) / f"{Path(self.paths[i]).stem}.png"
+        if not path.is_file():
+            return None
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("L") if image.mode not in ("L", "P", "1") else image).astype(np.uint8)
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise ValueError(f"expected a mask at {path}, could not read it: {error}") from error
+
+
+@dataclass(frozen=True)
+class ReidDataset:
+    """A benchmark: training images, queries and gallery, and what a reader of its results must be told.
+
+    Attributes:
+        name: e.g. ``"market1501"``, ``"people"``, ``"folder"``.
+        root: the folder in which the three splits were found.
+        notes: sentences that a command prints once (which variant is in use, rules that are off, ...).
+        tables: paths of extra tables by name, e.g. ``{"attributes": .../attributes.csv}``.
+    """
+
+    name: str
+    root: Path
+    train: Split
+    query: Split
+    gallery: Split
+    notes: tuple[str, ...] = ()
+    tables: dict[str, Path] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lines = [f"ReidDataset {self.name!r} in {self.root}"]
+        lines += [f"  {split!r}" for split in (self.train, self.query, self.gallery)]
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Class labels of training images: ``(labels, pid_of_label)``, labels enumerated from the sorted pids.
+
+    ``labels`` is (N,) int64 in ``0 .. num_ids - 1``; ``pid_of_label`` is (num_ids,) and undoes the mapping.
+    """
+    pid_of_label, labels = np.unique(np.asarray(pids), return_inverse=True)
+    return labels.astype(np.int64), pid_of_label
+
+
+__all__ = ["DISTRACTOR_PID", "JUNK_PID", "UNKNOWN_CAMERA", "ReidDataset", "Split", "labels_of", "read_image"]
