@@ -1,0 +1,250 @@
+"""Attention maps, and what the losses and the ranking make of them: one function for each equation of the paper.
+
+Tensors in, tensors out; batched, differentiable, on the device and in the precision of the input. Notation: feature map
+A (B, C, h, w), pooled feature f (B, D) with D = stripes * C (one "stripe" for global average pooling), pair (1, 2).
+
+**Closed form.** A channel's weight in a Grad-CAM map is the spatial mean of ds/dA_k. Where f is a mean over pixels (of the
+whole map or of a stripe) that mean is (ds/df_k) / (h w), summed over the stripes that use the channel, so no map needs a
+backward pass through the trunk: only the classifier is differentiated (:func:`score_gradient`). :func:`autograd_map`
+differentiates through an arbitrary pooling instead and serves as oracle and as the general case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIAMESE_MODES = ("paper", "signed", "gradcam", "v1")
+
+
+def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_graph: bool = False) -> Tensor:
+    """d score / d feature, one row per sample.
+
+    Args:
+        score: maps (B, D) to (B,); samples must not influence each other (BatchNorm in eval mode).
+        feature: (B, D).
+        create_graph: keep the graph, so that the gradient itself can be differentiated ("second order").
+
+    Returns:
+        (B, D); without graph unless ``create_graph``. Works under ``no_grad`` and ``inference_mode``.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = feature if create_graph and feature.requires_grad else feature.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf, create_graph=create_graph)
+    return gradient
+
+
+def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
+    """(stripes, height) matrix R whose row p averages the rows of stripe p: pooled = R @ A.mean(-1).
+
+    The bins are those of adaptive average pooling; they are disjoint where ``stripes`` divides ``height``.
+    ``stripes=1`` is global average pooling.
+    """
+    if not 1 <= stripes <= height:
+        raise ValueError(
+            f"expected a feature map of at least {stripes} rows for {stripes} stripes, got {height}: "
+            "use taller images, fewer stripes, or last_stride=1"
+        )
+    p = torch.arange(stripes, device=like.device)
+    first = (p * height) // stripes
+    last = -(-(p + 1) * height // stripes)  # exclusive, rounded up
+    row = torch.arange(height, device=like.device)
+    inside = ((row >= first[:, None]) & (row < last[:, None])).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+def channel_weights(gradient: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """w_k = GAP(ds/dA_k) for a pooled feature, from the gradient at the feature.
+
+    Args:
+        gradient: (B, D), ds/df, with D = stripes * channels.
+
+    Returns:
+        (B, channels): sum over stripes of the gradient, divided by height * width.
+    """
+    if gradient.shape[-1] % channels:
+        raise ValueError(f"expected a feature length that is a multiple of {channels}, got {gradient.shape[-1]}")
+    return gradient.unflatten(-1, (-1, channels)).sum(-2) / (height * width)
+
+
+def weighted_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """ReLU(sum_k w_k A_k): (B, C, h, w) and (B, C) give (B, h, w)."""
+    return F.relu(torch.einsum("bchw,bc->bhw", feature_map, weights))
+
+
+def striped_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
+    """Stripe-wise variant: each row weighs channels by the gradient of its own stripe, ReLU(sum_k (ds/dA_k) A_k).
+
+    The paper's weights average the gradient over the whole map and so cannot tell the stripes apart. Here the sum of the
+    map before the ReLU is <gradient, f> for any number of stripes. (B, C, h, w), (B, stripes * C) -> (B, h, w).
+    """
+    channels, height, width = feature_map.shape[-3:]
+    per_stripe = gradient.unflatten(-1, (-1, channels))  # (B, P, C)
+    rows = stripe_matrix(height, per_stripe.shape[-2], feature_map)  # (P, h)
+    row_weights = torch.einsum("bpc,ph->bch", per_stripe, rows) / width
+    return F.relu(torch.einsum("bchw,bch->bhw", feature_map, row_weights))
+
+
+def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
+    """Identification attention (paper 3.1): M = ReLU(sum_k w_k A_k), w_k = GAP(dy_c / dA_k).
+
+    Args:
+        feature_map: (B, C, h, w).
+        gradient: (B, D), dy_c/df of the label's score.
+
+    Returns:
+        (B, h, w), not normalised, >= 0.
+    """
+    return weighted_map(feature_map, channel_weights(gradient, *feature_map.shape[-3:]))
+
+
+def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> tuple[Tensor, Tensor]:
+    """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed.
+
+    Args:
+        gradient: (P, D), dz_1/df^- of the "same person" score at f^- = f_1 - f_2.
+        difference: (P, D), f^-; used by mode ``v1`` only.
+        mode: ``paper``: alpha = [dz_1/df^- > 0] for both images. ``signed``: for image 2 the sign is turned, since
+            dz_1/df_2 = -dz_1/df^-. ``gradcam``: the derivatives themselves, (g, -g). ``v1``: alpha = [f^- > 0] for both,
+            as in an earlier version of the paper.
+
+    Returns:
+        two (P, D) tensors. The indicators carry no gradient (a step's derivative is zero).
+    """
+    if mode == "paper":
+        indicator = (gradient > 0).to(gradient.dtype)
+        return indicator, indicator
+    if mode == "signed":
+        return (gradient > 0).to(gradient.dtype), (gradient < 0).to(gradient.dtype)
+    if mode == "gradcam":
+        return gradient, -gradient
+    if mode == "v1":
+        indicator = (difference > 0).to(gradient.dtype)
+        return indicator, indicator
+    raise ValueError(f"expected a Siamese mode out of {', '.join(SIAMESE_MODES)}, got {mode!r}")
+
+
+def siamese_map(feature_map: Tensor, weights: Tensor, per_stripe: bool = False) -> Tensor:
+    """Equation 4: M_j = ReLU(sum_k GAP(ds_j/dA_j)_k A_jk) with s_j = <alpha_j, f_j>, for one branch.
+
+    With global average pooling and A >= 0, alpha >= 0 the map sums to s_j exactly. (P, C, h, w), (P, D) -> (P, h, w).
+    """
+    return striped_map(feature_map, weights) if per_stripe else identification_map(feature_map, weights)
+
+
+def autograd_map(feature_map: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """Grad-CAM by definition: ReLU(sum_k GAP(ds/dA_k) A_k), differentiating ``score`` through whatever lies above A.
+
+    Args:
+        feature_map: (B, C, h, w).
+        score: maps the feature map to (B,), samples independent.
+
+    Returns:
+        (B, h, w). The channel weights are constants; the map keeps the graph of ``feature_map``.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = feature_map.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
+    return weighted_map(feature_map, gradient.mean((2, 3)))
+
+
+def mean_map(feature_map: Tensor) -> Tensor:
+    """The plain mean over channels, (B, C, h, w) -> (B, h, w): the baseline that every attention map must be held against."""
+    return feature_map.mean(1)
+
+
+def normalise_map(attention: Tensor, kind: str = "max") -> Tensor:
+    """Scale each map by itself: ``max`` divides by the maximum, ``minmax`` maps [min, max] to [0, 1].
+
+    (B, h, w) or (B, h) -> same shape. A zero (``max``) or constant (``minmax``) map becomes zero, with a finite gradient;
+    so does one whose range is below the precision of its type.
+    """
+    if kind not in ("max", "minmax"):
+        raise ValueError(f"expected a normalisation 'max' or 'minmax', got {kind!r}")
+    axes = tuple(range(1, attention.dim()))
+    if kind == "minmax":
+        attention = attention - attention.amin(axes, keepdim=True)
+    largest = attention.amax(axes, keepdim=True)
+    usable = largest > torch.finfo(attention.dtype).eps
+    return torch.where(usable, attention / torch.where(usable, largest, torch.ones_like(largest)), 0.0)
+
+
+def soft_mask(attention: Tensor, slope: float = 10.0, centre: float = 0.5) -> Tensor:
+    """S(M) = sigmoid(a (M - b)) of a map in [0, 1] (paper 3.1). Any shape; values in (0, 1)."""
+    return torch.sigmoid(slope * (attention - centre))
+
+
+def image_mask(attention: Tensor, size: tuple[int, int], slope: float = 10.0, centre: float = 0.5) -> Tensor:
+    """The soft mask of a raw map at image size: min-max per sample, bilinear upsampling, sigmoid.
+
+    (B, h, w) -> (B, 1, H, W), with ``size = (H, W)``.
+    """
+    scaled = normalise_map(attention, "minmax")[:, None]
+    return soft_mask(F.interpolate(scaled, size=size, mode="bilinear", align_corners=False), slope, centre)
+
+
+def hide(images: Tensor, mask: Tensor, fill: Tensor | float = 0.0) -> Tensor:
+    """The masked image of equation 2: I * (1 - S) + fill * S. Zero is the data's mean where images are normalised."""
+    return images * (1 - mask) + fill * mask
+
+
+def row_profile(attention: Tensor) -> Tensor:
+    """Row-wise maximum of a map (paper 3.2.2): (P, h, w) -> (P, h)."""
+    return attention.amax(-1)
+
+
+def crop_bounds(profile: Tensor, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
+    """First and last row (inclusive) above ``threshold`` times the profile's maximum: (P, h) -> two (P,) int64.
+
+    Where no row is above (a zero profile), the whole profile is kept.
+    """
+    rows = profile.shape[-1]
+    above = profile > threshold * profile.amax(-1, keepdim=True)
+    index = torch.arange(rows, device=profile.device)
+    first = torch.where(above, index, rows).amin(-1)
+    last = torch.where(above, index, -1).amax(-1)
+    empty = last < 0
+    return torch.where(empty, 0, first), torch.where(empty, rows - 1, last)
+
+
+def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None = None) -> Tensor:
+    """Rows first..last of each profile, resized linearly to ``rows`` entries (default: as many as the profile has).
+
+    The sample's own rows are interpolated as an image would be: pixel centres, no aligned corners (the same as
+    ``F.interpolate(profile[first:last + 1], rows, mode="linear")``). (P, h), (P,), (P,) -> (P, rows).
+    """
+    rows = rows or profile.shape[-1]
+    first, last = first[:, None], last[:, None]
+    length = last - first + 1
+    centre = (torch.arange(rows, device=profile.device, dtype=profile.dtype) + 0.5) * length / rows - 0.5
+    centre = torch.minimum(centre.clamp_min(0), (length - 1).to(profile.dtype))
+    low = centre.floor()
+    share = centre - low
+    low = low.long() + first
+    high = torch.minimum(low + 1, last)
+    return profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share
+
+
+def aligned_profile(attention: Tensor, threshold: float = 0.5) -> Tensor:
+    """M* of equation 5: row-wise maximum, divided by its own maximum, cropped to first..last row above t, resized.
+
+    (P, h, w) -> (P, h). Crop bounds are constants for the gradient; a zero map gives a zero profile.
+    """
+    profile = normalise_map(row_profile(attention), "max")
+    return resize_rows(profile, *crop_bounds(profile, threshold))
+
+
+def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: float = 0.5) -> Tensor:
+    """|| M*_1 - M*_2 ||_2 of equation 5, one number per pair, lower is closer: (P, h, w) twice -> (P,).
+
+    Maps of different heights are resized to the taller one's number of rows. The gradient at distance zero is zero.
+    """
+    rows = max(attention_1.shape[-2], attention_2.shape[-2])
+    profiles = []
+    for attention in (attention_1, attention_2):
+        profile = normalise_map(row_profile(attention), "max")
+        profiles.append(resize_rows(profile, *crop_bounds(profile, threshold), rows))
+    return torch.linalg.vector_norm(profiles[0] - profiles[1], dim=-1)

@@ -1,0 +1,175 @@
+"""Equations 1, 2, 3, 5 and 6: each term a function, and :class:`CASNLoss` that runs the forward passes they need.
+
+A training step costs two forward-backward passes at most, one for the images and one for the masked images; all maps come
+from the classifiers' gradients alone (see :mod:`casnkit.attention`). Every term is returned by name, unweighted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from . import attention
+from .config import LossConfig
+from .models import CASN
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
+    """Equation 1, L_ide: cross entropy over ID logits, summed over the stripes' classifiers, mean over images.
+
+    Args:
+        stripe_scores: (B, P, num_ids) logits, P = 1 for global pooling.
+        labels: (B,) int64.
+    """
+    stripes = stripe_scores.shape[1]
+    every = F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
+    return every * stripes
+
+
+def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probability") -> Tensor:
+    """Equation 2, L_ia: the label's score on the masked image, mean over images; small when nothing was left to see.
+
+    Args:
+        masked_scores: (B, num_ids) logits of the masked images.
+        score: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
+    """
+    if score == "probability":
+        masked_scores = masked_scores.softmax(1)
+    elif score == "sigmoid":
+        masked_scores = masked_scores.sigmoid()
+    elif score != "logit":
+        raise ValueError(f"expected an IA score 'logit', 'probability' or 'sigmoid', got {score!r}")
+    return masked_scores.gather(1, labels[:, None]).mean()
+
+
+def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
+    """Equation 3, L_bce: two-way cross entropy. (P, 2) logits, (P,) bool -> scalar."""
+    return F.cross_entropy(pair_scores, same.long())
+
+
+def consistency_loss(map_1: Tensor, map_2: Tensor, same: Tensor, threshold: float = 0.5) -> Tensor:
+    """The spatial term of equation 5: mean distance of aligned row profiles over the positive pairs; 0 without any.
+
+    Args:
+        map_1, map_2: (P, h, w) raw Siamese maps.
+        same: (P,) bool; negative pairs carry no constraint.
+    """
+    same = same.to(map_1.dtype)
+    return (attention.attention_distance(map_1, map_2, threshold) * same).sum() / same.sum().clamp_min(1)
+
+
+class CASNLoss:
+    """All terms for one batch of pairs.
+
+    ``loss(model, images_1, images_2, labels_1, labels_2)`` returns a dict of scalars: ``ide``, ``ia``, ``bce``,
+    ``consistency`` (those that are on), and ``total``:
+
+        L = L_ide + ia_weight * L_ia + sa_weight * (L_bce + consistency_weight * || M*_1 - M*_2 ||)      (equations 5, 6)
+    """
+
+    def __init__(self, config: LossConfig | None = None) -> None:
+        self.config = config or LossConfig()
+
+    def __call__(
+        self,
+        model: CASN,
+        images_1: Tensor,
+        images_2: Tensor,
+        labels_1: Tensor,
+        labels_2: Tensor,
+        progress: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Args:
+        images_1, images_2: (P, 3, H, W) float, normalised.
+        labels_1, labels_2: (P,) int64.
+        progress: share of the training that is over; terms with a later start are left out before it.
+        """
+        config = self.config
+        images, labels = torch.cat([images_1, images_2]), torch.cat([labels_1, labels_2])
+        feature_map, feature, scores = model(images)
+        terms = {"ide": identification_loss(scores, labels)}
+        total = terms["ide"]
+        if config.identification_attention and progress >= config.ia_start:
+            terms["ia"] = self._attention_term(model, images, labels, feature_map, feature)
+            total = total + config.ia_weight * terms["ia"]
+        if config.siamese_attention:
+            same = labels_1 == labels_2
+            terms["bce"] = pair_loss(model.pair_scores(torch.sub(*feature.chunk(2))), same)
+            siamese = terms["bce"]
+            if progress >= config.sa_start:
+                maps = model.siamese_attention_of(
+                    *feature_map.chunk(2), mode=config.siamese_mode, order=config.pair_order
+                )
+                terms["consistency"] = consistency_loss(*maps, same, config.threshold)
+                siamese = siamese + config.consistency_weight * terms["consistency"]
+            total = total + config.sa_weight * siamese
+        return terms | {"total": total}
+
+    def _attention_term(
+        self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor
+    ) -> Tensor:
+        config = self.config
+        if model.has_closed_form:
+            gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
+            maps = attention.identification_map(feature_map, gradient)
+        else:
+            maps = model.identification_attention_of(feature_map, labels)
+        mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
+        masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
+        with masked_pass(model, config.masked_batchnorm, frozen=config.ia_gradient == "mask"):
+            _, _, scores = model(masked)
+        return attention_loss(scores.mean(1), labels, config.ia_score)
+
+
+def fill_of(images: Tensor, fill: str) -> Tensor | float:
+    """What stands where the mask hides: ``mean`` (zero of normalised images), ``black`` or ``blur`` (sigma = H / 16)."""
+    if fill == "mean":
+        return 0.0
+    if fill == "black":
+        from .data.augment import IMAGENET_MEAN, IMAGENET_STD
+
+        black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
+        return black.to(images).view(1, 3, 1, 1)
+    if fill == "blur":
+        sigma = images.shape[2] / 16
+        size = 2 * min(int(2 * sigma), min(images.shape[2:]) - 1) + 1
+        return gaussian_blur(images.detach(), [size, size], [sigma, sigma])
+    raise ValueError(f"expected a mask fill 'mean', 'black' or 'blur', got {fill!r}")
+
+
+@contextlib.contextmanager
+def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False) -> Iterator[None]:
+    """How the network runs on masked images, whose statistics differ from those of whole ones.
+
+    Args:
+        batchnorm: ``update``: like any training batch. ``batch``: normalised by the masked batch's statistics, which are
+            not kept. ``running``: normalised by the running statistics of whole images.
+        frozen: the weights get no gradient from this pass, only the mask does.
+    """
+    layers = [m for m in model.modules() if isinstance(m, BATCH_NORM)]
+    before = [(m, m.training, m.momentum, m.num_batches_tracked) for m in layers]
+    trainable = [p for p in model.parameters() if p.requires_grad] if frozen else []
+    try:
+        for layer in layers:
+            if batchnorm == "running":
+                layer.eval()
+            elif batchnorm == "batch" and layer.training:
+                layer.momentum = 0.0
+                layer.num_batches_tracked = None  # not counted: the running values are not touched
+            elif batchnorm not in ("update", "batch"):
+                raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for layer, training, momentum, tracked in before:
+            layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
+        for parameter in trainable:
+            parameter.requires_grad_(True)

@@ -1,0 +1,91 @@
+"""Rank changes against the slow loop and a hand-made move."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from slow_protocol import Problem, random_problem, slow_query
+
+from casnkit.ranking import RankChanges, rank_changes
+
+
+def slow_changes(before: Problem, after: Problem) -> list[tuple[int, int, int, int]]:
+    rows = []
+    for q in range(len(before.query_pids)):
+        old, new = slow_query(before, q), slow_query(after, q)
+        for g in sorted(old["matches"]) if old else ():
+            rows.append((q, g, old["kept"].index(g) + 1, new["kept"].index(g) + 1))
+    return rows
+
+
+def test_random_problems_equal_the_slow_loop() -> None:
+    compared = 0
+    for seed in range(100):
+        before = random_problem(seed)
+        shuffled = np.random.default_rng(seed).permuted(before.distances, axis=1)
+        after = Problem(shuffled, *before.arguments[1:])
+        expected = slow_changes(before, after)
+        if not expected:
+            with pytest.raises(ValueError, match="at least one query with a match"):
+                rank_changes(before.distances, *after.arguments)
+            continue
+        changes = rank_changes(before.distances, *after.arguments)
+        rows = list(zip(changes.query, changes.gallery, changes.before, changes.after, strict=True))
+        assert rows == expected
+        check_lists(changes)
+        compared += len(rows)
+    assert compared > 500
+
+
+def check_lists(changes: RankChanges) -> None:
+    gains = [old - new for old, new in zip(changes.before, changes.after, strict=True)]
+    up = sorted((i for i, gain in enumerate(gains) if gain > 0), key=lambda i: (-gains[i], i))
+    down = sorted((i for i, gain in enumerate(gains) if gain < 0), key=lambda i: (gains[i], i))
+    assert changes.top_gains(5).tolist() == up[:5]
+    assert changes.top_losses(5).tolist() == down[:5]
+    summary = changes.summary()
+    assert (summary["improved"], summary["worsened"]) == (len(up), len(down))
+    assert summary["unchanged"] == len(changes) - len(up) - len(down)
+    first_before = {int(q) for q, rank in zip(changes.query, changes.before, strict=True) if rank == 1}
+    first_after = {int(q) for q, rank in zip(changes.query, changes.after, strict=True) if rank == 1}
+    assert changes.rank_1_gained().tolist() == sorted(first_after - first_before)
+    assert changes.rank_1_lost().tolist() == sorted(first_before - first_after)
+
+
+def test_worked_example() -> None:
+    # Person 3 is in gallery images 1 and 4; image 0 is junk and image 2 the same camera, so three images stand in line
+    # beside the matches: before 1, 3, 5, 4 (by distance), after 4, 5, 3, 1.
+    pids, camids = [-1, 3, 3, 8, 3, 0], [2, 2, 1, 1, 3, 4]
+    before = np.array([[0.0, 0.1, 0.2, 0.3, 0.9, 0.5]])
+    after = np.array([[0.0, 0.9, 0.2, 0.6, 0.1, 0.5]])
+    changes = rank_changes(before, after, [3], [1], pids, camids)
+    assert changes.gallery.tolist() == [1, 4]
+    assert changes.before.tolist() == [1, 4]
+    assert changes.after.tolist() == [4, 1]
+    assert changes.gain.tolist() == [-3, 3]
+    assert changes.top_gains().tolist() == [1]
+    assert changes.top_losses().tolist() == [0]
+    assert changes.summary() == {
+        "num_matches": 2,
+        "num_queries": 1,
+        "improved": 1,
+        "worsened": 1,
+        "unchanged": 0,
+        "mean_rank_before": 2.5,
+        "mean_rank_after": 2.5,
+        "rank_1_gained": 0,
+        "rank_1_lost": 0,
+    }
+
+
+def test_the_same_distances_change_nothing() -> None:
+    problem = random_problem(3)
+    changes = rank_changes(problem.distances, *problem.arguments)
+    assert len(changes) > 0
+    assert (changes.gain == 0).all()
+    assert len(changes.top_gains()) == len(changes.top_losses()) == 0
+
+
+def test_matrices_of_two_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected shape \(1, 2\).*found \(1, 3\)"):
+        rank_changes(np.array([[0.1, 0.2]]), np.zeros((1, 3)), [1], [1], [1, 2], [2, 2])

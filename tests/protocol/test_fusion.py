@@ -1,0 +1,130 @@
+"""Normalisation and fusion against a slow loop over rows, for NumPy and torch."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from casnkit.ranking import evaluate_ranking, fuse, normalise_distances
+
+ARRAYS = [np.asarray, torch.from_numpy]
+ARRAY_NAMES = ["numpy", "torch"]
+
+
+def slow_row(values: list[float], kind: str) -> list[float]:
+    low, high = min(values), max(values)
+    if low == high:
+        return [0.0] * len(values)
+    if kind == "minmax":
+        return [(value - low) / (high - low) for value in values]
+    mean, deviation = statistics.fmean(values), statistics.pstdev(values)
+    return [(value - mean) / deviation for value in values]
+
+
+def slow(distances: np.ndarray, kind: str, per: str) -> np.ndarray:
+    if per == "matrix":
+        return np.array(slow_row(distances.ravel().tolist(), kind)).reshape(distances.shape)
+    return np.array([slow_row(row, kind) for row in distances.tolist()])
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=ARRAY_NAMES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("per", ["query", "matrix"])
+@pytest.mark.parametrize("kind", ["minmax", "zscore"])
+def test_equals_the_slow_loop(kind: str, per: str, dtype: type, array: type) -> None:
+    distances = (np.random.default_rng(0).random((5, 40)) * [[1], [100], [3], [7], [2]] + 5).astype(dtype)
+    distances[2] = 0.1  # a constant row
+    copy = distances.copy()
+    found = normalise_distances(array(distances), kind, per)
+    tolerance = 1e-12 if dtype is np.float64 else 2e-5
+    np.testing.assert_allclose(np.asarray(found), slow(distances.astype(np.float64), kind, per), rtol=0, atol=tolerance)
+    assert isinstance(found, type(array(distances)))
+    assert found.dtype == array(distances).dtype
+    np.testing.assert_array_equal(distances, copy)
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=ARRAY_NAMES)
+@pytest.mark.parametrize("kind", ["minmax", "zscore"])
+@pytest.mark.parametrize("per", ["query", "matrix"])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 1), (2, 1000), (0, 4), (4, 0)])
+def test_constant_distances_become_zeros(array: type, kind: str, per: str, shape: tuple[int, int]) -> None:
+    found = np.asarray(normalise_distances(array(np.full(shape, 0.1, dtype=np.float32)), kind, per))
+    assert found.shape == shape
+    assert (found == 0).all()
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=ARRAY_NAMES)
+def test_none_is_a_copy(array: type) -> None:
+    distances = array(np.array([[1.0, 2.0]]))
+    found = normalise_distances(distances, "none")
+    found += 1
+    assert distances.tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.zeros((1, 2), np.float16), np.float32),
+        (np.zeros((1, 2), np.int32), np.float64),
+        (torch.zeros(1, 2, dtype=torch.bfloat16), torch.float32),
+        (torch.zeros(1, 2, dtype=torch.int64), torch.float64),
+    ],
+    ids=["float16", "int32", "bfloat16", "torch int64"],
+)
+def test_other_dtypes_are_raised(given: np.ndarray | torch.Tensor, kept: np.dtype | torch.dtype) -> None:
+    assert normalise_distances(given).dtype == kept
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=ARRAY_NAMES)
+@pytest.mark.parametrize("weight", [0, 0.25, np.float64(0.5), 1])
+def test_fuse_is_the_weighted_sum(array: type, weight: float) -> None:
+    rng = np.random.default_rng(1)
+    features, attention = rng.random((4, 30), np.float32) * 9, rng.random((4, 30), np.float32) / 9
+    found = fuse(array(features), array(attention), weight)
+    assert np.asarray(found).dtype == np.float32
+    for q in range(4):
+        for g in range(30):
+            f, a = features[q].astype(float), attention[q].astype(float)
+            expected = (1 - weight) * (f[g] - f.min()) / (f.max() - f.min())
+            expected += weight * (a[g] - a.min()) / (a.max() - a.min())
+            assert float(found[q, g]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_half_ranks_as_the_papers_sum_and_the_ends_as_one_distance() -> None:
+    rng = np.random.default_rng(2)
+    features, attention = rng.random((20, 80)), rng.random((20, 80)) * 50
+    sides = rng.integers(1, 6, 20), rng.integers(1, 4, 20), rng.integers(1, 6, 80), rng.integers(1, 4, 80)
+    paper = np.array(slow(features, "minmax", "query")) + np.array(slow(attention, "minmax", "query"))
+    wanted = {0.5: paper, 0.0: features, 1.0: attention}
+    for weight, distances in wanted.items():
+        found = evaluate_ranking(fuse(features, attention, weight), *sides)
+        assert found.mean_ap == evaluate_ranking(distances, *sides).mean_ap
+    assert len({evaluate_ranking(one, *sides).mean_ap for one in wanted.values()}) == 3
+
+
+GOOD = np.array([[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: normalise_distances(GOOD, "softmax"), "minmax, zscore, none, found 'softmax'"),
+        (lambda: normalise_distances(GOOD, per="gallery"), "query, matrix, found 'gallery'"),
+        (lambda: normalise_distances(GOOD[0]), r"shape \(Q, G\), found \(2,\)"),
+        (lambda: normalise_distances([[1.0, 2.0]]), "found list"),
+        (lambda: normalise_distances(np.array([[1.0, np.nan], [np.inf, 1]])), "found 2 NaN or infinite"),
+        (lambda: normalise_distances(torch.tensor([[1.0, np.nan]])), "found 1 NaN or infinite"),
+        (lambda: normalise_distances(GOOD * 1j), "real numbers, found dtype complex128"),
+        (lambda: fuse(GOOD, GOOD.T), r"found \(1, 2\) and \(2, 1\)"),
+        (lambda: fuse(GOOD, torch.from_numpy(GOOD)), "found ndarray and Tensor"),
+        (lambda: fuse([[1.0]], [[1.0]]), "found list"),
+        (lambda: fuse(GOOD, GOOD, weight=1.5), r"weight in \[0, 1\], .* found 1\.5"),
+        (lambda: fuse(GOOD, GOOD, weight=float("nan")), r"weight in \[0, 1\], .* found nan"),
+    ],
+)
+def test_bad_input_is_named(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

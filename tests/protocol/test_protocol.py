@@ -1,0 +1,406 @@
+"""evaluate_ranking and rank_gallery against a slow loop, worked examples, scikit-learn, and what must not matter."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
+
+from casnkit.ranking import (
+    RankingWarning,
+    evaluate_ranking,
+    ignored_mask,
+    iterate_matches,
+    matches_mask,
+    protocol,
+    rank_gallery,
+)
+
+MEANS = {"step": "mean_ap", "trapezoid": "mean_ap_trapezoid", "inp": "mean_inp"}
+
+
+def quiet(problem: Problem, max_rank: int = 50) -> protocol.RankingResult:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RankingWarning)
+        return evaluate_ranking(*problem.arguments, max_rank=max_rank)
+
+
+@pytest.mark.parametrize("sort_from", [protocol._SORT_FROM, 0], ids=["counting", "sorting"])
+def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch, sort_from: int) -> None:
+    monkeypatch.setattr(protocol, "_SORT_FROM", sort_from)
+    seen = {"evaluated": 0, "no valid query": 0, "short gallery": 0, "unmatched": 0, "tied match": 0}
+    for seed in range(200):
+        problem, max_rank = random_problem(seed, ties=seed % 4 != 0), 1 + seed % 60
+        expected = slow_evaluation(problem, max_rank)
+        if expected is None:
+            with pytest.raises(ValueError, match="at least one query with a match"):
+                quiet(problem, max_rank)
+            seen["no valid query"] += 1
+            continue
+        result = quiet(problem, max_rank)
+        np.testing.assert_allclose(result.cmc, expected["cmc"], rtol=0, atol=1e-12)
+        for slow, name in MEANS.items():
+            assert getattr(result, name) == pytest.approx(expected[slow], rel=0, abs=1e-12)
+        assert (result.num_valid, result.num_queries) == (expected["num_valid"], len(problem.query_pids))
+        for q in range(result.num_queries):
+            check_query(result, problem, q)
+        seen["evaluated"] += 1
+        seen["short gallery"] += len(problem.gallery_pids) < max_rank
+        seen["unmatched"] += result.num_valid < result.num_queries
+        seen["tied match"] += has_tied_match(problem)
+    assert min(seen.values()) >= 5, f"the random problems miss a case: {seen}"
+
+
+def check_query(result: protocol.RankingResult, problem: Problem, q: int) -> None:
+    expected = slow_query(problem, q)
+    if expected is None:
+        assert math.isnan(result.average_precision[q])
+        assert math.isnan(result.average_precision_trapezoid[q])
+        assert math.isnan(result.inverse_negative_penalty[q])
+        assert (result.first_hit[q], result.num_matches[q]) == (-1, 0)
+        return
+    assert result.average_precision[q] == pytest.approx(expected["step"], rel=0, abs=1e-12)
+    assert result.average_precision_trapezoid[q] == pytest.approx(expected["trapezoid"], rel=0, abs=1e-12)
+    assert result.inverse_negative_penalty[q] == pytest.approx(expected["inp"], rel=0, abs=1e-12)
+    assert result.first_hit[q] == expected["positions"][0]
+    assert result.num_matches[q] == len(expected["matches"])
+    assert result.num_ignored[q] == expected["ignored"]
+
+
+def has_tied_match(problem: Problem) -> bool:
+    """Whether a match shares its distance with a wrong answer, so that the index decides."""
+    matches, ignored = matches_mask(*problem.arguments[1:]), ignored_mask(*problem.arguments[1:])
+    for row, right, drop in zip(problem.distances, matches, ignored, strict=True):
+        if set(row[right]) & set(row[~right & ~drop]):
+            return True
+    return False
+
+
+def worked_example() -> Problem:
+    """One query, person 7 on camera 1; the gallery is listed by distance.
+
+    ======== === ====== =============================== ========
+    distance pid camera meaning                          position
+    ======== === ====== =============================== ========
+    0.1      7   1      same person, same camera         dropped
+    0.2      7   2      correct                          1
+    0.3      0   2      distractor: a wrong answer       2
+    0.4      -1  3      junk                             dropped
+    0.5      5   1      wrong                            3
+    0.6      7   3      correct                          4
+    0.7      7   -1     correct, camera unknown          5
+    0.8      5   4      wrong                            6
+    ======== === ====== =============================== ========
+    """
+    return Problem(
+        np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]),
+        np.array([7]),
+        np.array([1]),
+        np.array([7, 7, 0, -1, 5, 7, 7, 5]),
+        np.array([1, 2, 2, 3, 1, 3, -1, 4]),
+    )
+
+
+def test_worked_example() -> None:
+    result = quiet(worked_example(), max_rank=10)
+    # Hits at positions 1, 4, 5. Precision there 1/1, 2/4, 3/5; just above 1, 1/3, 2/4.
+    step = (1 + 1 / 2 + 3 / 5) / 3
+    trapezoid = ((1 + 1) / 2 + (1 / 3 + 1 / 2) / 2 + (1 / 2 + 3 / 5) / 2) / 3
+    print(f"step AP {step:.6f}, trapezoid AP {trapezoid:.6f}, inverse negative penalty {3 / 5:.6f}")
+    assert step == pytest.approx(0.7)
+    assert trapezoid == pytest.approx(0.655556, abs=1e-6)
+    assert result.mean_ap == pytest.approx(step, abs=1e-15)
+    assert result.mean_ap_trapezoid == pytest.approx(trapezoid, abs=1e-15)
+    assert result.mean_inp == pytest.approx(0.6, abs=1e-15)
+    assert result.cmc.tolist() == [1.0] * 10
+    assert result.num_ignored.tolist() == [2]
+
+
+def test_rank_gallery_on_the_worked_example() -> None:
+    problem = worked_example()
+    shuffle = np.array([5, 2, 7, 0, 3, 6, 1, 4])
+    ranking = rank_gallery(
+        problem.distances[0, shuffle], 7, 1, problem.gallery_pids[shuffle], problem.gallery_camids[shuffle]
+    )
+    statuses = ["same_camera", "correct", "distractor", "junk", "wrong", "correct", "correct", "wrong"]
+    assert shuffle[ranking.order].tolist() == list(range(8))
+    assert shuffle[ranking.kept].tolist() == [1, 2, 4, 5, 6, 7]
+    assert ranking.status.tolist() == [statuses[i] for i in shuffle]
+    assert ranking.position.tolist() == [[0, 1, 2, 0, 3, 4, 5, 6][i] for i in shuffle]
+    assert ranking.average_precision == pytest.approx(0.7, abs=1e-15)
+    assert ranking.first_hit == 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rank_gallery_is_the_row_of_evaluate_ranking(seed: int) -> None:
+    problem = random_problem(seed)
+    for q in range(len(problem.query_pids)):
+        ranking = rank_gallery(
+            problem.distances[q],
+            problem.query_pids[q],
+            problem.query_camids[q],
+            problem.gallery_pids,
+            problem.gallery_camids,
+        )
+        expected = slow_query(problem, q)
+        assert np.flatnonzero(ranking.position).tolist() == sorted(ranking.kept.tolist())
+        if expected is None:
+            assert math.isnan(ranking.average_precision)
+            assert ranking.first_hit == -1
+            assert "correct" not in ranking.status
+            continue
+        result = quiet(problem)
+        assert ranking.kept.tolist() == expected["kept"]
+        assert np.flatnonzero(ranking.status == "correct").tolist() == sorted(expected["matches"])
+        assert ranking.average_precision == result.average_precision[q]
+        assert ranking.average_precision_trapezoid == result.average_precision_trapezoid[q]
+        assert ranking.first_hit == result.first_hit[q]
+
+
+def test_equals_scikit_learn_without_ties() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    compared = 0
+    for seed in range(60):
+        problem = random_problem(seed, ties=False)
+        if slow_evaluation(problem) is None:
+            continue
+        result = quiet(problem)
+        matches, ignored = matches_mask(*problem.arguments[1:]), ignored_mask(*problem.arguments[1:])
+        for q in np.flatnonzero(result.num_matches):
+            keep = ~ignored[q]
+            expected = metrics.average_precision_score(matches[q, keep], -problem.distances[q, keep])
+            assert result.average_precision[q] == pytest.approx(expected, rel=0, abs=1e-12)
+            compared += 1
+    assert compared > 50
+
+
+def test_masks_equal_the_slow_loop() -> None:
+    for seed in range(30):
+        problem = random_problem(seed)
+        for q in np.flatnonzero(problem.query_pids != -1):
+            expected = slow_query(problem, q)
+            matches = np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist()
+            assert matches == ([] if expected is None else sorted(expected["matches"]))
+            if expected is not None:
+                kept = np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist()
+                assert kept == sorted(expected["kept"])
+
+
+def same_numbers(a: protocol.RankingResult, b: protocol.RankingResult) -> None:
+    assert a.cmc.tolist() == b.cmc.tolist()
+    for name in (*MEANS.values(), "num_valid"):
+        assert getattr(a, name) == getattr(b, name), name
+    np.testing.assert_array_equal(a.average_precision, b.average_precision)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_the_gallery_does_not_matter_without_ties(seed: int) -> None:
+    problem = big_problem(seed)
+    shuffle = np.random.default_rng(seed).permutation(len(problem.gallery_pids))
+    shuffled = Problem(
+        problem.distances[:, shuffle],
+        problem.query_pids,
+        problem.query_camids,
+        problem.gallery_pids[shuffle],
+        problem.gallery_camids[shuffle],
+    )
+    same_numbers(quiet(problem), quiet(shuffled))
+
+
+def big_problem(seed: int) -> Problem:
+    """Without ties, always with a valid query."""
+    rng = np.random.default_rng(seed)
+    sides = (rng.integers(0, 6, 12), rng.integers(1, 5, 12), rng.integers(0, 6, 90), rng.integers(1, 5, 90))
+    return Problem(rng.permutation(12 * 90).reshape(12, 90).astype(np.float32), *sides)
+
+
+def with_extra(problem: Problem, pid: int, distances: np.ndarray) -> Problem:
+    """``problem`` with (Q, n) more gallery images of ``pid`` on camera 2, put in front (in front wins a tie)."""
+    return Problem(
+        np.concatenate([distances, problem.distances], axis=1),
+        problem.query_pids,
+        problem.query_camids,
+        np.concatenate([np.full(distances.shape[1], pid), problem.gallery_pids]),
+        np.concatenate([np.full(distances.shape[1], 2), problem.gallery_camids]),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_junk_in_the_files_changes_nothing(seed: int) -> None:
+    problem = big_problem(seed)
+    extra = np.random.default_rng(seed).uniform(-10, 1200, (12, 30)).astype(np.float32)
+    same_numbers(quiet(problem), quiet(with_extra(problem, -1, extra)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_distractor_only_lowers(seed: int) -> None:
+    problem = big_problem(seed)
+    extra = np.random.default_rng(seed).uniform(0, 1080, (12, 5)).astype(np.float32)
+    before, after = quiet(problem), quiet(with_extra(problem, 0, extra))
+    assert (after.cmc <= before.cmc).all()
+    assert after.mean_ap < before.mean_ap
+    assert after.mean_ap_trapezoid < before.mean_ap_trapezoid
+    assert after.mean_inp < before.mean_inp
+    assert after.num_valid == before.num_valid
+
+
+def test_unknown_cameras_switch_the_same_camera_rule_off() -> None:
+    sides = np.array([3]), np.array([3, 4])
+    distances = np.array([[0.1, 0.2]])
+    with pytest.raises(ValueError, match="another camera"):
+        evaluate_ranking(distances, sides[0], [2], sides[1], [2, 2])
+    for query_camid, gallery_camid in ((-1, 2), (2, -1), (-1, -1)):
+        result = evaluate_ranking(distances, sides[0], [query_camid], sides[1], [gallery_camid, 2])
+        assert result.mean_ap == 1.0
+
+
+def test_ties_are_ranked_by_gallery_index() -> None:
+    pids = np.array([5, 5, 9, 5, 9])  # all at one distance: person 9 is third and fifth
+    with pytest.warns(RankingWarning, match="collapsed"):
+        result = evaluate_ranking(np.zeros((1, 5)), [9], [1], pids, [2] * 5)
+    assert result.mean_ap == pytest.approx((1 / 3 + 2 / 5) / 2)
+    assert result.first_hit.tolist() == [2]
+
+
+@pytest.mark.parametrize("num_gallery", [12, 700])
+def test_collapse_is_told_from_a_few_ties(num_gallery: int) -> None:
+    rng = np.random.default_rng(0)
+    pids, camids = rng.integers(1, 4, num_gallery), np.full(num_gallery, 2)
+    distances = np.repeat(np.arange(num_gallery / 2), 2)[None] + np.zeros((3, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        healthy = evaluate_ranking(distances, [1, 2, 3], [1, 1, 1], pids, camids)
+    assert healthy.notes == ()
+    distances[1, rng.permutation(num_gallery)[: int(0.7 * num_gallery)]] = 5
+    with pytest.warns(RankingWarning, match="For 1 of 3 queries more than half"):
+        evaluate_ranking(distances, [1, 2, 3], [1, 1, 1], pids, camids)
+
+
+def test_queries_left_out_are_counted_aloud() -> None:
+    distances = np.tile([0.1, 0.2], (4, 1))
+    with pytest.warns(RankingWarning) as caught:
+        result = evaluate_ranking(distances, [1, 2, 0, -1], [1, 1, 1, 1], [1, 0], [2, 2])
+    assert [str(one.message) for one in caught] == list(result.notes)
+    assert "1 of 4 queries have pid -1" in result.notes[0]
+    assert "2 of 4 queries have no match" in result.notes[1]
+    assert (result.num_valid, result.num_queries, result.mean_ap) == (1, 4, 1.0)
+    assert "note: 2 of 4" in result.to_text()
+    assert "queries   1 of 4" in result.to_text()
+
+
+def test_cmc_counts_first_hits_and_is_padded() -> None:
+    distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    result = evaluate_ranking(distances, [1, 2], [1, 1], [1, 3, 2], [2, 2, 2], max_rank=6)
+    assert result.cmc.tolist() == [0.5, 0.5, 1, 1, 1, 1]
+    assert result.cmc.dtype == np.float64
+    assert [result.rank(k) for k in (1, 3, 6)] == [0.5, 1, 1]
+    for k in (0, 7):
+        with pytest.raises(ValueError, match="rank from 1 to max_rank = 6"):
+            result.rank(k)
+
+
+def test_to_dict_survives_json() -> None:
+    with pytest.warns(RankingWarning):
+        result = evaluate_ranking(np.array([[0.1, 0.2], [0.2, 0.1]]), [1, 9], [1, 1], [1, 0], [2, 2])
+    values = json.loads(json.dumps(result.to_dict(per_query=True), allow_nan=False))
+    assert values["mean_ap"] == 1.0
+    assert values["rank_1"] == 1.0
+    assert values["average_precision"] == [1.0, None]
+    assert values["first_hit"] == [0, -1]
+    assert "average_precision" not in result.to_dict()
+
+
+KINDS = [np.float16, np.float32, np.float64, np.int64, torch.float16, torch.bfloat16, torch.float32, torch.int32]
+
+
+@pytest.mark.parametrize("dtype", KINDS, ids=str)
+def test_every_dtype_and_library_gives_the_same(dtype: np.dtype | torch.dtype) -> None:
+    problem = random_problem(5, ties=True)
+    problem.distances[np.isinf(problem.distances)] = 200
+    expected = quiet(problem)
+    if isinstance(dtype, torch.dtype):
+        distances = torch.from_numpy(problem.distances).to(dtype)
+        others = [torch.from_numpy(values) for values in problem.arguments[1:]]
+        same_numbers(quiet(Problem(distances, *others)), expected)
+    else:
+        same_numbers(quiet(Problem(problem.distances.astype(dtype), *problem.arguments[1:])), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_distances_on_a_gpu() -> None:
+    problem = big_problem(0)
+    moved = Problem(torch.from_numpy(problem.distances).cuda(), *problem.arguments[1:])
+    same_numbers(quiet(moved), quiet(problem))
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = quiet(big_problem(1))
+    monkeypatch.setattr(protocol, "_CHUNK_VALUES", 200)
+    same_numbers(quiet(big_problem(1)), expected)
+
+
+def test_distances_are_left_as_they_were() -> None:
+    problem = random_problem(3)
+    copy = problem.distances.copy()
+    list(iterate_matches(*problem.arguments))
+    np.testing.assert_array_equal(problem.distances, copy)
+
+
+def test_nan_is_refused_with_its_place() -> None:
+    problem = big_problem(0)
+    problem.distances[3, 7] = problem.distances[11, 80] = np.nan
+    with pytest.raises(ValueError, match=r"found 2 NaN of 1080 values, .* \(3, 7\), \(11, 80\)"):
+        evaluate_ranking(*problem.arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"distances": np.zeros((2, 3)).T}, r"expected shape \(2, 3\).*found \(3, 2\)"),
+        ({"distances": np.zeros(6)}, r"expected shape \(2, 3\).*found \(6,\)"),
+        ({"distances": [[0.0] * 3] * 2}, "NumPy array or a torch tensor, found list"),
+        ({"distances": np.zeros((2, 3), complex)}, "real numbers"),
+        ({"query_camids": [1]}, r"query_camids: expected shape \(2,\).*found \(1,\)"),
+        ({"gallery_camids": [1, 1]}, r"gallery_camids: expected shape \(3,\).*found \(2,\)"),
+        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: expected shape \(N,\).*found \(1, 3\)"),
+        ({"query_pids": [1.0, 2.0]}, "query_pids: expected integers, found dtype float64"),
+        ({"query_pids": [1, -2]}, "query_pids: expected -1 .* found -2"),
+        ({"gallery_camids": [1, -5, 1]}, "gallery_camids: expected -1 .* found -5"),
+        ({"max_rank": 0}, "max_rank to be a positive integer, got 0"),
+        ({"max_rank": 5.0}, r"max_rank to be a positive integer, got 5\.0"),
+    ],
+)
+def test_bad_input_is_named(change: dict, message: str) -> None:
+    good = {
+        "distances": np.arange(6.0).reshape(2, 3),
+        "query_pids": [1, 2],
+        "query_camids": [1, 1],
+        "gallery_pids": [1, 2, 3],
+        "gallery_camids": [2, 2, 2],
+    }
+    assert evaluate_ranking(**good).num_valid == 2
+    with pytest.raises(ValueError, match=message):
+        evaluate_ranking(**(good | change))
+
+
+@pytest.mark.parametrize(("num_queries", "num_gallery"), [(0, 3), (2, 0), (0, 0)])
+def test_nothing_to_rank_is_an_error(num_queries: int, num_gallery: int) -> None:
+    sides = (np.ones(n, dtype=int) for n in (num_queries, num_queries, num_gallery, num_gallery))
+    with pytest.raises(ValueError, match="at least one query with a match"):
+        evaluate_ranking(np.zeros((num_queries, num_gallery)), *sides)
+
+
+def test_rank_gallery_wants_one_row() -> None:
+    with pytest.raises(ValueError, match=r"shape \(G,\), found \(1, 3\)"):
+        rank_gallery(np.zeros((1, 3)), 1, 1, [1, 2, 3], [1, 2, 3])
+
+
+def test_the_oracle_is_its_own() -> None:
+    source = (Path(__file__).parent / "slow_protocol.py").read_text(encoding="utf-8")
+    assert "casnkit" not in source, "the slow loop must not call what it checks"

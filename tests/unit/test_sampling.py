@@ -1,0 +1,162 @@
+"""Pair sampling: every promise is recounted by plain loops over the plan."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from casnkit.data.sampling import PairSampler
+
+
+def people(counts: list[int], cameras: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """``counts[i]`` images of person i + 1, shuffled, with random cameras."""
+    rng = np.random.default_rng(seed)
+    pids = rng.permutation(np.repeat(np.arange(1, len(counts) + 1), counts))
+    return pids, rng.integers(1, cameras + 1, len(pids))
+
+
+CASES = {
+    "whole batches": ([4] * 16, 16, 0.5),
+    "last batch incomplete": ([3] * 23, 16, 0.5),
+    "smaller than a batch": ([2, 2, 1], 16, 0.5),
+    "much smaller than a batch": ([2, 1], 64, 0.25),
+    "some single images": ([5] * 20 + [1] * 30, 16, 0.5),
+    "odd batch": ([3] * 20, 7, 0.5),
+    "only positive": ([3] * 20, 8, 1.0),
+    "only negative": ([3] * 20, 8, 0.0),
+    "just enough": ([2] * 16 + [1] * 32, 16, 0.5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("across", [True, False])
+def test_every_promise_holds(case, across):
+    counts, batch, share = CASES[case]
+    pids, camids = people(counts)
+    sampler = PairSampler(pids, camids, batch, share, across_cameras=across, seed=3)
+    for epoch in range(4):
+        plan = sampler.epoch(epoch)
+        assert plan.dtype == np.int64
+        assert plan.shape == (-(-len(pids) // batch), batch, 2) == (sampler.steps, batch, 2)
+        anchors = [int(a) for step in plan for a, _ in step]
+        assert sorted(anchors[: len(pids)]) == list(range(len(pids)))  # each image once, then the filling
+        for step in plan:
+            same = 0
+            for a, b in step:
+                assert a != b
+                if pids[a] != pids[b]:
+                    continue
+                same += 1
+                elsewhere = [i for i in range(len(pids)) if pids[i] == pids[a] and camids[i] != camids[a]]
+                if across and elsewhere:
+                    assert camids[a] != camids[b]
+            assert same == round(share * batch)
+
+
+def test_partners_are_uniform_over_the_allowed_images():
+    pids = np.array([1, 1, 1, 1, 1, 2, 2, 3])
+    camids = np.array([1, 1, 2, 2, 3, 1, 1, 1])
+    sampler = PairSampler(pids, camids, batch_size=8, seed=1)
+    seen = np.zeros((2, 8, 8))
+    for epoch in range(3000):
+        for a, b in sampler.epoch(epoch).reshape(-1, 2):
+            seen[int(pids[a] == pids[b]), a, b] += 1
+    for a in range(8):
+        others = [b for b in range(8) if pids[b] == pids[a] and b != a]
+        allowed = [b for b in others if camids[b] != camids[a]] or others
+        for kind, targets in ((1, allowed), (0, [b for b in range(8) if pids[b] != pids[a]])):
+            counts = seen[kind, a]
+            assert set(np.flatnonzero(counts)) == set(targets)
+            if targets:
+                expected = counts.sum() / len(targets)
+                chi2 = ((counts[targets] - expected) ** 2 / expected).sum()
+                assert chi2 < len(targets) - 1 + 6 * np.sqrt(2 * len(targets))
+
+
+def test_positive_places_do_not_depend_on_the_place_in_the_batch():
+    """A batch split over processes must not give one of them all the positives; the last batch's filling included."""
+    pids, camids = people([4] * 9)  # 36 images, 16 a batch: four regular places in the last one
+    sampler = PairSampler(pids, camids, batch_size=16, positive_share=0.5)
+    share = np.mean([sampler.is_positive(sampler.epoch(e)) for e in range(1500)], axis=0)
+    np.testing.assert_allclose(share[:2], 0.5, atol=0.06)
+    # The filling takes as many of the eight positives as it can (12 places), the regular ones none.
+    np.testing.assert_array_equal(share[2, :4], 0)
+    np.testing.assert_allclose(share[2, 4:], 8 / 12, atol=0.06)
+
+
+def test_an_epoch_is_a_pure_function_of_seed_and_epoch():
+    pids, camids = people([4] * 10)
+    first = PairSampler(pids, camids, seed=5)
+    forward = [first.epoch(e) for e in range(3)]
+    again = PairSampler(pids, camids, seed=5)
+    state = np.random.get_state()[1].copy()
+    for e in (2, 0, 1, 2):
+        np.testing.assert_array_equal(again.epoch(e), forward[e])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert not np.array_equal(forward[0], forward[1])
+    assert not np.array_equal(PairSampler(pids, camids, seed=6).epoch(0), forward[0])
+
+
+def test_too_few_paired_images_give_all_the_positives_there_are():
+    pids, camids = people([2] * 4 + [1] * 56)  # 8 usable anchors, 4 batches, 32 wanted
+    sampler = PairSampler(pids, camids, batch_size=16)
+    per_batch = sampler.is_positive(sampler.epoch(0)).sum(axis=1)
+    assert per_batch.tolist() == [2, 2, 2, 2]
+    assert any(note.startswith("56 of 60 identities have one image") for note in sampler.notes)
+    assert any("8 positive pairs per epoch instead of 32" in note for note in sampler.notes)
+
+
+def test_notes_count_people_seen_by_one_camera():
+    pids = np.array([1, 1, 2, 2, 3])
+    camids = np.array([1, 2, 1, 1, 4])
+    notes = PairSampler(pids, camids, batch_size=4).notes
+    assert any(note.startswith("1 of 3 identities have one image") for note in notes)
+    assert any(note.startswith("1 of 3 identities have several images but one camera") for note in notes)
+    assert PairSampler(pids[:2].repeat(2), [1, 2, 1, 2], 4, positive_share=1.0).notes == ()
+
+
+def test_unknown_cameras_still_give_positive_pairs():
+    pids, _ = people([3] * 8)
+    sampler = PairSampler(pids, np.full(24, -1), batch_size=8)
+    assert (sampler.is_positive(sampler.epoch(0)).sum(axis=1) == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("pids", "arguments", "message"),
+    [
+        ([], {}, "empty split"),
+        ([1, 1, -1], {}, "pid -1 \\(junk\\)"),
+        ([1, 1, 0, 0], {}, "2 of 4 images have pid 0 \\(distractors\\)"),
+        ([1, 1, -7, 2], {}, "got -7"),
+        ([1, 2, 3], {}, "set positive_share=0"),
+        ([1, 1, 1], {}, "negative pair needs two people"),
+        ([1, 1, 2], {"positive_share": 1.5}, "positive_share"),
+        ([1, 1, 2], {"positive_share": float("nan")}, "positive_share"),
+        ([1, 1, 2], {"batch_size": 0}, "batch_size"),
+        ([1, 1, 2], {"batch_size": 2.5}, "batch_size"),
+        ([1, 1, 2], {"seed": -1}, "seed"),
+    ],
+)
+def test_bad_input_is_named(pids, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PairSampler(np.array(pids), np.ones(len(pids), dtype=int), **arguments)
+
+
+def test_lengths_and_epochs_are_checked():
+    with pytest.raises(ValueError, match="one shape"):
+        PairSampler(np.array([1, 1, 2]), np.array([1, 1]))
+    with pytest.raises(ValueError, match="epoch"):
+        PairSampler(np.array([1, 1, 2]), np.array([1, 1, 1])).epoch(-1)
+
+
+def test_a_plan_of_market_size_takes_less_than_a_tenth_of_a_second():
+    pids, camids = people([17] * 761, cameras=6)
+    sampler = PairSampler(pids, camids)
+    times = []
+    for epoch in range(5):
+        start = time.perf_counter()
+        sampler.epoch(epoch)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.1
