@@ -71,8 +71,7 @@ def pad_crop(
     if padding == 0:
         return images
     batch, channels, height, width = images.shape
-    colour = _fill_colour(images, fill).flatten().tolist()
-    padded = v2.functional.pad(images, [padding] * 4, fill=colour)  # (B, 3, H + 2p, W + 2p)
+    padded = v2.functional.pad(images, [padding] * 4, fill=_fill_values(images, fill))  # (B, 3, H + 2p, W + 2p)
     _check_generator(generator)
     offsets = _to(torch.randint(0, 2 * padding + 1, (batch, 2), generator=generator), images)
     rows = offsets[:, :1] + torch.arange(height, device=images.device)  # (B, H)
@@ -115,7 +114,8 @@ def random_erase(
     in_columns = (x >= lefts[:, None]) & (x < rights[:, None])  # (B, W)
     chosen = _to(draws[:, 0] < probability, images)
     inside = chosen[:, None, None] & in_rows[:, :, None] & in_columns[:, None, :]  # (B, H, W)
-    return torch.where(inside[:, None], _fill_colour(images, fill), images)
+    colour = torch.tensor(_fill_values(images, fill), dtype=images.dtype)
+    return torch.where(inside[:, None], _to(colour, images)[:, None, None], images)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -168,14 +168,14 @@ def _rectangles(draws: Tensor, size: tuple[int, int], area: tuple[float, float],
     return torch.stack([top, top + tall, left, left + wide]).long()
 
 
-def _fill_colour(images: Tensor, fill: float | Sequence[float] | None) -> Tensor:
-    """The colour as (3, 1, 1) or (1, 1, 1) in the images' dtype and on their device."""
+def _fill_values(images: Tensor, fill: float | Sequence[float] | None) -> list[float]:
+    """The colour as one or three plain numbers (no tensor: reading one back would wait for the GPU)."""
     if fill is None:
-        fill = [round(255 * mean) for mean in IMAGENET_MEAN] if images.dtype == torch.uint8 else 0
-    colour = torch.as_tensor(fill, dtype=images.dtype, device=images.device).reshape(-1, 1, 1)
-    if len(colour) not in (1, 3):
-        raise ValueError(f"fill: expected one value or three, got {len(colour)}")
-    return colour
+        return [round(255 * mean) for mean in IMAGENET_MEAN] if images.dtype == torch.uint8 else [0.0]
+    values = [fill] if isinstance(fill, int | float) else list(fill)
+    if len(values) not in (1, 3):
+        raise ValueError(f"fill: expected one value or three, got {len(values)}")
+    return values
 
 
 def _to(values: Tensor, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """``casnkit data check PATH``: what lies there, are the counts right, and which images cannot be read.
 
-The expected counts are those that the benchmarks' authors give. Every image is decoded once, and all that fail are named
-together, so that a damaged copy is repaired in one go and not file by file.
+The expected counts are those that the benchmarks' authors give. Every image is decoded once, and all that fail are
+named together, so that a damaged copy is repaired in one go and not file by file.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CheckReport:
         root: the folder in which its three splits lie.
         rows: ``(what, found, expected)``; expected is None where no number is known.
         unreadable: ``(path, reason)`` of every image or mask that cannot be used.
-        converted: number of images by kind (CMYK, grey, 16-bit, alpha, palette) that are turned into 8-bit RGB on reading.
+        converted: number of images by kind (CMYK, grey, 16-bit, alpha, palette) that become 8-bit RGB on reading.
         notes: what a reader of results must know.
         advice: what to do; empty where all is well.
     """

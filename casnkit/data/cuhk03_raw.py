@@ -3,10 +3,10 @@
 The pictures are written out once as PNG, in the arrangement of the ready-made folders, beside the ``.mat`` file; from
 then on the set is read like the others. An interrupted extraction stays as ``<variant>.part`` and is continued.
 
-Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for each
-pair of cameras; each leads to (10, people) references, image 1-5 from the first view and 6-10 from the second; each of
-those to an image of shape (3, W, H), or to an empty cell. The protocol names an image by pair, person, view and number:
-``1_001_1_01.png``.
+Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for
+each pair of cameras; each leads to (10, people) references, image 1-5 from the first view and 6-10 from the second;
+each of those to an image of shape (3, W, H), or to an empty cell. The protocol names an image by pair, person, view and
+number: ``1_001_1_01.png``.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def extract(raw: Path, config: Path, variant: str, progress: bool = True) -> Pat
             f"cannot write beside {raw} ({error}): copy the .mat files to a folder of your own."
         ) from error
     except OSError as error:
+        if target.is_dir():  # another process finished the same extraction meanwhile
+            return target
         raise ValueError(
             f"expected a MATLAB 7.3 file at {raw}, could not read it: {error}. Unpack it again."
         ) from error

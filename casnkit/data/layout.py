@@ -133,7 +133,7 @@ def _near_misses(root: Path, wanted: tuple[str, ...]) -> Iterator[str]:
             yield f"This is the wrong level of folder: give {above}, which holds {', '.join(wanted)}."
             return
     if root.name in wanted:
-        yield f"This is the wrong level of folder, it looks like one part of the set: give the one above, {root.parent}."
+        yield f"This is the wrong level of folder, it looks like a part of the set: give the one above, {root.parent}."
     partial = {folder: [name for name in wanted if (folder / name).exists()] for folder in walk(root)}
     best = max(partial, key=lambda folder: len(partial[folder]))
     if partial[best]:

@@ -2,8 +2,8 @@
 
 Three folders of pictures called ``<pid>_c<camera>...``: ``0001_c1s1_001051_00.jpg`` (Market-1501),
 ``0001_c2_f0046302.jpg`` (DukeMTMC-reID), ``0001_c1_1.png`` (CUHK03-NP). pid -1 is junk and pid 0 a distractor: both
-stay in the gallery, neither is ever trained on or asked for. The pattern is applied to the file's name alone, because a path
-such as ``/data/run-2_c9/...`` would match it too.
+stay in the gallery, neither is ever trained on or asked for. The pattern is applied to the file's name alone, because
+a path such as ``/data/run-2_c9/...`` would match it too.
 """
 
 from __future__ import annotations

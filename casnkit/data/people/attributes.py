@@ -88,6 +88,7 @@ ATTRIBUTE_PART: dict[str, str] = {
     "sleeves": "arms",
     "sleeve_colour": "arms",
     "sleeve_pattern": "arms",
+    "sleeve_second": "arms",
     "lower": "legs",
     "lower_colour": "legs",
     "lower_fit": "legs",
@@ -126,6 +127,8 @@ def _pick(rng: np.random.Generator, choices: _Choices) -> str:
 def _colour(rng: np.random.Generator, weights: tuple[float, ...], count: int, unlike: str | None = None) -> str:
     names = list(PALETTE)[:count]
     allowed = {n: weights[i] for i, n in enumerate(names) if unlike is None or _distance(n, unlike) > _VISIBLE_STEP}
+    if not allowed:
+        raise ValueError(f"expected a colour unlike {unlike} among {names}, found none; raise Difficulty.colours")
     return _pick(rng, allowed)
 
 
@@ -152,6 +155,7 @@ def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
     contrast = rng.random() < 0.15
     a["sleeve_colour"] = _colour(rng, _COMMON, count, a["upper_colour"]) if contrast else a["upper_colour"]
     a["sleeve_pattern"] = "striped" if a["upper_pattern"] == "hstripes" and not contrast else "plain"
+    a["sleeve_second"] = a["upper_second"] if a["sleeve_pattern"] == "striped" else "none"
     a["lower_colour"] = _colour(rng, _DARK, count)
     a["bag_colour"] = _colour(rng, _DARK, count) if a["bag"] != "none" else "none"
     if a["bag"] in ("none", "backpack"):
@@ -179,7 +183,7 @@ def draw_lookalike(rng: np.random.Generator, person: Person, difficulty: Difficu
             a["upper_second"] = _colour(rng, _COMMON, count, a["upper_colour"])
     elif part == "arms":
         a["sleeve_colour"] = _colour(rng, _COMMON, count, a["sleeve_colour"])
-        a["sleeve_pattern"] = "plain"
+        a["sleeve_pattern"], a["sleeve_second"] = "plain", "none"
         if a["sleeves"] == "none":
             a["sleeves"] = "short"
     elif part == "bag":

@@ -62,17 +62,13 @@ def frame_of(person: Person) -> Frame:
     )
 
 
-def draw_pose(rng: np.random.Generator, frame: Frame, person: Person, strength: float) -> Pose:
+def draw_pose(rng: np.random.Generator, frame: Frame, strength: float) -> Pose:
     """A moment of a walk, or somebody standing; arms swing, rest in a pocket, hold a phone or a strap."""
     phase = rng.uniform(0, 2 * np.pi)
     stride = strength * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
     legs = [_leg(phase, stride, frame, +1), _leg(phase + np.pi, stride, frame, -1)]
     lowest = min(min(leg[2][1] - 0.045, leg[3][1] - 0.022) for leg in legs)
-    gestures = [_GESTURES[int(i)] for i in rng.choice(4, 2, p=(0.7, 0.14, 0.08, 0.08))]
-    if person["bag"] == "handbag":
-        gestures[0 if person["bag_side"] == "left" else 1] = "carry"
-    if person["bag"] not in ("backpack", "shoulder"):
-        gestures = ["swing" if gesture == "strap" else gesture for gesture in gestures]
+    gestures = [_GESTURES[int(i)] for i in rng.choice(4, 2, p=(0.74, 0.14, 0.08, 0.04))]
     sides = ((phase + np.pi, +1), (phase, -1))
     arms = [_arm(p, stride, frame, side, g) for (p, side), g in zip(sides, gestures, strict=True)]
     drop = [[(x, y - lowest, z) for x, y, z in limb] for limb in (*legs, *arms)]
@@ -106,8 +102,6 @@ def _arm(phase: float, stride: float, frame: Frame, side: int, gesture: str) -> 
         upper, fore, out, inwards = 0.3, 2.3, 0.15, 0.3
     elif gesture == "strap":
         upper, fore, out, inwards = 0.1, 2.5, 0.4, 0.35
-    elif gesture == "carry":
-        upper, fore, out = 0.25 * swing, 0.25 * swing + 0.06, 0.16
     x = side * (frame.shoulder - 0.02)
     shoulder = (x, 0.79, 0.0)
     elbow = (x + side * 0.165 * np.sin(out), 0.79 - 0.165 * np.cos(out) * np.cos(upper), 0.165 * np.sin(upper))

@@ -13,7 +13,7 @@ PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 _FIT = {"tshirt": 0.004, "shirt": 0.007, "hoodie": 0.014, "jacket": 0.016, "coat": 0.018}
 _HEM = {"tshirt": 0.475, "shirt": 0.462, "hoodie": 0.468, "jacket": 0.458, "coat": 0.27}
 _LEG_FIT = {"slim": (0.058, 0.04, 0.026), "straight": (0.064, 0.047, 0.036), "wide": (0.07, 0.058, 0.052)}
-_SLOTS = ("upper", "second", "sleeve", "lower", "bag", "shoe", "hat", "hair", "skin")
+_SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 _UNIT_RING = np.linspace(0.0, np.pi, 11)
 
 
@@ -22,7 +22,7 @@ class Dyes:
 
     def __init__(self, person: Person, tint: float, jitter: np.ndarray) -> None:
         own = np.random.default_rng([person.look, 2]).standard_normal((len(_SLOTS), 3)).clip(-2, 2) * tint
-        own[7:] *= 0.6  # hair and skin vary less than cloth
+        own[6:] *= 0.6  # hair and skin vary less than cloth
         self._offset = dict(zip(_SLOTS, own + jitter[: len(_SLOTS)], strict=True))
 
     def __call__(self, slot: str, name: str) -> Colour:
@@ -213,8 +213,7 @@ def _hat(p: Person, view: View, colour: Colour, top: float, size: float, part: i
 
 def _arms(p: Person, frame: Frame, pose: Pose, view: View, dyes: Dyes, skin: Colour) -> list[Solid]:
     part = PART_INDEX["arms"]
-    colour = dyes("upper" if p["sleeve_colour"] == p["upper_colour"] else "sleeve", p["sleeve_colour"])
-    second = dyes("second", p["upper_second"])
+    colour, second = dyes("upper", p["sleeve_colour"]), dyes("second", p["sleeve_second"] if p["sleeve_second"] != "none" else "white")
     thick = {"tshirt": 1.0, "shirt": 1.02, "hoodie": 1.18, "jacket": 1.2, "coat": 1.22}[p["upper"]]
     sleeve = Cloth(colour, second, pattern=p["sleeve_pattern"], skin=skin)
     bare = Cloth(skin, folds=0.3)
@@ -301,7 +300,8 @@ def _crossbody(frame: Frame, pose: Pose, view: View, cloth: Cloth, strap: Cloth,
 
 def _handbag(frame: Frame, pose: Pose, view: View, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
     part = PART_INDEX["bag"]
-    x, y, z = pose.hands[side]
+    raised = pose.hands[side][1] > pose.elbows[side][1] - 0.05
+    x, y, z = pose.elbows[side] if raised else pose.hands[side]  # a raised arm carries it in the crook
     order = 5.6 if view.project(*pose.shoulders[side])[2] > -0.04 else 0.4
     bag = turned(view, order, part, cloth, _sack(x, y - 0.06, z, (0.14, 0.04, 0.085)))
     return [bag, limb(view, order - 0.01, part, strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]

@@ -19,6 +19,7 @@ SUPERSAMPLING = 3
 _BINS = 16  # samples of a solid's half width along its axis
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 7)
 _CAP = np.stack([np.cos(_ARC), np.sin(_ARC)], axis=1)
+FOLDS = 12 * 8  # rows of random numbers that paint needs
 _GRID = (np.arange(_BINS) + 0.5) / _BINS
 
 Colour = tuple[float, float, float]
@@ -56,7 +57,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class View:
-    """Orthographic projection: ``turn`` 0 shows the front, pi/2 the left side... of somebody who walks to the right.
+    """Orthographic projection; ``turn`` 0 shows the front, pi/2 somebody who walks to the right, pi the back.
 
     Attributes:
         turn: the person's rotation about the vertical axis, radians.
@@ -179,7 +180,8 @@ def paint(
     Args:
         solids: at most 255, in any order.
         light: strength of the shading, and the light's direction (right, towards the camera).
-        folds: (255, 3) random phase, frequency and amplitude of each solid's folds.
+        folds: (FOLDS, 3) random phase, frequency and amplitude of folds; each part uses rows of its own, so that what
+            one part wears leaves the others as they are.
 
     Returns:
         RGB (h, w, 3) uint8, black outside; part index (h, w) uint8; covered (h, w) bool; h, w = 3 x the image's.
@@ -187,7 +189,9 @@ def paint(
     size = (WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
     canvas = Image.new("L", size)
     draw = ImageDraw.Draw(canvas)
-    solids = sorted(solids, key=lambda solid: solid.order)
+    rows = _fold_rows(solids)
+    drawn = sorted(range(len(solids)), key=lambda number: solids[number].order)
+    solids, folds = [solids[number] for number in drawn], folds[[rows[number] for number in drawn]]
     for number, solid in enumerate(solids, start=1):
         draw.polygon(solid.outline, fill=number)
     ids = np.asarray(canvas).reshape(-1)
@@ -202,6 +206,15 @@ def paint(
         parts[index] = part
     shape = (size[1], size[0])
     return rgb.reshape(*shape, 3), parts.reshape(shape), (ids > 0).reshape(shape)
+
+
+def _fold_rows(solids: Sequence[Solid]) -> list[int]:
+    seen: dict[int, int] = {}
+    rows = []
+    for solid in solids:
+        seen[solid.part] = seen.get(solid.part, -1) + 1
+        rows.append(solid.part * 12 + min(seen[solid.part], 11))
+    return rows
 
 
 def _locate(solids: Sequence[Solid], index: np.ndarray, k: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +264,7 @@ def _shade(
     strength, right, front = light
     facing = np.sqrt(1.0 - s * s) * front + s * right
     shade = 1.0 + strength * (0.55 * facing - 0.42)
-    phase, frequency, amplitude = folds[: len(solids)].astype(np.float32).T
+    phase, frequency, amplitude = folds.astype(np.float32).T
     amplitude = amplitude * np.array([solid.cloth.folds for solid in solids], np.float32)
     shade += amplitude[k] * np.sin(phase[k] + frequency[k] * t + 2.2 * s)
     return shade * np.array([solid.dim for solid in solids], np.float32)[k]

@@ -1,0 +1,171 @@
+"""Test a trained network: distances between queries and gallery by features, by attention and by their sum (paper 3.2.3).
+
+The Siamese attention of a network whose pair classifier was never trained (variants ``ide`` and ``ide+ia``) says nothing,
+so for those only features are ranked.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import runs
+from .config import Config
+from .data.loading import load_images
+from .data.records import ReidDataset, Split
+from .files import write_json
+from .models import CASN
+from .ranking import RankingResult, evaluate_ranking, fuse
+from .ranking.extract import Extracted, extract, feature_distances
+from .ranking.pairwise import attention_distances
+
+HEADLINES = ("rank_1", "rank_5", "rank_10", "mean_ap", "mean_ap_trapezoid", "mean_inp")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One network on one data set.
+
+    Attributes:
+        distances: (Q, G) matrices by name: ``features``, and where the pair classifier was trained ``attention`` and
+            ``sum``; lower is closer.
+        rankings: the protocol's numbers for each of them.
+        chance: the protocol's numbers for random distances.
+        query, gallery: features and feature maps.
+        seconds: how long extraction, features' and attention's distances took.
+    """
+
+    distances: dict[str, np.ndarray]
+    rankings: dict[str, RankingResult]
+    chance: RankingResult
+    query: Extracted
+    gallery: Extracted
+    seconds: dict[str, float]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per way of ranking: name and headline numbers in percent."""
+        named = {**self.rankings, "chance": self.chance}
+        return [{"ranked by": name, **headline(result)} for name, result in named.items()]
+
+
+def headline(result: RankingResult) -> dict[str, float]:
+    """Rank-1, 5, 10, both mean average precisions and mINP, in percent."""
+    ranks = {f"rank_{k}": result.rank(k) for k in (1, 5, 10)}
+    means = {name: getattr(result, name) for name in HEADLINES[3:]}
+    return {name: 100 * float(value) for name, value in {**ranks, **means}.items()}
+
+
+def evaluate(
+    model: CASN,
+    dataset: ReidDataset,
+    config: Config,
+    *,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    attention: bool | None = None,
+) -> Evaluation:
+    """Rank the gallery for every query.
+
+    Args:
+        model: left in the mode that it was in.
+        config: its ``ranking`` group and the image size are used.
+        attention: rank by attention too; default: where the configuration trained the pair classifier.
+    """
+    options, seconds = config.ranking, {}
+    clock = time.perf_counter()
+    attention = config.loss.siamese_attention if attention is None else attention
+    query, gallery = (
+        _extract(model, split, config, device, attention, progress) for split in (dataset.query, dataset.gallery)
+    )
+    seconds["extraction"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    features = feature_distances(query.features, gallery.features, normalise=options.normalise_features)
+    distances = {"features": np.asarray(features)}
+    seconds["features"] = time.perf_counter() - clock
+    if attention:
+        clock = time.perf_counter()
+        maps = attention_distances(
+            model,
+            query,
+            gallery,
+            mode=options.siamese_mode,
+            order=options.pair_order,
+            threshold=options.threshold,
+            device=device,
+            progress=progress,
+        )
+        distances["attention"] = np.asarray(getattr(maps, "distances", maps))
+        seconds["attention"] = time.perf_counter() - clock
+        distances["sum"] = fuse(
+            distances["features"],
+            distances["attention"],
+            options.attention_weight,
+            options.normalisation,
+            options.normalise_per,
+        )
+    rankings = {name: rank(matrix, dataset, options.max_rank) for name, matrix in distances.items()}
+    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, options.max_rank)
+    return Evaluation(distances, rankings, chance, query, gallery, seconds)
+
+
+def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
+    """The protocol's numbers for a matrix of distances between a data set's queries and gallery."""
+    q, g = dataset.query, dataset.gallery
+    return evaluate_ranking(distances, q.pids, q.camids, g.pids, g.camids, max_rank)
+
+
+def _extract(
+    model: CASN, split: Split, config: Config, device: str | torch.device | None, keep_maps: bool, progress: bool
+) -> Extracted:
+    images = load_images(split, (config.data.height, config.data.width), progress=progress)
+    return extract(model, images, device=device, keep_maps=keep_maps, progress=progress)
+
+
+def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:
+    """Write ``RUN/results.json``: the table with everything that it depends on. Returns the path."""
+    path = Path(run) / "results.json"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    write_json(
+        path,
+        {
+            "variant": info.config.variant,
+            "pooling": info.config.model.pooling,
+            "seed": info.config.train.seed,
+            "profile": info.config.profile,
+            "data": {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)},
+            "rows": evaluation.rows(),
+            "queries_with_a_match": evaluation.rankings["features"].num_valid,
+            "seconds": evaluation.seconds,
+            "device": device,
+            "versions": runs.versions(),
+        },
+    )
+    return path
+
+
+def table(rows: list[dict[str, Any]], columns: dict[str, str] | None = None) -> str:
+    """Rows as aligned text; numbers with one decimal.
+
+    Args:
+        rows: dicts with the same keys.
+        columns: heading by key, in order; default: the keys themselves.
+    """
+    columns = columns or {key: key for key in rows[0]}
+    cells = [list(columns.values())] + [[_cell(row.get(key, "")) for key in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    numeric = [isinstance(rows[0].get(key), float) for key in columns]
+
+    def line(values: list[str]) -> str:
+        pairs = zip(values, widths, numeric, strict=True)
+        return "  ".join(value.rjust(width) if right else value.ljust(width) for value, width, right in pairs).rstrip()
+
+    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

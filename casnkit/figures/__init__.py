@@ -1,0 +1,31 @@
+"""Every picture of the kit: functions of plain arrays and PIL images that return a matplotlib ``Figure``.
+
+No model, no pyplot state, nothing shown: a notebook displays what a function returns, a command passes it to
+:func:`save_figure`. matplotlib is imported when the first picture is drawn.
+"""
+
+from __future__ import annotations
+
+from .curves import show_cmc, show_losses
+from .maps import overlay, show_difference, show_identification, show_maps
+from .pairs import show_pair
+from .rankings import STATUSES, show_batch, show_ranking, show_rankings
+from .saving import figure_png, save_figure
+from .style import figure_style
+
+__all__ = [
+    "STATUSES",
+    "figure_png",
+    "figure_style",
+    "overlay",
+    "save_figure",
+    "show_batch",
+    "show_cmc",
+    "show_difference",
+    "show_identification",
+    "show_losses",
+    "show_maps",
+    "show_pair",
+    "show_ranking",
+    "show_rankings",
+]
