@@ -6,27 +6,46 @@ Consistent Attentive Siamese Networks (Zheng, Karanam, Wu, Radke, CVPR 2019) as 
     attention   equations as functions of tensors         ranking                     the protocol, attention for all pairs
     figures     every picture                             cli                         the same without a notebook
 
-Importing it needs torch, torchvision, numpy and pillow; whatever else a part needs is imported where it is used.
+Names are imported when they are first used: ranking a finished distance matrix loads no torch. Nothing here needs more
+than torch, torchvision, numpy and pillow; whatever else a part needs is imported where it is used.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from . import attention
-from .config import Config, paper_literal, profile
-from .data import ReidDataset, Split, open_dataset
-from .losses import CASNLoss
-from .models import CASN
-from .ranking import evaluate_ranking
+_HOME = {
+    "CASN": "models",
+    "CASNLoss": "losses",
+    "Config": "config",
+    "ReidDataset": "data",
+    "Split": "data",
+    "evaluate_ranking": "ranking",
+    "open_dataset": "data",
+    "paper_literal": "config",
+    "profile": "config",
+}
+_MODULES = ("attention", "data", "evaluation", "figures", "models", "notebook", "ranking", "runs", "training")
 
-__all__ = [
-    "CASN",
-    "CASNLoss",
-    "Config",
-    "ReidDataset",
-    "Split",
-    "attention",
-    "evaluate_ranking",
-    "open_dataset",
-    "paper_literal",
-    "profile",
-]
+__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from . import attention, data, evaluation, figures, models, notebook, ranking, runs, training
+    from .config import Config, paper_literal, profile
+    from .data import ReidDataset, Split, open_dataset
+    from .losses import CASNLoss
+    from .models import CASN
+    from .ranking import evaluate_ranking
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

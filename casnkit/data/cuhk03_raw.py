@@ -92,7 +92,7 @@ def extract(raw: Path, config: Path, variant: str, progress: bool = True) -> Pat
             _write_pictures(file, _table(file, variant, raw), jobs, partial, raw, progress)
     except PermissionError as error:
         raise ValueError(
-            f"cannot write beside {raw} ({error}): copy the .mat files to a folder of your own."
+            f"cannot read {raw} or write beside it ({error}): copy the .mat files to a folder of your own."
         ) from error
     except OSError as error:
         if target.is_dir():  # another process finished the same extraction meanwhile
@@ -133,13 +133,13 @@ def _find_config(root: Path, raw: Path, variant: str) -> Path:
 
 def _jobs(config: Path) -> list[tuple[str, str]]:
     """``(name in the protocol, path to write)`` of every picture."""
-    loadmat = require("scipy.io", "reading CUHK03's protocol", extra="raw").loadmat
+    matlab = require("scipy.io.matlab", "reading CUHK03's protocol", extra="raw")
     try:
-        protocol: dict[str, Any] = loadmat(config)
+        protocol: dict[str, Any] = matlab.loadmat(config)
         names = [str(np.asarray(entry).ravel()[0]) for entry in protocol["filelist"].ravel()]
         labels, cameras = (protocol[key].ravel().astype(np.int64) for key in ("labels", "camId"))
         indices = [protocol[key].ravel().astype(np.int64) - 1 for key in _INDEX_KEYS]  # MATLAB counts from 1
-    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, matlab.MatReadError) as error:
         raise ValueError(
             f"expected filelist, labels, camId, {', '.join(_INDEX_KEYS)} in {config}, could not read them ({error}). "
             f"{where_to_get('cuhk03-np')}"

@@ -1,8 +1,8 @@
 """Reader of MSMT17: four lists of ``<path> <number>`` lines beside two folders of pictures.
 
-Version 1 has ``train/`` and ``test/``, version 2 (faces masked) ``mask_train_v2/`` and ``mask_test_v2/``. The camera is
-the third field of a file's name (``0000_015_03_0303morning_0031_1.jpg`` is camera 3). The lists count people from 0 both
-in training and in test; here training people are 1, 2, ... and test people follow them, since 0 means distractor.
+Version 1 has ``train/`` and ``test/``, version 2 (faces masked) ``mask_train_v2/`` and ``mask_test_v2/``. The camera
+is the third field of a file's name (``0000_015_03_0303morning_0031_1.jpg`` is camera 3). The lists count people from 0
+both in training and in test; here training people are 1, 2, ... and test people follow them: 0 means distractor.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from .style import (
     NORMAL,
     ORANGE,
     PAGE_WIDTH,
+    figure_style,
     fit,
     frame,
-    figure_style,
     new_figure,
     panel,
     picture_panel,
@@ -144,9 +144,7 @@ def _block_height(entry: Mapping[str, Any], height: float, columns: int) -> floa
     return (0.28 if entry.get("title") else 0.0) + lines * (height + 4 * LINE + 0.32)
 
 
-def _draw_list(
-    figure: Figure, entry: Mapping[str, Any], top: float, tile: float, height: float, columns: int
-) -> None:
+def _draw_list(figure: Figure, entry: Mapping[str, Any], top: float, tile: float, height: float, columns: int) -> None:
     if entry.get("title"):
         write(figure, MARGIN, top, entry["title"], figure.get_size_inches()[0] - 2 * MARGIN, NORMAL)
         top += 0.28

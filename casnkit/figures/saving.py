@@ -38,7 +38,9 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
     if not alt:
-        raise ValueError(f"expected alternative text for {path.name} (a sentence that says what is to be seen), got none")
+        raise ValueError(
+            f"expected alternative text for {path.name} (a sentence that says what is to be seen), got none"
+        )
     kind = path.suffix.lower()
     if kind not in _METADATA:
         raise ValueError(f"expected a figure file that ends in .png, .svg or .pdf, got {path.name!r}")

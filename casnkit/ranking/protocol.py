@@ -13,7 +13,8 @@ With the matches of a query at 0-based ranks r_1 < ... < r_n, the precision at h
 above it o_i = (i - 1) / r_i (1 where r_i = 0). The step AP is the mean of p_i (today's habit, the headline), the
 trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty n / (r_n + 1).
 
-Nothing is sorted: a match's rank is a count of smaller distances, so a query costs one comparison sweep per match.
+A match's rank is a count of smaller distances: with few matches in a large gallery, one comparison sweep for each is
+several times cheaper than sorting the row.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK_VALUES = 2_000_000  # distances converted at a time: 8 MB of float32
-_SORT_FROM = 200  # matches per query above which one sort is cheaper than a sweep per match
+_SORT_SHARE = 1 / 64  # share of matches in the gallery above which one sort is cheaper than a sweep per match
 _PROBES = 64  # gallery images looked at before a query is suspected of collapsed distances
 
 
@@ -287,7 +288,7 @@ def _ranks(row: np.ndarray, matches: np.ndarray, dropped: np.ndarray) -> np.ndar
     if len(dropped):
         row = row.copy()
         row[dropped] = np.nan  # neither smaller than anything nor equal to it, and last in a sort
-    if len(matches) > _SORT_FROM:
+    if len(matches) > _SORT_SHARE * len(row):
         position = np.empty(len(row), dtype=np.int64)
         position[np.argsort(row, kind="stable")] = np.arange(len(row))
         return position[matches]

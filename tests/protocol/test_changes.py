@@ -53,7 +53,7 @@ def check_lists(changes: RankChanges) -> None:
 
 
 def test_worked_example() -> None:
-    # Person 3 is in gallery images 1 and 4; image 0 is junk and image 2 has the query's camera. Those that are kept stand
+    # Person 3 is in gallery images 1 and 4; image 0 is junk, image 2 has the query's camera. Those that are kept stand
     # in line as 1, 3, 5, 4 before and as 4, 5, 3, 1 after.
     pids, camids = [-1, 3, 3, 8, 3, 0], [2, 2, 1, 1, 3, 4]
     before = np.array([[0.0, 0.1, 0.2, 0.3, 0.9, 0.5]])

@@ -1,0 +1,116 @@
+"""What every notebook does first, in one line: settings, data, and trained runs that are made once and then reused.
+
+    session = ck.notebook.start(profile="quick", data="people")
+    model, result, info = session.run("casn")
+
+The environment variables ``CASNKIT_PROFILE`` and ``CASNKIT_DATA_SET`` override the parameter cell, so that one command
+runs all notebooks at another size or on other data.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import evaluation, runs
+from .config import PROFILES, Config
+from .config import profile as profile_of
+from .data import ReidDataset, open_dataset
+from .data.loading import load_images
+from .models import CASN
+from .training import pick_device, train
+
+PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with its test. Unpacks as ``model, result, info``."""
+
+    model: CASN
+    result: evaluation.Evaluation
+    info: runs.RunInfo
+    folder: Path
+
+    def __iter__(self) -> Any:
+        return iter((self.model, self.result, self.info))
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """One row per epoch."""
+        return runs.read_log(self.folder)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Settings of one notebook.
+
+    Attributes:
+        profile: smoke, quick or paper.
+        dataset: the opened data set.
+        folder: where runs are kept; those of ``casnkit demo`` are reused where they fit.
+    """
+
+    profile: str
+    dataset: ReidDataset
+    device: torch.device
+    seed: int
+    folder: Path
+
+    def config(self, variant: str = "casn", **changes: Any) -> Config:
+        """The configuration of a variant at this notebook's profile."""
+        return profile_of(self.profile, variant=variant, seed=self.seed, **changes)
+
+    def run(self, variant: str = "casn", **changes: Any) -> Trained:
+        """Train a variant, or load it if it was trained before, and test it. ``changes`` as in :meth:`Config.replace`."""
+        config = self.config(variant, **changes)
+        folder = self._folder(config)
+        train(self.dataset, config, folder, device=self.device)
+        model, info = runs.load_model(folder, self.device)
+        result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
+        return Trained(model, result, info, folder)
+
+    def images(self, split: str, index: Any) -> torch.Tensor:
+        """Images of a split as the network takes them: normalised float (B, 3, H, W) on the device."""
+        from .data.augment import normalise
+
+        data = self.config().data
+        part = getattr(self.dataset, split).subset(index)
+        return normalise(load_images(part, (data.height, data.width), progress=False)).to(self.device)
+
+    def _folder(self, config: Config) -> Path:
+        for folder in (Path("runs/demo"), Path("../runs/demo")):
+            there = folder / config.variant
+            if (there / "model.safetensors").is_file() and self._fits(there, config):
+                return there
+        name = [config.variant.replace("+", "_"), config.model.pooling, f"seed{self.seed}"]
+        return self.folder / "-".join([self.dataset.name, self.profile, *name])
+
+    def _fits(self, there: Path, config: Config) -> bool:
+        try:
+            info = runs.read_run(there)
+        except ValueError:
+            return False
+        return info.config == config and info.data["root"] == str(self.dataset.root)
+
+
+def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path = "runs") -> Session:
+    """Open the data and print versions, device, profile and seed.
+
+    Raises:
+        ValueError: an unknown profile, or data that cannot be opened.
+    """
+    profile = os.environ.get("CASNKIT_PROFILE", profile)
+    data = os.environ.get("CASNKIT_DATA_SET", data)
+    if profile not in PROFILES:
+        raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {profile!r}")
+    dataset = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data)
+    device = pick_device()
+    facts = {**runs.versions(), "device": device, "profile": profile, "seed": seed}
+    print(" | ".join(f"{name} {value}" for name, value in facts.items()))
+    print(dataset)
+    return Session(profile, dataset, device, seed, Path(folder))
