@@ -252,7 +252,7 @@ def paper_literal(config: Config) -> Config:
 
 _SMALL = {"backbone": "small", "last_stride": 1, "id_hidden": 128, "pair_hidden": 128}
 _PROFILE_CHANGES: dict[str, dict[str, Any]] = {
-    "smoke": {"model": _SMALL, "data": {"height": 64, "width": 32, "padding": 2}, "epochs": 2},
+    "smoke": {"model": _SMALL, "data": {"height": 64, "width": 32, "padding": 2}, "epochs": 12},
     "quick": {"model": _SMALL, "data": {"height": 128, "width": 64, "padding": 4}, "epochs": 14},
     "paper": {"weights": "imagenet"},
 }

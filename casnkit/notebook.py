@@ -3,8 +3,8 @@
     session = ck.notebook.start(profile="quick", data="people")
     model, result, info = session.run("casn")
 
-The environment variables ``CASNKIT_PROFILE`` and ``CASNKIT_DATA_SET`` override the parameter cell, so that one command
-runs all notebooks at another size or on other data.
+The environment variables ``CASNKIT_PROFILE`` and ``CASNKIT_DATASET`` override the parameter cell, so that one command
+runs all notebooks at another size or on other data; ``CASNKIT_RUNS`` names the folder of the runs.
 """
 
 from __future__ import annotations
@@ -83,10 +83,9 @@ class Session:
         return normalise(load_images(part, (data.height, data.width), progress=False)).to(self.device)
 
     def _folder(self, config: Config) -> Path:
-        for folder in (Path("runs/demo"), Path("../runs/demo")):
-            there = folder / config.variant
-            if (there / "model.safetensors").is_file() and self._fits(there, config):
-                return there
+        demo = self.folder / "demo" / config.variant
+        if (demo / "model.safetensors").is_file() and self._fits(demo, config):
+            return demo
         name = [config.variant.replace("+", "_"), config.model.pooling, f"seed{self.seed}"]
         return self.folder / "-".join([self.dataset.name, self.profile, *name])
 
@@ -98,14 +97,20 @@ class Session:
         return info.config == config and info.data["root"] == str(self.dataset.root)
 
 
-def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path = "runs") -> Session:
+def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> Session:
     """Open the data and print versions, device, profile and seed.
+
+    Args:
+        profile: smoke, quick or paper.
+        data: ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder.
+        seed: of training.
+        folder: for runs; default: ``runs`` in the project's folder.
 
     Raises:
         ValueError: an unknown profile, or data that cannot be opened.
     """
     profile = os.environ.get("CASNKIT_PROFILE", profile)
-    data = os.environ.get("CASNKIT_DATA_SET", data)
+    data = os.environ.get("CASNKIT_DATASET", data)
     if profile not in PROFILES:
         raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {profile!r}")
     dataset = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data)
@@ -113,4 +118,11 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
     facts = {**runs.versions(), "device": device, "profile": profile, "seed": seed}
     print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
-    return Session(profile, dataset, device, seed, Path(folder))
+    return Session(profile, dataset, device, seed, Path(folder or default_folder()))
+
+
+def default_folder() -> Path:
+    """``$CASNKIT_RUNS``, else ``runs`` beside the notebooks' folder, where the command line puts runs too."""
+    if "CASNKIT_RUNS" in os.environ:
+        return Path(os.environ["CASNKIT_RUNS"])
+    return Path("../runs" if Path.cwd().name in ("notebooks", "solutions") else "runs")

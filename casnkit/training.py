@@ -64,7 +64,7 @@ def train(
     describe_run(out, dataset, config, pid_of_label)
     sampler = pair_sampler(dataset, config)
     with seeded(config.train.seed, 0):
-        model = CASN.from_config(len(pid_of_label), config.model).to(device)
+        model = CASN.from_config(len(pid_of_label), config.model).to(device, memory_format=torch.channels_last)
     optimiser = make_optimiser(model, config.train)
     state, record = runs.load_checkpoint(out)
     if state is not None:
@@ -110,6 +110,7 @@ def train_epoch(
             set_learning_rate(optimiser, config.train, epoch + step / len(plan))
             index = torch.from_numpy(pairs.T.reshape(-1))  # first images, then their partners
             batch = augment(images[index].to(device), augmentation, generator)
+            batch = batch.contiguous(memory_format=torch.channels_last)
             y = labels[index].to(device)
             share = (epoch + step / len(plan)) / config.train.epochs
             terms = loss(model, *batch.chunk(2), *y.chunk(2), progress=share)

@@ -32,15 +32,30 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
                 module.weight.copy_(uniform(module.weight, 0.5, 1.5))
                 module.bias.copy_(normal(module.bias, 0.3))
             elif isinstance(module, (StripeLinear, nn.Linear)):
-                weight = normal(module.weight, module.weight.shape[-1] ** -0.5)
-                # Rows of sum zero: else the common mean of all channels decides the sign of whole Grad-CAM maps.
-                module.weight.copy_(weight - weight.mean(-1, keepdim=True))
-                module.bias.copy_(normal(module.bias, 0.3))
+                module.weight.copy_(normal(module.weight, module.weight.shape[-1] ** -0.5))
+                module.bias.copy_(normal(module.bias, 0.05))
+    return model
+
+
+def spread(model: CASN, images: Tensor) -> CASN:
+    """Make the classifiers look at how images differ rather than at what all of them share.
+
+    An untrained trunk's features point in nearly one direction; left alone it decides the sign of whole Grad-CAM maps,
+    switches the same hidden units for every pair, and comparisons of maps become comparisons of zeros.
+    """
+    with torch.no_grad():
+        pixels = model.feature_map(images).mean((0, 2, 3))
+        direction = pixels / pixels.norm()
+        for weight in (model.identity_head.first.weight, model.pair_head[0].weight):
+            if weight.shape[-1] % len(direction) == 0:
+                parts = weight.unflatten(-1, (-1, len(direction)))
+                parts -= (parts @ direction)[..., None] * direction
+                weight *= 3 / (pixels.norm() * weight.norm(dim=-1).mean())
     return model
 
 
 @pytest.fixture
-def make_model() -> Callable[..., CASN]:
+def make_model(make_images: Callable[..., Tensor]) -> Callable[..., CASN]:
     """``make_model(num_ids=5, dtype=torch.float64, seed=0, **options)``: a random CASN in eval mode, backbone small."""
 
     def make(num_ids: int = 5, dtype: torch.dtype = torch.float64, seed: int = 0, **options: object) -> CASN:
@@ -48,19 +63,24 @@ def make_model() -> Callable[..., CASN]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = CASN(num_ids, **chosen)
-        return randomise(model.to(dtype), seed).eval()
+        return spread(randomise(model.to(dtype), seed).eval(), make_images(32, 64, 32, dtype, seed=99))
 
     return make
 
 
 @pytest.fixture
 def make_images() -> Callable[..., Tensor]:
-    """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: random normalised images."""
+    """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: random normalised images, coarse blocks and noise."""
 
     def make(
         count: int, height: int = 32, width: int = 16, dtype: torch.dtype = torch.float64, seed: int = 0
     ) -> Tensor:
         generator = torch.Generator().manual_seed(1000 + seed)
-        return torch.randn(count, 3, height, width, generator=generator, dtype=torch.float64).to(dtype)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+        blocks = nn.functional.interpolate(normal(count, 3, 4, 2), size=(height, width))  # pure noise looks all alike
+        return (1.5 * blocks + 0.5 * normal(count, 3, height, width)).to(dtype)
 
     return make

@@ -57,6 +57,7 @@ def open_dataset(
     name, root = _resolve(name, root)
     if name == "auto":
         name, root = recognise(root)
+    _refuse_unused(name, distractors_500k, camera_pattern)
     if name.startswith("people"):
         dataset = _open_people(name, root, progress)
     elif name == "folder":
@@ -67,7 +68,6 @@ def open_dataset(
         dataset = cuhk03_raw.open_cuhk03(name, root, progress)
     else:
         dataset = market.open_market_layout(name, root, distractors_500k)
-    _refuse_unused(dataset.name, distractors_500k, camera_pattern)
     return verify(dataset, require_train)
 
 

@@ -7,10 +7,12 @@ No model, no pyplot state, nothing shown: a notebook displays what a function re
 from __future__ import annotations
 
 from .curves import show_cmc, show_losses
-from .maps import overlay, show_difference, show_identification, show_maps
+from .difference import show_difference
+from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
-from .rankings import STATUSES, show_batch, show_ranking, show_rankings
+from .rankings import STATUSES, show_ranking, show_rankings
 from .saving import figure_png, save_figure
+from .sheets import show_batch
 from .style import figure_style
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Attention over images: overlays, the soft mask at work, methods side by side, and the difference of two maps."""
+"""Attention over images: overlays, the soft mask at work, and methods side by side."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._optional import require
+from .difference import OWN_MAXIMUM
 from .inputs import as_image, as_map, as_mask, same_length, scaled, upsample
 from .style import (
     ATTENTION_COLOURS,
-    DIFFERENCE_COLOURS,
-    GREY,
     LARGE,
     LINE,
     MARGIN,
     MASK_COLOURS,
-    NORMAL,
     PAGE_WIDTH,
-    SMALL,
     colour_bar,
     figure_style,
-    frame,
     new_figure,
-    panel,
     picture_panel,
     text_width,
     wrap,
@@ -36,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GAP = 0.1  # inches between pictures
-_OWN = "each map divided by its own maximum"
 
 
 def overlay(
@@ -47,7 +41,9 @@ def overlay(
     Args:
         image: PIL image, (H, W, 3) uint8 array or (3, H, W) uint8 tensor.
         attention: (h, w) map of any scale; upsampled bilinearly, negative values are drawn as zero.
-        opacity: share of the map in the mixture, in [0, 1].
+        opacity: share of the map in the mixture where the map is at two fifths of its range, in [0, 1]. It rises with
+            the map, from 2/3 of ``opacity`` at zero to 3/2 of it (at most 1) at the maximum: the picture stays legible
+            where the map is silent, and its peak stays the brightest colour on dark clothes.
         colormap: name of a matplotlib colour map.
         vmax: the value that gets the map's brightest colour; None: the map's own maximum. A zero map stays dark.
 
@@ -57,8 +53,9 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
     pixels, values = as_image(image), scaled(as_map(attention), vmax)
-    colours = _coloured(upsample(values, *pixels.shape[:2]), colormap)
-    return ((1 - opacity) * pixels + opacity * colours).round().astype(np.uint8)
+    values = upsample(values, *pixels.shape[:2])
+    share = np.minimum(opacity * (2 / 3 + 5 / 6 * values), 1)[:, :, None]
+    return ((1 - share) * pixels + share * _coloured(values, colormap)).round().astype(np.uint8)
 
 
 def _coloured(values: np.ndarray, colormap: str) -> np.ndarray:
@@ -96,10 +93,10 @@ def show_identification(
         soft = _coloured(as_mask(mask_, pixels), MASK_COLOURS).astype(np.uint8)
         rows.append((label, [pixels, overlay(pixels, map_), soft, as_image(masked, "masked image")]))
     heads = ["image", "attention", "soft mask S", "image \u00d7 (1 \u2212 S)"]
-    bars = [(1, ATTENTION_COLOURS, "share of maximum"), (2, MASK_COLOURS, "mask value")]
+    bars = [(1, 1, ATTENTION_COLOURS, "share of maximum"), (2, 2, MASK_COLOURS, "mask value")]
     heading = title or "Identification attention"
     with figure_style():
-        return _grid(rows, heads, f"{heading} \u00b7 {_OWN}", bars)
+        return _grid(rows, heads, f"{heading} \u00b7 {OWN_MAXIMUM}", bars)
 
 
 def show_maps(
@@ -139,8 +136,8 @@ def show_maps(
     for i, picture in enumerate(pictures):
         limits = {name: {True: whole, "method": largest[name], False: None}[shared] for name in maps}
         rows.append((labels[i], [picture, *(overlay(picture, maps[n][i], vmax=limits[n]) for n in maps)]))
-    how = {True: "one scale for all maps", "method": "one scale per method", False: _OWN}[shared]
-    bars = [(len(maps), ATTENTION_COLOURS, "share of maximum")]
+    how = {True: "one scale for all maps", "method": "one scale per method", False: OWN_MAXIMUM}[shared]
+    bars = [(1, len(maps), ATTENTION_COLOURS, "share of maximum")]
     with figure_style():
         return _grid(rows, ["image", *maps], f"{title} \u00b7 {how}", bars, outlines)
 
@@ -149,21 +146,21 @@ def _grid(
     rows: list[tuple[str, list[np.ndarray]]],
     heads: list[str],
     title: str,
-    bars: list[tuple[int, str, str]],
+    bars: list[tuple[int, int, str, str]],
     outlines: Sequence[np.ndarray | None] = (),
 ) -> Figure:
-    """Rows of pictures under column heads; ``bars``: the column beneath which a colour bar lies, its colours, its label."""
+    """Rows of pictures under column heads; ``bars``: first and last column over a colour bar, its colours, label."""
     count = len(heads)
-    label_width = 1.25 if any(label for label, _ in rows) else 0.0
+    longest = max(text_width(label) for label, _ in rows)
+    label_width = min(1.25, longest + 0.18) if longest else 0.0
     tile = min(1.45, (PAGE_WIDTH - 2 * MARGIN - label_width - _GAP * (count - 1)) / count)
     heights = [tile * min(3.0, max(p.shape[0] / p.shape[1] for p in pictures)) for _, pictures in rows]
     left = MARGIN + label_width
     width = max(
         left + count * (tile + _GAP) - _GAP + MARGIN, min(PAGE_WIDTH, text_width(title, LARGE, True) + 2 * MARGIN)
     )
-    left += (
-        width - MARGIN - left - count * (tile + _GAP) + _GAP
-    ) / 2  # the grid stands in the middle of a wide heading
+    spare = width - MARGIN - left - count * (tile + _GAP) + _GAP  # beside the grid, where the heading is wider
+    left += spare / 2
     head_lines = [wrap(head, tile + _GAP / 2, 2) for head in heads]
     top = MARGIN + 0.36 + LINE * max(map(len, head_lines)) + 0.06
     figure = new_figure(width, top + sum(heights) + _GAP * (len(rows) - 1) + 0.62 + MARGIN)
@@ -183,15 +180,16 @@ def _grid(
             if i < len(outlines) and outlines[i] is not None:
                 draw_outline(ax, outlines[i])
         top += height + _GAP
-    for column, colours, label in bars:
-        corner = left + column * (tile + _GAP)
-        colour_bar(figure, corner, top + 0.02, tile, 0.11, colours)
-        write(figure, corner + tile / 2, top + 0.36, label, tile + _GAP, align="center")
+    for first, last, colours, label in bars:
+        centre = left + (first + last) / 2 * (tile + _GAP) + tile / 2
+        wide = tile if first == last else min(2.4, 2 * tile)
+        colour_bar(figure, centre - wide / 2, top + 0.02, wide, 0.11, colours)
+        write(figure, centre, top + 0.36, label, wide + _GAP, align="center")
     return figure
 
 
 def draw_outline(ax: Axes, mask: np.ndarray) -> None:
-    """The contour of a (H, W) bool mask, white on black so that it shows on any picture; in pixel coordinates of ``ax``."""
+    """The contour of a (H, W) bool mask in pixels of ``ax``, white on black so that it shows on any picture."""
     if mask.all() or not mask.any():
         return
     padded = np.pad(mask.astype(float), 1)  # closes the line where the person is cut by the picture's edge
@@ -200,84 +198,3 @@ def draw_outline(ax: Axes, mask: np.ndarray) -> None:
     for colour, width in (("black", 2.4), ("white", 1.1)):
         ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width])
     ax.set(xlim=limits[0], ylim=limits[1])
-
-
-def show_difference(
-    map_1: Any,
-    map_2: Any,
-    titles: tuple[str, str] = ("map 1", "map 2"),
-    title: str = "Difference of two maps",
-    aspect: float = 2.0,
-    normalisation: str = "own maximum",
-    ax: Axes | None = None,
-) -> Figure:
-    """Two maps of one image and their difference, in diverging colours with symmetric limits.
-
-    Args:
-        map_1: (h, w).
-        map_2: (h, w).
-        titles: names of the two.
-        title: heading.
-        aspect: the image's height over its width, in which the maps are drawn.
-        normalisation: ``"own maximum"`` or ``"shared"`` (both by the larger maximum).
-        ax: draw the difference alone into these axes and return their figure.
-
-    Raises:
-        ValueError: maps of different shapes, NaN, an unknown normalisation.
-    """
-    first, second = as_map(map_1, "map 1"), as_map(map_2, "map 2")
-    if first.shape != second.shape:
-        raise ValueError(f"expected two maps of one shape, got {first.shape} and {second.shape}")
-    limits = map_limits(first, second, normalisation)
-    values = [scaled(first, limits[0]), scaled(second, limits[1])]
-    difference = values[0] - values[1]
-    limit = float(np.abs(difference).max()) or 1.0
-    if ax is not None:
-        ax.imshow(difference, cmap=DIFFERENCE_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
-        return ax.figure
-    with figure_style():
-        return _draw_difference(values, difference, limit, titles, title, aspect, normalisation)
-
-
-def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
-    """What each map is divided by.
-
-    Raises:
-        ValueError: ``normalisation`` is neither ``"own maximum"`` nor ``"shared"``.
-    """
-    if normalisation not in ("own maximum", "shared"):
-        raise ValueError(f"expected the normalisation 'own maximum' or 'shared', got {normalisation!r}")
-    own = float(map_1.max()), float(map_2.max())
-    return own if normalisation == "own maximum" else (max(own), max(own))
-
-
-def _draw_difference(
-    values: list[np.ndarray],
-    difference: np.ndarray,
-    limit: float,
-    titles: tuple[str, str],
-    title: str,
-    aspect: float,
-    normalisation: str,
-) -> Figure:
-    wide, tall = 1.5, 1.5 * aspect
-    how = _OWN if normalisation == "own maximum" else "both divided by the larger maximum"
-    heading = f"{title} \u00b7 {how}"
-    width = min(PAGE_WIDTH, max(2 * MARGIN + 3 * wide + 0.6, text_width(heading, LARGE, True) + 2 * MARGIN))
-    left = (width - 3 * wide - 0.5) / 2
-    figure = new_figure(width, MARGIN + 0.64 + tall + 0.62 + MARGIN)
-    write(figure, MARGIN, MARGIN, heading, width - 2 * MARGIN, LARGE, weight="bold")
-    heads = (*titles, "first \u2212 second")
-    top = MARGIN + 0.64
-    for i, (picture, head) in enumerate(zip([*values, difference], heads, strict=True)):
-        corner = left + i * (wide + 0.25)
-        write(figure, corner + wide / 2, top - 0.24, head, wide + 0.2, NORMAL, "center")
-        ax = panel(figure, corner, top, wide, tall)
-        colours, low, high = (ATTENTION_COLOURS, 0, 1) if i < 2 else (DIFFERENCE_COLOURS, -limit, limit)
-        ax.imshow(picture, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
-        ax.set(xticks=[], yticks=[])
-        frame(ax, GREY, "-", 0.6)
-        bar = colour_bar(figure, corner, top + tall + 0.1, wide, 0.11, colours)
-        bar.set_xticks([0, 0.5, 1] if i == 2 else [0, 1])
-        bar.set_xticklabels([f"\u2212{limit:.2f}", "0", f"+{limit:.2f}"] if i == 2 else ["0", "1"], size=SMALL)
-    return figure

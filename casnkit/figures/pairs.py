@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ..attention import attention_distance, crop_bounds, normalise_map, resize_rows, row_profile
+from .difference import OWN_MAXIMUM, SHARED_MAXIMUM, map_limits
 from .inputs import as_image, as_map, scaled
-from .maps import map_limits, overlay
+from .maps import overlay
 from .style import (
     ATTENTION_COLOURS,
     BLUE,
@@ -20,6 +21,7 @@ from .style import (
     LINE,
     MARGIN,
     NORMAL,
+    NOTE,
     ORANGE,
     PAGE_WIDTH,
     SERIES,
@@ -37,11 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PROFILE, _ALIGNED = 0.78, 1.55  # widths in inches
-_NEAR, _SIDE, _FAR = 0.07, 0.34, 0.5  # gaps: image to overlay, first side to second, second side to aligned rows
-_HEADINGS = {
-    "own maximum": "each map divided by its own maximum",
-    "shared": "both maps divided by the larger maximum",
-}
+_NEAR, _SIDE, _FAR = 0.09, 0.32, 0.46  # gaps: image to overlay, first side to second, second side to aligned rows
 
 
 def show_pair(
@@ -57,7 +55,7 @@ def show_pair(
     normalisation: str = "own maximum",
     title: str = "Siamese attention",
 ) -> Figure:
-    """Two images, where a Siamese map looks in each, row by row, and how far apart the two are (paper 3.2.2, equation 5).
+    """Where a Siamese map looks in each of two images, row by row, and how far apart the two are (paper 3.2.2, eq. 5).
 
     Args:
         image_1: PIL image, (H, W, 3) uint8 array or (3, H, W) uint8 tensor.
@@ -69,8 +67,8 @@ def show_pair(
         same: whether they are the same person; None: unknown.
         probability: the pair classifier's p(same person), in [0, 1].
         distance: distance of the two features, lower is closer.
-        normalisation: how maps become colours: ``"own maximum"`` or ``"shared"``; it stands in the heading. The distance
-            does not depend on it: equation 5 divides each profile by its own maximum.
+        normalisation: how maps become colours: ``"own maximum"`` or ``"shared"``; it stands in the heading. The
+            distance does not depend on it: equation 5 divides each profile by its own maximum.
         title: heading.
 
     Raises:
@@ -83,6 +81,7 @@ def show_pair(
     images = [as_image(image_1, "image 1"), as_image(image_2, "image 2")]
     maps = [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
     limits = map_limits(*maps, normalisation)
+    how = OWN_MAXIMUM if normalisation == "own maximum" else SHARED_MAXIMUM
     with figure_style():
         return _draw(
             images,
@@ -90,7 +89,7 @@ def show_pair(
             limits,
             threshold,
             titles,
-            f"{title} \u00b7 {_HEADINGS[normalisation]}",
+            f"{title} \u00b7 {how}",
             same,
             probability,
             distance,
@@ -117,28 +116,33 @@ def _draw(
     figure = new_figure(width, top + height + 0.82)
     write(figure, MARGIN, MARGIN, heading, width - 2 * MARGIN, LARGE, weight="bold")
     if verdict:
-        write(figure, MARGIN, MARGIN + 0.33, verdict[0], width - 2 * MARGIN, NORMAL, color=verdict[1])
+        mark, colour, text = verdict
+        write(figure, MARGIN, MARGIN + 0.33, mark, size=NORMAL + 2, color=colour, weight="bold")
+        indent = 0.22 if mark else 0.0
+        write(figure, MARGIN + indent, MARGIN + 0.35, text, width - 2 * MARGIN - indent, NORMAL)
     left = MARGIN
     for i in range(2):
         box = (left, top, ratios[i] * height, height)
         left = _draw_side(figure, box, images[i], maps[i], limits[i], threshold, titles[i], i) + _SIDE
+    note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
+    write(figure, MARGIN, top + height + 0.45, note, left - _SIDE - MARGIN, color=NOTE)
     _draw_aligned(figure, left - _SIDE + _FAR, top, height, maps, threshold)
     return figure
 
 
-def _verdict(same: bool | None, probability: float | None, distance: float | None) -> tuple[str, str] | None:
-    """The line under the heading and its colour: blue with a check or orange with a cross once right and wrong are known."""
-    parts, colour = [], INK
+def _verdict(same: bool | None, probability: float | None, distance: float | None) -> tuple[str, str, str] | None:
+    """The line under the heading: a mark (once both truth and judgement are known), its colour, the text."""
+    parts, mark, colour = [], "", INK
+    if probability is not None:
+        judged = probability >= 0.5
+        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
+        if same is not None:
+            mark, colour = ("\u2713", BLUE) if judged == bool(same) else ("\u2717", ORANGE)
     if same is not None:
         parts.append("truth: same person" if same else "truth: different people")
-    if probability is not None:
-        judged, mark = probability >= 0.5, ""
-        if same is not None:
-            mark, colour = (" \u2713", BLUE) if judged == bool(same) else (" \u2717", ORANGE)
-        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}{mark}")
     if distance is not None:
         parts.append(f"feature distance {distance:.3f}")
-    return (" \u00b7 ".join(parts), colour) if parts else None
+    return (mark, colour, " \u00b7 ".join(parts)) if parts else None
 
 
 def _draw_side(
@@ -157,11 +161,11 @@ def _draw_side(
           weight="bold")  # fmt: skip
     picture_panel(figure, left, top, wide, tall, image)
     left += wide + _NEAR
-    write(figure, left + wide / 2, top - LINE - 0.02, "attention", wide, align="center")
+    write(figure, left + wide / 2, top - LINE - 0.02, "attention" if wide > 0.75 else "map", wide, align="center")
     shown = picture_panel(figure, left, top, wide, tall, overlay(image, attention, vmax=limit))
     colour_bar(figure, left, top + tall + 0.09, wide, 0.1, ATTENTION_COLOURS)
     left += wide + _NEAR
-    write(figure, left + _PROFILE / 2, top - LINE - 0.02, "row maximum", _PROFILE + 0.1, align="center")
+    write(figure, left + _PROFILE / 2, top - LINE - 0.02, "row max.", _PROFILE + 0.1, align="center")
     ax = panel(figure, left, top, _PROFILE, tall)
     edges = draw_profile(ax, attention, image.shape[0], threshold, limit, SERIES[number][0])
     for edge in edges:
@@ -172,7 +176,7 @@ def _draw_side(
 def draw_profile(
     ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float, colour: str
 ) -> tuple[float, float]:
-    """Row-wise maxima as bars whose y axis counts the image's rows, 0 at the top; rows that equation 5 cuts off are pale.
+    """Row-wise maxima as bars; the y axis counts the image's rows, 0 at the top. Rows that eq. 5 cuts off are pale.
 
     Args:
         ax: where to draw.
@@ -192,11 +196,14 @@ def draw_profile(
     kept = (np.arange(len(profile)) >= first) & (np.arange(len(profile)) <= last)
     centres = (np.arange(len(profile)) + 0.5) * step
     ax.barh(centres, profile, height=step * 0.86, color=np.where(kept, colour, LIGHT))
-    ax.axvline(threshold * profile.max(), color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+    line = threshold * profile.max()
+    ax.axvline(line, color="white", linewidth=2.6)  # so that the dashes show on dark bars too
+    ax.axvline(line, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     edges = first * step, (last + 1) * step
     for edge in edges:
         ax.axhline(edge, color=INK, linewidth=0.8)
-    ax.set(xlim=(0, 1.04), ylim=(image_rows, 0), yticks=[], xticks=[0, 1], xticklabels=["0", "1"])
+    ticks = {0.0: "0", line: "t", 1.0: "1"} if 0.15 < line < 0.85 else {0.0: "0", 1.0: "1"}
+    ax.set(xlim=(0, 1.04), ylim=(image_rows, 0), yticks=[], xticks=list(ticks), xticklabels=list(ticks.values()))
     if not profile.any():
         ax.text(0.5, 0.5, "map is zero", transform=ax.transAxes, ha="center", size=SMALL, rotation=90, color=GREY)
     return edges
@@ -227,11 +234,11 @@ def _draw_aligned(
     ax.fill_betweenx(rows, *profiles, color=LIGHT, linewidth=0)
     for number, (profile, (colour, line, _)) in enumerate(zip(profiles, SERIES, strict=False)):
         ax.plot(profile, rows, color=colour, linestyle=line, linewidth=2)
-        corner = left + number * 0.8
-        key = panel(figure, corner, top + height + 0.48, 0.28, 0.1)
+        corner = left - 0.1 + number * 0.86
+        key = panel(figure, corner, top + height + 0.47, 0.3, 0.1)
         key.plot([0, 1], [0, 0], color=colour, linestyle=line, linewidth=2)
         key.set_axis_off()
-        write(figure, corner + 0.34, top + height + 0.45, f"map {number + 1}", color=colour)
+        write(figure, corner + 0.36, top + height + 0.45, f"map {number + 1}", color=colour)
     count = len(rows)
     ax.set(xlim=(0, 1.04), ylim=(count + 0.5, 0.5), xticks=[0, threshold, 1], yticks=[1, count] if count > 1 else [1])
-    ax.set_xticklabels(["0", "t" if threshold else "", "1"])
+    ax.set_xticklabels(["0", "t" if 0.15 < threshold < 0.85 else "", "1"])

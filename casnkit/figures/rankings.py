@@ -1,4 +1,4 @@
-"""Ranked lists with marks for right and wrong, and contact sheets."""
+"""Ranked lists with marks for right and wrong."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._optional import require
 from .inputs import as_image, same_length, to_array
 from .style import (
     BLUE,
@@ -20,10 +21,7 @@ from .style import (
     ORANGE,
     PAGE_WIDTH,
     figure_style,
-    fit,
-    frame,
     new_figure,
-    panel,
     picture_panel,
     text_width,
     write,
@@ -34,15 +32,16 @@ if TYPE_CHECKING:
 
 # status: (glyph, colour, line style, line width, legend). The glyph and the line say it again without the colour.
 _MARKS = {
-    "correct": ("\u2713", BLUE, "-", 2.6, "same person"),
-    "wrong": ("\u2717", ORANGE, (0, (3, 1.2)), 2.6, "another person"),
-    "distractor": ("\u25cb", INK, (0, (1, 1.2)), 2.2, "distractor (counts as another person)"),
+    "correct": ("\u2713", BLUE, "-", 2.4, "same person"),
+    "wrong": ("\u2717", ORANGE, (0, (3, 1.8)), 2.2, "another person"),
+    "distractor": ("\u25cb", INK, (0, (1, 1.3)), 2.2, "distractor (counts as another person)"),
     "junk": ("\u2013", GREY, "-", 1.4, "junk (does not count)"),
     "same_camera": ("=", GREY, (0, (6, 2)), 1.4, "same person and camera (does not count)"),
 }
 STATUSES = tuple(_MARKS)
 _UNCOUNTED = ("junk", "same_camera")
-_GAP, _QUERY_GAP, _TILE = 0.11, 0.3, 0.95  # inches; the last is a tile's largest width
+_GAP, _QUERY_GAP, _TILE = 0.16, 0.32, 0.95  # inches; the last is a tile's largest width
+_RIM = 0.035  # inches from an image's edge to the middle of its frame
 
 
 def show_ranking(
@@ -75,9 +74,9 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str | None = None, c
     """Several queries, each with its ranked gallery images, one under the other.
 
     Args:
-        rows: for each query a mapping with ``query_image``, ``query_pid``, ``query_camid`` and, parallel and closest first,
-            ``gallery_images``, ``statuses`` (out of :data:`STATUSES`), ``distances`` (lower is closer), ``pids`` and
-            ``camids`` (-1: unknown); optionally ``title``.
+        rows: for each query a mapping with ``query_image``, ``query_pid``, ``query_camid`` and, parallel and closest
+            first, ``gallery_images``, ``statuses`` (out of :data:`STATUSES`), ``distances`` (lower is closer), ``pids``
+            and ``camids`` (-1: unknown); optionally ``title``.
         title: heading of the whole figure.
         columns: gallery images per line; longer lists go on below.
 
@@ -181,16 +180,28 @@ def _draw_tile(
     mark: tuple[str, Any, float],
 ) -> None:
     """One image in its frame, the first caption above it, the others below."""
-    colour, line, weight = mark
     rows, columns = image.shape[:2]
     scale = min(tile / columns, height / rows)
     wide, tall = columns * scale, rows * scale
     centre = left + tile / 2
-    write(figure, centre, top, captions[0], tile, NORMAL, "center", color=colour, weight="bold")
-    ax = picture_panel(figure, centre - wide / 2, top + LINE + 0.06 + height - tall, wide, tall, image)
-    frame(ax, colour, line, weight)
+    write(figure, centre, top, captions[0], tile, NORMAL, "center", color=mark[0], weight="bold")
+    box = (centre - wide / 2, top + LINE + 0.06 + height - tall, wide, tall)
+    picture_panel(figure, *box, image)
+    _border(figure, box, mark)
     for i, caption in enumerate(caption for caption in captions[1:] if caption):
-        write(figure, centre, top + LINE + height + 0.1 + i * LINE, caption, tile + _GAP / 2, align="center")
+        write(figure, centre, top + LINE + height + 0.14 + i * LINE, caption, tile + _GAP / 2, align="center")
+
+
+def _border(figure: Figure, box: tuple[float, float, float, float], mark: tuple[str, Any, float]) -> None:
+    """A frame around ``box`` (left, top, width, height in inches), on the white outside it, where its line shows."""
+    colour, line, weight = mark
+    left, top, wide, tall = box
+    total_width, total_height = figure.get_size_inches()
+    corner = ((left - _RIM) / total_width, 1 - (top + tall + _RIM) / total_height)
+    size = ((wide + 2 * _RIM) / total_width, (tall + 2 * _RIM) / total_height)
+    patches = require("matplotlib.patches", "drawing figures")
+    style = {"edgecolor": colour, "linestyle": line, "linewidth": weight, "facecolor": "none", "capstyle": "butt"}
+    figure.add_artist(patches.Rectangle(corner, *size, transform=figure.transFigure, **style))
 
 
 def _legend_lines(statuses: list[str], width: float) -> list[list[tuple[str, float]]]:
@@ -198,7 +209,7 @@ def _legend_lines(statuses: list[str], width: float) -> list[list[tuple[str, flo
     lines: list[list[tuple[str, float]]] = []
     used = width + 1
     for status in statuses:
-        length = 0.62 + text_width(_MARKS[status][4]) + 0.28
+        length = 0.68 + text_width(_MARKS[status][4]) + 0.28
         if used + length - 0.28 > width:
             lines.append([])
             used = 0.0
@@ -210,40 +221,6 @@ def _legend_lines(statuses: list[str], width: float) -> list[list[tuple[str, flo
 def _draw_legend(figure: Figure, entries: list[tuple[str, float]], top: float) -> None:
     for status, left in entries:
         glyph, colour, line, weight, text = _MARKS[status]
-        box = panel(figure, left, top + 0.015, 0.26, 0.16)
-        box.set(xticks=[], yticks=[])
-        frame(box, colour, line, min(weight, 2.0))
-        write(figure, left + 0.43, top + 0.02, glyph, size=NORMAL, align="center", color=colour, weight="bold")
-        write(figure, left + 0.58, top + 0.02, text)
-
-
-def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """A contact sheet: images in reading order, each with its caption below.
-
-    Args:
-        images: (N, H, W, 3) or (N, 3, H, W) tensor or a sequence of what :func:`~casnkit.figures.inputs.as_image` takes.
-        captions: one short line each; None for none.
-        columns: images per line.
-
-    Raises:
-        ValueError: no images, or another number of captions.
-    """
-    images = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    if not images or columns < 1:
-        raise ValueError(f"expected at least one image and one column, got {len(images)} and {columns}")
-    captions = [""] * len(images) if captions is None else list(captions)
-    same_length(images=images, captions=captions)
-    columns = min(columns, len(images))
-    with figure_style():
-        tile = min(1.2, (PAGE_WIDTH - 2 * MARGIN - _GAP * (columns - 1)) / columns)
-        height = tile * min(3.0, max(image.shape[0] / image.shape[1] for image in images))
-        step = height + _GAP + (LINE + 0.04 if any(captions) else 0)
-        lines = math.ceil(len(images) / columns)
-        figure = new_figure(2 * MARGIN + columns * tile + (columns - 1) * _GAP, 2 * MARGIN + lines * step - _GAP)
-        for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
-            left, top = MARGIN + (i % columns) * (tile + _GAP), MARGIN + (i // columns) * step
-            scale = min(tile / image.shape[1], height / image.shape[0])
-            wide, tall = image.shape[1] * scale, image.shape[0] * scale
-            picture_panel(figure, left + (tile - wide) / 2, top + height - tall, wide, tall, image)
-            write(figure, left + tile / 2, top + height + 0.05, fit(caption, tile), align="center")
-    return figure
+        _border(figure, (left + _RIM, top + 0.03, 0.28, 0.13), (colour, line, weight))
+        write(figure, left + 0.5, top + 0.02, glyph, size=NORMAL, align="center", color=colour, weight="bold")
+        write(figure, left + 0.64, top + 0.02, text)

@@ -28,8 +28,8 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     Args:
         figure: what a ``show_...`` function returned.
         path: ends in ``.png``, ``.svg`` or ``.pdf``.
-        alt: what the picture shows, for a reader who cannot see it. In the PNG it is the text ``Description``, in the SVG
-            its ``<desc>``, in the PDF the subject.
+        alt: what the picture shows, for a reader who cannot see it. In the PNG it is the text ``Description``, in the
+            SVG its ``<desc>``, in the PDF the subject.
         dpi: pixels per inch; 150 makes a page-wide figure 1350 pixels wide.
 
     Raises:

@@ -1,8 +1,8 @@
 """One look for every picture: colours, type, and panels placed in inches.
 
-Widths are at most :data:`PAGE_WIDTH` inches and text at least :data:`SMALL` points: shown 900 pixels wide (a README), the
-smallest letter is 12.5 px. Panels are placed by hand, so that rows of neighbouring panels line up to the pixel and no
-label is ever cut; text is measured and shortened with an ellipsis where it would not fit.
+Widths are at most :data:`PAGE_WIDTH` inches and text at least :data:`SMALL` points: shown 900 pixels wide, as in a
+README, the smallest letter is 12.5 px. Panels are placed by hand, so that rows of neighbouring panels line up to the
+pixel and no label is cut; text is measured and shortened with an ellipsis where it would not fit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE_WIDTH = 9.0  # inches
 SMALL, NORMAL, LARGE = 9.0, 10.0, 12.0  # points
 MARGIN = 0.15  # inches
 LINE = 0.19  # inches from one line of small text to the next
-BLUE, ORANGE, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9", "#222222"
+BLUE, ORANGE, GREY, LIGHT, INK, NOTE = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9", "#222222", "#555555"
 ATTENTION_COLOURS, MASK_COLOURS, DIFFERENCE_COLOURS = "inferno", "cividis", "RdBu_r"
 # Runs, methods and the two images of a pair: never the blue and orange that mean right and wrong.
 SERIES = (
@@ -67,9 +67,7 @@ _RC = {
 @contextlib.contextmanager
 def figure_style() -> Iterator[None]:
     """Draw in the kit's style inside the block; matplotlib's settings are restored afterwards."""
-    matplotlib = require("matplotlib", "drawing figures")
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update({**matplotlib.rcParamsDefault, "backend": matplotlib.rcParams["backend"], **_RC})
+    with require("matplotlib.style", "drawing figures").context(_RC, after_reset=True):
         yield
 
 
@@ -172,11 +170,12 @@ def wrap(text: str, width: float, lines: int = 2, size: float = SMALL) -> list[s
 
 @functools.lru_cache(maxsize=4096)
 def text_width(text: str, size: float = SMALL, bold: bool = False) -> float:
-    """Width of one line in inches."""
+    """Width of one line in inches, with a little to spare: the grid of pixels widens letters by up to 3 %."""
+    text = tidy(text)
     renderer, properties = _ruler()
     properties.set_size(size)
     properties.set_weight("bold" if bold else "normal")
-    return renderer.get_text_width_height_descent(text, properties, False)[0] / 72 if text else 0.0
+    return renderer.get_text_width_height_descent(text, properties, False)[0] / 72 * 1.03 if text else 0.0
 
 
 @functools.cache
@@ -206,4 +205,12 @@ def colour_bar(figure: Figure, left: float, top: float, width: float, height: fl
         ax.set_yticklabels(["0", "0.5", "1"])
     else:
         ax.set_xticklabels(["0", "1"])
+        ends_inside(ax)
     return ax
+
+
+def ends_inside(ax: Axes) -> None:
+    """Keep the first and last tick label of the x axis within its ends, away from the neighbour's."""
+    labels = ax.get_xticklabels()
+    labels[0].set_horizontalalignment("left")
+    labels[-1].set_horizontalalignment("right")

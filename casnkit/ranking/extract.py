@@ -114,9 +114,13 @@ def feature_distances(
     Raises:
         ValueError: shapes that do not fit, or features that are not finite.
     """
-    query, gallery = (_checked_features(f, name) for f, name in ((query_features, "query"), (gallery_features, "gallery")))
+    query, gallery = (
+        _checked_features(f, name) for f, name in ((query_features, "query"), (gallery_features, "gallery"))
+    )
     if query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"expected features of one length, got {query.shape[1]} (query) and {gallery.shape[1]} (gallery)")
+        raise ValueError(
+            f"expected features of one length, got {query.shape[1]} (query) and {gallery.shape[1]} (gallery)"
+        )
     query, gallery = (f.to(device or f.device).double() for f in (query, gallery))
     if normalise:
         query, gallery = _unit(query, stripes), _unit(gallery, stripes)
@@ -230,7 +234,9 @@ def _checked_features(features: Tensor | np.ndarray, name: str) -> Tensor:
 
 def _unit(features: Tensor, stripes: int) -> Tensor:
     if stripes < 1 or features.shape[1] % stripes:
-        raise ValueError(f"expected a number of stripes that divides the feature length {features.shape[1]}, got {stripes}")
+        raise ValueError(
+            f"expected a number of stripes that divides the feature length {features.shape[1]}, got {stripes}"
+        )
     parts = torch.nn.functional.normalize(features.unflatten(1, (stripes, -1)), dim=-1)
     return parts.flatten(1) / stripes**0.5
 

@@ -21,76 +21,169 @@ from casnkit import attention
 if TYPE_CHECKING:
     from casnkit.models.casn import CASN
 
+FLOAT64_ROWS = 256  # images at a time where the first layer is applied in float64
+
 
 @dataclass(frozen=True)
 class Head:
     """The pair classifier as matrices, in the precision of the products.
 
+    The derivative of ReLU and LeakyReLU has two values, low and 1: low + (1 - low) [x > 0]. The product is then one with a
+    matrix of zeros and ones, which every precision holds exactly.
+
     Attributes:
-        matrix: (H, D), diag(w_2) W_1, scaled so that the activation's derivative is 0 or 1 where it has two values.
-        constant: (D,), what is added to the product, or None where that is zero.
-        bend: the activation, where its derivative has more than two values; else None.
+        bias: (H,) of the first layer, at least float32.
+        matrix: (H, D), (1 - low) diag(w_2) W_1.
+        constant: (D,), low times the sum of diag(w_2) W_1 over H, or None for ReLU.
     """
 
+    bias: Tensor
     matrix: Tensor
     constant: Tensor | None
-    bend: nn.Module | None
 
-    def gradient(self, before: Tensor) -> Tensor:
-        """dz_1/df^- from the values before the activation, which are overwritten: (n, H) -> (n, D)."""
-        if self.bend is None:
-            before = before.gt_(0)
-        else:
-            before = attention.score_gradient(lambda x: self.bend(x).sum(-1), before)
-        before = before.to(self.matrix.dtype)
-        if self.constant is None:
-            return before @ self.matrix
-        return torch.addmm(self.constant, before, self.matrix)
+    def gradient(self, active: Tensor) -> Tensor:
+        """dz_1/df^- from which hidden units are active: (..., H) bool -> (..., D)."""
+        gradient = active.to(self.matrix.dtype) @ self.matrix
+        return gradient if self.constant is None else gradient.add_(self.constant)
 
 
 def head_of(model: CASN, device: torch.device, dtype: torch.dtype) -> Head:
     """The pair classifier of a model as a :class:`Head`."""
     first, act, _, last = model.pair_head
+    low = 1.0 if isinstance(act, nn.Identity) else float(getattr(act, "negative_slope", 0.0))
     matrix = last.weight.detach()[1][:, None].double() * first.weight.detach().double()
-    # ReLU and LeakyReLU have a derivative of two values, low and 1: low + (1 - low) [x > 0]
-    low = {nn.ReLU: 0.0, nn.LeakyReLU: getattr(act, "negative_slope", 0.0)}.get(type(act))
-    bend = act if low is None else None
     constant = (low * matrix.sum(0)).to(device, dtype) if low else None
-    return Head((matrix * (1 - (low or 0.0))).to(device, dtype), constant, bend)
+    bias = first.bias.detach().to(device, torch.promote_types(dtype, torch.float32))
+    return Head(bias, ((1 - low) * matrix).to(device, dtype), constant)
 
 
-def first_layer(model: CASN, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U of every query and gallery image and the bias: (Q, H), (G, H), (H,) float64.
+def first_layer(model: CASN, features: Tensor, centre: Tensor, dtype: torch.dtype) -> Tensor:
+    """U = (f - centre) W_1^T of every image: (N, D) -> (N, H), summed in float64.
 
-    The gallery's mean is taken from both: it drops out of every difference, and float32 then keeps more digits of it.
+    One ``centre`` (D,) for queries and gallery drops out of every difference, and what is left holds more digits.
     """
-    layer = model.pair_head[0]
-    weight = layer.weight.detach().cpu().double()
-    u_query, u_gallery = query.cpu().double() @ weight.T, gallery.cpu().double() @ weight.T
-    centre = u_gallery.mean(0)
-    return u_query - centre, u_gallery - centre, layer.bias.detach().cpu().double()
+    weight = model.pair_head[0].weight.detach().cpu().double()
+    parts = [((part.double() - centre) @ weight.T).to(dtype) for part in features.split(FLOAT64_ROWS)]
+    return torch.cat(parts)
 
 
 def branch_weights(gradient: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-    """:func:`casnkit.attention.siamese_weights` that may overwrite the gradient, for the modes that use it."""
-    if mode == "paper":
-        indicator = gradient.gt_(0)
-        return indicator, indicator
+    """:func:`casnkit.attention.siamese_weights` for the modes that use the gradient, which is overwritten."""
     if mode == "signed":
-        negative = (gradient < 0).to(gradient.dtype)
+        negative = gradient.lt(0).to(gradient.dtype)
         return gradient.gt_(0), negative
+    if mode == "paper":
+        gradient.gt_(0)
+        return gradient, gradient
     return gradient, -gradient
 
 
+@dataclass(frozen=True)
+class Side:
+    """The images of one side of a tile, on the device.
+
+    Attributes:
+        maps: (n, C, h * w) in the precision of the products; for bf16 see :func:`split_mean`.
+        vectors: (n, H) first layer of the pair classifier, or (n, D) features for mode ``v1``; float32 or float64.
+        size: (h, w).
+    """
+
+    maps: Tensor
+    vectors: Tensor
+    size: tuple[int, int]
+
+    def __getitem__(self, index: slice) -> Side:
+        return Side(self.maps[index], self.vectors[index], self.size)
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """What is the same for all tiles of a request.
+
+    Attributes:
+        head: None in mode ``v1``, which asks the features alone.
+        mode, order: see :func:`casnkit.attention.siamese_weights` and ``CASN.siamese_attention``.
+        channels: C; the gradient's length is a multiple of it, one for each stripe.
+    """
+
+    head: Head | None
+    mode: str
+    order: str
+    channels: int
+
+    def profiles(self, query: Side, gallery: Side) -> tuple[Tensor, Tensor]:
+        """Row-wise maxima of the two maps of every pair: (q, g, h_query) and (q, g, h_gallery)."""
+        first, second = self._maps(query, gallery, swapped=False)
+        if self.order == "both":
+            turned = self._maps(query, gallery, swapped=True)
+            first = first.clamp_min_(0).add_(turned[0].clamp_min_(0)).mul_(0.5)
+            second = second.clamp_min_(0).add_(turned[1].clamp_min_(0)).mul_(0.5)
+        return row_maxima(first, query.size), row_maxima(second, gallery.size).transpose(0, 1)
+
+    def _maps(self, query: Side, gallery: Side, swapped: bool) -> tuple[Tensor, Tensor]:
+        """Maps before the ReLU, times h w: (q, g, S_query) and, gallery first, (g, q, S_gallery), at least float32."""
+        weights_query, weights_gallery = self._weights(query, gallery, swapped)
+        maps = weights_query @ query.maps, weights_gallery.transpose(0, 1) @ gallery.maps
+        if maps[0].dtype != torch.bfloat16:
+            return maps
+        return join_mean(maps[0], query.size), join_mean(maps[1], gallery.size)
+
+    def _weights(self, query: Side, gallery: Side, swapped: bool) -> tuple[Tensor, Tensor]:
+        """Channel weights of the query's and of the gallery's map, (q, g, C) twice.
+
+        ``swapped`` asks the pair classifier for (gallery, query): its first image is then the gallery's.
+        """
+        first, second = (gallery, query) if swapped else (query, gallery)
+        first, second = first.vectors, second.vectors
+        if self.head is not None:
+            first = first + self.head.bias
+        shapes = ((1, -1), (-1, 1)) if swapped else ((-1, 1), (1, -1))
+        active = first.unflatten(0, shapes[0]) > second.unflatten(0, shapes[1])  # (q, g, H), or (q, g, D) in mode v1
+        if self.head is None:
+            pair = (active.to(query.maps.dtype),) * 2
+        else:
+            pair = branch_weights(self.head.gradient(active), self.mode)
+        one = self._over_stripes(pair[0])
+        other = one if pair[1] is pair[0] else self._over_stripes(pair[1])
+        return (other, one) if swapped else (one, other)
+
+    def _over_stripes(self, weights: Tensor) -> Tensor:
+        if weights.shape[-1] == self.channels:
+            return weights
+        return weights.unflatten(-1, (-1, self.channels)).sum(-2)
+
+
+def split_mean(maps: Tensor) -> Tensor:
+    """A of one tile for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
+
+    A product in bf16 is summed in float32 but rounded to 8 bits. What differs between pixels is a small part of a map; kept
+    apart from what is common, it keeps its own 8 bits. Zeros fill up to a multiple of eight columns, which GPUs want.
+    """
+    mean = maps.mean(-1, keepdim=True)
+    columns = maps.shape[-1] + 1
+    fill = maps.new_zeros(()).expand(*maps.shape[:-1], -columns % 8)
+    return torch.cat([maps - mean, mean, fill], -1).to(torch.bfloat16)
+
+
+def join_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The maps that belong to :func:`split_mean`: (..., S + 1 or more) bf16 -> (..., S) float32."""
+    pixels = size[0] * size[1]
+    return maps[..., :pixels].float().add_(maps[..., pixels : pixels + 1])
+
+
 def row_maxima(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """ReLU and row-wise maximum of maps (..., h * w) -> (..., h) in at least float32, divided by h w (closed form)."""
-    height, width = size
-    profile = maps.unflatten(-1, size).amax(-1)
-    profile = profile.float() if profile.dtype.itemsize < 4 else profile
-    return profile.clamp_min_(0).div_(height * width)
+    """ReLU and row-wise maximum of maps times h w: (..., h * w) -> (..., h), divided by h w."""
+    return maps.unflatten(-1, size).amax(-1).clamp_min_(0).div_(size[0] * size[1])
 
 
 def aligned(profile: Tensor, threshold: float, rows: int) -> Tensor:
-    """M* of equation 5 from row-wise maxima: own maximum, crop, resize to ``rows``. (n, h) -> (n, rows)."""
-    profile = attention.normalise_map(profile, "max")
+    """M* of equation 5 from row-wise maxima: own maximum, crop, resize to ``rows``. (..., h) -> (n, rows)."""
+    profile = attention.normalise_map(profile.flatten(0, -2), "max")
     return attention.resize_rows(profile, *attention.crop_bounds(profile, threshold), rows)
+
+
+def profile_distances(query: Tensor, gallery: Tensor, threshold: float) -> Tensor:
+    """|| M*_q - M*_g ||_2 from row-wise maxima of the same pairs: (..., h_query), (..., h_gallery) -> (...)."""
+    rows = max(query.shape[-1], gallery.shape[-1])
+    difference = aligned(query, threshold, rows) - aligned(gallery, threshold, rows)
+    return torch.linalg.vector_norm(difference, dim=-1).view(query.shape[:-1])

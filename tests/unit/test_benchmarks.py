@@ -319,6 +319,8 @@ def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: p
     with pytest.raises(DiskFullError, match="no space"):
         open_dataset("cuhk03-np-detected", raw, progress=False)
     assert not (raw / cuhk03_raw.EXTRACTED / "detected").exists()
+    with pytest.raises(ValueError, match="expected the folders bounding_box_train"):  # the part is no set
+        open_dataset("market1501", raw)
     until(1000)
     data = open_dataset("cuhk03-np-detected", raw, progress=False)
     assert len(data.train) + len(data.query) + len(data.gallery) == 28 == len(written) == len(set(written))

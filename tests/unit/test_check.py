@@ -11,6 +11,7 @@ from PIL import Image
 from casnkit.data import check as module
 from casnkit.data.check import EXPECTED, check
 from casnkit.data.imitate import imitate
+from casnkit.files import write_json
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 
@@ -131,6 +132,16 @@ def test_masks_must_fit(tmp_path: Path) -> None:
     assert "its mask is (64, 32), the image (32, 64)" in report.unreadable[0][1]
     assert Path(report.unreadable[0][0]).stem == first.stem
     assert any("no mask" in advice for advice in report.advice)
+
+
+def test_people_are_compared_with_what_their_generator_noted(tmp_path: Path) -> None:
+    imitate("market1501", tmp_path)
+    counts = {"bounding_box_train": 16, "query": 6, "bounding_box_test": 15}
+    write_json(tmp_path / "people.json", {"size": "tiny", "counts": counts, "cameras": 2})
+    report = check(tmp_path)
+    assert report.name == "people"
+    assert ("cameras", 2, 2) in report.rows
+    assert report.wrong == (("gallery images", 14, 15),)
 
 
 def test_check_generates_nothing(tmp_path: Path) -> None:

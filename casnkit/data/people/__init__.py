@@ -5,7 +5,8 @@ from __future__ import annotations
 from .attributes import ATTRIBUTE_PART
 from .settings import DIFFICULTY, PARTS, PEOPLE_VERSION, SIZES, Difficulty, PeopleSize
 from .sheet import contact_sheet
-from .synthesize import lookalike_pairs, read_attributes, synthesize
+from .synthesize import synthesize
+from .table import lookalike_pairs, read_attributes
 
 __all__ = [
     "ATTRIBUTE_PART",

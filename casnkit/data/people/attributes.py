@@ -11,40 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .palette import COMMON, DARK, PALETTE, SHOES
 from .settings import Difficulty
-
-# name: (R, G, B); the order is the order in which Difficulty.colours takes them
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "black": (34, 34, 38),
-    "grey": (128, 130, 134),
-    "navy": (38, 48, 88),
-    "white": (228, 228, 224),
-    "blue": (52, 96, 176),
-    "red": (178, 40, 44),
-    "beige": (196, 172, 134),
-    "green": (48, 112, 66),
-    "brown": (104, 70, 46),
-    "pink": (222, 140, 164),
-    "yellow": (226, 188, 60),
-    "lightblue": (136, 178, 214),
-    "purple": (106, 66, 134),
-    "orange": (220, 116, 44),
-    "darkgrey": (72, 74, 80),
-    "olive": (98, 98, 56),
-}
-_COMMON = (18, 11, 9, 11, 8, 7, 6, 5, 5, 5, 4, 5, 3, 3, 6, 4)  # of upper garments, one for each colour
-_DARK = (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5)  # of lower garments and bags
-_SHOES = (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1)
-
-HAIR_COLOURS = {
-    "black": (26, 22, 22),
-    "darkbrown": (58, 38, 28),
-    "brown": (98, 66, 42),
-    "blond": (190, 152, 92),
-    "grey": (150, 148, 146),
-    "ginger": (150, 78, 40),
-}
-SKINS = {"light": (232, 190, 166), "medium": (206, 156, 124), "tan": (170, 118, 86), "dark": (108, 72, 54)}
 
 _Choices = Mapping[str, float]
 _CHOICES: dict[str, _Choices] = {
@@ -61,7 +29,7 @@ _CHOICES: dict[str, _Choices] = {
     "lower_pattern": {"plain": 8, "sidestripe": 1.2, "faded": 1.8},
     "bag": {"none": 8, "backpack": 5, "shoulder": 2.5, "crossbody": 2.5, "handbag": 2},
     "bag_side": {"left": 1, "right": 1},
-    "shoes": {"sneakers": 6, "boots": 2, "flats": 2},
+    "shoes": {"sneakers": 6.5, "boots": 1.2, "flats": 2.3},
 }
 _PATTERNS: dict[str, _Choices] = {
     "tshirt": {"plain": 4, "hstripes": 2, "logo": 3, "dots": 1, "block": 1},
@@ -101,8 +69,9 @@ ATTRIBUTE_PART: dict[str, str] = {
 }
 """The part of each attribute; ``"body"`` marks those of the whole figure, which look-alikes always share."""
 
+_HOODED = ("hoodie", "jacket", "coat")
 LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 2.5, "shoes": 1.5}
-_VISIBLE_STEP = 70.0  # least distance of two colours that count as different at a glance, 0-255 RGB
+_VISIBLE_STEP = 85.0  # least distance of two colours that count as different at a glance, 0-255 RGB
 
 
 @dataclass(frozen=True)
@@ -147,20 +116,27 @@ def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
     )
     if female:
         a["lower"] = _pick(rng, {"trousers": 6, "shorts": 1.5, "skirt": 2.5, "longskirt": 1.5})
-    a["hat_colour"] = _colour(rng, _COMMON, count) if a["hat"] != "none" else "none"
-    a["upper_colour"] = _colour(rng, _COMMON, count)
+    if a["hat"] == "hood" and a["upper"] not in _HOODED:
+        a["hat"] = "none"
+    if a["upper"] == "coat" and a["lower"] in ("skirt", "shorts"):  # would be hidden
+        a["lower"] = "trousers"
+    if a["lower"] in ("skirt", "longskirt"):
+        a["lower_pattern"] = {"sidestripe": "plain", "faded": "hem"}.get(a["lower_pattern"], "plain")
+    a["hat_colour"] = _colour(rng, COMMON, count) if a["hat"] != "none" else "none"
+    a["upper_colour"] = _colour(rng, COMMON, count)
     a["upper_pattern"] = _pick(rng, _PATTERNS[a["upper"]])
-    a["upper_second"] = _colour(rng, _COMMON, count, a["upper_colour"])
+    plain = a["upper_pattern"] == "plain"
+    a["upper_second"] = "none" if plain else _colour(rng, COMMON, count, a["upper_colour"])
     a["sleeves"] = _pick(rng, _sleeves_of(a["upper"]))
     contrast = rng.random() < 0.15
-    a["sleeve_colour"] = _colour(rng, _COMMON, count, a["upper_colour"]) if contrast else a["upper_colour"]
+    a["sleeve_colour"] = _colour(rng, COMMON, count, a["upper_colour"]) if contrast else a["upper_colour"]
     a["sleeve_pattern"] = "striped" if a["upper_pattern"] == "hstripes" and not contrast else "plain"
     a["sleeve_second"] = a["upper_second"] if a["sleeve_pattern"] == "striped" else "none"
-    a["lower_colour"] = _colour(rng, _DARK, count)
-    a["bag_colour"] = _colour(rng, _DARK, count) if a["bag"] != "none" else "none"
+    a["lower_colour"] = _colour(rng, DARK, count)
+    a["bag_colour"] = _colour(rng, DARK, count) if a["bag"] != "none" else "none"
     if a["bag"] in ("none", "backpack"):
         a["bag_side"] = "none" if a["bag"] == "none" else "both"
-    a["shoe_colour"] = _colour(rng, _SHOES, count)
+    a["shoe_colour"] = _colour(rng, SHOES, count)
     return Person({name: a[name] for name in ATTRIBUTE_PART}, int(rng.integers(2**31)))
 
 
@@ -171,35 +147,36 @@ def _sleeves_of(upper: str) -> _Choices:
 
 
 def draw_lookalike(rng: np.random.Generator, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
-    """A person who differs from ``person`` in exactly one body part, and clearly there; returns that part's name too."""
+    """Somebody who differs from ``person`` in exactly one body part, clearly, and that part's name."""
     part = _pick(rng, LOOKALIKE_PARTS)
     a = dict(person.attributes)
     count = difficulty.colours
     if part == "hair":
         _change_hair(rng, a, count)
     elif part == "torso":
-        a["upper_colour"] = _colour(rng, _COMMON, count, a["upper_colour"])
+        a["upper_colour"] = _colour(rng, COMMON, count, a["upper_colour"])
         if a["upper_pattern"] != "plain":  # a shared second colour must still stand out
-            a["upper_second"] = _colour(rng, _COMMON, count, a["upper_colour"])
+            a["upper_second"] = _colour(rng, COMMON, count, a["upper_colour"])
     elif part == "arms":
-        a["sleeve_colour"] = _colour(rng, _COMMON, count, a["sleeve_colour"])
+        a["sleeve_colour"] = _colour(rng, COMMON, count, a["sleeve_colour"])
         a["sleeve_pattern"], a["sleeve_second"] = "plain", "none"
         if a["sleeves"] == "none":
             a["sleeves"] = "short"
     elif part == "bag":
         _change_bag(rng, a, count)
     elif part == "legs":
-        a["lower_colour"] = _colour(rng, _DARK, count, a["lower_colour"])
+        a["lower_colour"] = _colour(rng, DARK, count, a["lower_colour"])
     else:
-        a["shoe_colour"] = _colour(rng, _SHOES, count, a["shoe_colour"])
+        a["shoe_colour"] = _colour(rng, SHOES, count, a["shoe_colour"])
     return Person(a, person.look), part
 
 
 def _change_hair(rng: np.random.Generator, a: dict[str, str], count: int) -> None:
     if a["hat"] != "none":
-        a["hat_colour"] = _colour(rng, _COMMON, count, a["hat_colour"])
+        a["hat_colour"] = _colour(rng, COMMON, count, a["hat_colour"])
     elif rng.random() < 0.5:
-        a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name != "none"})
+        unfit = ("none",) if a["upper"] in _HOODED else ("none", "hood")
+        a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name not in unfit})
         a["hat_colour"] = _pick(rng, {n: 1.0 for n in list(PALETTE)[:count] if n not in ("black", "brown", "grey")})
     else:
         dark = a["hair_colour"] in ("black", "darkbrown", "brown")
@@ -210,12 +187,12 @@ def _change_hair(rng: np.random.Generator, a: dict[str, str], count: int) -> Non
 def _change_bag(rng: np.random.Generator, a: dict[str, str], count: int) -> None:
     others = {n: w for n, w in _CHOICES["bag"].items() if n not in (a["bag"], "none")}
     if a["bag"] != "none" and rng.random() < 0.5:
-        a["bag_colour"] = _colour(rng, _COMMON, count, a["bag_colour"])
+        a["bag_colour"] = _colour(rng, COMMON, count, a["bag_colour"])
     elif a["bag"] != "none" and rng.random() < 0.6:
         a["bag"] = a["bag_colour"] = a["bag_side"] = "none"
     else:
         a["bag"] = _pick(rng, others)
-        a["bag_colour"] = _colour(rng, _COMMON, count, a["upper_colour"])
+        a["bag_colour"] = _colour(rng, COMMON, count, a["upper_colour"])
         a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
 
 
@@ -234,7 +211,7 @@ def draw_population(
     people: list[Person] = []
     partners: dict[int, tuple[int, str]] = {}
     taken: set[tuple[str, ...]] = set()
-    paired = int(round(count * difficulty.lookalike_share / 2)) * 2
+    paired = round(count * difficulty.lookalike_share / 2) * 2
     for index in range(count):
         for attempt in range(1000):
             rng = np.random.default_rng([seed, stream, index, attempt])

@@ -44,6 +44,11 @@ FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
 _GESTURES = ("swing", "pocket", "phone", "strap")
 
 
+def between(one: Point, other: Point, share: float) -> Point:
+    """The point at ``share`` of the way from ``one`` to ``other``."""
+    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
+
+
 def frame_of(person: Person) -> Frame:
     """The body of a person; ``person.look`` adds what no attribute names."""
     wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
@@ -78,7 +83,7 @@ def draw_pose(rng: np.random.Generator, frame: Frame, strength: float) -> Pose:
 
 def _leg(phase: float, stride: float, frame: Frame, side: int) -> tuple[Point, Point, Point, Point]:
     """Hip, knee, ankle and toe; the knee bends most while the leg swings forward."""
-    thigh = 0.42 * stride * np.sin(phase) + 0.08 * stride
+    thigh = 0.37 * stride * np.sin(phase) + 0.08 * stride
     bend = 0.06 + stride * (0.12 + 0.8 * max(0.0, float(np.cos(phase + 0.35))) ** 1.3)
     x = side * frame.hip * 0.5
     hip = (x, 0.51, 0.0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .attributes import Person, draw_person, draw_population
-from .scenes import CAMERAS
-from .settings import PeopleSize, Difficulty
+from .cameras import CAMERAS
+from .settings import Difficulty, PeopleSize
 
 TRAIN, TEST, STRANGERS, PASSAGES, IMAGES, LAYOUT = range(1, 7)  # streams of random numbers
 _FRAME_STEP = 25
@@ -77,7 +77,9 @@ def spread(rng: np.random.Generator, total: int, places: int, low: int, high: in
         ValueError: no such integers exist.
     """
     if not low * places <= total <= high * places:
-        raise ValueError(f"expected a total between {low * places} and {high * places} for {places} places, got {total}")
+        raise ValueError(
+            f"expected a total between {low * places} and {high * places} for {places} places, got {total}"
+        )
     counts = np.full(places, low)
     while (missing := total - int(counts.sum())) > 0:
         free = np.flatnonzero(counts < high)
@@ -104,7 +106,15 @@ class _Writer:
         self.people, self.jobs = people, []
 
     def add(
-        self, folder: str, pid: int, kind: str, person: Person | None, stream: int, identity: int, camid: int, detection: int = 1
+        self,
+        folder: str,
+        pid: int,
+        kind: str,
+        person: Person | None,
+        stream: int,
+        identity: int,
+        camid: int,
+        detection: int = 1,
     ) -> None:
         """One more file."""
         number = len(self.jobs)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from .attributes import Person
 from .body import FIGURE_HEIGHTS, draw_pose, frame_of
-from .clothes import Dyes, dress
-from .scenes import CAMERAS, FOOT_ROWS, SCENE_HEIGHT, SCENE_WIDTH, Camera, scene, soften
+from .brush import SCENE_HEIGHT, SCENE_WIDTH
+from .cameras import CAMERAS, Camera
+from .clothes import dress
+from .dyes import SLOTS, Dyes
+from .occluders import draw_thing
+from .photograph import coordinates, photograph
+from .scenes import FOOT_ROWS, scene
 from .settings import HEIGHT, WIDTH, Difficulty
 from .shapes import FOLDS, SUPERSAMPLING, View, paint
 
-_NOISE_BANK = 512
 _JUNK_CROPS = ("above", "below", "beside", "tiny", "far")
 
 
@@ -31,8 +34,8 @@ class Picture:
     Attributes:
         image: RGB, (64, 128), before JPEG.
         parts: (128, 64) uint8, index of the visible body part, 0 elsewhere; the person mask is ``parts > 0``.
-        clean: (384, 192, 3) uint8 and
-        clean_parts: (384, 192) uint8: the person alone before downsampling and degradation.
+        clean: (256, 128, 3) uint8 and
+        clean_parts: (256, 128) uint8: the person alone before downsampling and degradation.
         quality: JPEG quality.
     """
 
@@ -69,10 +72,13 @@ class Passage:
 
 def draw_passage(rng: np.random.Generator, camera: Camera, difficulty: Difficulty) -> Passage:
     """A person's way past a camera: mostly in its habitual direction, sometimes back, sometimes across."""
-    way = rng.choice(3, p=(0.66, 0.22, 0.12))
-    turn = camera.turns + (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(way)] + 0.6 * difficulty.view * rng.standard_normal()
+    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]
+    turn = camera.turns + way + 0.6 * difficulty.view * rng.standard_normal()
     return Passage(
-        float(turn), rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS), float(camera.sun * rng.uniform(0.4, 1.15))
+        float(turn),
+        rng.uniform(110, SCENE_WIDTH - 110),
+        rng.uniform(*FOOT_ROWS),
+        float(camera.sun * rng.uniform(0.4, 1.15)),
     )
 
 
@@ -97,7 +103,8 @@ def render(
         stranger: makes somebody who may walk through the picture as an occluder.
     """
     camera = CAMERAS[camid]
-    x, foot = passage.x + 14 * rng.standard_normal(), float(np.clip(passage.foot + 5 * rng.standard_normal(), *FOOT_ROWS))
+    x = passage.x + 14 * rng.standard_normal()
+    foot = float(np.clip(passage.foot + 5 * rng.standard_normal(), *FOOT_ROWS))
     near = (foot - FOOT_ROWS[0]) / (FOOT_ROWS[1] - FOOT_ROWS[0])
     tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person["height"]] if person else 1.0)
     box = _detect(rng, x, foot, tall, difficulty, junk, person is None)
@@ -106,17 +113,14 @@ def render(
     view = View(turn, camera.pitch, tall * box.zoom, (x - box.left) * box.zoom, (foot - box.top) * box.zoom)
     clean = np.zeros((HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 3), np.uint8)
     clean_parts = np.zeros(clean.shape[:2], np.uint8)
-    ground = _background(camid, box)
-    alpha = np.zeros((HEIGHT, WIDTH), np.float32)
-    pixels = ground
+    pixels = _background(camid, box)
     if person is not None:
         clean, clean_parts = _figure(person, view, light, rng, difficulty)
-        pixels = _shadow(ground, view, light)
-        pixels, alpha = _over(pixels, clean, clean_parts > 0)
+        pixels = _over(_shadow(pixels, view, light), clean, clean_parts > 0)
     parts = clean_parts[1::SUPERSAMPLING, 1::SUPERSAMPLING].copy()
     if rng.random() < difficulty.occluder and person is not None:
         pixels, parts = _occlude(pixels, parts, view, light, rng, difficulty, stranger)
-    image, quality = _photograph(pixels, camera, rng, difficulty)
+    image, quality = photograph(pixels, camera, rng, difficulty)
     return Picture(image, parts, clean, clean_parts, quality)
 
 
@@ -163,23 +167,17 @@ def _figure(
     """The person alone at the supersampled size: colours and part indices."""
     frame = frame_of(person)
     pose = draw_pose(rng, frame, difficulty.pose)
-    jitter = difficulty.jitter * rng.standard_normal((8, 3))
+    jitter = difficulty.jitter * rng.standard_normal((len(SLOTS), 3))
     folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
     rgb, parts, _ = paint(dress(person, frame, pose, view, Dyes(person, difficulty.tint, jitter)), light, folds)
     return rgb, parts
 
 
-def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A supersampled layer (black where not covered) over an image: (H, W, 3) float32, and the layer's alpha."""
+def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """A supersampled layer (black where not covered) over an image, (H, W, 3) float32."""
     layer = np.asarray(Image.fromarray(rgb).reduce(SUPERSAMPLING), np.float32)
     alpha = np.asarray(Image.fromarray(covered.view(np.uint8) * 255).reduce(SUPERSAMPLING), np.float32) / 255
-    return pixels * (1 - alpha[..., None]) + layer, alpha
-
-
-@lru_cache(maxsize=1)
-def _coordinates() -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    return rows, columns
+    return pixels * (1 - alpha[..., None]) + layer
 
 
 def _shadow(ground: np.ndarray, view: View, light: tuple[float, float, float]) -> np.ndarray:
@@ -187,7 +185,7 @@ def _shadow(ground: np.ndarray, view: View, light: tuple[float, float, float]) -
     first = max(0, int(view.y - 0.16 * view.scale))
     if first >= HEIGHT:
         return ground
-    rows, columns = (values[first:] for values in _coordinates())
+    rows, columns = (values[first:] for values in coordinates())
     dy = (rows - view.y) / (0.028 * view.scale)
     dx = (columns - view.x) / (0.15 * view.scale)
     cast = (columns - view.x + light[1] * 0.24 * view.scale) / (0.3 * view.scale)
@@ -211,78 +209,12 @@ def _occlude(
     side = 1 if rng.random() < 0.5 else -1
     if kind == 3 and stranger is not None:
         offset = side * view.scale * rng.uniform(0.2, 0.32)
-        other = View(rng.uniform(0, 2 * np.pi), view.pitch, view.scale * 1.06, view.x + offset, view.y + 0.04 * view.scale)
+        other = View(
+            rng.uniform(0, 2 * np.pi), view.pitch, view.scale * 1.06, view.x + offset, view.y + 0.04 * view.scale
+        )
         rgb, covering = _figure(stranger(), other, light, rng, difficulty)
         covered = covering > 0
     else:
-        rgb, covered = _thing(kind, view, side, rng)
-    pixels, alpha = _over(pixels, rgb, covered)
+        rgb, covered = draw_thing(kind, view, side, rng)
+    pixels = _over(pixels, rgb, covered)
     return pixels, np.where(covered[1::SUPERSAMPLING, 1::SUPERSAMPLING], 0, parts).astype(np.uint8)
-
-
-def _thing(kind: int, view: View, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    layer = Image.new("RGBA", (WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING))
-    draw, unit = ImageDraw.Draw(layer), view.scale * SUPERSAMPLING
-    x, y = (view.x * SUPERSAMPLING + side * unit * rng.uniform(0.05, 0.2)), view.y * SUPERSAMPLING + 0.04 * unit
-    grey = int(rng.integers(50, 150))
-    if kind == 0:  # pole
-        half = unit * rng.uniform(0.018, 0.035)
-        for i, tone in enumerate((0.8, 1.1, 0.95, 0.7)):
-            left = x - half + i * half / 2
-            draw.rectangle([left, 0, left + half / 2 + 1, y], fill=(*(int(min(255, grey * tone)),) * 3, 255))
-    elif kind == 1:  # bush
-        for _ in range(90):
-            dx, dy, r = rng.normal(0, 0.1) * unit, abs(rng.normal(0, 0.12)) * unit, unit * 0.035
-            tone = rng.uniform(0.7, 1.2) + dy / unit * 0.8
-            colour = tuple(int(min(255, c * tone)) for c in (58, 92, 46))
-            draw.ellipse([x + dx - r, y - dy - r, x + dx + r, y - dy + r * 0.8], fill=(*colour, 255))
-    else:  # bicycle
-        wide, wheel = max(2, int(unit * 0.014)), unit * 0.15
-        hue = tuple(int(v) for v in rng.integers(20, 200, 3))
-        left, right, axle = x - unit * 0.22, x + unit * 0.22, y - wheel
-        for hub in (left, right):
-            draw.ellipse([hub - wheel, axle - wheel, hub + wheel, axle + wheel], outline=(28, 28, 30, 255), width=wide)
-        seat, crank, bar = (x - unit * 0.1, y - unit * 0.36), (x - unit * 0.02, axle), (x + unit * 0.15, y - unit * 0.38)
-        for line in ([(left, axle), seat, crank, (left, axle)], [seat, bar, crank], [bar, (right, axle)]):
-            draw.line(line, fill=(*hue, 255), width=wide + 1)
-        draw.line([(seat[0] - unit * 0.05, seat[1]), (seat[0] + unit * 0.05, seat[1])], fill=(25, 25, 25, 255), width=wide * 2)
-        draw.line([bar, (bar[0] - unit * 0.06, bar[1] - unit * 0.04)], fill=(25, 25, 25, 255), width=wide)
-    values = np.asarray(layer)
-    covered = values[..., 3] > 0
-    return np.ascontiguousarray(values[..., :3]) * covered[..., None], covered
-
-
-@lru_cache(maxsize=1)
-def _noise_bank() -> np.ndarray:
-    return np.random.default_rng(64_128).standard_normal((_NOISE_BANK, _NOISE_BANK, 3)).astype(np.float32)
-
-
-def _photograph(
-    pixels: np.ndarray, camera: Camera, rng: np.random.Generator, difficulty: Difficulty
-) -> tuple[Image.Image, int]:
-    """The camera's optics, colour response, exposure and noise; returns the image and its JPEG quality."""
-    strength = difficulty.camera
-    matrix = np.eye(3) + strength * (np.asarray(camera.matrix) - np.eye(3))
-    gain = camera.gain**strength * 2.0 ** (difficulty.exposure * rng.standard_normal())
-    tilt = 0.06 * rng.standard_normal(2)
-    balance = 1 + 0.015 * strength * rng.standard_normal(3)
-    detail, sharpness = camera.detail * rng.uniform(0.85, 1.1), camera.blur * difficulty.blur * rng.uniform(0.6, 1.5)
-    rows, columns = _coordinates()
-    pixels = pixels @ (matrix * balance[:, None]).T.astype(np.float32)
-    pixels *= (gain * (1 + tilt[0] * (rows / HEIGHT - 0.5) + tilt[1] * (columns / WIDTH - 0.5)))[..., None]
-    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    image = image.point(_response(camera.gamma**strength))
-    if detail < 0.95 and difficulty.blur > 0:
-        small = (round(WIDTH * detail), round(HEIGHT * detail))
-        image = image.resize(small, Image.Resampling.BILINEAR).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    image = soften(image, sharpness)
-    sigma = camera.noise * difficulty.noise * rng.uniform(0.6, 1.4)
-    row, column = rng.integers(0, _NOISE_BANK - HEIGHT, 2)
-    noise = _noise_bank()[row : row + HEIGHT, column : column + WIDTH]
-    pixels = (np.asarray(image, np.float32) + np.float32(sigma) * noise + 0.5).clip(0, 255)
-    return Image.fromarray(pixels.astype(np.uint8)), int(rng.integers(difficulty.jpeg, 93))
-
-
-@lru_cache(maxsize=64)
-def _response(gamma: float) -> list[int]:
-    return [round(255 * (value / 255) ** gamma) for value in range(256)] * 3

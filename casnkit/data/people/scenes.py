@@ -1,65 +1,21 @@
-"""Six cameras: where each stands, what lies behind the people it sees, and how it renders colour.
+"""What lies behind the people: one wide scene for each camera, painted once.
 
-A scene is one wide picture, painted once; an image's background is a crop of it, so that backgrounds of one camera
-resemble each other without being equal. The world is the same for every seed.
+An image's background is a crop of its camera's scene, so that backgrounds of one camera resemble each other without
+being equal. The world is the same for every seed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-SCENE_WIDTH, SCENE_HEIGHT = 760, 300
+from .brush import SCENE_HEIGHT, SCENE_WIDTH, ZOOM, Brush
+from .cameras import CAMERAS
+
 FOOT_ROWS = (202.0, 242.0)  # where people may stand; nearer is lower and larger
 _WALL_FOOT = 168  # the row in which walls meet the ground
-_ZOOM = 2
-
-Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One camera. ``matrix`` maps scene RGB to its own, then gain, then gamma; blur in pixels, noise in grey levels.
-
-    Attributes:
-        turns: habitual viewpoint, radians (0 = front, pi = back); the opposite direction has a third of the weight.
-        pitch: sine of the angle by which it looks down.
-        height: of a person at the nearest foot row, in scene pixels.
-        light: direction of the light (-1 left .. 1 right), ``sun`` how hard it and its shadows are.
-        detail: share of the resolution that survives (far people are small and were enlarged).
-    """
-
-    scene: str
-    matrix: tuple[tuple[float, float, float], ...]
-    gain: float
-    gamma: float
-    blur: float
-    noise: float
-    turns: float
-    pitch: float
-    height: float
-    light: float
-    sun: float
-    detail: float
-
-
-def _mix(red: float, green: float, blue: float, saturation: float) -> tuple[tuple[float, float, float], ...]:
-    grey = np.full((3, 3), 1 / 3)
-    matrix = np.diag([red, green, blue]) @ (saturation * np.eye(3) + (1 - saturation) * grey)
-    return tuple(tuple(float(v) for v in row) for row in matrix)
-
-
-CAMERAS: dict[int, Camera] = {
-    1: Camera("plaza", _mix(1.0, 1.0, 1.0, 1.05), 1.05, 0.95, 0.35, 3.0, 0.25, 0.16, 150, -0.7, 1.0, 1.0),
-    2: Camera("lawn", _mix(1.02, 1.04, 0.9, 1.12), 1.0, 1.05, 0.5, 4.0, 2.8, 0.2, 145, 0.8, 1.1, 0.85),
-    3: Camera("brick", _mix(1.1, 0.98, 0.86, 0.9), 0.92, 1.1, 0.45, 5.0, 1.45, 0.12, 155, -0.4, 0.5, 1.0),
-    4: Camera("shop", _mix(0.92, 1.0, 1.12, 0.95), 1.02, 0.9, 0.6, 6.0, -1.35, 0.14, 150, 0.5, 0.6, 0.75),
-    5: Camera("road", _mix(0.98, 1.0, 1.05, 0.8), 1.12, 0.85, 0.4, 4.0, -0.6, 0.22, 140, 0.7, 0.9, 0.8),
-    6: Camera("stairs", _mix(1.04, 0.99, 0.98, 0.85), 0.82, 1.2, 0.7, 8.0, 2.2, 0.18, 145, -0.8, 0.7, 0.7),
-}
 
 
 @lru_cache(maxsize=16)
@@ -67,103 +23,20 @@ def scene(camid: int) -> Image.Image:
     """The panorama of a camera, (SCENE_WIDTH, SCENE_HEIGHT) RGB, before the camera's colour response."""
     painters = {"plaza": _plaza, "lawn": _lawn, "brick": _brick, "shop": _shop, "road": _road, "stairs": _stairs}
     rng = np.random.default_rng([20_19, camid])
-    image = Image.new("RGB", (SCENE_WIDTH * _ZOOM, SCENE_HEIGHT * _ZOOM), (150, 150, 150))
+    image = Image.new("RGB", (SCENE_WIDTH * ZOOM, SCENE_HEIGHT * ZOOM), (150, 150, 150))
     painters[CAMERAS[camid].scene](Brush(image, rng))
-    return _weather(image.reduce(_ZOOM), rng)
+    return _weather(image.reduce(ZOOM), rng)
 
 
 def _weather(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Stains and grain, so that no surface is one colour."""
     pixels = np.asarray(image, np.float32)
-    for cell, strength in ((40, 9.0), (9, 6.0), (2, 5.0)):
+    for cell, strength in ((60, 4.0), (11, 3.0), (2, 4.0)):
         shape = (SCENE_HEIGHT // cell + 2, SCENE_WIDTH // cell + 2)
         coarse = Image.fromarray((128 + 40 * rng.standard_normal(shape)).clip(0, 255).astype(np.uint8))
         fine = np.asarray(coarse.resize((SCENE_WIDTH, SCENE_HEIGHT), Image.Resampling.BICUBIC), np.float32)
         pixels = pixels + ((fine - 128) / 40 * strength)[..., None]
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-class Brush:
-    """Draws in scene coordinates on an enlarged canvas."""
-
-    def __init__(self, image: Image.Image, rng: np.random.Generator) -> None:
-        self.image, self.rng, self.draw = image, rng, ImageDraw.Draw(image)
-
-    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """A filled rectangle."""
-        self.draw.rectangle([left * _ZOOM, top * _ZOOM, right * _ZOOM, bottom * _ZOOM], fill=colour)
-
-    def shape(self, points: list[tuple[float, float]], colour: Colour) -> None:
-        """A filled polygon."""
-        self.draw.polygon([(x * _ZOOM, y * _ZOOM) for x, y in points], fill=colour)
-
-    def line(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, width: float = 1.0) -> None:
-        """A line of ``width`` scene pixels."""
-        self.draw.line([x0 * _ZOOM, y0 * _ZOOM, x1 * _ZOOM, y1 * _ZOOM], fill=colour, width=max(1, round(width * _ZOOM)))
-
-    def blob(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
-        """A filled ellipse."""
-        box = [(x - rx) * _ZOOM, (y - ry) * _ZOOM, (x + rx) * _ZOOM, (y + ry) * _ZOOM]
-        self.draw.ellipse(box, fill=colour)
-
-    def vary(self, colour: Colour, by: float) -> Colour:
-        """``colour``, lighter or darker by a random amount."""
-        shift = float(self.rng.normal(0, by))
-        return tuple(int(np.clip(c + shift, 0, 255)) for c in colour)
-
-    def sky(self, bottom: float, top_colour: Colour, low_colour: Colour) -> None:
-        """A vertical gradient from the top to ``bottom``."""
-        for row in range(int(bottom)):
-            share = row / bottom
-            self.box(0, row, SCENE_WIDTH, row + 1, tuple(int(a + (b - a) * share) for a, b in zip(top_colour, low_colour, strict=True)))
-
-    def tiles(self, top: float, colour: Colour, joint: Colour, columns: float, first: float = 3.0) -> None:
-        """Paving in perspective from ``top`` to the bottom."""
-        edges, step = [top], first
-        while edges[-1] < SCENE_HEIGHT:
-            edges.append(edges[-1] + step)
-            step *= 1.22
-        vanishing = (SCENE_WIDTH / 2, top - 90)
-        for upper, lower in zip(edges, edges[1:], strict=False):
-            wide = [columns * (row - vanishing[1]) / 90 for row in (upper, lower)]
-            for i in range(-40, 40):
-                corners = [vanishing[0] + i * wide[0], vanishing[0] + (i + 1) * wide[0]]
-                corners += [vanishing[0] + (i + 1) * wide[1], vanishing[0] + i * wide[1]]
-                if max(corners) < 0 or min(corners) > SCENE_WIDTH:
-                    continue
-                rows = (upper, upper, lower, lower)
-                self.shape(list(zip(corners, rows, strict=True)), self.vary(colour, 5))
-            self.line(0, upper, SCENE_WIDTH, upper, joint, 0.8)
-        for i in range(-40, 41):
-            x0 = vanishing[0] + i * columns * (top - vanishing[1]) / 90
-            x1 = vanishing[0] + i * columns * (SCENE_HEIGHT - vanishing[1]) / 90
-            self.line(x0, top, x1, SCENE_HEIGHT, joint, 0.8)
-
-    def bricks(self, top: float, bottom: float, colour: Colour, joint: Colour, size: tuple[float, float]) -> None:
-        """A wall of bricks ``size`` wide and high."""
-        self.box(0, top, SCENE_WIDTH, bottom, joint)
-        for row, y in enumerate(np.arange(top, bottom, size[1])):
-            for x in np.arange(-size[0] * (row % 2) / 2, SCENE_WIDTH, size[0]):
-                self.box(x, y, x + size[0] - 1.2, min(y + size[1] - 1.2, bottom), self.vary(colour, 9))
-
-    def tree(self, x: float, foot: float, tall: float, leaf: Colour) -> None:
-        """A trunk and a cloud of leaves."""
-        width = tall * 0.045
-        trunk = [(x - width, foot), (x + width, foot), (x + width * 0.5, foot - tall * 0.6), (x - width * 0.5, foot - tall * 0.6)]
-        self.shape(trunk, (86, 68, 52))
-        for _ in range(70):
-            angle, reach = self.rng.uniform(0, 2 * np.pi), np.sqrt(self.rng.random())
-            dx, dy = np.cos(angle) * reach * tall * 0.33, np.sin(angle) * reach * tall * 0.3
-            colour = self.vary(tuple(int(c * (1 - dy / tall)) for c in leaf), 9)
-            self.blob(x + dx, foot - tall * 0.72 + dy, tall * 0.085, tall * 0.07, colour)
-
-    def window(self, x: float, y: float, wide: float, tall: float, frame: Colour, glass: Colour) -> None:
-        """A window with a cross bar and a reflection."""
-        self.box(x - 2, y - 2, x + wide + 2, y + tall + 2, frame)
-        self.box(x, y, x + wide, y + tall, self.vary(glass, 8))
-        bright = tuple(min(255, c + 32) for c in glass)
-        self.shape([(x + wide * 0.15, y + tall), (x + wide * 0.45, y), (x + wide * 0.7, y), (x + wide * 0.4, y + tall)], bright)
-        self.box(x + wide / 2 - 0.8, y, x + wide / 2 + 0.8, y + tall, frame)
 
 
 def _plaza(b: Brush) -> None:
@@ -236,15 +109,6 @@ def _shop(b: Brush) -> None:
     b.tiles(_WALL_FOOT, (168, 160, 156), (138, 130, 126), 22, 3.0)
 
 
-def _car(b: Brush, x: float, y: float, colour: Colour) -> None:
-    b.shape([(x, y), (x, y - 22), (x + 22, y - 27), (x + 42, y - 47), (x + 98, y - 47), (x + 122, y - 26), (x + 140, y - 21), (x + 142, y)], colour)
-    b.shape([(x + 30, y - 28), (x + 45, y - 43), (x + 66, y - 43), (x + 66, y - 28)], (58, 70, 82))
-    b.shape([(x + 70, y - 28), (x + 70, y - 43), (x + 95, y - 43), (x + 113, y - 28)], (58, 70, 82))
-    for wheel in (x + 28, x + 114):
-        b.blob(wheel, y, 13, 13, (30, 30, 32))
-        b.blob(wheel, y, 6, 6, (150, 152, 156))
-
-
 def _road(b: Brush) -> None:
     b.sky(110, (196, 204, 214), (222, 224, 226))
     for x in range(0, SCENE_WIDTH, 96):
@@ -256,7 +120,7 @@ def _road(b: Brush) -> None:
     b.box(0, 150, SCENE_WIDTH, 192, (98, 98, 102))
     colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
     for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):
-        _car(b, x + b.rng.uniform(0, 16), 176, colours[number % 5])
+        b.car(x + b.rng.uniform(0, 16), 176, colours[number % 5])
     for x in range(0, SCENE_WIDTH, 56):
         b.box(x, 184, x + 30, 187, (214, 212, 204))
     b.box(0, 192, SCENE_WIDTH, 199, (186, 184, 178))
@@ -284,8 +148,3 @@ def _stairs(b: Brush) -> None:
         for _ in range(40):
             b.blob(x + b.rng.uniform(-2, 42), 92 - b.rng.uniform(0, 20), 8, 7, b.vary((58, 88, 54), 10))
     b.tiles(170, (166, 160, 150), (136, 130, 122), 60, 8.0)
-
-
-def soften(image: Image.Image, radius: float) -> Image.Image:
-    """Blur by ``radius`` pixels; nothing below a tenth of one."""
-    return image.filter(ImageFilter.GaussianBlur(radius)) if radius > 0.1 else image

@@ -12,7 +12,7 @@ PEOPLE_VERSION = "1.0"
 WIDTH, HEIGHT = 64, 128  # of every image, in pixels, as in Market-1501
 
 PARTS: tuple[str, ...] = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
-"""Body parts; part ``PARTS[i]`` has the index ``i + 1`` in a part map, 0 is background. A hat or hood counts as hair."""
+"""Body parts; ``PARTS[i]`` has the index ``i + 1`` in a part map, 0 is background. A hat or hood counts as hair."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,16 @@ class Difficulty:
     noise: float = 1.0
     jpeg: int = 55
     jitter: float = 4.0
+
+    def __post_init__(self) -> None:
+        shares = {name: getattr(self, name) for name in ("lookalike_share", "bad_crop", "occluder")}
+        wrong = [f"{name} in [0, 1], got {value}" for name, value in shares.items() if not 0 <= value <= 1]
+        if not 6 <= self.colours <= 16:
+            wrong.append(f"colours in 6 .. 16, got {self.colours}")
+        if not 1 <= self.jpeg <= 92:
+            wrong.append(f"jpeg in 1 .. 92, got {self.jpeg}")
+        if wrong:
+            raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
 
 
 DIFFICULTY = Difficulty()

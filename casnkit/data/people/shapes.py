@@ -1,21 +1,22 @@
 """Two kinds of solid, limbs and turned solids, projected and coloured pixel by pixel.
 
-Every visible pixel knows where on its solid it lies: ``t`` along the axis (0 at its start, 1 at its end) and the azimuth
-``psi`` around it (0 = the person's front, positive towards the person's left). Patterns are functions of the two, so a
-stripe runs around a body and a logo vanishes when the person turns.
+Every visible pixel knows where on its solid it lies: ``t`` along the axis (0 at its start, 1 at its end) and ``psi``,
+the azimuth around it (0 = the person's front, positive towards the person's left). Patterns are functions of the two,
+so a stripe runs around a body and a logo vanishes when the person turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .patterns import PATTERNS, wrap
 from .settings import HEIGHT, WIDTH
 
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
 _BINS = 16  # samples of a solid's half width along its axis
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 7)
 _CAP = np.stack([np.cos(_ARC), np.sin(_ARC)], axis=1)
@@ -36,6 +37,7 @@ class Cloth:
     cut: float = 2.0
     skin: Colour = (0.0, 0.0, 0.0)
     folds: float = 1.0
+    neckline: float = 0.0  # a throat of class 2 as deep as this share of the axis, in front
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ def limb(
 
 
 def turned(
-    view: View, order: float, part: int, cloth: Cloth, rings: Sequence[Sequence[float]], dim: float = 1.0, second: int = 0
+    view: View,
+    order: float,
+    part: int,
+    cloth: Cloth,
+    rings: Sequence[Sequence[float]],
+    dim: float = 1.0,
+    second: int = 0,
 ) -> Solid:
     """A solid of elliptic rings ``(height, half width, half depth, x, z)`` from top to bottom."""
     r = np.asarray(rings, dtype=float)
@@ -128,50 +136,6 @@ def turned(
     return Solid(order, part, cloth, outline, start, end, widths, view.turn, length, dim, second)
 
 
-def _wrap(angle: np.ndarray) -> np.ndarray:
-    return (angle + np.pi) % (2 * np.pi) - np.pi
-
-
-def _checks(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return ((psi * 2.6) % 1.0 < 0.38) | ((v / 0.045) % 1.0 < 0.38)
-
-
-def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-    row = np.floor(v / 0.042)
-    return ((psi * 2.4 + 0.5 * (row % 2)) % 1.0 - 0.5) ** 2 + ((v / 0.042) % 1.0 - 0.5) ** 2 < 0.085
-
-
-def _face(psi: np.ndarray, t: np.ndarray, v: np.ndarray, hairline: float, back: float, glasses: bool) -> np.ndarray:
-    front = np.abs(psi)
-    hair = (t < hairline) | ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
-    eye = np.abs(t - 0.5) < (0.08 if glasses else 0.055)
-    eyes = eye & (np.abs(front - 0.42) < (0.36 if glasses else 0.17))
-    mouth = (np.abs(t - 0.78) < 0.03) & (front < 0.3)
-    return np.where(hair, 1, np.where(eyes | mouth, 2, 0))
-
-
-_Pattern = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-PATTERNS: dict[str, _Pattern] = {
-    "hstripes": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
-    "vstripes": lambda psi, t, v: (psi * 2.8) % 1.0 < 0.36,
-    "checks": _checks,
-    "dots": _dots,
-    "logo": lambda psi, t, v: (np.abs(psi) < 0.62) & (np.abs(t - 0.36) < 0.13),
-    "block": lambda psi, t, v: t > 0.5,
-    "open": lambda psi, t, v: np.abs(psi) < 0.42 - 0.12 * t,
-    "zip": lambda psi, t, v: (np.abs(psi) < 0.09) | ((t < 0.16) & (np.abs(psi) < 1.2)),
-    "striped": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
-    "sidestripe": lambda psi, t, v: np.abs(np.abs(psi) - np.pi / 2) < 0.42,
-    "faded": lambda psi, t, v: (np.abs(psi) < 0.7) & (np.abs(t - 0.5) < 0.4),
-    "panel": lambda psi, t, v: (t > 0.5) & (t < 0.9) & (np.cos(psi) < 0.3),
-    "face": lambda psi, t, v: _face(psi, t, v, 0.3, 0.62, False),
-    "face-glasses": lambda psi, t, v: _face(psi, t, v, 0.3, 0.62, True),
-    "face-bald": lambda psi, t, v: _face(psi, t, v, -1.0, 0.0, False),
-    "face-bald-glasses": lambda psi, t, v: _face(psi, t, v, -1.0, 0.0, True),
-    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t, v, -1, 0, False)),
-}
-
-
 def paint(
     solids: Sequence[Solid], light: tuple[float, float, float], folds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -184,7 +148,7 @@ def paint(
             one part wears leaves the others as they are.
 
     Returns:
-        RGB (h, w, 3) uint8, black outside; part index (h, w) uint8; covered (h, w) bool; h, w = 3 x the image's.
+        RGB (h, w, 3) uint8, black outside; part index (h, w) uint8; covered (h, w) bool; h, w = 2 x the image's.
     """
     size = (WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING)
     canvas = Image.new("L", size)
@@ -239,11 +203,14 @@ def _colour(solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray
     choice = np.zeros(len(k), np.intp)
     part = np.array([solid.part for solid in solids], np.uint8)[k]
     for number, solid in enumerate(solids):
-        if solid.cloth.pattern == "plain":
+        cloth = solid.cloth
+        if cloth.pattern == "plain" and not cloth.neckline:
             continue
         here = np.flatnonzero(k == number)
-        psi = _wrap(np.arcsin(s[here]) - solid.turn)
-        chosen = PATTERNS[solid.cloth.pattern](psi, t[here], t[here] * solid.length).astype(np.intp)
+        psi = wrap(np.arcsin(s[here]) - solid.turn)
+        chosen = PATTERNS[cloth.pattern](psi, t[here], t[here] * solid.length).astype(np.intp)
+        if cloth.neckline:
+            chosen[t[here] < cloth.neckline * (1 - np.abs(psi))] = 2
         choice[here] = chosen
         if solid.second_part:
             part[here[chosen == 1]] = solid.second_part

@@ -25,7 +25,9 @@ def contact_sheet(
         zoom: enlargement.
     """
     root = Path(root)
-    sheet = Image.new("RGB", (len(cameras) * (WIDTH + _GAP) - _GAP, len(identities) * (HEIGHT + _GAP) - _GAP), (255, 255, 255))
+    sheet = Image.new(
+        "RGB", (len(cameras) * (WIDTH + _GAP) - _GAP, len(identities) * (HEIGHT + _GAP) - _GAP), (255, 255, 255)
+    )
     for row, pid in enumerate(identities):
         for column, camid in enumerate(cameras):
             pattern = f"{pid:04d}_c{camid}s*.jpg"

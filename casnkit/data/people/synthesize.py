@@ -8,11 +8,9 @@ processes nor an interruption changes a byte. ``people.part.json`` is written fi
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import io
 import os
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,15 +22,16 @@ from PIL import Image
 
 from ..._optional import require
 from ...files import DiskFullError, read_json, write_json, write_text
-from .attributes import ATTRIBUTE_PART, Person, draw_person
+from .attributes import Person, draw_person
+from .cameras import CAMERAS
 from .plan import IMAGES, PASSAGES, STRANGERS, Job, Plan, make_plan
 from .render import Picture, draw_passage, render
-from .scenes import CAMERAS
 from .settings import DIFFICULTY, PARTS, PEOPLE_VERSION, SIZES, Difficulty
+from .table import TABLE, format_table
 from .worker import WorkerError, run_workers
 
 _FOLDERS = ("bounding_box_train", "query", "bounding_box_test", "masks", "parts")
-_MARKER, _PARTIAL, _TABLE = "people.json", "people.part.json", "attributes.csv"
+_MARKER, _PARTIAL = "people.json", "people.part.json"
 _CHUNK = 32
 _ALONE = 400  # images that one process draws sooner than a second one starts
 
@@ -80,9 +79,11 @@ def synthesize(
     for folder in _FOLDERS:
         (root / folder).mkdir(exist_ok=True)
     _make(missing, {**wanted, "root": str(root.resolve())}, plan, processes, progress)
-    write_text(root / _TABLE, _table(plan))
+    write_text(root / TABLE, format_table(plan))
     counts = {folder: sum(job.folder == folder for job in plan.jobs) for folder in _FOLDERS[:3]}
-    write_json(root / _MARKER, {**wanted, "counts": counts, "parts": list(PARTS), "cameras": len(CAMERAS), "finished": True})
+    write_json(
+        root / _MARKER, {**wanted, "counts": counts, "parts": list(PARTS), "cameras": len(CAMERAS), "finished": True}
+    )
     (root / _PARTIAL).unlink(missing_ok=True)
     return root
 
@@ -183,7 +184,9 @@ def write_picture(root: Path, job: Job, picture: Picture) -> None:
 def draw_job(job: Job, seed: int, difficulty: Difficulty) -> Picture:
     """Render the image that a job describes."""
     camera = CAMERAS[job.camid]
-    passage = draw_passage(np.random.default_rng([seed, PASSAGES, job.stream, job.identity, job.camid]), camera, difficulty)
+    passage = draw_passage(
+        np.random.default_rng([seed, PASSAGES, job.stream, job.identity, job.camid]), camera, difficulty
+    )
     rng = np.random.default_rng([seed, IMAGES, job.identity, job.number])
 
     def stranger() -> Person:
@@ -199,45 +202,23 @@ def _write_png(path: Path, image: Image.Image) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:6]}.part")
+    temporary = f"{path.parent}/.{path.stem}.{os.getpid()}.part"
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        for last_try in (False, True):
+            with open(temporary, "wb") as file:
+                file.write(content)
+            try:
+                os.replace(temporary, path)
+                return
+            except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
+                if last_try:
+                    raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
                 f"no space left on the disk while writing {path}; what is finished was kept. "
                 "Free some space, then run the same command again: it makes only what is missing."
             ) from error
         raise
-
-
-def _table(plan: Plan) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"])
-    for pid, (person, split) in sorted(plan.people.items()):
-        partner, part = plan.partners.get(pid, ("", ""))
-        writer.writerow([pid, split, *person.attributes.values(), partner, part])
-    return buffer.getvalue()
-
-
-def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
-    """``attributes.csv`` as ``{pid: {column: value}}``: attributes, split, lookalike_pid and differs_in (empty: none).
-
-    Raises:
-        ValueError: there is no such table.
-    """
-    path = Path(root) / _TABLE
-    if not path.is_file():
-        raise ValueError(f"expected {_TABLE} in {root}, found none; make the data set with `casnkit data synthesize`")
-    with path.open(encoding="utf-8", newline="") as file:
-        return {int(row.pop("pid")): row for row in csv.DictReader(file)}
-
-
-def lookalike_pairs(root: str | os.PathLike) -> list[tuple[int, int, str]]:
-    """Pairs of look-alikes, each once: (smaller pid, larger pid, the one part that differs), sorted."""
-    table = read_attributes(root)
-    pairs = [(pid, int(row["lookalike_pid"]), row["differs_in"]) for pid, row in table.items() if row["lookalike_pid"]]
-    return sorted(pair for pair in pairs if pair[0] < pair[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -38,9 +39,11 @@ def run_workers(order: dict[str, Any], numbers: list[int], processes: int) -> It
         WorkerError: one of them failed.
     """
     queue: SimpleQueue[tuple[int, str]] = SimpleQueue()
-    workers = [_start(order | {"numbers": numbers[i::processes]}, i, queue) for i in range(processes)]
+    workers: list[subprocess.Popen] = []
     running = set(range(processes))
     try:
+        for i in range(processes):
+            workers.append(_start(order | {"numbers": numbers[i::processes]}, i, queue))
         while running:
             which, line = queue.get()
             if line.startswith(_FULL):
@@ -58,16 +61,27 @@ def run_workers(order: dict[str, Any], numbers: list[int], processes: int) -> It
 
 
 def _start(order: dict[str, Any], which: int, queue: SimpleQueue) -> subprocess.Popen:
-    worker = subprocess.Popen(
-        [sys.executable, "-s", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    )
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        worker = subprocess.Popen(
+            [sys.executable or "python", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+        )
+    except OSError as error:
+        raise WorkerError(f"worker {which} could not be started ({error})") from error
     with contextlib.suppress(OSError):  # a worker that died at once is noticed by its exit code
         worker.stdin.write(json.dumps(order))
         worker.stdin.close()
 
     def listen() -> None:
-        for line in worker.stdout:
-            queue.put((which, line))
+        with worker.stdout:
+            for line in worker.stdout:
+                queue.put((which, line))
         queue.put((which, ""))
 
     threading.Thread(target=listen, daemon=True).start()

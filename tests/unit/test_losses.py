@@ -1,0 +1,538 @@
+"""Equations 1 to 6: hand-worked numbers, slow loops, finite differences, and what a masked pass may touch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
+
+from casnkit import attention
+from casnkit.config import LossConfig
+from casnkit.losses import (
+    CASNLoss,
+    attention_loss,
+    consistency_loss,
+    fill_of,
+    identification_loss,
+    masked_pass,
+    pair_loss,
+)
+from casnkit.models import CASN
+from casnkit.models.heads import IdentityHead, PairHead
+
+LABELS_1, LABELS_2 = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 4, 2, 1])  # same, different, same, different
+
+
+def log(*odds: float) -> list[float]:
+    return [math.log(o) for o in odds]
+
+
+# ---- hand-worked --------------------------------------------------------------------------------------------------
+
+
+def test_equation_1_by_hand():
+    # Logits log(1, 2, 5): probabilities 1/8, 2/8, 5/8. Label 2: -log 5/8 = 0.4700036. Logits log(3, 1, 1): 3/5, 1/5, 1/5.
+    # Label 1: -log 1/5 = 1.6094379. Mean 1.0397208.
+    logits = torch.tensor([[log(1, 2, 5)], [log(3, 1, 1)]], dtype=torch.float64)
+    labels = torch.tensor([2, 1])
+    assert identification_loss(logits, labels).item() == pytest.approx(1.0397208, abs=1e-7)
+    # Two stripes: the sum over stripes, the mean over images. Image 1: label 0 in both, 1/8 and 3/5.
+    logits = torch.tensor([[log(1, 2, 5), log(3, 1, 1)], [log(1, 1, 2), log(1, 1, 2)]], dtype=torch.float64)
+    # -log 1/8 - log 3/5 = 2.0794415 + 0.5108256; image 2, label 2: -2 log 1/2 = 1.3862944. Mean (2.5902672 + 1.3862944) / 2
+    assert identification_loss(logits, torch.tensor([0, 2])).item() == pytest.approx(1.9882808, abs=1e-7)
+
+
+def test_equation_2_by_hand():
+    # What the masked images still score for their own labels: 5/8 and 1/5, mean 0.4125; as logits (log 5 + log 1) / 2.
+    logits = torch.tensor([log(1, 2, 5), log(3, 1, 1)], dtype=torch.float64)
+    labels = torch.tensor([2, 1])
+    assert attention_loss(logits, labels, "probability").item() == pytest.approx(0.4125, abs=1e-15)
+    assert attention_loss(logits, labels, "logit").item() == pytest.approx(math.log(5) / 2, abs=1e-15)
+    # sigmoid(log o) = o / (o + 1): 5/6 and 1/2, mean 2/3.
+    assert attention_loss(logits, labels, "sigmoid").item() == pytest.approx(2 / 3, abs=1e-15)
+
+
+def test_the_masked_image_of_equation_2_by_hand():
+    # A_0 = [[4, 0], [0, 0]], A_1 = [[0, 0], [0, 2]], dy/df = (3, -1): w = (3, -1) / 4, M = relu([[3, 0], [0, -1/2]]).
+    A = torch.tensor([[[[4.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]]], dtype=torch.float64)
+    M = attention.identification_map(A, torch.tensor([[3.0, -1.0]], dtype=torch.float64))
+    assert M[0].tolist() == [[3.0, 0.0], [0.0, 0.0]]
+    # Min-max: [[1, 0], [0, 0]]. S = sigmoid(5) = 0.9933071 there, sigmoid(-5) = 0.0066929 elsewhere. An image of ones at
+    # 2x2 keeps 0.0066929 and three times 0.9933071; a network that answers y = 2 sum(I) says 2 (0.0066929 + 2.9799214).
+    masked = attention.hide(torch.ones(1, 3, 2, 2, dtype=torch.float64), attention.image_mask(M, (2, 2)))
+    assert masked[0, 0].flatten().tolist() == pytest.approx([0.0066929, 0.9933071, 0.9933071, 0.9933071], abs=1e-7)
+    y = 2 * masked[:, :1].sum((1, 2, 3))
+    assert attention_loss(y[:, None], torch.tensor([0]), "logit").item() == pytest.approx(5.9732286, abs=1e-7)
+
+
+def test_equations_3_5_and_6_by_hand():
+    # Equation 3: logits (0, log 3): p(same) = 3/4, -log 3/4 = 0.2876821; logits (log 4, 0), different: -log 4/5 = 0.2231436.
+    z, same = torch.tensor([log(1, 3), log(4, 1)], dtype=torch.float64), torch.tensor([True, False])
+    L_bce = pair_loss(z, same)
+    assert L_bce.item() == pytest.approx((0.2876821 + 0.2231436) / 2, abs=1e-7)
+    # Equation 5: the maps of the first pair are those worked out in test_attention (distance sqrt(0.40625) = 0.6373774);
+    # the second pair is negative, its maps must not matter.
+    one = torch.tensor([[0.0, 0.0], [2.0, 1.0], [4.0, 3.0], [0.0, 1.0]], dtype=torch.float64)
+    two = torch.tensor([[3.0, 0.0], [1.0, 3.0], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    spatial = consistency_loss(torch.stack([one, one]), torch.stack([two, one.flip(0)]), same, 0.4)
+    assert spatial.item() == pytest.approx(0.6373774, abs=1e-7)
+    L_sa = L_bce + 0.2 * spatial
+    assert L_sa.item() == pytest.approx(0.3828883, abs=1e-7)  # 0.2554128 + 0.1274755
+    # Two positive pairs: the mean, (0.6373774 + 0) / 2.
+    spatial = consistency_loss(torch.stack([one, one]), torch.stack([two, one]), torch.tensor([True, True]), 0.4)
+    assert spatial.item() == pytest.approx(0.3186887, abs=1e-7)
+
+
+def test_consistency_without_positive_pairs_is_zero_with_a_finite_gradient():
+    maps = torch.rand(2, 3, 9, 5, requires_grad=True)
+    loss = consistency_loss(maps[0], maps[1], torch.zeros(3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert not maps.grad.any()
+
+
+def test_an_unknown_score_is_refused():
+    with pytest.raises(ValueError, match="'logit', 'probability' or 'sigmoid', got 'prob'"):
+        attention_loss(torch.zeros(1, 2), torch.tensor([0]), "prob")
+
+
+# ---- the whole loss -----------------------------------------------------------------------------------------------
+
+
+def slow_loss(model: CASN, images_1: Tensor, images_2: Tensor, config: LossConfig) -> dict[str, float]:
+    """Equations 1 to 6 image by image and pair by pair, by autograd through the pooling; model in eval mode."""
+    ide = ia = bce = consistency = 0.0
+    pairs, positives = len(images_1), 0
+    for image, label in zip(torch.cat([images_1, images_2]), torch.cat([LABELS_1, LABELS_2]), strict=True):
+        A = model.feature_map(image[None]).detach().requires_grad_()
+        scores = model.stripe_scores(model.pool(A))[0]
+        ide += sum(-math.log(s[label].exp() / s.exp().sum()) for s in scores.detach())
+        scores.mean(0)[label].backward()
+        M = (A.grad.mean((2, 3), keepdim=True) * A.detach()).sum(1)[0].clamp_min(0)
+        M = (M - M.min()) / (M.max() - M.min())
+        M = F.interpolate(M[None, None], image.shape[1:], mode="bilinear")[0, 0]
+        S = 1 / (1 + torch.exp(-config.mask_slope * (M - config.mask_centre)))
+        y = model.stripe_scores(model.pool(model.feature_map((image * (1 - S))[None])))[0].mean(0).detach()
+        ia += {"probability": y[label].exp() / y.exp().sum(), "logit": y[label]}[config.ia_score].item()
+    for x_1, x_2, label_1, label_2 in zip(images_1, images_2, LABELS_1, LABELS_2, strict=True):
+        leaves = [model.feature_map(x[None]).detach().requires_grad_() for x in (x_1, x_2)]
+        f_1, f_2 = (model.pool(A) for A in leaves)
+        difference = f_1 - f_2
+        difference.retain_grad()
+        z = model.pair_scores(difference)[0]
+        z[1].backward(retain_graph=True)
+        same = int(label_1 == label_2)
+        bce -= math.log(z[same].exp() / z.exp().sum())
+        if not same:
+            continue
+        positives += 1
+        alpha = (difference.grad > 0).double()
+        profiles = []
+        for A, f in zip(leaves, (f_1, f_2), strict=True):
+            A.grad = None
+            (alpha * f).sum().backward(retain_graph=True)
+            M = (A.grad.mean((2, 3), keepdim=True) * A.detach()).sum(1)[0].clamp_min(0)
+            row = M.amax(1) / M.max()
+            above = (row > config.threshold).nonzero().flatten().tolist()
+            kept = row[above[0] : above[-1] + 1]
+            profiles.append(F.interpolate(kept[None, None], len(row), mode="linear")[0, 0])
+        consistency += (profiles[0] - profiles[1]).square().sum().sqrt().item()
+    terms = {"ide": ide / (2 * pairs), "ia": ia / (2 * pairs), "bce": bce / pairs, "consistency": consistency / positives}
+    total = terms["ide"] + config.ia_weight * terms["ia"]
+    total += config.sa_weight * (terms["bce"] + config.consistency_weight * terms["consistency"])
+    return terms | {"total": total}
+
+
+@pytest.mark.parametrize("score", ["probability", "logit"])
+@pytest.mark.parametrize("options", [{}, {"pooling": "stripes", "stripes": 2}], ids=["gap", "stripes"])
+@pytest.mark.parametrize("pair_activation", ["relu", "none"])
+def test_the_loss_is_the_slow_one(score, options, pair_activation, make_model, make_images):
+    model = make_model(pair_activation=pair_activation, **options)
+    images = make_images(4), make_images(4, seed=1)
+    config = LossConfig(ia_score=score, mask_slope=8.0, mask_centre=0.4, threshold=0.6, consistency_weight=0.3)
+    ours = CASNLoss(config)(model, *images, LABELS_1, LABELS_2)
+    slow = slow_loss(model, *images, config)
+    assert slow["consistency"] > 0.01
+    assert {k: v.item() for k, v in ours.items()} == pytest.approx(slow, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ia", "sa", "names"),
+    [
+        (False, False, {"ide"}),
+        (True, False, {"ide", "ia"}),
+        (False, True, {"ide", "bce", "consistency"}),
+        (True, True, {"ide", "ia", "bce", "consistency"}),
+    ],
+)
+def test_each_variant_has_its_terms_and_the_total_is_their_weighted_sum(ia, sa, names, make_model, make_images):
+    config = LossConfig(
+        identification_attention=ia, siamese_attention=sa, ia_weight=0.7, sa_weight=0.3, consistency_weight=0.4
+    )
+    model = make_model(dtype=torch.float32).train()
+    images = make_images(4, dtype=torch.float32), make_images(4, dtype=torch.float32, seed=1)
+    terms = CASNLoss(config)(model, *images, LABELS_1, LABELS_2)
+    assert set(terms) == names | {"total"}
+    assert all(t.dim() == 0 and torch.isfinite(t) for t in terms.values())
+    weights = {"ide": 1, "ia": 0.7, "bce": 0.3, "consistency": 0.3 * 0.4}
+    assert terms["total"].item() == pytest.approx(sum(weights[n] * terms[n].item() for n in names), rel=1e-6)
+    terms["total"].backward()
+    with_gradient = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any(name.startswith("trunk") for name in with_gradient)
+    assert any(name.startswith("pair_head") for name in with_gradient) == sa
+
+
+def test_terms_set_in_when_they_are_asked_to(make_model, make_images):
+    loss = CASNLoss(LossConfig(ia_start=0.25, sa_start=0.5))
+    model, images = make_model(), (make_images(4), make_images(4, seed=1))
+    for progress, names in [
+        (0.0, {"ide", "bce"}),
+        (0.2499, {"ide", "bce"}),
+        (0.25, {"ide", "bce", "ia"}),
+        (0.4999, {"ide", "bce", "ia"}),
+        (0.5, {"ide", "bce", "ia", "consistency"}),
+        (1.0, {"ide", "bce", "ia", "consistency"}),
+    ]:
+        assert set(loss(model, *images, LABELS_1, LABELS_2, progress)) == names | {"total"}
+
+
+@pytest.mark.parametrize("mode", attention.SIAMESE_MODES)
+@pytest.mark.parametrize("same_images", [False, True])
+def test_batches_of_one_kind_of_pair_are_finite(mode, same_images, make_model, make_images):
+    model = make_model(dtype=torch.float32).train()
+    images = make_images(4, dtype=torch.float32)
+    other = images.clone() if same_images else make_images(4, dtype=torch.float32, seed=1)
+    for labels_2 in (LABELS_1.clone(), LABELS_1.roll(1)):
+        model.zero_grad()
+        terms = CASNLoss(LossConfig(siamese_mode=mode))(model, images, other, LABELS_1, labels_2)
+        terms["total"].backward()
+        assert all(torch.isfinite(t) for t in terms.values())
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_dead_trunk_gives_finite_losses_and_gradients(make_model, make_images):
+    model = make_model(dtype=torch.float32).train()
+    for module in model.trunk.stages[-1].modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.zeros_(module.weight)
+            nn.init.constant_(module.bias, -1.0)  # the last ReLU is never on: A = 0
+    images = make_images(4, dtype=torch.float32)
+    assert not model.feature_map(images).any()
+    terms = CASNLoss()(model, images, images.flip(3), LABELS_1, LABELS_2)
+    terms["total"].backward()
+    assert all(torch.isfinite(t) for t in terms.values())
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("ia", [True, False])
+@pytest.mark.parametrize("bad", [5, -1])
+def test_labels_out_of_range_are_a_clear_error(bad, ia, make_model, make_images):
+    labels = torch.tensor([0, 1, 2, bad])
+    images = make_images(4)
+    with pytest.raises(ValueError, match=r"labels in 0 \.\. 4"):
+        CASNLoss(LossConfig(identification_attention=ia))(make_model(), images, images, labels, LABELS_1)
+
+
+def test_the_loss_leaves_modes_and_requires_grad_alone(make_model, make_images):
+    model = make_model().train()
+    model.trunk.stem.eval()
+    model.trunk.stem[0].weight.requires_grad_(False)
+    modes = [m.training for m in model.modules()]
+    trainable = [p.requires_grad for p in model.parameters()]
+    for config in (LossConfig(), LossConfig(ia_gradient="mask", masked_batchnorm="running")):
+        CASNLoss(config)(model, make_images(4), make_images(4, seed=1), LABELS_1, LABELS_2)["total"].backward()
+        assert [m.training for m in model.modules()] == modes
+        assert [p.requires_grad for p in model.parameters()] == trainable
+
+
+@pytest.mark.parametrize("feature", ["pooled", "reduced"])
+def test_batchnorm_sees_the_images_once_a_step(feature, make_model, make_images):
+    # One forward pass for the images, none of the maps may count; the masked pass ("batch") does not either.
+    model = make_model(feature=feature, id_activation="relu").train()
+    reference = copy.deepcopy(model)
+    images = make_images(4), make_images(4, seed=1)
+    CASNLoss()(model, *images, LABELS_1, LABELS_2)
+    reference(torch.cat(images))
+    expected = dict(reference.named_buffers())
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, expected[name]), name
+
+
+def test_half_precision_maps_still_mask(make_model, make_images):
+    # Under bfloat16 autocast the maps are bfloat16, with maxima far below one at the start of a training.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CASN(5, backbone="small", last_stride=1)  # as it is born, not as the tests spread it
+    images, labels = make_images(8, 64, 32, torch.float32), torch.arange(8) % 5
+    maps = model.identification_attention(images, labels).detach()
+    maps = maps[maps.flatten(1).amax(1) > 0]
+    assert len(maps) > 2
+    exact = attention.image_mask(maps, (64, 32))
+    half = attention.image_mask(maps.bfloat16(), (64, 32)).float()
+    assert (exact - half).abs().max() < 0.1
+
+
+# ---- derivatives --------------------------------------------------------------------------------------------------
+
+
+def smooth_model(pooling: str = "gap") -> CASN:
+    """Three layers without a kink (Softplus, Tanh), so that finite differences mean something; 4 channels."""
+    generator = torch.Generator().manual_seed(8)
+    model = CASN(3, backbone="small", pooling=pooling, stripes=2)
+    stripes = model.stripes
+    model.trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.BatchNorm2d(4), nn.Softplus())
+    model.channels, model.feature_size = 4, 4 * stripes
+    model.identity_head = IdentityHead(4, 3, 5, stripes)
+    model.identity_head.activation = nn.Tanh()
+    model.pair_head = PairHead(4 * stripes, 6)
+    model.pair_head[1] = nn.Tanh()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.7)
+    return model.double().eval()
+
+
+def central_difference(function: Callable[[], Tensor], tensor: Tensor, direction: Tensor, step: float = 1e-6) -> float:
+    with torch.no_grad():
+        tensor += step * direction
+        high = function().item()
+        tensor -= 2 * step * direction
+        low = function().item()
+        tensor += step * direction
+    return (high - low) / (2 * step)
+
+
+@pytest.mark.parametrize("pooling", ["gap", "stripes"])
+@pytest.mark.parametrize("score", ["logit", "probability", "sigmoid"])
+def test_gradcheck_through_equation_2_with_constant_weights(pooling, score):
+    model = smooth_model(pooling)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 16, 16, generator=generator, dtype=torch.float64)
+    A = model.feature_map(images).detach().requires_grad_()
+    labels = torch.tensor([0, 2])
+    gradient = model.label_gradient(model.pool(A), labels)
+
+    def ia(feature_map: Tensor) -> Tensor:
+        maps = attention.identification_map(feature_map, gradient)
+        masked = attention.hide(images, attention.image_mask(maps, (16, 16)))
+        return attention_loss(model.stripe_scores(model.pool(model.feature_map(masked))).mean(1), labels, score)
+
+    assert torch.autograd.grad(ia(A), A)[0].abs().max() > 1e-4
+    assert torch.autograd.gradcheck(ia, (A,), eps=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("pooling", ["gap", "stripes"])
+def test_gradcheck_through_the_whole_of_equation_2(pooling):
+    model = smooth_model(pooling)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 16, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = torch.tensor([0, 2])
+
+    def ia(x: Tensor, order: str = "second") -> Tensor:
+        config = LossConfig(weight_gradient=order, siamese_attention=False, masked_batchnorm="running")
+        return CASNLoss(config)(model, x[:2], x[2:], labels, labels)["ia"]
+
+    assert torch.autograd.gradcheck(ia, (images,), eps=1e-7, atol=1e-6, fast_mode=True)
+    # With first-order weights the value is the same and the derivative is not the one of the value: weights are constants.
+    assert ia(images).item() == ia(images, "first").item()
+    with pytest.raises(GradcheckError):
+        torch.autograd.gradcheck(lambda x: ia(x, "first"), (images,), eps=1e-7, atol=1e-6, fast_mode=True)
+    # And for every weight of the network.
+    parameters = [p for n, p in model.named_parameters() if not n.startswith("pair_head")]
+    gradients = torch.autograd.grad(ia(images.detach()), parameters)
+    for p, g in zip(parameters, gradients, strict=True):
+        direction = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        expected = central_difference(lambda: ia(images.detach()), p, direction)
+        assert (g * direction).sum().item() == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("pooling", ["gap", "stripes"])
+@pytest.mark.parametrize("mode", ["paper", "signed", "v1"])
+def test_gradcheck_through_equation_5(pooling, mode):
+    # alpha is a step: its derivative is zero, so the closed form is the whole derivative.
+    model = smooth_model(pooling)
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(6, 3, 24, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    labels_1, labels_2 = torch.tensor([0, 2, 1]), torch.tensor([0, 2, 0])
+
+    def sa(x: Tensor) -> Tensor:
+        config = LossConfig(identification_attention=False, siamese_mode=mode)
+        terms = CASNLoss(config)(model, x[:3], x[3:], labels_1, labels_2)
+        return terms["bce"] + 0.2 * terms["consistency"]
+
+    assert torch.autograd.gradcheck(sa, (images,), eps=1e-7, atol=1e-6, fast_mode=True)
+    config = LossConfig(identification_attention=False, siamese_mode=mode)
+    consistency = CASNLoss(config)(model, images[:3], images[3:], labels_1, labels_2)["consistency"]
+    assert torch.autograd.grad(consistency, images)[0].abs().max() > 1e-4
+
+
+def test_gradcheck_through_the_maps_of_equation_5():
+    generator = torch.Generator().manual_seed(4)
+    maps = torch.randperm(2 * 2 * 9 * 5, generator=generator).double().view(2, 2, 9, 5) / 10 + 0.1  # no two values alike
+    same = torch.tensor([True, True])
+    assert torch.autograd.gradcheck(
+        lambda a, b: consistency_loss(a, b, same), (maps[0].requires_grad_(), maps[1].requires_grad_())
+    )
+
+
+# ---- the masked pass ----------------------------------------------------------------------------------------------
+
+
+def buffers(model: nn.Module) -> dict[str, Tensor]:
+    return {name: b.clone() for name, b in model.named_buffers()}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("batchnorm", ["batch", "running", "update"])
+def test_statistics_after_a_masked_pass(batchnorm, frozen, make_model, make_images):
+    model = make_model(dtype=torch.float32).train()
+    names = list(dict(model.named_buffers()))
+    before, images = buffers(model), make_images(6, dtype=torch.float32)
+    with masked_pass(model, batchnorm, frozen):
+        _, _, scores = model(images)
+    after = buffers(model)
+    assert list(after) == names
+    assert sum(name.endswith("num_batches_tracked") for name in names) == 11  # stem, three blocks of three, head
+    changed = {name for name in names if not torch.equal(before[name], after[name])}
+    assert changed == (set(names) if batchnorm == "update" else set())
+    # What it was normalised by: the batch's own statistics, or the running ones.
+    oracle = copy.deepcopy(model)
+    oracle.load_state_dict({**oracle.state_dict(), **before})
+    oracle.train(batchnorm != "running")
+    torch.testing.assert_close(scores, oracle(images)[2], rtol=1e-5, atol=1e-5)
+    # And afterwards the layers count again.
+    model(images)
+    assert all(not torch.equal(b, after[name]) for name, b in buffers(model).items())
+
+
+def test_a_masked_pass_of_a_model_in_eval_mode_stays_in_eval_mode(make_model, make_images):
+    model = make_model()
+    before, expected = buffers(model), model(make_images(3))[2]
+    for batchnorm in ("batch", "running", "update"):
+        with masked_pass(model, batchnorm):
+            assert torch.equal(model(make_images(3))[2], expected)
+    assert all(torch.equal(b, before[name]) for name, b in buffers(model).items())
+
+
+@pytest.mark.parametrize("batchnorm", ["batch", "running", "update"])
+def test_everything_comes_back_after_an_exception(batchnorm, make_model):
+    model = make_model().train()
+    model.trunk.stem[0].weight.requires_grad_(False)
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    layers[1].momentum = 0.3
+
+    def settings() -> list[object]:
+        return [(m.training, m.momentum, m.num_batches_tracked.item()) for m in layers] + [
+            p.requires_grad for p in model.parameters()
+        ]
+
+    before = settings()
+    with pytest.raises(RuntimeError, match="stop"), masked_pass(model, batchnorm, frozen=True):
+        assert not any(p.requires_grad for p in model.parameters())
+        raise RuntimeError("stop")
+    assert settings() == before
+
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_an_unknown_batchnorm_choice_is_refused(norms, make_model):
+    model = make_model() if norms else nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="'update', 'batch' or 'running', got 'eval'"), masked_pass(model, "eval"):
+        pass
+
+
+def ia_gradients(model: CASN, images: Tensor, labels: Tensor, **choices: str) -> dict[str, Tensor]:
+    config = LossConfig(siamese_attention=False, masked_batchnorm="running", **choices)
+    term = CASNLoss(config)(model, *images.chunk(2), *labels.chunk(2))["ia"]
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(term, parameters, allow_unused=True)
+    return {n: torch.zeros(()) if g is None else g for n, g in zip(names, gradients, strict=True)}
+
+
+def test_frozen_means_that_only_the_mask_learns(make_model, make_images):
+    model, images, labels = make_model(), make_images(4), torch.tensor([0, 1, 2, 3])
+    ours = ia_gradients(model, images, labels, ia_gradient="mask")
+    # Oracle: the masked image goes through a copy of the network, so the original is reached through the mask alone.
+    twin = copy.deepcopy(model).requires_grad_(False)
+    A = model.feature_map(images)
+    M = attention.identification_map(A, model.label_gradient(model.pool(A), labels))
+    masked = attention.hide(images, attention.image_mask(M, images.shape[2:]))
+    term = attention_loss(twin(masked)[2].mean(1), labels)
+    parameters = dict(model.named_parameters())
+    expected = torch.autograd.grad(term, list(parameters.values()), allow_unused=True)
+    for (name, _), g in zip(parameters.items(), expected, strict=True):
+        torch.testing.assert_close(ours[name], torch.zeros(()) if g is None else g, rtol=1e-9, atol=1e-12)
+    assert not any(ours[n].any() for n in ours if not n.startswith("trunk"))
+    assert all(ours[n].any() for n in ours if n.startswith("trunk") and "weight" in n)
+    whole = ia_gradients(model, images, labels, ia_gradient="network")
+    assert whole["identity_head.second.weight"].any()
+    assert not torch.allclose(whole["trunk.stem.0.weight"], ours["trunk.stem.0.weight"])
+
+
+@pytest.mark.parametrize("batchnorm", ["batch", "update"])
+def test_second_order_weights_are_not_disturbed_by_the_masked_pass(batchnorm, make_model, make_images):
+    # The label's gradient was taken with the running statistics of its moment. A masked pass that updates them must not
+    # change what backward sees. Oracle: the same sum with a twin for the masked pass, its gradients added.
+    model, images, labels = make_model(id_activation="leaky_relu").train(), make_images(4), torch.tensor([0, 1, 2, 3])
+    model.identity_head.norm.momentum = 0.9
+    state = copy.deepcopy(model.state_dict())
+    config = LossConfig(
+        siamese_attention=False, weight_gradient="second", masked_batchnorm=batchnorm, ia_gradient="mask"
+    )
+    term = CASNLoss(config)(model, *images.chunk(2), *labels.chunk(2))["ia"]
+    head = [model.identity_head.first.weight, model.identity_head.norm.weight]
+    ours = torch.autograd.grad(term, head)
+    model.load_state_dict(state)
+    A, f, _ = model(images)
+    M = attention.identification_map(A, model.label_gradient(f, labels, create_graph=True))
+    twin = copy.deepcopy(model).requires_grad_(False)
+    masked = attention.hide(images, attention.image_mask(M, images.shape[2:]))
+    expected = torch.autograd.grad(attention_loss(twin(masked)[2].mean(1), labels), head)
+    for a, b in zip(ours, expected, strict=True):
+        assert b.any()
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+def test_second_order_weights_reach_a_reduced_feature_too(make_model, make_images):
+    # Either the classifier is reached through its own gradient, or the choice is refused; silence would be a lie.
+    model, images, labels = make_model(feature="reduced"), make_images(4), torch.tensor([0, 1, 2, 3])
+    try:
+        gradients = ia_gradients(model, images, labels, ia_gradient="mask", weight_gradient="second")
+    except ValueError:
+        return
+    assert gradients["identity_head.second.weight"].any()
+
+
+# ---- fills --------------------------------------------------------------------------------------------------------
+
+
+def test_fills(make_images):
+    images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    assert fill_of(images, "mean") == 0.0
+    # Black, as ToTensor and ImageNet's normalisation would give it: (0 - 0.485) / 0.229 = -2.1179...
+    black = fill_of(images, "black")
+    assert black.flatten().tolist() == pytest.approx([-2.1179039, -2.0357143, -1.8044444], abs=1e-6)
+    blurred = fill_of(images, "blur")
+    assert blurred.shape == images.shape
+    assert blurred.std() < 0.5 * images.std()
+    flat = torch.full((1, 3, 64, 32), 0.7)
+    torch.testing.assert_close(fill_of(flat, "blur"), flat)
+    assert torch.isfinite(fill_of(make_images(1, 16, 16), "blur")).all()
+    with pytest.raises(ValueError, match="'mean', 'black' or 'blur', got 'grey'"):
+        fill_of(images, "grey")
+
+
+@pytest.mark.parametrize("fill", ["mean", "black", "blur"])
+def test_the_fill_is_used(fill, make_model, make_images):
+    model, images, seen = make_model(), make_images(4), []
+    handle = model.trunk.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    config = LossConfig(siamese_attention=False, mask_fill=fill, mask_slope=0.0)  # S = 1/2 everywhere
+    CASNLoss(config)(model, *images.chunk(2), LABELS_1[:2], LABELS_1[2:])
+    handle.remove()
+    assert len(seen) == 2, "two forward passes: the images and the masked images"
+    torch.testing.assert_close(seen[1], (images + fill_of(images, fill)) / 2)
