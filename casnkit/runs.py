@@ -117,7 +117,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CAS
         state = _strip(state, "model.")
     model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
     load_state(model, state, str(file))
-    return model.to(device).eval(), info
+    return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
 def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:

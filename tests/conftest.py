@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from casnkit.models import CASN
 from casnkit.models.heads import StripeLinear
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models are tiny; two threads that share busy cores wait for each other
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give BatchNorm non-trivial statistics and affine weights, and the classifiers weights of order one, with biases."""
+    """Give BatchNorm non-trivial statistics and affine weights, the classifiers weights of order one and biases."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(like: Tensor, scale: float) -> Tensor:
@@ -70,7 +70,7 @@ def make_model(make_images: Callable[..., Tensor]) -> Callable[..., CASN]:
 
 @pytest.fixture
 def make_images() -> Callable[..., Tensor]:
-    """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: random normalised images, coarse blocks and noise."""
+    """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: coarse random blocks and noise."""
 
     def make(
         count: int, height: int = 32, width: int = 16, dtype: torch.dtype = torch.float64, seed: int = 0

@@ -126,7 +126,8 @@ def show_maps(
         raise ValueError(f"expected images and maps, got {len(pictures)} images and {len(maps_by_name)} methods")
     if shared not in (True, False, "method"):
         raise ValueError(f"expected shared to be True, False or 'method', got {shared!r}")
-    masks, labels = masks or [None] * len(pictures), labels or [""] * len(pictures)
+    masks = [None] * len(pictures) if masks is None else masks
+    labels = [""] * len(pictures) if labels is None else labels
     same_length(images=pictures, masks=masks, labels=labels, **{f"maps of {k}": v for k, v in maps_by_name.items()})
     maps = {name: [as_map(values, f"map of {name}") for values in row] for name, row in maps_by_name.items()}
     largest = {name: max(float(values.max()) for values in row) for name, row in maps.items()}

@@ -179,7 +179,7 @@ class ClosedFormEngine:
         rows = max(query.shape[2], gallery.shape[2])
         fixed = in_memory + (len(query) + len(gallery)) * (hidden or depth) * wide
         fixed += hidden * depth * (item + 24) + tiles.FLOAT64_ROWS * (2 * depth + hidden) * 8 * bool(hidden)
-        per_image = [m[0].numel() * (item + m.element_size()) for m in (query, gallery)]
+        per_image = [m[0].numel() * (item + m.element_size()) * 9 // 8 for m in (query, gallery)]
         copies = 1 + (request.mode in ("signed", "gradcam")) + 2 * (depth != channels)
         per_pair = (hidden or depth) * (wide + item) + copies * depth * item
         per_pair += pixels * item * (1 + (request.order == "both")) + rows * 130 * wide // 4
@@ -187,7 +187,8 @@ class ClosedFormEngine:
         if budget < least:
             _refuse(least, budget, in_memory)
         free = budget - fixed
-        pairs = max(1, int(min(_CHUNK_BYTES.get(request.device.type, 2**28), free / 2) // per_pair))
+        for_chunk = min(_CHUNK_BYTES.get(request.device.type, 2**28), free / 2, free - sum(per_image) - 4)
+        pairs = max(1, int(for_chunk // per_pair))
         side = 1 if single else min(len(query), max(1, int(pairs**0.5)))
         self.chunk = side, min(len(gallery), max(1, pairs // side))
         for_maps = free - self.chunk[0] * self.chunk[1] * per_pair
@@ -213,12 +214,8 @@ class LinearEngine:
         if budget < fixed + per_image + rows * 130:
             _refuse(fixed + per_image + rows * 130, budget, in_memory)
         free = budget - fixed
-        self.tile = (
-            (1 if single else min(len(query), max(1, free // (8 * self.dtype.itemsize * len(gallery))))),
-            len(gallery),
-        )
-        if single:
-            self.tile = 1, len(gallery)
+        queries = 1 if single else max(1, free // (8 * self.dtype.itemsize * len(gallery)))
+        self.tile = min(len(query), queries), len(gallery)
         head = tiles.head_of(request.model, request.device, self.dtype)
         weights = tiles.branch_weights(head.constant.clone(), request.mode)
         batch = max(1, min(1024, free // (per_image + rows * 260)))

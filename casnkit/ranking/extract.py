@@ -1,8 +1,8 @@
 """From images to what ranking needs of them: one feature and one feature map per image, in memory or on disk.
 
-The network sees each image once; every distance between two images, of features or of attention, follows from these two
-tensors. Market-1501's gallery of ResNet50 maps (2048 x 9 x 5) is 7.3 GB in float32: ``cache`` names a folder in which the
-maps are memory-mapped instead.
+The network sees each image once; every distance between two images, of features or of attention, follows from these
+two tensors. Market-1501's gallery of ResNet50 maps (2048 x 9 x 5) is 7.3 GB in float32: ``cache`` names a folder in
+which the maps are memory-mapped instead.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def extract(
     model.to(device)
     if isinstance(images, Tensor) and images.dtype != torch.uint8:
         raise ValueError(
-            f"expected uint8 images (N, 3, H, W) or an iterable of normalised batches, got one tensor of {images.dtype}: "
-            "pass [tensor] if it is one normalised batch"
+            f"expected uint8 images (N, 3, H, W) or an iterable of normalised batches, got one tensor of "
+            f"{images.dtype}: pass [tensor] if it is one normalised batch"
         )
     key = None
     if cache is not None and isinstance(images, Tensor):
@@ -103,8 +103,8 @@ def feature_distances(
 ) -> np.ndarray:
     """l2 distances between features, lower is closer: (Q, D), (G, D) -> (Q, G) float32.
 
-    |a|^2 + |b|^2 - 2ab cancels where two images are nearly the same; the products are therefore taken in float64, a block of
-    queries at a time, and rounded once.
+    |a|^2 + |b|^2 - 2ab cancels where two images are nearly the same; the products are therefore taken in float64, a
+    block of queries at a time, and rounded once.
 
     Args:
         normalise: to unit length first; the distance is then in [0, 2], the square root of 2 - 2 cos.
@@ -124,6 +124,8 @@ def feature_distances(
     query, gallery = (f.to(device or f.device).double() for f in (query, gallery))
     if normalise:
         query, gallery = _unit(query, stripes), _unit(gallery, stripes)
+    if len(gallery):  # what all features share drops out of every difference; without it fewer digits cancel
+        query, gallery = query - gallery.mean(0), gallery - gallery.mean(0)
     gallery_squares = gallery.square().sum(1)
     result = np.empty((len(query), len(gallery)), np.float32)
     step = max(1, 2**24 // max(1, len(gallery)))  # 128 MiB of float64 at a time
@@ -176,7 +178,7 @@ def _first(outputs: Iterator[tuple]) -> tuple:
 
 
 def _write_cache(folder: Path, key: str | None, outputs: Iterator[tuple]) -> Extracted:
-    """Append every batch to plain binary files, so that the number of images need not be known; the marker comes last."""
+    """Append each batch to plain binary files (the number of images need not be known); the marker comes last."""
     first = _first(outputs)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARKER).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Attention distances for every query-gallery pair, or for a shortlist (paper 3.2.3, equation 5).
 
-Equal to ``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put
-side by side: a tile of queries meets a tile of gallery images in matrix products (:mod:`casnkit.ranking.tiles`). Which
-engine does it (:mod:`casnkit.ranking.engines`) follows from the model, and the result says which.
+Equal to ``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever
+put side by side: a tile of queries meets a tile of gallery images in matrix products (:mod:`casnkit.ranking.tiles`).
+Which engine does it (:mod:`casnkit.ranking.engines`) follows from the model, and the result says which.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def attention_distances(
     order: str = "given",
     threshold: float = 0.5,
     *,
-    memory_budget: int = 2**30,
+    memory_budget: int | None = None,
     device: torch.device | str | None = None,
     precision: str = "float32",
     progress: bool = False,
@@ -77,7 +77,7 @@ def attention_distances(
         mode, order: see ``CASN.siamese_attention_of``.
         threshold: t of the crop, as a fraction of a profile's own maximum.
         memory_budget: bytes for tiles, intermediate values and, without ``resume``, the result; what ``query`` and
-            ``gallery`` hold comes on top.
+            ``gallery`` hold comes on top. None: 1 GiB and the result.
         device: where to compute; None is where the model is.
         precision: of the matrix products: float32, float64, bf16 or tf32 (on a GPU; on a CPU the same as float32).
         progress: show a bar, where tqdm is installed.
@@ -85,8 +85,8 @@ def attention_distances(
         shortlist: (Q, K) gallery indices: only these pairs.
 
     Returns:
-        see :class:`PairwiseResult`; ``distances`` is (Q, G), or (Q, K) for a shortlist. An image whose map is zero has a
-        zero profile, so its distance is the norm of the other's profile.
+        see :class:`PairwiseResult`; ``distances`` is (Q, G), or (Q, K) for a shortlist. An image whose map is zero has
+        a zero profile, so its distance is the norm of the other's profile.
 
     Raises:
         ValueError: maps missing or not finite, shapes that do not fit the model, an unknown mode, order or precision, a
@@ -97,6 +97,7 @@ def attention_distances(
     listed = None if shortlist is None else _checked_shortlist(shortlist, len(query), len(gallery))
     shape = (len(query), len(gallery)) if listed is None else listed.shape
     in_memory = 0 if resume is not None else 4 * shape[0] * shape[1]
+    memory_budget = 2**30 + in_memory if memory_budget is None else int(memory_budget)
     computed = 0
     with _quiet(model, request), _bar(shape, progress) as advance:
         engine = ENGINES[choose_engine(model, mode)](request, memory_budget, in_memory, listed is not None)
@@ -170,7 +171,7 @@ def row_profiles(
 
 
 def nearest_gallery(distances: np.ndarray, count: int) -> np.ndarray:
-    """A shortlist: indices of each query's ``count`` nearest gallery images, nearest first, (Q, G) -> (Q, count) int64."""
+    """A shortlist: each query's ``count`` nearest gallery images, nearest first, (Q, G) -> (Q, count) int64."""
     distances = np.asarray(distances)
     if distances.ndim != 2 or not 1 <= count <= distances.shape[1]:
         raise ValueError(f"expected distances (Q, G) and a count in 1 .. G, got {distances.shape} and {count}")
@@ -217,7 +218,7 @@ def _quiet(model: CASN, request: Request) -> Iterator[None]:
 def _output(
     shape: tuple[int, int], resume: str | Path | None, request: Request, listed: np.ndarray | None
 ) -> Iterator[np.ndarray]:
-    """The array for the distances. On disk NaN marks what is still to be computed, so an interruption can do no harm."""
+    """The array for the distances. On disk NaN marks what is still to do, so an interruption can do no harm."""
     if resume is None:
         yield np.empty(shape, np.float32)
         return

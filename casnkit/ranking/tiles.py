@@ -1,11 +1,12 @@
 """The arithmetic of one tile of query-gallery pairs: Siamese attention in closed form, as a chain of matrix products.
 
-For the pair classifier Linear(D, H) - activation - Linear(H, 2) the gradient of equation 4 is, with U = f W_1^T once per image,
+For the pair classifier Linear(D, H) - activation - Linear(H, 2) the gradient of equation 4 is, with
+U = f W_1^T once per image,
 
     dz_1/df^- = act'(U_q - U_g + b) diag(w_2) W_1        (pairs, H) @ (H, D)
 
-and the two maps are alpha @ A_q and alpha @ A_g, batched over the images of the tile. Row maxima, crop, resize and l2 are
-those of :mod:`casnkit.attention`.
+and the two maps are alpha @ A_q and alpha @ A_g, batched over the images of the tile. Row maxima, crop, resize and l2
+are those of :mod:`casnkit.attention`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ FLOAT64_ROWS = 256  # images at a time where the first layer is applied in float
 class Head:
     """The pair classifier as matrices, in the precision of the products.
 
-    The derivative of ReLU and LeakyReLU has two values, low and 1: low + (1 - low) [x > 0]. The product is then one with a
-    matrix of zeros and ones, which every precision holds exactly.
+    The derivative of ReLU and LeakyReLU has two values, low and 1: low + (1 - low) [x > 0]. The product is then one
+    with a matrix of zeros and ones, which every precision holds exactly.
 
     Attributes:
         bias: (H,) of the first layer, at least float32.
@@ -154,15 +155,18 @@ class ClosedForm:
 
 
 def split_mean(maps: Tensor) -> Tensor:
-    """A of one tile for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
+    """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
 
-    A product in bf16 is summed in float32 but rounded to 8 bits. What differs between pixels is a small part of a map; kept
-    apart from what is common, it keeps its own 8 bits. Zeros fill up to a multiple of eight columns, which GPUs want.
+    A product in bf16 is summed in float32 but rounded to 8 bits. In a flat map what differs between pixels is a small part
+    of the sum; apart from what is common, it has 8 bits of its own. Zeros fill up to a multiple of eight columns, for which
+    GPUs have their fast kernels.
     """
     mean = maps.mean(-1, keepdim=True)
-    columns = maps.shape[-1] + 1
-    fill = maps.new_zeros(()).expand(*maps.shape[:-1], -columns % 8)
-    return torch.cat([maps - mean, mean, fill], -1).to(torch.bfloat16)
+    pixels = maps.shape[-1]
+    split = maps.new_zeros(*maps.shape[:-1], -(-(pixels + 1) // 8) * 8, dtype=torch.bfloat16)
+    torch.sub(maps, mean, out=split[..., :pixels])
+    split[..., pixels : pixels + 1] = mean
+    return split
 
 
 def join_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:

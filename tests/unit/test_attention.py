@@ -100,8 +100,8 @@ def test_striped_maps_by_hand():
 
 
 def test_equation_5_by_hand():
-    # Row maxima of M_1: 0 2 4 1, over 4: 0 1/2 1 1/4. Above t = 0.4: rows 1..2, i.e. (1/2, 1). Four rows from two, pixel
-    # centres at (i + 1/2) / 2 - 1/2 = -1/4, 1/4, 3/4, 5/4, clamped to 0..1: 1/2, 5/8, 7/8, 1.
+    # Row maxima of M_1: 0 2 4 1, over 4: 0 1/2 1 1/4. Above t = 0.4: rows 1..2, i.e. (1/2, 1). Four rows from two,
+    # pixel centres at (i + 1/2) / 2 - 1/2 = -1/4, 1/4, 3/4, 5/4, clamped to 0..1: 1/2, 5/8, 7/8, 1.
     map_1 = torch.tensor([[[0.0, 0.0], [2.0, 1.0], [4.0, 3.0], [0.0, 1.0]]], dtype=torch.float64)
     # M_2: 3 3 0 0 over 3, rows 0..1, resized: 1 1 1 1.
     map_2 = torch.tensor([[[3.0, 0.0], [1.0, 3.0], [0.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
@@ -120,7 +120,7 @@ def test_equation_5_by_hand():
 def by_definition(
     model: CASN, map_1: Tensor, map_2: Tensor, mode: str, per_stripe: bool = False
 ) -> tuple[Tensor, Tensor, list[tuple[float, float]]]:
-    """Grad-CAM pair by pair with ``backward`` and ``retain_grad``, exactly as the paper writes it; also the scores s_j."""
+    """Grad-CAM pair by pair with ``backward`` and ``retain_grad``, as the paper writes it; also the scores s_j."""
     out_1, out_2, scores = [], [], []
     for i in range(len(map_1)):
         leaves = [m[i : i + 1].detach().clone().requires_grad_() for m in (map_1, map_2)]
@@ -282,7 +282,7 @@ def test_unknown_names_are_refused_with_the_list(make_model):
     g = torch.ones(1, 2)
     with pytest.raises(ValueError, match=r"paper, signed, gradcam, v1.*'sign'"):
         attention.siamese_weights(g, g, "sign")
-    with pytest.raises(ValueError, match="'max' or 'minmax'.*'l2'"):
+    with pytest.raises(ValueError, match=r"'max' or 'minmax'.*'l2'"):
         attention.normalise_map(g, "l2")
     with pytest.raises(ValueError, match="'given' or 'both'"):
         make_model().siamese_attention_of(HAND_1, HAND_2, order="forward")
@@ -500,9 +500,15 @@ def test_modes_come_back_after_an_exception(make_model, make_images):
     model = make_model().train()
     model.trunk.stem.eval()
     before = modes(model)
-    with pytest.raises(RuntimeError, match="stop"), evaluating(model):
-        assert not any(modes(model))
+    inside = []
+
+    def stop() -> None:
+        inside.extend(modes(model))
         raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"), evaluating(model):
+        stop()
+    assert not any(inside)
     assert modes(model) == before
     with pytest.raises(ValueError, match="labels"):
         model.identification_attention(make_images(1), torch.tensor([99]))

@@ -42,9 +42,7 @@ def pair(make_model, make_images) -> tuple[CASN, Tensor, Tensor, list[Tensor]]:
 def test_captum_returns_the_second_image_only(pair):
     model, images_1, images_2, expected = pair
     wrapper = CalledTwice(model).eval()
-    found = attr.LayerGradCam(wrapper, wrapper.trunk).attribute(
-        (images_1, images_2), target=1, relu_attributions=True
-    )
+    found = attr.LayerGradCam(wrapper, wrapper.trunk).attribute((images_1, images_2), target=1, relu_attributions=True)
     assert isinstance(found, Tensor)
     assert found.shape == (1, 1, 4, 2)  # one map for two images
     torch.testing.assert_close(found[:, 0].detach(), expected[1], rtol=1e-9, atol=1e-12)

@@ -395,6 +395,13 @@ class TestMaps:
         figure = figures.show_maps([person(80)], {"zero": [np.zeros((9, 5))]}, masks=[mask])
         assert not figure.axes[0].collections
 
+    def test_arrays_serve_where_lists_do(self):
+        masks = np.zeros((2, HEIGHT, WIDTH), bool)
+        masks[:, 20:60, 10:30] = True
+        images = np.stack([person(80)] * 2)
+        figure = figures.show_maps(images, {"a": np.stack([peak(1, 1)] * 2)}, masks=masks, labels=np.array(["x", "y"]))
+        assert all(len(ax.collections) == 2 for ax in figure.axes[:4])
+
     def test_wrong_numbers_are_refused(self):
         with pytest.raises(ValueError, match="1 maps of a"):
             figures.show_maps([person()] * 2, {"a": [peak(1, 1)]})

@@ -157,10 +157,8 @@ def _arms(p: Person, frame: Frame, pose: Pose, view: View, dyes: Dyes, skin: Col
         far = view.project(*shoulder)[2] < -0.04
         forward = (view.project(*elbow)[2] + view.project(*hand)[2]) / 2
         order, dim = (0.5, 0.86) if far else (5.0, 1.0)
-        if abs(forward) < 0.06:
-            low_order = order + 0.01
-        else:  # before the trunk or behind it, wherever the shoulder is
-            low_order = 5.2 if forward > 0 and not far else 0.45
+        crossing = 5.2 if forward > 0 and not far else 0.45  # before the trunk or behind it
+        low_order = order + 0.01 if abs(forward) < 0.06 else crossing
         wrist, fingers = between(hand, elbow, 0.06), between(hand, elbow, -0.2)
         solids.append(limb(view, low_order - 0.005, part, Cloth(skin, folds=0.3), hand, fingers, palm, dim * 0.97))
         solids.append(limb(view, low_order, part, fore, elbow, wrist, radii[1:], dim))

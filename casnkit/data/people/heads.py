@@ -74,7 +74,7 @@ def _hair(p: Person, view: View, hair: Colour, top: float, size: float, part: in
         return [turned(view, 3.9 if behind else 4.3, part, cloth, rings)]
     if p["hair"] == "ponytail":
         start, end = (0, top - 0.04 * size, -0.062 * size), (0, top - 0.17 * size, -0.085 * size)
-        return [limb(view, 3.9 if behind else 4.7, part, cloth, start, end, (0.016 * size, 0.022 * size))]
+        return [limb(view, 2.85 if behind else 4.7, part, cloth, start, end, (0.016 * size, 0.022 * size))]
     return []
 
 

@@ -1,0 +1,330 @@
+"""``casnkit bench attention``: pairs per second of four ways to the same distances, from the same cached maps, side by side.
+
+- the engine of :mod:`casnkit.ranking.pairwise`;
+- its floor: the bare matrix products that it needs, in the same shapes and precision;
+- a batched version by autograd: pair classifier, then pooling, differentiated as equation 4 says;
+- captum's LayerGradCam, pair by pair, through a tap behind each branch.
+
+The contestants take turns in one process, so that a machine whose speed drifts slows all of them alike. Besides: what a map
+costs over a plain forward pass, peak memory at several budgets, and the time for benchmarks up to Market-1501's size, on a
+CPU extrapolated from the pairs that were timed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import attention
+from .._optional import require
+from ..files import write_json
+from ..models import CASN
+from ..models.casn import evaluating
+from ..ranking.engines import PRECISIONS, ClosedFormEngine, Request
+from ..ranking.extract import Extracted
+from ..ranking.pairwise import attention_distances
+from ..runs import versions
+
+LADDER = {
+    "1/16 Market-1501": (842, 4933),
+    "1/4 Market-1501": (1684, 9866),
+    "Market-1501": (3368, 19732),
+}  # pairs: 1/16, 1/4
+_SAMPLE = {"cpu": (64, 128), "cuda": (512, 4096)}  # queries and gallery images that the engine is timed on
+
+
+def run(
+    device: str = "cpu",
+    quick: bool = False,
+    out: Path | None = None,
+    repeats: int = 5,
+    budgets: tuple[int, ...] = (2**30, 2**32, 2**34),
+    sample: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Measure all of the above.
+
+    Args:
+        device: cpu or cuda.
+        quick: the small trunk's maps (128 x 16 x 8, hidden 128); else ResNet50's (2048 x 9 x 5, hidden 512).
+        out: a JSON file for the result.
+        repeats: rounds, after one that warms up; medians are reported.
+        budgets: bytes, for the peak memory.
+        sample: queries and gallery images that are timed; None is 64 x 128 on a CPU, 512 x 4096 on a GPU.
+
+    Returns:
+        settings and versions, ``rows`` (one for each contestant), ``errors`` (of the distances against float64), ``memory``,
+        ``ladder`` and ``map_over_forward``. Times in seconds, memory in bytes.
+    """
+    kind = torch.device(device).type
+    model, size = _model(quick), ((16, 8) if quick else (9, 5))
+    queries, images = sample or _SAMPLE.get(kind, _SAMPLE["cuda"])
+    query, gallery = _random_images(model, queries, size, 0), _random_images(model, images, size, 1)
+    model.to(device)
+    rows = _race(_contestants(model, query, gallery, torch.device(device)), repeats)
+    result: dict[str, Any] = {"bench": "attention", "device": device, "device_name": _device_name(device)}
+    result |= {"threads": torch.get_num_threads(), "repeats": repeats, "sample": [queries, images]}
+    result |= {"channels": model.channels, "map": list(size), "hidden": model.pair_head[0].out_features}
+    result |= {
+        "rows": rows,
+        "errors": _errors(model, query, gallery),
+        "memory": _memory(model, query, gallery, budgets),
+    }
+    result |= {"ladder": _ladder(rows), "map_over_forward": _map_over_forward(model, quick, repeats)}
+    result["versions"] = versions()
+    if out:
+        write_json(out, result)
+    return result
+
+
+def to_text(result: dict[str, Any]) -> str:
+    """The result as text for a terminal."""
+    size = "x".join(map(str, (result["channels"], *result["map"])))
+    lines = [
+        f"maps {size}, hidden {result['hidden']}, {result['device_name']}, {result['threads']} threads, "
+        f"median of {result['repeats']}",
+        f"{'':32}{'pairs/s':>12}{'over autograd':>15}{'over its floor':>16}",
+    ]
+    for row in result["rows"]:
+        floor = f"{row['time_over_floor']:.2f}" if row["time_over_floor"] else ""
+        lines.append(f"{row['name']:32}{row['pairs_per_second']:12,.0f}{row['speed_over_autograd']:15.1f}{floor:>16}")
+    lines += [f"distances in {e['precision']}: median error {e['median']:.1e}, largest {e['largest']:.1e}, "
+              f"of {e['mean_distance']:.2f} on average" for e in result["errors"]]  # fmt: skip
+    for step in result["ladder"]:
+        how = "extrapolated from the sample" if step["extrapolated"] else "in full"
+        times = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in step["seconds"].items())
+        lines.append(f"{step['name']} ({step['pairs']:,} pairs, {how}): {times}")
+    lines += [f"peak memory at a budget of {m['budget'] / 2**30:.2f} GiB: {m['peak'] / 2**30:.3f} GiB"
+              for m in result["memory"] if m["peak"] is not None]  # fmt: skip
+    lines.append(f"identification map over a plain forward pass: {result['map_over_forward']:.2f}")
+    return "\n".join(lines)
+
+
+def _model(quick: bool) -> CASN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CASN(2, "small", pair_hidden=128) if quick else CASN(2, "resnet50", pair_hidden=512)
+
+
+def _random_images(model: CASN, count: int, size: tuple[int, int], seed: int) -> Extracted:
+    """Maps as after a ReLU: half of the entries are zero. Rows differ in brightness, so that crops do something."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(count, model.channels, *size, generator=generator).clamp_min_(0)
+    maps *= torch.rand(count, 1, size[0], 1, generator=generator)
+    return Extracted(maps.mean((2, 3)), maps)
+
+
+Contestant = tuple[Callable[[], object], int]  # what is timed, and how many pairs it treats
+
+
+def _contestants(
+    model: CASN, query: Extracted, gallery: Extracted, device: torch.device, batch: int = 64
+) -> dict[str, Contestant]:
+    pairs = len(query) * len(gallery)
+    found: dict[str, Contestant] = {}
+    for precision in ("float32", "bf16") if device.type == "cpu" else ("float32", "tf32", "bf16"):
+        found[f"engine, {precision}"] = (_engine(model, query, gallery, precision), pairs)
+        found[f"bare products, {precision}"] = _bare_products(model, query, gallery, device, precision)
+    maps = [images.feature_maps[:batch].to(device) for images in (query, gallery)]
+    index = torch.arange(batch, device=device)
+    places = index % len(maps[0]), index * 7 % len(maps[1])
+    found["autograd, batches of 64"] = (lambda: by_autograd(model, maps[0][places[0]], maps[1][places[1]]), batch)
+    found["captum, pair by pair"] = (_captum(model, maps[0][:1], maps[1][:1]), 1)
+    return found
+
+
+def _engine(model: CASN, query: Extracted, gallery: Extracted, precision: str) -> Callable[[], object]:
+    return lambda: attention_distances(model, query, gallery, precision=precision)
+
+
+def _bare_products(
+    model: CASN, query: Extracted, gallery: Extracted, device: torch.device, precision: str
+) -> Contestant:
+    """The three products of one chunk of the engine, on ready-made operands, with nothing between them."""
+    request = Request.of(model, query, gallery, "paper", "given", 0.5, device, precision)
+    with torch.no_grad():
+        q, g = ClosedFormEngine(request, 2**30).chunk
+    dtype, (channels, hidden) = PRECISIONS[precision], (model.channels, model.pair_head[0].out_features)
+
+    def random(*size: int) -> Tensor:
+        return (torch.rand(size, device=device) > 0.5).to(dtype)
+
+    active, matrix, alpha = random(q * g, hidden), random(hidden, channels), random(q, g, channels)
+    maps = [images.feature_maps[:n].flatten(2).to(device, dtype) for images, n in ((query, q), (gallery, g))]
+
+    def products() -> None:
+        _ = active @ matrix
+        _ = alpha @ maps[0]
+        _ = alpha.transpose(0, 1) @ maps[1]
+
+    return products, q * g
+
+
+def by_autograd(model: CASN, map_1: Tensor, map_2: Tensor, threshold: float = 0.5) -> Tensor:
+    """Equations 4 and 5 of a batch of pairs by differentiation, as one would write it: (P, C, h, w) twice -> (P,)."""
+    with evaluating(model), torch.enable_grad():
+        leaves = [m.detach().requires_grad_() for m in (map_1, map_2)]
+        features = [model.pool(leaf) for leaf in leaves]
+        difference = features[0] - features[1]
+        score = model.pair_scores(difference)[:, 1].sum()
+        (gradient,) = torch.autograd.grad(score, difference, retain_graph=True)
+        alpha = (gradient > 0).to(gradient.dtype)
+        similarity = sum((alpha * feature).sum() for feature in features)
+        gradients = torch.autograd.grad(similarity, leaves)
+    with torch.no_grad():
+        maps = [
+            attention.weighted_map(leaf, gradient.mean((2, 3)))
+            for leaf, gradient in zip(leaves, gradients, strict=True)
+        ]
+        return attention.attention_distance(*maps, threshold)
+
+
+class _Tapped(nn.Module):
+    """s_1 + s_2 of one pair from its feature maps, with an Identity behind each branch for captum to hold on to."""
+
+    def __init__(self, model: CASN) -> None:
+        super().__init__()
+        self.model, self.tap_1, self.tap_2 = model, nn.Identity(), nn.Identity()
+
+    def forward(self, map_1: Tensor, map_2: Tensor) -> Tensor:
+        features = self.model.pool(self.tap_1(map_1)), self.model.pool(self.tap_2(map_2))
+        alpha, _ = attention.siamese_weights(self.model.pair_gradient(features[0] - features[1]), features[0])
+        return (alpha * (features[0] + features[1])).sum(1)
+
+
+def _captum(model: CASN, map_1: Tensor, map_2: Tensor) -> Callable[[], Tensor]:
+    grad_cam = require("captum.attr", "the comparison with captum").LayerGradCam
+    tapped = _Tapped(model).eval()
+    methods = [grad_cam(tapped, tap) for tap in (tapped.tap_1, tapped.tap_2)]
+    given = tuple(m.clone().requires_grad_() for m in (map_1, map_2))
+
+    def one_pair() -> Tensor:
+        maps = [method.attribute(given, relu_attributions=True)[:, 0].detach() for method in methods]
+        return attention.attention_distance(*maps)
+
+    return one_pair
+
+
+def _race(contestants: dict[str, Contestant], repeats: int) -> list[dict[str, Any]]:
+    """Everybody once to warm up, then ``repeats`` rounds; ratios are medians of the ratios within a round."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}  # seconds per pair
+    for turn in range(repeats + 1):
+        for name, (work, pairs) in contestants.items():
+            seconds = _timed(work)
+            if turn:
+                times[name].append(seconds / pairs)
+    rows = []
+    for name, own in times.items():
+        floor = times.get(name.replace("engine", "bare products")) if name.startswith("engine") else None
+        row = {"name": name, "pairs": contestants[name][1], "pairs_per_second": 1 / statistics.median(own)}
+        row["speed_over_autograd"] = _median_ratio(times["autograd, batches of 64"], own)
+        row["speed_over_captum"] = _median_ratio(times["captum, pair by pair"], own)
+        rows.append(row | {"time_over_floor": _median_ratio(own, floor) if floor else None})
+    return rows
+
+
+def _timed(work: Callable[[], object]) -> float:
+    _wait()
+    start = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _median_ratio(numerator: list[float], denominator: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def _errors(model: CASN, query: Extracted, gallery: Extracted) -> list[dict[str, Any]]:
+    """Each precision against float64, on part of the sample."""
+    few = query.subset(slice(32)), gallery.subset(slice(64))
+    exact = attention_distances(model, *few, precision="float64").distances
+    found = []
+    for precision in ("float32", "tf32", "bf16"):
+        error = np.abs(attention_distances(model, *few, precision=precision).distances - exact)
+        figures = {"median": np.median(error), "99th percentile": np.quantile(error, 0.99), "largest": error.max()}
+        found.append({"precision": precision, **{k: float(v) for k, v in figures.items()}})
+        found[-1]["mean_distance"] = float(exact.mean())
+    return found
+
+
+def _memory(model: CASN, query: Extracted, gallery: Extracted, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Peak bytes above what was held before, on the device; None where it cannot be read."""
+    found = []
+    for budget in budgets:
+        result, peak = _peak(
+            lambda budget=budget: attention_distances(model, query, gallery, memory_budget=budget), model
+        )
+        found.append({"budget": budget, "peak": peak, "tile": list(result.tile)})
+    return found
+
+
+def _peak(work: Callable[[], Any], model: CASN) -> tuple[Any, int | None]:
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return work(), torch.cuda.max_memory_allocated(device) - before
+    clear = Path("/proc/self/clear_refs")
+    if not clear.exists():
+        return work(), None
+    clear.write_text("5")  # Linux: forget the peak so far
+    before = _status("VmRSS")
+    result = work()
+    return result, max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def _ladder(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seconds for whole benchmarks at the measured speeds."""
+    steps = []
+    for name, (queries, images) in LADDER.items():
+        pairs = queries * images
+        seconds = {row["name"]: pairs / row["pairs_per_second"] for row in rows}
+        steps.append({"name": name, "pairs": pairs, "extrapolated": True, "seconds": seconds})
+    return steps
+
+
+def _map_over_forward(model: CASN, quick: bool, repeats: int) -> float:
+    """Time of images -> identification maps over images -> features, without gradients."""
+    device = next(model.parameters()).device
+    size = (128, 64) if quick else (288, 144)
+    images = torch.randn(4, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.zeros(4, dtype=torch.long, device=device)
+
+    def forward() -> None:
+        model.pool(model.feature_map(images))
+
+    def maps() -> None:
+        model.identification_attention(images, labels)
+
+    with evaluating(model), torch.no_grad():
+        times = [[_timed(forward), _timed(maps)] for _ in range(repeats + 1)][1:]
+    return statistics.median(b / a for a, b in times)
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.{max(0, 1 - math.floor(math.log10(seconds)))}f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
