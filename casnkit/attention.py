@@ -160,16 +160,18 @@ def normalise_map(attention: Tensor, kind: str = "max") -> Tensor:
     """Scale each map by itself: ``max`` divides by the maximum, ``minmax`` maps [min, max] to [0, 1].
 
     (B, h, w) or (B, h) -> same shape. A zero (``max``) or constant (``minmax``) map becomes zero, with a finite gradient;
-    so does one whose range is below the precision of its type.
+    constant means: up to the rounding of its type. NaN stays NaN.
     """
     if kind not in ("max", "minmax"):
         raise ValueError(f"expected a normalisation 'max' or 'minmax', got {kind!r}")
-    axes = tuple(range(1, attention.dim()))
+    axes, facts = tuple(range(1, attention.dim())), torch.finfo(attention.dtype)
+    limit = attention.new_full((), 4 * facts.tiny)
     if kind == "minmax":
+        limit = torch.maximum(limit, facts.eps * attention.detach().abs().amax(axes, keepdim=True))
         attention = attention - attention.amin(axes, keepdim=True)
     largest = attention.amax(axes, keepdim=True)
-    usable = largest > torch.finfo(attention.dtype).eps
-    return torch.where(usable, attention / torch.where(usable, largest, torch.ones_like(largest)), 0.0)
+    empty = largest <= limit
+    return torch.where(empty, 0.0, attention / torch.where(empty, 1.0, largest))
 
 
 def soft_mask(attention: Tensor, slope: float = 10.0, centre: float = 0.5) -> Tensor:
@@ -219,13 +221,14 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     rows = rows or profile.shape[-1]
     first, last = first[:, None], last[:, None]
     length = last - first + 1
-    centre = (torch.arange(rows, device=profile.device, dtype=profile.dtype) + 0.5) * length / rows - 0.5
-    centre = torch.minimum(centre.clamp_min(0), (length - 1).to(profile.dtype))
+    exact = torch.promote_types(profile.dtype, torch.float32)  # bfloat16 cannot even count the rows of a tall map
+    centre = (torch.arange(rows, device=profile.device, dtype=exact) + 0.5) * length / rows - 0.5
+    centre = torch.minimum(centre.clamp_min(0), (length - 1).to(exact))
     low = centre.floor()
     share = centre - low
     low = low.long() + first
     high = torch.minimum(low + 1, last)
-    return profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share
+    return (profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share).to(profile.dtype)
 
 
 def aligned_profile(attention: Tensor, threshold: float = 0.5) -> Tensor:

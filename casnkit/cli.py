@@ -58,13 +58,16 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
     demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     demo.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    demo.add_argument("--publish", action="store_true", help="renew figures/ and the table in README.md of this folder")
     demo.set_defaults(command=_demo)
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from .demo import run_demo
+    from .demo import publish, run_demo
 
     run_demo(options.out, options.profile, options.seeds, options.device)
+    if options.publish:
+        publish(options.out, Path("figures"), Path("README.md"))
 
 
 def _add_data(commands: Any) -> None:

@@ -5,6 +5,7 @@ Everything lies below one folder and every step is skipped when its result is th
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from . import evaluation, runs
 from .config import Config, profile
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
-from .files import write_json, write_text
+from .files import atomic_path, read_json, write_json, write_text
 from .report import draw_comparison, draw_report
 from .training import pick_device, train
 
@@ -52,7 +53,8 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
     text = _report_text(rows, dataset, seeds)
     print(f"\n{text}", flush=True)
     pictures = draw_comparison(Path(out), first_runs, dataset)
-    write_json(Path(out) / "results.json", {"rows": rows, "seeds": seeds, "profile": profile_name, "versions": runs.versions()})
+    results = {"rows": rows, "seeds": seeds, "profile": profile_name, "seconds": round(time.perf_counter() - started)}
+    write_json(Path(out) / "results.json", {**results, "device": str(device), "versions": runs.versions()})
     write_text(Path(out) / "results.txt", text + "\n")
     print("\n".join(f"picture: {path}" for path in pictures))
     print(f"results: {Path(out) / 'results.json'}\n{time.perf_counter() - started:.0f} s in all, on {device}", flush=True)
@@ -76,6 +78,45 @@ def _one(
         result = replace(result, query=None, gallery=None)
     rows = [{"variant": config.variant, "seed": config.train.seed, **row} for row in result.rows()]
     return [row for row in rows if row["ranked by"] != "chance" or config.variant == DEMO_VARIANTS[0]]
+
+
+README_PICTURES = {
+    "casn/pictures/pair-right.png": "pair-right.png",
+    "casn/pictures/rankings.png": "rankings.png",
+    "casn/pictures/identification.png": "identification.png",
+    "pictures/attention.png": "attention.png",
+}
+
+
+def publish(out: Path, figures: Path, readme: Path) -> None:
+    """Copy a finished demo's pictures and results to ``figures`` and renew the table in the README from them."""
+    for source, name in README_PICTURES.items():
+        with atomic_path(figures / name) as temporary:
+            shutil.copyfile(out / source, temporary)
+    results = read_json(out / "results.json")
+    write_json(figures / "demo.json", results)
+    if readme.is_file():
+        write_text(readme, with_table(readme.read_text(encoding="utf-8"), results))
+
+
+def with_table(text: str, results: dict[str, Any]) -> str:
+    """A text whose part between the demo's two markers is the table of ``results``."""
+    before, begin, rest = text.partition("<!-- demo -->\n")
+    _, end, after = rest.partition("<!-- /demo -->")
+    if not begin or not end:
+        raise ValueError("expected the markers <!-- demo --> and <!-- /demo --> in the text, found not both")
+    return f"{before}{begin}{markdown_table(results)}{end}{after}"
+
+
+def markdown_table(results: dict[str, Any]) -> str:
+    """The demo's table in Markdown, with what it depends on below."""
+    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * len(COLUMNS)]
+    for row in results["rows"]:
+        cells = [f"{row[key]:.1f}" if isinstance(row[key], float) else str(row[key]) for key in COLUMNS]
+        lines.append("| " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines.append(f"\nPercent; profile {results['profile']}; {results['device']}; {versions}.\n")
+    return "\n".join(lines)
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -92,6 +92,9 @@ class CASNLoss:
         progress: share of the training that is over; terms with a later start are left out before it.
         """
         config = self.config
+        if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
+            for labels, images in ((labels_1, images_1), (labels_2, images_2)):
+                model.check_labels(labels, len(images))
         images, labels = torch.cat([images_1, images_2]), torch.cat([labels_1, labels_2])
         feature_map, feature, scores = model(images)
         terms = {"ide": identification_loss(scores, labels)}
@@ -116,11 +119,11 @@ class CASNLoss:
         self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor
     ) -> Tensor:
         config = self.config
+        second = config.weight_gradient == "second"
         if model.has_closed_form:
-            gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
-            maps = attention.identification_map(feature_map, gradient)
+            maps = attention.identification_map(feature_map, model.label_gradient(feature, labels, create_graph=second))
         else:
-            maps = model.identification_attention_of(feature_map, labels)
+            maps = model.identification_attention_of(feature_map, labels, create_graph=second)
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
         with masked_pass(model, config.masked_batchnorm, frozen=config.ia_gradient == "mask"):
@@ -153,6 +156,8 @@ def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False
             not kept. ``running``: normalised by the running statistics of whole images.
         frozen: the weights get no gradient from this pass, only the mask does.
     """
+    if batchnorm not in ("update", "batch", "running"):
+        raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
     layers = [m for m in model.modules() if isinstance(m, BATCH_NORM)]
     before = [(m, m.training, m.momentum, m.num_batches_tracked) for m in layers]
     trainable = [p for p in model.parameters() if p.requires_grad] if frozen else []
@@ -163,8 +168,6 @@ def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False
             elif batchnorm == "batch" and layer.training:
                 layer.momentum = 0.0
                 layer.num_batches_tracked = None  # not counted: the running values are not touched
-            elif batchnorm not in ("update", "batch"):
-                raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
         for parameter in trainable:
             parameter.requires_grad_(False)
         yield

@@ -63,10 +63,11 @@ def train(
     labels, pid_of_label = labels_of(dataset.train.pids)
     describe_run(out, dataset, config, pid_of_label)
     sampler = pair_sampler(dataset, config)
-    with seeded(config.train.seed, 0):
-        model = CASN.from_config(len(pid_of_label), config.model).to(device, memory_format=torch.channels_last)
-    optimiser = make_optimiser(model, config.train)
     state, record = runs.load_checkpoint(out)
+    with seeded(config.train.seed, 0):
+        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
+        model = CASN.from_config(len(pid_of_label), start.model).to(device, memory_format=torch.channels_last)
+    optimiser = make_optimiser(model, config.train)
     if state is not None:
         runs.restore(model, optimiser, state)
     if record["epoch"] < config.train.epochs and images is None:

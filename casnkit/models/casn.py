@@ -60,10 +60,10 @@ class CASN(nn.Module):
         self.config = config = ModelConfig(backbone=backbone, pooling=pooling, weights=weights, **options)
         self.num_ids = int(num_ids)
         self.stripes = config.stripes if pooling == "stripes" else 1
-        stride = config.last_stride or (1 if pooling == "stripes" else 2)
+        stride = (1 if pooling == "stripes" else 2) if config.last_stride is None else config.last_stride
         self.trunk = build_trunk(backbone, stride)
         self.channels = TRUNKS[backbone].channels
-        hidden = config.id_hidden or (256 if pooling == "stripes" else 512)
+        hidden = (256 if pooling == "stripes" else 512) if config.id_hidden is None else config.id_hidden
         self.identity_head = IdentityHead(
             self.channels,
             self.num_ids,
@@ -102,10 +102,12 @@ class CASN(nn.Module):
             ValueError: another shape or type, or images smaller than the trunk or the stripes allow.
         """
         smallest = TRUNKS[self.config.backbone].smallest
-        if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        tensor = isinstance(images, Tensor)
+        if not tensor or images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            found = f"{images.dtype} of shape {tuple(images.shape)}" if tensor else f"a {type(images).__name__}"
             raise ValueError(
-                "expected normalised float images of shape (B, 3, H, W), "
-                f"got {images.dtype} of shape {tuple(images.shape)} (see casnkit.data.augment.normalise)"
+                "expected normalised float images as a tensor of shape (B, 3, H, W), "
+                f"got {found} (see casnkit.data.augment.normalise)"
             )
         if min(images.shape[2:]) < smallest:
             raise ValueError(
@@ -171,6 +173,8 @@ class CASN(nn.Module):
             order: ``given`` uses z(1, 2); ``both`` averages the maps of z(1, 2) and z(2, 1).
             per_stripe: keep the stripes apart (a variant; see :func:`casnkit.attention.striped_map`).
         """
+        if len(images_1) != len(images_2):
+            raise ValueError(f"expected a pair for each image, got {len(images_1)} first and {len(images_2)} second images")
         with evaluating(self):
             if images_1.shape == images_2.shape:
                 maps = self.feature_map(torch.cat([images_1, images_2])).chunk(2)
@@ -180,13 +184,12 @@ class CASN(nn.Module):
 
     def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w). Closed form where there is one."""
-        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_ids:
-            raise ValueError(
-                f"expected labels in 0 .. {self.num_ids - 1}, got {int(labels.min())} .. {int(labels.max())}: labels "
-                "count the training identities (casnkit.data.labels_of), they are not pids"
-            )
+        self.check_labels(labels, len(feature_map))
         if not self.has_closed_form:
-            return attention.autograd_map(feature_map, lambda a: self._label_score(self.pool(a), labels))
+            if create_graph:
+                raise ValueError('weight_gradient="second" needs feature="pooled": only then have maps a closed form')
+            with evaluating(self.identity_head):
+                return attention.autograd_map(feature_map, lambda a: self._label_score(self.pool(a), labels))
         gradient = self.label_gradient(self.pool(feature_map), labels, create_graph)
         return attention.identification_map(feature_map, gradient)
 
@@ -196,7 +199,10 @@ class CASN(nn.Module):
         """Siamese attention from two feature maps, (P, C, h, w) each -> (P, h, w) each. See :meth:`siamese_attention`."""
         if order not in ("given", "both"):
             raise ValueError(f"expected a pair order 'given' or 'both', got {order!r}")
-        feature_1, feature_2 = self.pool(map_1), self.pool(map_2)
+        if len(map_1) != len(map_2):
+            raise ValueError(f"expected a pair for each map, got {len(map_1)} first and {len(map_2)} second maps")
+        with evaluating(self.identity_head):  # a reduced feature runs through its BatchNorm, which would mix the samples
+            feature_1, feature_2 = self.pool(map_1), self.pool(map_2)
         difference = feature_1 - feature_2
         weights_1, weights_2 = attention.siamese_weights(self.pair_gradient(difference), difference, mode)
         maps = self._siamese_map(map_1, weights_1, per_stripe), self._siamese_map(map_2, weights_2, per_stripe)
@@ -208,24 +214,49 @@ class CASN(nn.Module):
 
     def label_gradient(self, feature: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """dy_c/df of the label's logit, (B, D), with the ID classifier in eval mode: BatchNorm would mix the samples."""
+        if not create_graph:
+            with evaluating(self.identity_head):
+                return attention.score_gradient(lambda f: self._label_score(f, labels), feature)
+        # a later pass may change the running statistics in place, under a graph that still needs these
+        head = {name: b.clone() for name, b in self.identity_head.named_buffers()}
         with evaluating(self.identity_head):
-            return attention.score_gradient(lambda f: self._label_score(f, labels), feature, create_graph)
+            return attention.score_gradient(lambda f: self._label_score(f, labels, head), feature, create_graph=True)
+
+    def check_labels(self, labels: Tensor, count: int) -> None:
+        """Raise ValueError unless ``labels`` are ``count`` whole numbers in 0 .. num_ids - 1."""
+        if labels.shape != (count,) or labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(
+                f"expected labels as whole numbers of shape ({count},), got {labels.dtype} of shape {tuple(labels.shape)}"
+            )
+        if count and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_ids:
+            raise ValueError(
+                f"expected labels in 0 .. {self.num_ids - 1}, got {int(labels.min())} .. {int(labels.max())}: labels "
+                "count the training identities (casnkit.data.labels_of), they are not pids"
+            )
 
     def pair_gradient(self, difference: Tensor) -> Tensor:
         """dz_1/df^-, (P, D): the derivative of the "same person" logit (equation 4)."""
         with evaluating(self.pair_head):
             return attention.score_gradient(lambda d: self.pair_scores(d)[:, 1], difference)
 
-    def _label_score(self, feature: Tensor, labels: Tensor) -> Tensor:
-        return self.id_scores(feature).gather(1, labels[:, None])[:, 0]
+    def _label_score(self, feature: Tensor, labels: Tensor, buffers: dict[str, Tensor] | None = None) -> Tensor:
+        if buffers is None:
+            scores = self.id_scores(feature)
+        else:
+            parts = feature.unflatten(1, (self.stripes, -1))
+            scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
+        if labels.is_inference():
+            labels = labels.clone()  # differentiation cannot keep a tensor that was made in inference mode
+        return scores.gather(1, labels[:, None])[:, 0]
 
     def _siamese_map(self, feature_map: Tensor, weights: Tensor, per_stripe: bool) -> Tensor:
         if self.has_closed_form:
             return attention.siamese_map(feature_map, weights, per_stripe)
         if per_stripe:
             raise ValueError('per-stripe maps need feature="pooled": a reduced feature is no mean over pixels')
-        with evaluating(self.identity_head):
-            return attention.autograd_map(feature_map, lambda a: (weights * self.pool(a)).sum(1))
+        with evaluating(self.identity_head), torch.inference_mode(False):
+            constant = weights.detach().clone()
+            return attention.autograd_map(feature_map, lambda a: (constant * self.pool(a)).sum(1))
 
     def _pool_stripes(self, feature_map: Tensor) -> Tensor:
         rows = attention.stripe_matrix(feature_map.shape[2], self.stripes, feature_map)

@@ -67,6 +67,9 @@ class IdentityHead(nn.Module):
     def classify(self, reduced: Tensor) -> Tensor:
         return self.second(self.dropout(reduced))
 
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.classify(self.reduce(pooled))
+
 
 class PairHead(nn.Sequential):
     """Pair classifier b: (P, D) difference of features -> (P, 2) logits, index 1 = same identity (equation 3)."""

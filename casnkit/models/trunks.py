@@ -6,6 +6,7 @@ trunk comes with last-stage stride 2 (coarse map) or 1 (a map with twice the row
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 from torchvision import models
+
+from .._optional import require
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,11 @@ def _densenet(name: str, last_stride: int) -> nn.Module:
 
 
 def _vgg(name: str, last_stride: int) -> nn.Module:
-    features = getattr(models, f"{name}_bn")(weights=None).features
+    features = models.vgg.make_layers(models.vgg.cfgs["D"], batch_norm=True)  # vgg16 without its large classifier
+    for layer in features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
     return nn.Sequential(features if last_stride == 2 else features[:-1])  # the last layer is a max pooling
 
 
@@ -146,30 +153,31 @@ def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None
     state = imagenet_state(name) if str(weights) == "imagenet" else read_state(weights)
     if any(key.startswith("trunk.") for key in state):
         state = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
-    own = trunk.state_dict()
-    bare = {_bare(key): value for key, value in state.items()}
+    own, bare = trunk.state_dict(), {_bare(key): value for key, value in state.items()}
     matched = {key: bare[_bare(key)] for key in own if _bare(key) in bare and bare[_bare(key)].shape == own[key].shape}
     missing = [key for key in own if key not in matched and not key.endswith("num_batches_tracked")]
-    if missing:
-        found = len(own) - len(missing)
+    known = {_bare(key) for key in own}
+    foreign = [key for key in bare if key not in known and not key.startswith(_CLASSIFIERS)]
+    if missing or foreign:
         raise ValueError(
-            f"the weights {weights} do not fit the backbone {name!r}: {len(missing)} of its {len(own)} tensors are missing "
-            f"or of another shape (first: {missing[0]}), {found} fit. Give weights of {name!r}, or choose the backbone "
-            "that they belong to"
+            f"the weights {weights} do not fit the backbone {name!r}: of its {len(own)} tensors {len(missing)} are missing "
+            f"or of another shape, and {len(foreign)} more are there that it does not have "
+            f"(first: {(missing or foreign)[0]}). Give weights of {name!r}, or choose the backbone that they belong to"
         )
     trunk.load_state_dict({**own, **matched})
 
 
+_WRAPPERS = ("module", "network", "features", "backbone")
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "squeeze", "expand1x1", "expand3x3")
+_CLASSIFIERS = ("fc.", "classifier.", "identity_head.", "pair_head.", "head.", "bottleneck.")
+
+
 def _bare(key: str) -> str:
-    parts = [part for part in key.split(".")]
-    while parts and parts[0] in ("module", "network", "features", "backbone", "0"):
-        if parts[0] == "0" and len(parts) > 1 and not parts[1].isdigit() and parts[1] not in _STEMS:
-            break
-        parts = parts[1:]
-    return ".".join(parts)
-
-
-_STEMS = ("conv0", "norm0", "denseblock1")
+    """A tensor's name without the wrappers that different files put in front; torchvision's oldest DenseNet names mended."""
+    parts = key.split(".")
+    while parts[0] in _WRAPPERS or (parts[0] == "0" and parts[1:] and parts[1] not in _LEAVES):
+        parts = parts[1:]  # a leading 0 is the place in a Sequential, unless it numbers a layer
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", ".".join(parts))
 
 
 def imagenet_state(name: str) -> Mapping[str, Tensor]:
@@ -190,7 +198,7 @@ def imagenet_state(name: str) -> Mapping[str, Tensor]:
             f"nothing by itself: put the file {file} (torchvision's {entry}) into {folder}, name a file with --weights, "
             "or start from random weights (weights=None)"
         )
-    return entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return read_state(folder / file)
 
 
 def read_state(path: str | Path) -> Mapping[str, Tensor]:
@@ -203,8 +211,7 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"expected a file of weights at {path}, found none")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # imported here: a model with random weights does not need it
-
+        load_file = require("safetensors.torch", "loading weights").load_file
         try:
             return load_file(path)
         except Exception as error:  # safetensors raises its own type, which is not public in every version
@@ -221,6 +228,6 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         if inner is None:
             raise ValueError(f"expected tensors by name in {path}, found the keys {', '.join(map(str, list(state)[:5]))}")
         state = inner
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"expected tensors by name in {path}, found a {type(state).__name__}")
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from casnkit.models.casn import CASN
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16, "tf32": torch.float32}
-_CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**30}  # intermediate values at a time: near the caches; enough to fill a GPU
+_CHUNK_BYTES = {"cpu": 5 * 2**23, "cuda": 2**30}  # intermediate values at a time: near the caches; enough to fill a GPU
 
 
 def choose_engine(model: CASN, mode: str = "paper") -> str:
@@ -189,12 +189,17 @@ class ClosedFormEngine:
         free = budget - fixed
         for_chunk = min(_CHUNK_BYTES.get(request.device.type, 2**28), free / 2, free - sum(per_image) - 4)
         pairs = max(1, int(for_chunk // per_pair))
-        side = 1 if single else min(len(query), max(1, int(pairs**0.5)))
-        self.chunk = side, min(len(gallery), max(1, pairs // side))
+        side = 1 if single else min(len(query), _round_down(int(pairs**0.5)))
+        self.chunk = side, min(len(gallery), _round_down(pairs // side))
         for_maps = free - self.chunk[0] * self.chunk[1] * per_pair
         columns = int(min(self.chunk[1], max(1, for_maps / 2 // per_image[1])))
         queries = int((for_maps - columns * per_image[1]) // (per_image[0] + 4 * columns))
         self.tile = (1 if single else max(1, min(len(query), queries))), columns
+
+
+def _round_down(count: int) -> int:
+    """To a multiple of 32 where there are as many: batched products of odd shapes are slower."""
+    return count // 32 * 32 if count >= 32 else max(1, count)
 
 
 class LinearEngine:
@@ -241,7 +246,8 @@ class LinearEngine:
             attention_map = (own @ part).clamp_min_(0)
             if self.request.order == "both":
                 attention_map = attention_map.add_((turned @ part).clamp_min_(0)).mul_(0.5)
-            profiles.append(tiles.aligned(tiles.row_maxima(attention_map, size), self.request.threshold, rows))
+            profile = tiles.row_maxima(attention_map[..., None], size)[..., 0]
+            profiles.append(tiles.aligned(profile, self.request.threshold, rows))
         return torch.cat(profiles)
 
 

@@ -119,12 +119,12 @@ class ClosedForm:
             turned = self._maps(query, gallery, swapped=True)
             first = first.clamp_min_(0).add_(turned[0].clamp_min_(0)).mul_(0.5)
             second = second.clamp_min_(0).add_(turned[1].clamp_min_(0)).mul_(0.5)
-        return row_maxima(first, query.size), row_maxima(second, gallery.size).transpose(0, 1)
+        return row_maxima(first, query.size).transpose(1, 2), row_maxima(second, gallery.size).permute(2, 0, 1)
 
     def _maps(self, query: Side, gallery: Side, swapped: bool) -> tuple[Tensor, Tensor]:
-        """Maps before the ReLU, times h w: (q, g, S_query) and, gallery first, (g, q, S_gallery), at least float32."""
+        """Maps before the ReLU, times h w: (q, S_query, g) and (g, S_gallery, q), at least float32."""
         weights_query, weights_gallery = self._weights(query, gallery, swapped)
-        maps = weights_query @ query.maps, weights_gallery.transpose(0, 1) @ gallery.maps
+        maps = weighted_sums(query.maps, weights_query), weighted_sums(gallery.maps, weights_gallery.transpose(0, 1))
         if maps[0].dtype != torch.bfloat16:
             return maps
         return join_mean(maps[0], query.size), join_mean(maps[1], gallery.size)
@@ -154,12 +154,19 @@ class ClosedForm:
         return weights.unflatten(-1, (-1, self.channels)).sum(-2)
 
 
+def weighted_sums(maps: Tensor, weights: Tensor) -> Tensor:
+    """Sums over channels, (n, C, S) and (n, m, C) -> (n, S, m), in the order that the libraries do faster."""
+    if maps.dtype == torch.bfloat16:
+        return (weights @ maps).transpose(1, 2)
+    return maps.transpose(1, 2) @ weights.transpose(1, 2)
+
+
 def split_mean(maps: Tensor) -> Tensor:
     """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
 
-    A product in bf16 is summed in float32 but rounded to 8 bits. In a flat map what differs between pixels is a small part
-    of the sum; apart from what is common, it has 8 bits of its own. Zeros fill up to a multiple of eight columns, for which
-    GPUs have their fast kernels.
+    A product in bf16 is summed in float32 but rounded to 8 bits. In a flat map what differs between pixels is a small
+    part of the sum; apart from what is common, it has 8 bits of its own. Zeros fill up to a multiple of eight columns,
+    for which GPUs have their fast kernels.
     """
     mean = maps.mean(-1, keepdim=True)
     pixels = maps.shape[-1]
@@ -170,14 +177,14 @@ def split_mean(maps: Tensor) -> Tensor:
 
 
 def join_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """The maps that belong to :func:`split_mean`: (..., S + 1 or more) bf16 -> (..., S) float32."""
+    """The sums that belong to :func:`split_mean`: (n, S + 1 or more, m) bf16 -> (n, S, m) float32."""
     pixels = size[0] * size[1]
-    return maps[..., :pixels].float().add_(maps[..., pixels : pixels + 1])
+    return maps[:, :pixels].float().add_(maps[:, pixels : pixels + 1])
 
 
 def row_maxima(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """ReLU and row-wise maximum of maps times h w: (..., h * w) -> (..., h), divided by h w."""
-    return maps.unflatten(-1, size).amax(-1).clamp_min_(0).div_(size[0] * size[1])
+    """ReLU and row-wise maximum of maps times h w: (n, h * w, m) -> (n, h, m), divided by h w."""
+    return maps.unflatten(1, size).amax(2).clamp_min_(0).div_(size[0] * size[1])
 
 
 def aligned(profile: Tensor, threshold: float, rows: int) -> Tensor:

@@ -204,7 +204,7 @@ def test_a_model_needs_no_network_and_no_files_for_random_weights(monkeypatch):
             "resnet50, resnet18, densenet121, vgg16, squeezenet1_1, small, got 'resnet51'",
         ),
         ((2, "small", "max"), {}, "pooling out of gap, stripes, got 'max'"),
-        ((2, "small"), {"last_stride": 3}, "last_stride 1 or 2, got 3"),
+        ((2, "small"), {"last_stride": 3}, "last_stride: expected one of None, 1, 2, got 3"),
         ((2, "small"), {"last_stride": 0}, "last_stride.*0"),
         ((2, "small"), {"id_activation": "gelu"}, "none, relu, leaky_relu.*'gelu'"),
         ((2, "small"), {"pair_activation": "gelu"}, "none, relu, leaky_relu.*'gelu'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit import attention
+from casnkit.bench import attention as bench
 from casnkit.models import CASN
 from casnkit.ranking import engines, pairwise, tiles
 from casnkit.ranking.extract import Extracted
@@ -124,7 +126,8 @@ def test_the_mean_kept_apart_makes_flat_bf16_maps_more_exact():
     maps = torch.rand(5, 512, 48, generator=generator)
     weights = (torch.rand(5, 9, 512, generator=generator) > 0.5).float()
     exact = weights.double() @ maps.double()
-    split = tiles.join_mean(weights.bfloat16() @ tiles.split_mean(maps), (12, 4))
+    sums = tiles.weighted_sums(tiles.split_mean(maps), weights.bfloat16())
+    split = tiles.join_mean(sums, (12, 4)).transpose(1, 2)
     plain = (weights.bfloat16() @ maps.bfloat16()).float()
 
     def shape_error(found: Tensor) -> float:
@@ -463,3 +466,33 @@ def test_progress_bar_counts_every_pair(make_problem, capsys):
 def test_speed_follows_the_pairs_computed():
     result = pairwise.PairwiseResult(np.zeros((2, 3), np.float32), "linear", "float32", 2.0, 6, (1, 1))
     assert result.pairs_per_second == 3
+
+
+def test_the_rivals_of_the_benchmark_compute_the_same(make_problem):
+    pytest.importorskip("captum")
+    problem = make_problem(2, 3)
+    model, query, gallery = problem
+    expected = one_by_one(problem)
+    pairs = list(np.ndindex(2, 3))
+    maps = (torch.stack([images.feature_maps[p[k]] for p in pairs]) for k, images in enumerate((query, gallery)))
+    np.testing.assert_allclose(bench.by_autograd(model, *maps).view(2, 3), expected, rtol=1e-9)
+    for i, j in pairs:
+        captum = bench._captum(model, query.feature_maps[i : i + 1], gallery.feature_maps[j : j + 1])
+        assert float(captum()) == pytest.approx(expected[i, j], rel=1e-9)
+
+
+def test_benchmark_reports_every_contestant(tmp_path):
+    pytest.importorskip("captum")
+    out = tmp_path / "bench.json"
+    result = bench.run(quick=True, out=out, repeats=1, sample=(4, 6), budgets=(2**28,))
+    assert json.loads(out.read_text()) == result
+    names = [row["name"] for row in result["rows"]]
+    assert names[:2] == ["engine, float32", "bare products, float32"]
+    assert names[-2:] == ["autograd, batches of 64", "captum, pair by pair"]
+    assert all(row["pairs_per_second"] > 0 for row in result["rows"])
+    market = result["ladder"][-1]
+    assert market["pairs"] == 3368 * 19732
+    assert market["extrapolated"]
+    assert market["seconds"]["engine, bf16"] * result["rows"][2]["pairs_per_second"] == pytest.approx(market["pairs"])
+    text = bench.to_text(result)
+    assert all(name in text for name in names)
