@@ -28,7 +28,26 @@ _HOME = {
 }
 _MODULES = ("attention", "data", "evaluation", "figures", "models", "notebook", "ranking", "runs", "training")
 
-__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+__all__ = [
+    "CASN",
+    "CASNLoss",
+    "Config",
+    "ReidDataset",
+    "Split",
+    "attention",
+    "data",
+    "evaluate_ranking",
+    "evaluation",
+    "figures",
+    "models",
+    "notebook",
+    "open_dataset",
+    "paper_literal",
+    "profile",
+    "ranking",
+    "runs",
+    "training",
+]
 
 if TYPE_CHECKING:
     from . import attention, data, evaluation, figures, models, notebook, ranking, runs, training

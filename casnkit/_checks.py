@@ -26,7 +26,9 @@ CHOICES = {
 
 _SHARE, _COUNT, _POSITIVE = (0, 1), (1, math.inf), (0, math.inf)
 RANGES = {
-    **dict.fromkeys(("stripes", "id_hidden", "pair_hidden", "height", "width", "batch_size", "epochs", "max_rank"), _COUNT),
+    **dict.fromkeys(
+        ("stripes", "id_hidden", "pair_hidden", "height", "width", "batch_size", "epochs", "max_rank"), _COUNT
+    ),
     **dict.fromkeys(("id_dropout", "pair_dropout", "flip", "erase", "positive_share", "threshold"), _SHARE),
     **dict.fromkeys(("ia_start", "sa_start", "warmup", "momentum", "attention_weight", "trunk_rate", "decay"), _SHARE),
     **dict.fromkeys(("ia_weight", "sa_weight", "consistency_weight", "padding", "learning_rate"), _POSITIVE),

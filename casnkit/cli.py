@@ -71,7 +71,9 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="draw a data set, or check one").add_subparsers(required=True, metavar="WHAT")
+    data = commands.add_parser("data", help="draw a data set, or check one").add_subparsers(
+        required=True, metavar="WHAT"
+    )
     synthesize = data.add_parser("synthesize", help="draw people in Market-1501's layout, with masks and part maps")
     synthesize.add_argument("--out", type=Path, required=True, help="folder to write to")
     synthesize.add_argument("--size", default="quick", help="tiny, quick or market (default: quick)")
@@ -161,13 +163,17 @@ def _train(options: argparse.Namespace) -> None:
         [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_"), str(config.train.seed)]
     )
     train(dataset, config, out, device=options.device, on_epoch=say_epoch)
-    print(f"trained {config.variant} ({config.model.pooling}): {out}\nnext: casnkit evaluate --run {out} --data {options.data}")
+    print(
+        f"trained {config.variant} ({config.model.pooling}): {out}\nnext: casnkit evaluate --run {out} --data {options.data}"
+    )
 
 
 def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
     """Print one epoch's loss terms, learning rate and speed."""
     terms = "  ".join(f"{k} {row[k]:.3f}" for k in ("total", "ide", "ia", "bce", "consistency") if k in row)
-    print(f"epoch {epoch:3d}  {terms}  lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s", flush=True)
+    print(
+        f"epoch {epoch:3d}  {terms}  lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s", flush=True
+    )
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -198,7 +204,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.pictures:
         from .report import draw_report
 
-        print("\n".join(f"picture: {path}" for path in draw_report(run, model, dataset, result, info, options.pictures)))
+        print(
+            "\n".join(f"picture: {path}" for path in draw_report(run, model, dataset, result, info, options.pictures))
+        )
 
 
 def newest_run(folder: Path) -> Path:

@@ -63,7 +63,9 @@ class LossConfig:
     siamese_mode: str = "paper"  # open: paper, signed, gradcam, v1 (see attention.siamese_weights)
     pair_order: str = "given"  # open: maps of (1, 2) as given, or "both" orders averaged
     threshold: float = 0.5  # open: t, as a fraction of the map's own maximum
-    ia_start: float = 0.0  # open: share of the epochs before IA sets in; the paper starts at once, from ImageNet weights
+    ia_start: float = (
+        0.0  # open: share of the epochs before IA sets in; the paper starts at once, from ImageNet weights
+    )
     sa_start: float = 0.0  # open: the same for the consistency term of SA
 
     def __post_init__(self) -> None:
@@ -176,7 +178,9 @@ class Config:
         groups = {name: _build(kind, values.pop(name, {}), name) for name, kind in _GROUPS.items()}
         name = str(values.pop("profile", "paper"))
         if values:
-            raise ValueError(f"there is no group of settings {', '.join(map(repr, values))}; known are {', '.join(_GROUPS)}")
+            raise ValueError(
+                f"there is no group of settings {', '.join(map(repr, values))}; known are {', '.join(_GROUPS)}"
+            )
         return cls(profile=name, **groups)
 
 
@@ -187,6 +191,7 @@ _GROUPS: dict[str, type] = {
     "train": TrainConfig,
     "ranking": RankingConfig,
 }
+
 
 def _variant_switches(variant: str) -> dict[str, bool]:
     if variant not in VARIANTS:

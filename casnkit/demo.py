@@ -57,7 +57,9 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
     write_json(Path(out) / "results.json", {**results, "device": str(device), "versions": runs.versions()})
     write_text(Path(out) / "results.txt", text + "\n")
     print("\n".join(f"picture: {path}" for path in pictures))
-    print(f"results: {Path(out) / 'results.json'}\n{time.perf_counter() - started:.0f} s in all, on {device}", flush=True)
+    print(
+        f"results: {Path(out) / 'results.json'}\n{time.perf_counter() - started:.0f} s in all, on {device}", flush=True
+    )
     return rows
 
 
@@ -127,10 +129,14 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault((name, row["ranked by"]), []).append(row)
     summary = []
     for (variant, ranked_by), members in groups.items():
-        numbers = {key: float(np.mean([m[key] for m in members])) for key in members[0] if isinstance(members[0][key], float)}
+        numbers = {
+            key: float(np.mean([m[key] for m in members])) for key in members[0] if isinstance(members[0][key], float)
+        }
         spread = {f"{key}_range": float(np.ptp([m[key] for m in members])) for key in ("rank_1", "mean_ap")}
         seeds = {"seeds": len({m["seed"] for m in members})}
-        summary.append({"variant": variant, "ranked by": ranked_by, **numbers, **(spread if len(members) > 1 else {}), **seeds})
+        summary.append(
+            {"variant": variant, "ranked by": ranked_by, **numbers, **(spread if len(members) > 1 else {}), **seeds}
+        )
     return sorted(summary, key=lambda row: row["variant"] == "chance")
 
 

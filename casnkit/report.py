@@ -32,7 +32,9 @@ def draw_report(
     log = runs.read_log(run)
     if log:
         alt = f"Loss terms of {name} over {len(log)} epochs."
-        paths.append(figures.save_figure(figures.show_losses(log, title=f"{name}: loss terms"), folder / "losses.png", alt))
+        paths.append(
+            figures.save_figure(figures.show_losses(log, title=f"{name}: loss terms"), folder / "losses.png", alt)
+        )
     chosen = spread_queries(result.rankings[ranked_by].average_precision, queries)
     rows = [ranking_row(dataset, result.distances[ranked_by], i, f"query {i}") for i in chosen]
     alt = f"Ranked gallery images of {len(chosen)} queries, from the worst to the best average precision."
@@ -56,7 +58,9 @@ def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
     return order[places].tolist()
 
 
-def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = SHOWN) -> dict[str, Any]:
+def ranking_row(
+    dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = SHOWN
+) -> dict[str, Any]:
     """One query's closest gallery images, ignored ones left out, as :func:`casnkit.figures.show_rankings` takes them."""
     query, gallery = dataset.query, dataset.gallery
     ranking = rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
@@ -128,12 +132,14 @@ def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: 
         list(maps.cpu()),
         list(mask[:, 0].cpu()),
         list(denormalise(masked.cpu())),
-        [f"pid {split.pids[i]}, p = {p:.2f}" for i, p in zip(index, share.tolist(), strict=True)],
+        [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share.tolist(), strict=True)],
         f"{name}: identification attention",
     )
 
 
-def draw_comparison(out: Path, trained: dict[str, tuple[CASN, Evaluation, runs.RunInfo]], dataset: ReidDataset) -> list[Path]:
+def draw_comparison(
+    out: Path, trained: dict[str, tuple[CASN, Evaluation, runs.RunInfo]], dataset: ReidDataset
+) -> list[Path]:
     """Runs side by side: loss curves, CMC, and where each looks in the same images, with the plain mean map beside."""
     folder, paths = Path(out) / "pictures", []
     logs = {name: runs.read_log(Path(out) / name) for name in trained}
@@ -144,7 +150,9 @@ def draw_comparison(out: Path, trained: dict[str, tuple[CASN, Evaluation, runs.R
     curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
     alt = "Cumulative matching characteristic of every model and way of ranking."
     paths.append(figures.save_figure(figures.show_cmc(curves), folder / "cmc.png", alt))
-    alt = "Training images with the identification attention of each model and its plain mean map; outlines: the person."
+    alt = (
+        "Training images with the identification attention of each model and its plain mean map; outlines: the person."
+    )
     return [*paths, figures.save_figure(where_they_look(trained, dataset.train), folder / "attention.png", alt)]
 
 
@@ -158,18 +166,23 @@ def where_they_look(trained: dict[str, tuple[CASN, Any, runs.RunInfo]], split: S
             feature_map = model.feature_map(images)
             maps[f"{name}: attention"] = list(model.identification_attention_of(feature_map, labels).cpu())
             maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
-    title = "Where the models look: attention of the person's own score, and the plain mean of the feature map"
     masks = [split.mask(i) for i in index]
     return figures.show_maps(
-        [split.image(i) for i in index], maps, False, masks, [f"pid {split.pids[i]}" for i in index], title
+        [split.image(i) for i in index],
+        maps,
+        False,
+        masks,
+        [f"pid {split.pids[i]}" for i in index],
+        "Where the models look",
     )
 
 
 def training_examples(split: Split, count: int) -> list[int]:
-    """The first image of people spread evenly over the training identities."""
+    """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
     people = split.identities
     chosen = people[np.linspace(0, len(people) - 1, min(count, len(people))).round().astype(int)]
-    return [int(np.flatnonzero(split.pids == pid)[0]) for pid in chosen]
+    images = [np.flatnonzero(split.pids == pid) for pid in chosen]
+    return [int(own[(2 * n) % len(own)]) for n, own in enumerate(images)]
 
 
 def _inputs(split: Split, index: list[int], config: Config) -> Tensor:

@@ -94,7 +94,11 @@ def read_run(run: str | Path) -> RunInfo:
 def _listing(folder: Path) -> str:
     if not folder.exists():
         return "no such folder"
-    names = sorted(p.name for p in folder.iterdir())[:6] if folder.is_dir() else [f"a file of {folder.stat().st_size} bytes"]
+    names = (
+        sorted(p.name for p in folder.iterdir())[:6]
+        if folder.is_dir()
+        else [f"a file of {folder.stat().st_size} bytes"]
+    )
     return ", ".join(names) if names else "an empty folder"
 
 

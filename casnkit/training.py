@@ -31,7 +31,7 @@ from .models import CASN
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
 
 
-class TrainingDiverged(ValueError):
+class DivergenceError(ValueError):
     """The loss became infinite or not a number; the state after the last good epoch is kept."""
 
 
@@ -57,7 +57,7 @@ def train(
 
     Raises:
         ValueError: the data cannot train this network, or ``out`` holds another run.
-        TrainingDiverged: a loss is not finite.
+        DivergenceError: a loss is not finite.
     """
     out, device = Path(out), pick_device(device)
     labels, pid_of_label = labels_of(dataset.train.pids)
@@ -98,7 +98,7 @@ def train_epoch(
     """One pass over the plan's pairs, (steps, P, 2) indices. Returns the epoch's log row.
 
     Raises:
-        TrainingDiverged: a loss term is infinite or not a number.
+        DivergenceError: a loss term is infinite or not a number.
     """
     device = next(model.parameters()).device
     augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
@@ -128,7 +128,10 @@ def train_epoch(
     seconds = time.perf_counter() - started
     row = {"epoch": epoch + 1, **{name: value.item() / len(plan) for name, value in sums.items()}}
     row |= {"learning_rate": learning_rate(config.train, epoch), "seconds": round(seconds, 3)}
-    return row | {"images_per_second": round(2 * plan.shape[0] * plan.shape[1] / seconds, 1), "memory_mib": peak_memory(device)}
+    return row | {
+        "images_per_second": round(2 * plan.shape[0] * plan.shape[1] / seconds, 1),
+        "memory_mib": peak_memory(device),
+    }
 
 
 def describe_run(out: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
@@ -177,9 +180,7 @@ def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
     inside = {id(p) for p in trunk}
     heads = [p for p in model.parameters() if id(p) not in inside]
     groups = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
@@ -200,7 +201,7 @@ def check_finite(sums: dict[str, Tensor], epoch: int, step: int) -> None:
     """Stop at the first look at which a loss is not finite."""
     wrong = [name for name, value in sums.items() if not math.isfinite(value.item())]
     if wrong:
-        raise TrainingDiverged(
+        raise DivergenceError(
             f"the loss {', '.join(wrong)} is not finite in epoch {epoch + 1}, by step {step + 1}; the state after epoch "
             f"{epoch} is kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability "
             "(the literal logit has no lower bound)"

@@ -148,8 +148,10 @@ def _resolve(name: str, root: str | Path | None) -> tuple[str, Path]:
             f"got {str(name)!r}.{hint}"
         )
     if root is None and kind == "people":
+        from .people import PEOPLE_VERSION  # in the folder's name, so that an older version is never in the way
+
         base = os.environ.get("CASNKIT_DATA") or Path.home() / ".cache" / "casnkit"
-        return f"people:{size or 'quick'}", Path(base).expanduser() / f"people-{size or 'quick'}"
+        return f"people:{size or 'quick'}", Path(base).expanduser() / f"people-{size or 'quick'}-{PEOPLE_VERSION}"
     if root is None:
         root = os.environ.get("CASNKIT_DATA")
         if not root:

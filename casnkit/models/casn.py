@@ -174,7 +174,9 @@ class CASN(nn.Module):
             per_stripe: keep the stripes apart (a variant; see :func:`casnkit.attention.striped_map`).
         """
         if len(images_1) != len(images_2):
-            raise ValueError(f"expected a pair for each image, got {len(images_1)} first and {len(images_2)} second images")
+            raise ValueError(
+                f"expected a pair for each image, got {len(images_1)} first and {len(images_2)} second images"
+            )
         with evaluating(self):
             if images_1.shape == images_2.shape:
                 maps = self.feature_map(torch.cat([images_1, images_2])).chunk(2)
@@ -201,7 +203,9 @@ class CASN(nn.Module):
             raise ValueError(f"expected a pair order 'given' or 'both', got {order!r}")
         if len(map_1) != len(map_2):
             raise ValueError(f"expected a pair for each map, got {len(map_1)} first and {len(map_2)} second maps")
-        with evaluating(self.identity_head):  # a reduced feature runs through its BatchNorm, which would mix the samples
+        with evaluating(
+            self.identity_head
+        ):  # a reduced feature runs through its BatchNorm, which would mix the samples
             feature_1, feature_2 = self.pool(map_1), self.pool(map_2)
         difference = feature_1 - feature_2
         weights_1, weights_2 = attention.siamese_weights(self.pair_gradient(difference), difference, mode)

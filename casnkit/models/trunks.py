@@ -73,7 +73,10 @@ class ResidualBlock(nn.Module):
 def _convolution(
     channels_in: int, channels_out: int, stride: int, kernel: int = 3, activate: bool = True
 ) -> nn.Sequential:
-    layers = [nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(channels_out)]
+    layers = [
+        nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(channels_out),
+    ]
     return nn.Sequential(*layers, *([nn.ReLU()] if activate else []))
 
 
@@ -224,9 +227,13 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
             f"{type(error).__name__}. Save the tensors alone (state_dict) or convert the file to safetensors"
         ) from error
     while isinstance(state, Mapping) and not any(isinstance(value, Tensor) for value in state.values()):
-        inner = next((state[key] for key in ("state_dict", "model", "net") if isinstance(state.get(key), Mapping)), None)
+        inner = next(
+            (state[key] for key in ("state_dict", "model", "net") if isinstance(state.get(key), Mapping)), None
+        )
         if inner is None:
-            raise ValueError(f"expected tensors by name in {path}, found the keys {', '.join(map(str, list(state)[:5]))}")
+            raise ValueError(
+                f"expected tensors by name in {path}, found the keys {', '.join(map(str, list(state)[:5]))}"
+            )
         state = inner
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"expected tensors by name in {path}, found a {type(state).__name__}")

@@ -1,6 +1,12 @@
-"""Ranking: the protocol and its numbers, the fusion of two distances, and what a fusion changes."""
+"""Ranking: the protocol and its numbers, attention for all pairs, the fusion of two distances, and what it changes.
+
+The protocol needs numpy alone; what computes with torch is imported when it is first used.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from casnkit.ranking.changes import RankChanges, rank_changes
 from casnkit.ranking.fusion import fuse, normalise_distances
@@ -16,18 +22,49 @@ from casnkit.ranking.protocol import (
     rank_gallery,
 )
 
+if TYPE_CHECKING:
+    from casnkit.ranking.extract import Extracted, feature_distances
+    from casnkit.ranking.pairs import nearest_gallery, pair_maps, row_profiles
+    from casnkit.ranking.pairwise import PairwiseResult, attention_distances
+    from casnkit.ranking.request import choose_engine
+
+_HOME = {
+    "Extracted": "extract",
+    "PairwiseResult": "pairwise",
+    "attention_distances": "pairwise",
+    "choose_engine": "request",
+    "feature_distances": "extract",
+    "nearest_gallery": "pairs",
+    "pair_maps": "pairs",
+    "row_profiles": "pairs",
+}
+
 __all__ = [
+    "Extracted",
+    "PairwiseResult",
     "QueryMatches",
     "RankChanges",
     "Ranking",
     "RankingResult",
     "RankingWarning",
+    "attention_distances",
+    "choose_engine",
     "evaluate_ranking",
+    "feature_distances",
     "fuse",
     "ignored_mask",
     "iterate_matches",
     "matches_mask",
+    "nearest_gallery",
     "normalise_distances",
+    "pair_maps",
     "rank_changes",
     "rank_gallery",
+    "row_profiles",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"casnkit.ranking.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,114 +8,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from casnkit import attention
 from casnkit.ranking import tiles
-from casnkit.ranking.extract import Extracted
+from casnkit.ranking.request import PRECISIONS, Request
 
-if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
-
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16, "tf32": torch.float32}
-_CHUNK_BYTES = {"cpu": 5 * 2**23, "cuda": 2**30}  # intermediate values at a time: near the caches; enough to fill a GPU
-
-
-def choose_engine(model: CASN, mode: str = "paper") -> str:
-    """The fastest engine that is exact for this model and mode: ``linear``, ``closed_form`` or ``autograd``."""
-    if not model.has_closed_form:
-        return "autograd"
-    if mode == "v1":
-        return "closed_form"  # asks the features alone
-    head = list(model.pair_head.children())
-    kinds = (nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Dropout, nn.Linear)
-    if len(head) != 4 or not all(isinstance(layer, kind) for layer, kind in zip(head, kinds, strict=True)):
-        return "autograd"
-    return "linear" if isinstance(head[1], nn.Identity) else "closed_form"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for, checked."""
-
-    model: CASN
-    query: Extracted
-    gallery: Extracted
-    mode: str
-    order: str
-    threshold: float
-    device: torch.device
-    precision: str
-
-    @classmethod
-    def of(
-        cls,
-        model: CASN,
-        query: Extracted,
-        gallery: Extracted,
-        mode: str,
-        order: str,
-        threshold: float,
-        device: torch.device | str | None,
-        precision: str,
-    ) -> Request:
-        """Raises ValueError for everything that does not fit."""
-        for name, value, known in (
-            ("mode", mode, attention.SIAMESE_MODES),
-            ("order", order, ("given", "both")),
-            ("precision", precision, tuple(PRECISIONS)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold: expected a fraction of the maximum in [0, 1), got {threshold!r}")
-        for name, images in (("query", query), ("gallery", gallery)):
-            _check_images(model, name, images)
-        device = torch.device(device) if device is not None else next(model.parameters()).device
-        return cls(model, query, gallery, mode, order, threshold, device, precision)
-
-    def settings(self) -> dict[str, Any]:
-        """What must be the same for two runs to share their results, apart from the tensors."""
-        names = ("mode", "order", "threshold", "precision")
-        return {name: getattr(self, name) for name in names}
-
-    def tensors(self) -> list[Tensor]:
-        """Weights, features, and a sample of the maps (the features follow from them)."""
-        tensors = list(self.model.state_dict().values())
-        for images in (self.query, self.gallery):
-            sample = torch.linspace(0, max(len(images) - 1, 0), min(16, len(images))).long()
-            tensors += [images.features, images.feature_maps[sample]]
-        return tensors
-
-
-def _check_images(model: CASN, name: str, images: Extracted) -> None:
-    maps = images.feature_maps
-    if maps is None:
-        raise ValueError(f"{name}: attention needs feature maps; extract with keep_maps=True")
-    if maps.dim() != 4 or maps.shape[1] != model.channels or len(maps) != len(images.features) or not len(maps):
-        raise ValueError(
-            f"{name}: expected at least one feature map (N, {model.channels}, h, w) and as many features, got maps "
-            f"{tuple(maps.shape)} and features {tuple(images.features.shape)}"
-        )
-    if images.features.shape[1:] != (model.feature_size,):
-        raise ValueError(
-            f"{name}: expected features of length {model.feature_size}, got {tuple(images.features.shape)}: were they "
-            "extracted with another model?"
-        )
-    for kind, values in (("features", images.features), ("feature maps", maps)):
-        sums = torch.cat([part.flatten(1).sum(1) for part in values.split(256)])  # NaN and infinity survive a sum
-        bad = (~sums.isfinite()).nonzero()[:, 0].tolist()
-        if bad:
-            raise ValueError(
-                f"{name}: {kind} of {len(bad)} of {len(maps)} images are NaN or infinite (images "
-                f"{', '.join(map(str, bad[:10]))}{', ...' if len(bad) > 10 else ''}): the model has diverged or its "
-                "weights are damaged"
-            )
+_CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**30}  # intermediate values at a time: near the caches; enough to fill a GPU
 
 
 def _refuse(least: float, budget: int, in_memory: int) -> None:
@@ -180,9 +81,10 @@ class ClosedFormEngine:
         fixed = in_memory + (len(query) + len(gallery)) * (hidden or depth) * wide
         fixed += hidden * depth * (item + 24) + tiles.FLOAT64_ROWS * (2 * depth + hidden) * 8 * bool(hidden)
         per_image = [m[0].numel() * (item + m.element_size()) * 9 // 8 for m in (query, gallery)]
-        copies = 1 + (request.mode in ("signed", "gradcam")) + 2 * (depth != channels)
-        per_pair = (hidden or depth) * (wide + item) + copies * depth * item
-        per_pair += pixels * item * (1 + (request.order == "both")) + rows * 130 * wide // 4
+        two_weights = request.mode in ("signed", "gradcam")
+        per_pair = (hidden or depth) * (1 + item) + depth * (item * bool(hidden) + (1 + item) * two_weights)
+        per_pair += 2 * channels * item * (depth != channels)  # sums over stripes
+        per_pair += pixels * (item + 4) * (1 + (request.order == "both")) + rows * 130 * wide // 4
         least = fixed + sum(per_image) + per_pair + 4
         if budget < least:
             _refuse(least, budget, in_memory)

@@ -52,7 +52,7 @@ def head_of(model: CASN, device: torch.device, dtype: torch.dtype) -> Head:
     """The pair classifier of a model as a :class:`Head`."""
     first, act, _, last = model.pair_head
     low = 1.0 if isinstance(act, nn.Identity) else float(getattr(act, "negative_slope", 0.0))
-    matrix = last.weight.detach()[1][:, None].double() * first.weight.detach().double()
+    matrix = last.weight.detach().cpu().double()[1][:, None] * first.weight.detach().cpu().double()
     constant = (low * matrix.sum(0)).to(device, dtype) if low else None
     bias = first.bias.detach().to(device, torch.promote_types(dtype, torch.float32))
     return Head(bias, ((1 - low) * matrix).to(device, dtype), constant)

@@ -12,7 +12,7 @@ def notebook_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("notebooks")
 
 
-@pytest.fixture()
+@pytest.fixture
 def smoke_environment(notebook_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASNKIT_PROFILE", "smoke")
     monkeypatch.setenv("CASNKIT_DATA", str(notebook_folder / "data"))

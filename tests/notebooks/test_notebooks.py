@@ -48,7 +48,9 @@ def test_notebook_reads_well(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_at_smoke(path: Path, smoke_environment: None) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
     pictures = [o for c in code_cells(notebook) for o in c.outputs if "image/png" in o.get("data", {})]
     assert pictures, "the notebook shows no picture"
     noise = [o for c in code_cells(notebook) for o in c.outputs if o.get("name") == "stderr" and "Warning" in o.text]

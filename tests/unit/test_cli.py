@@ -74,7 +74,11 @@ def test_real_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
@@ -97,7 +101,12 @@ def test_bad_input_is_one_sentence_and_status_2(
     ],
 )
 def test_networks_that_cannot_be_built(
-    market: Path, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    market: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     run = ["train", "--data", str(market), "--profile", "smoke", "--out", str(tmp_path / "run"), "--epochs", "1"]
@@ -107,10 +116,30 @@ def test_networks_that_cannot_be_built(
 
 def test_options_become_the_configuration() -> None:
     options = parser().parse_args(
-        "train --profile quick --variant ide+ia --pooling stripes --epochs 3 --weights none --set loss.threshold=0.3 flip=0".split()
+        [
+            "train",
+            "--profile",
+            "quick",
+            "--variant",
+            "ide+ia",
+            "--pooling",
+            "stripes",
+            "--epochs",
+            "3",
+            "--weights",
+            "none",
+            "--set",
+            "loss.threshold=0.3",
+            "flip=0",
+        ]
     )
     config = train_config(options)
-    assert (config.variant, config.model.pooling, config.train.epochs, config.model.weights) == ("ide+ia", "stripes", 3, None)
+    assert (config.variant, config.model.pooling, config.train.epochs, config.model.weights) == (
+        "ide+ia",
+        "stripes",
+        3,
+        None,
+    )
     assert (config.loss.threshold, config.data.flip, config.data.height, config.data.width) == (0.3, 0.0, 144, 48)
 
 
@@ -126,7 +155,20 @@ def test_data_commands(tmp_path: Path, market: Path, capsys: pytest.CaptureFixtu
 
 def test_import_needs_only_four_packages() -> None:
     """Every module of the package imports while everything but torch, torchvision, numpy and pillow is blocked."""
-    blocked = "captum ipywidgets seaborn matplotlib sklearn tqdm safetensors accelerate pandas h5py IPython jupyterlab".split()
+    blocked = [
+        "captum",
+        "ipywidgets",
+        "seaborn",
+        "matplotlib",
+        "sklearn",
+        "tqdm",
+        "safetensors",
+        "accelerate",
+        "pandas",
+        "h5py",
+        "IPython",
+        "jupyterlab",
+    ]
     names = [
         ".".join(("casnkit", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         for p in sorted(PACKAGE.rglob("*.py"))

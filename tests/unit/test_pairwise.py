@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.bench import attention as bench
+from casnkit.bench import rivals
 from casnkit.models import CASN
 from casnkit.ranking import engines, pairwise, tiles
 from casnkit.ranking.extract import Extracted
@@ -475,9 +476,9 @@ def test_the_rivals_of_the_benchmark_compute_the_same(make_problem):
     expected = one_by_one(problem)
     pairs = list(np.ndindex(2, 3))
     maps = (torch.stack([images.feature_maps[p[k]] for p in pairs]) for k, images in enumerate((query, gallery)))
-    np.testing.assert_allclose(bench.by_autograd(model, *maps).view(2, 3), expected, rtol=1e-9)
+    np.testing.assert_allclose(rivals.by_autograd(model, *maps).view(2, 3), expected, rtol=1e-9)
     for i, j in pairs:
-        captum = bench._captum(model, query.feature_maps[i : i + 1], gallery.feature_maps[j : j + 1])
+        captum = rivals.captum_pair(model, query.feature_maps[i : i + 1], gallery.feature_maps[j : j + 1])
         assert float(captum()) == pytest.approx(expected[i, j], rel=1e-9)
 
 

@@ -16,7 +16,7 @@ from casnkit import runs, training
 from casnkit.config import VARIANTS, TrainConfig
 from casnkit.data.imitate import imitate
 from casnkit.files import DiskFullError, atomic_path, read_json, write_json
-from casnkit.training import TrainingDiverged, learning_rate, train
+from casnkit.training import DivergenceError, learning_rate, train
 
 SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1}
 
@@ -34,14 +34,14 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return runs.read_tensors(run / "model.safetensors")
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Raised in the middle of a run, as a person's Ctrl-C would be."""
 
 
 def stop_after(epochs: int) -> object:
     def on_epoch(epoch: int, *_: object) -> None:
         if epoch == epochs:
-            raise Stop
+            raise StopError
 
     return on_epoch
 
@@ -51,13 +51,16 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset: ck.ReidDataset, tmp_p
     settings = config(pooling=pooling, height=64)
     train(dataset, settings, tmp_path / "whole", device="cpu", progress=False)
     for epochs in (1, 2):
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train(dataset, settings, tmp_path / "parts", device="cpu", progress=False, on_epoch=stop_after(epochs))
         torch.rand(7)  # whatever the caller's random state does in between
     train(dataset, settings, tmp_path / "parts", device="cpu", progress=False)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    logs = [[{k: row[k] for k in ("epoch", "ide", "total")} for row in runs.read_log(tmp_path / n)] for n in ("whole", "parts")]
+    logs = [
+        [{k: row[k] for k in ("epoch", "ide", "total")} for row in runs.read_log(tmp_path / n)]
+        for n in ("whole", "parts")
+    ]
     assert logs[0] == logs[1]
     assert [row["epoch"] for row in logs[0]] == [1, 2, 3]
 
@@ -87,7 +90,7 @@ def test_every_variant_learns_and_logs_its_terms(dataset: ck.ReidDataset, tmp_pa
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     settings = config(epochs=4)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(dataset, settings, tmp_path, device="cpu", progress=False, on_epoch=stop_after(1))
     checkpoint = read_json(tmp_path / "checkpoints" / "last.json")
 
@@ -96,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset: 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.CASNLoss, "__call__", poison)
-        with pytest.raises(TrainingDiverged, match=r"loss total is not finite in epoch 2.*after epoch 1 is kept"):
+        with pytest.raises(DivergenceError, match=r"loss total is not finite in epoch 2.*after epoch 1 is kept"):
             train(dataset, settings, tmp_path, device="cpu", progress=False)
     assert read_json(tmp_path / "checkpoints" / "last.json") == checkpoint
     state, record = runs.load_checkpoint(tmp_path)
@@ -105,7 +108,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset: 
 
 
 def test_diverging_for_real_is_noticed(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match="--learning-rate"):
+    with pytest.raises(DivergenceError, match="--learning-rate"):
         train(dataset, config(learning_rate=1e12), tmp_path, device="cpu", progress=False)
 
 
@@ -122,7 +125,7 @@ def test_another_run_in_the_folder_is_refused(dataset: ck.ReidDataset, tmp_path:
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     settings = config()
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(dataset, settings, tmp_path / "run", device="cpu", progress=False, on_epoch=stop_after(2))
     newest = tmp_path / "run" / "checkpoints" / "epoch-0002.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -135,7 +138,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset: ck.ReidDatas
 
 def test_a_full_disk_loses_the_new_checkpoint_not_the_old(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     settings = config()
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(dataset, settings, tmp_path, device="cpu", progress=False, on_epoch=stop_after(1))
     real = Path.write_bytes
 
@@ -176,7 +179,7 @@ def test_load_model_gives_what_was_trained(dataset: ck.ReidDataset, tmp_path: Pa
 
 
 def test_unfinished_run_loads_with_a_warning(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(dataset, config(), tmp_path, device="cpu", progress=False, on_epoch=stop_after(2))
     with pytest.warns(UserWarning, match="using its state after epoch 2"):
         runs.load_model(tmp_path)
@@ -227,9 +230,14 @@ def test_gpu_that_is_not_there() -> None:
 def test_atomic_path_keeps_the_old_file_on_any_error(tmp_path: Path) -> None:
     target = tmp_path / "folder" / "result.json"
     write_json(target, {"a": 1})
-    with pytest.raises(RuntimeError, match="in the middle"), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("in the middle")
+
+    def interrupted_write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        interrupted_write()
     assert read_json(target) == {"a": 1}
     assert os.listdir(target.parent) == ["result.json"]
     with pytest.raises(ValueError, match="not JSON compliant"):
