@@ -20,6 +20,7 @@ CHOICES = {
     "weight_gradient": ("first", "second"),
     "siamese_mode": ("paper", "signed", "gradcam", "v1"),
     "pair_order": ("given", "both"),
+    "precision": ("float32", "bf16"),
     "normalisation": ("minmax", "zscore", "none"),
     "normalise_per": ("query", "matrix"),
 }
@@ -27,7 +28,8 @@ CHOICES = {
 _SHARE, _COUNT, _POSITIVE = (0, 1), (1, math.inf), (0, math.inf)
 RANGES = {
     **dict.fromkeys(
-        ("stripes", "id_hidden", "pair_hidden", "height", "width", "batch_size", "epochs", "max_rank"), _COUNT
+        ("stripes", "id_hidden", "pair_hidden", "height", "width", "batch_size", "epochs", "max_rank", "accumulate"),
+        _COUNT,
     ),
     **dict.fromkeys(("id_dropout", "pair_dropout", "flip", "erase", "positive_share", "threshold"), _SHARE),
     **dict.fromkeys(("ia_start", "sa_start", "warmup", "momentum", "attention_weight", "trunk_rate", "decay"), _SHARE),

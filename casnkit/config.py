@@ -102,6 +102,10 @@ class TrainConfig:
     momentum: float = 0.9  # paper 4.1
     weight_decay: float = 5e-4  # open: the paper names none; PCB uses 5e-4
     clip_norm: float | None = None  # open: gradient norm at which to clip; None: never
+    accumulate: int = 1  # parts into which a batch is cut where it does not fit; BatchNorm sees the parts
+    precision: str = "float32"  # of the trunk: float32, or bf16 (classifiers, maps and losses stay in float32)
+    compile: bool = False  # torch.compile the trunk: pays on a GPU after some minutes
+    sync_batchnorm: bool = False  # BatchNorm over all processes' images; GPUs only
     seed: int = 0
 
     def __post_init__(self) -> None:

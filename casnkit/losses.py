@@ -54,15 +54,20 @@ def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
     return F.cross_entropy(pair_scores, same.long())
 
 
-def consistency_loss(map_1: Tensor, map_2: Tensor, same: Tensor, threshold: float = 0.5) -> Tensor:
+def consistency_loss(
+    map_1: Tensor, map_2: Tensor, same: Tensor, threshold: float = 0.5, positives: float | None = None
+) -> Tensor:
     """The spatial term of equation 5: mean distance of aligned row profiles over the positive pairs; 0 without any.
 
     Args:
         map_1, map_2: (P, h, w) raw Siamese maps.
         same: (P,) bool; negative pairs carry no constraint.
+        positives: what to divide the sum by; None: the positive pairs here. Where a batch is spread over processes, their
+            mean is the whole batch's only if all divide by the same number.
     """
     same = same.to(map_1.dtype)
-    return (attention.attention_distance(map_1, map_2, threshold) * same).sum() / same.sum().clamp_min(1)
+    count = same.sum().clamp_min(1) if positives is None else max(positives, 1e-9)
+    return (attention.attention_distance(map_1, map_2, threshold) * same).sum() / count
 
 
 class CASNLoss:
@@ -85,11 +90,13 @@ class CASNLoss:
         labels_1: Tensor,
         labels_2: Tensor,
         progress: float = 1.0,
+        positives: float | None = None,
     ) -> dict[str, Tensor]:
         """Args:
         images_1, images_2: (P, 3, H, W) float, normalised.
         labels_1, labels_2: (P,) int64.
         progress: share of the training that is over; terms with a later start are left out before it.
+        positives: see :func:`consistency_loss`.
         """
         config = self.config
         if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
@@ -110,7 +117,7 @@ class CASNLoss:
                 maps = model.siamese_attention_of(
                     *feature_map.chunk(2), mode=config.siamese_mode, order=config.pair_order
                 )
-                terms["consistency"] = consistency_loss(*maps, same, config.threshold)
+                terms["consistency"] = consistency_loss(*maps, same, config.threshold, positives)
                 siamese = siamese + config.consistency_weight * terms["consistency"]
             total = total + config.sa_weight * siamese
         return terms | {"total": total}

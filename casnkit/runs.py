@@ -3,7 +3,7 @@
     RUN/run.json             configuration with every open-point choice, identities, seed, data, versions
     RUN/log.jsonl            one line per epoch: loss terms, learning rate, images per second, memory
     RUN/checkpoints/         the last two states of model and optimiser, and last.json that names them with checksums
-    RUN/model.safetensors    the trained weights
+    RUN/model.safetensors    the trained weights; best.safetensors: those of the best validation, if there was one
 
 Tensors are safetensors, the rest is JSON: nothing that is loaded can run code. Everything is written to a temporary name
 and renamed, and ``last.json`` last of all, so an interrupted write costs the new state, never the old one.
@@ -11,10 +11,12 @@ and renamed, and ``last.json`` last of all, so an interrupted write costs the ne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from .config import Config
+from .data.records import ReidDataset
 from .files import atomic_path, read_json, write_json
 from .models import CASN
 
@@ -175,29 +179,105 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         raise ValueError(f"{path} is no readable safetensors file ({error}); it may be truncated") from error
 
 
-def save_checkpoint(run: Path, model: CASN, optimiser: torch.optim.Optimizer, epoch: int) -> None:
-    """Write the state after ``epoch`` finished epochs; the state before it is kept as a fallback, older ones go."""
+def save_checkpoint(
+    run: Path,
+    model: CASN,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    step: int = 0,
+    sums: dict[str, float] | None = None,
+    seconds: float = 0.0,
+) -> None:
+    """Write the state after ``epoch`` epochs and ``step`` steps; the state before it is kept as a fallback, older ones go.
+
+    Args:
+        sums, seconds: the unfinished epoch's loss terms so far, and its time.
+    """
     folder = Path(run) / "checkpoints"
-    file = f"epoch-{epoch:04d}.safetensors"
+    file = f"epoch-{epoch:04d}-step-{step:06d}.safetensors"
     checksum = save_tensors(folder / file, _state_tensors(model, optimiser))
     records = [r for r in _records(folder) if r["file"] != file][:1]
-    records.insert(0, {"file": file, "sha256": checksum, "epoch": epoch})
-    write_json(folder / "last.json", records)
-    kept = {record["file"] for record in records}
-    for old in folder.glob("epoch-*.safetensors"):
-        if old.name not in kept:
-            old.unlink(missing_ok=True)
+    record = {"file": file, "sha256": checksum, "epoch": epoch, "step": step, "sums": sums or {}, "seconds": seconds}
+    write_json(folder / "last.json", [record, *records])
+    kept = {record["file"], *(r["file"] for r in records)}
+    for old in folder.iterdir():
+        if old.name not in kept and old.suffix == ".safetensors":
+            old.unlink(missing_ok=True)  # also what an interrupted write left behind
+
+
+def keep_best(run: Path, model: CASN, row: dict[str, Any]) -> None:
+    """Keep the weights as ``best.safetensors`` if this epoch's ``validation_mean_ap`` is the highest so far."""
+    scores = [old.get("validation_mean_ap", -1.0) for old in read_log(run) if old["epoch"] < row["epoch"]]
+    if row["validation_mean_ap"] > max(scores, default=-1.0):
+        note = {"epoch": str(row["epoch"]), "validation_mean_ap": str(row["validation_mean_ap"])}
+        save_tensors(Path(run) / "best.safetensors", model.state_dict(), note)
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; the operating system gives it back however the process ends.
+
+    Raises:
+        ValueError: another process trains in the folder.
+    """
+    Path(run).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(run) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process is training in {run}: wait for it, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
+    """Make sure that a folder is free for a run, or holds the same one. Writes nothing.
+
+    Raises:
+        ValueError: the folder holds another run, or other things.
+    """
+    if (out / "run.json").is_file():
+        there = read_run(out)
+        if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
+            raise ValueError(
+                f"{out} holds another run ({there.config.profile}, {there.config.variant}, "
+                f"{len(there.pid_of_label)} identities; {_first_difference(there.config, config)}): "
+                "choose another --out, or remove that folder"
+            )
+    elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
+
+
+def describe(out: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
+    """Write ``run.json`` where there is none yet."""
+    if not (out / "run.json").is_file():
+        counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
+        data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
+        write_json(out / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
+
+
+def _first_difference(there: Config, here: Config) -> str:
+    a, b = there.to_dict(), here.to_dict()
+    for group, values in a.items():
+        if values != b[group]:
+            if not isinstance(values, dict):
+                return f"{group} is {values!r} there, {b[group]!r} here"
+            name = next(name for name in values if values[name] != b[group][name])
+            return f"{group}.{name} is {values[name]!r} there, {b[group][name]!r} here"
+    return "other identities"
 
 
 def load_checkpoint(run: Path) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
-    """The newest readable state of a run, ``(None, {"epoch": 0})`` without any; a damaged one is passed over, aloud."""
+    """The newest readable state of a run, ``(None, {"epoch": 0, ...})`` without any; a damaged one is passed over, aloud."""
     folder = Path(run) / "checkpoints"
     for record in _records(folder):
         try:
             return read_tensors(folder / record["file"], record["sha256"]), record
         except ValueError as error:
             warnings.warn(f"{error}; trying the state before it", stacklevel=2)
-    return None, {"epoch": 0}
+    return None, {"epoch": 0, "step": 0}
 
 
 def restore(model: CASN, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
@@ -206,7 +286,8 @@ def restore(model: CASN, optimiser: torch.optim.Optimizer, state: dict[str, Tens
     buffers = _strip(state, "momentum.")
     for name, parameter in _named_parameters(model, optimiser):
         if name in buffers:
-            optimiser.state[parameter]["momentum_buffer"] = buffers[name].to(parameter.device)
+            buffer = torch.empty_like(parameter).copy_(buffers[name])  # in the parameter's own memory format
+            optimiser.state[parameter]["momentum_buffer"] = buffer
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

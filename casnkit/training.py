@@ -1,16 +1,16 @@
 """One readable training loop: pairs in, two forward-backward passes, SGD, a JSON line per epoch.
 
-A run is a pure function of its configuration and data: pairs, augmentation and dropout of an epoch depend on (seed, epoch)
-alone, so a run that was stopped goes on exactly where the last finished epoch ended.
+A run is a pure function of its configuration and data. Pairs depend on (seed, epoch), augmentation and dropout on
+(seed, epoch, step), and nothing on the number of processes; so a run that was stopped at any step goes on exactly there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,62 @@ from torch import Tensor, nn
 
 from . import runs
 from ._optional import require
-from .config import Config, TrainConfig
+from .config import Config
 from .data.augment import Augmentation, augment
-from .data.loading import load_images
+from .data.feeding import ImageSource, open_images
 from .data.records import ReidDataset, labels_of
 from .data.sampling import PairSampler
+from .guards import DivergenceError, Interruption, check_finite, explain_out_of_memory, peak_memory
 from .losses import CASNLoss
-from .models import CASN
+from .models import CASN, map_size
+from .processes import Processes, find_processes, pick_device
+from .schedule import learning_rate, make_optimiser, set_learning_rate
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
 
+__all__ = ["DivergenceError", "TrainingStep", "pick_device", "seeded", "train"]
 
-class DivergenceError(ValueError):
-    """The loss became infinite or not a number; the state after the last good epoch is kept."""
+
+class TrainingStep(nn.Module):
+    """One step as a module, network and losses together, so that a launcher can spread it over processes."""
+
+    def __init__(self, model: CASN, loss: CASNLoss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, images: Tensor, labels: Tensor, progress: float, positives: float | None) -> dict[str, Tensor]:
+        """Loss terms of a batch of pairs: all first images, then all second ones, (2P, 3, H, W) and (2P,)."""
+        first, second = images.chunk(2), labels.chunk(2)
+        return self.loss(self.model, *first, *second, progress=progress, positives=positives)
+
+
+@dataclass
+class Run:
+    """Everything that one training holds in its hands."""
+
+    folder: Path
+    config: Config
+    processes: Processes
+    model: CASN
+    step: nn.Module
+    optimiser: torch.optim.Optimizer
+    source: ImageSource
+    labels: Tensor
+    sampler: PairSampler
+    progress: bool
+    checkpoint_minutes: float
+    saved: float = field(default_factory=time.monotonic)
+
+    def save(self, epoch: int, step: int = 0, sums: dict[str, float] | None = None, seconds: float = 0.0) -> None:
+        """Write the state after ``step`` steps of epoch ``epoch`` (counted from 0), in the main process."""
+        if self.processes.is_main:
+            runs.save_checkpoint(self.folder, self.model, self.optimiser, epoch, step, sums or {}, seconds)
+        self.saved = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """True where the last state was written longer ago than the interval between two."""
+        return time.monotonic() - self.saved > 60 * self.checkpoint_minutes
 
 
 def train(
@@ -43,7 +86,11 @@ def train(
     device: str | torch.device | None = None,
     progress: bool = True,
     images: Tensor | None = None,
-    on_epoch: Callable[[int, CASN, dict[str, float]], None] | None = None,
+    place: str = "auto",
+    workers: int | None = None,
+    checkpoint_minutes: float = 10.0,
+    on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
+    validate: Callable[[CASN], dict[str, float]] | None = None,
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
@@ -51,206 +98,240 @@ def train(
         dataset: its ``train`` split is used.
         config: every choice; saved in ``out/run.json``.
         out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
-        device: default: a GPU if there is one.
+        device: default: a GPU if there is one, or what the launcher gives each process.
         images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
-        on_epoch: called with (finished epochs, model, log row) after each epoch.
+        place, workers: where images live, see :func:`casnkit.data.feeding.open_images`.
+        checkpoint_minutes: the state is saved after each epoch, and within it after so many minutes.
+        on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
+        validate: called after each epoch; its numbers go into the log, and the weights with the highest
+            ``validation_mean_ap`` are kept as ``best.safetensors``.
 
     Raises:
-        ValueError: the data cannot train this network, or ``out`` holds another run.
-        DivergenceError: a loss is not finite.
+        ValueError: the data cannot train this network, ``out`` holds another run, or another process trains in it.
+        DivergenceError: a loss is not finite; the last good state is kept.
+        KeyboardInterrupt: Ctrl-C; the step was finished and the state saved.
     """
-    out, device = Path(out), pick_device(device)
+    out, processes = Path(out), find_processes(device)
     labels, pid_of_label = labels_of(dataset.train.pids)
-    describe_run(out, dataset, config, pid_of_label)
-    sampler = pair_sampler(dataset, config)
+    sampler = _pair_sampler(dataset, config)
+    _check_parts(config, processes)
+    runs.check_folder(out, config, pid_of_label)
     state, record = runs.load_checkpoint(out)
-    with seeded(config.train.seed, 0):
-        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
-        model = CASN.from_config(len(pid_of_label), start.model).to(device, memory_format=torch.channels_last)
-    optimiser = make_optimiser(model, config.train)
-    if state is not None:
-        runs.restore(model, optimiser, state)
-    if record["epoch"] < config.train.epochs and images is None:
-        images = load_images(dataset.train, (config.data.height, config.data.width), progress=progress)
-    loss = CASNLoss(config.loss)
-    for epoch in range(record["epoch"], config.train.epochs):
-        plan = sampler.epoch(epoch)
-        row = train_epoch(model, optimiser, loss, images, torch.from_numpy(labels), plan, config, epoch, progress)
-        runs.save_checkpoint(out, model, optimiser, epoch + 1)
-        runs.append_log(out, row)
-        if on_epoch:
-            on_epoch(epoch + 1, model, row)
-    runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
+    model, optimiser = _build(config, len(pid_of_label), processes, state)
+    source = None
+    if record["epoch"] < config.train.epochs:
+        size = (config.data.height, config.data.width)
+        map_size(model, *size)  # images too small for the network are refused before anything is written
+        source = open_images(dataset.train, size, processes.device, place, workers, progress, images)
+    processes.wait()
+    with runs.locked(out) if processes.is_main else contextlib.nullcontext():
+        if processes.is_main:
+            runs.describe(out, dataset, config, pid_of_label)
+        if source is not None:
+            if progress and processes.is_main:
+                print(source, flush=True)
+            step = processes.prepare(TrainingStep(model, CASNLoss(config.loss)))
+            targets = torch.from_numpy(labels).to(processes.device)
+            run = Run(
+                out, config, processes, model, step, optimiser, source, targets, sampler, progress, checkpoint_minutes
+            )
+            with Interruption() as interruption, explain_out_of_memory(config):
+                _run_epochs(run, record, interruption, on_epoch, validate)
+        if processes.is_main:
+            runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
+        processes.wait()
     return model.eval()
 
 
-def train_epoch(
-    model: CASN,
-    optimiser: torch.optim.Optimizer,
-    loss: CASNLoss,
-    images: Tensor,
-    labels: Tensor,
-    plan: np.ndarray,
-    config: Config,
-    epoch: int,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """One pass over the plan's pairs, (steps, P, 2) indices. Returns the epoch's log row.
+def _run_epochs(
+    run: Run,
+    record: dict[str, Any],
+    interruption: Interruption,
+    on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None,
+    validate: Callable[[CASN], dict[str, float]] | None,
+) -> None:
+    for epoch in range(record["epoch"], run.config.train.epochs):
+        row = train_epoch(run, epoch, record if epoch == record["epoch"] else {}, interruption)
+        if validate:
+            row |= validate(run.model)
+        if run.processes.is_main:
+            if validate:
+                runs.keep_best(run.folder, run.model, row)
+            runs.append_log(run.folder, row)  # before the state: a state never stands there without its line
+        run.save(epoch + 1)
+        if on_epoch and run.processes.is_main:
+            on_epoch(epoch + 1, run.model, row)
+
+
+def train_epoch(run: Run, epoch: int, record: dict[str, Any], interruption: Interruption) -> dict[str, Any]:
+    """One pass over the epoch's pairs, from the step at which ``record`` stopped. Returns the epoch's log row.
 
     Raises:
         DivergenceError: a loss term is infinite or not a number.
+        KeyboardInterrupt: the step at hand was finished and the state saved.
     """
-    device = next(model.parameters()).device
-    augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
-    sums: dict[str, Tensor] = {}
+    config, processes = run.config, run.processes
+    plan = [_positives_first(pairs, run.sampler) for pairs in run.sampler.epoch(epoch)]
+    start, before = record.get("step", 0), record.get("seconds", 0.0)
+    sums = {name: torch.tensor(value, device=processes.device) for name, value in record.get("sums", {}).items()}
     started = time.perf_counter()
-    model.train()
-    with seeded(config.train.seed, epoch + 1), bar(plan, f"epoch {epoch + 1}/{config.train.epochs}", progress) as steps:
-        generator = torch.Generator().manual_seed(torch.initial_seed())
-        for step, pairs in enumerate(steps):
-            set_learning_rate(optimiser, config.train, epoch + step / len(plan))
-            index = torch.from_numpy(pairs.T.reshape(-1))  # first images, then their partners
-            batch = augment(images[index].to(device), augmentation, generator)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            y = labels[index].to(device)
-            share = (epoch + step / len(plan)) / config.train.epochs
-            terms = loss(model, *batch.chunk(2), *y.chunk(2), progress=share)
-            optimiser.zero_grad(set_to_none=True)
-            terms["total"].backward()
-            if config.train.clip_norm:
-                nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
-            optimiser.step()
+    run.model.train()
+    shown = run.progress and processes.is_main
+    with fork_random(), bar(len(plan), start, f"epoch {epoch + 1}/{config.train.epochs}", shown) as advance:
+        feed = iter(run.source.batches(_parts(plan[start:], processes, config.train.accumulate)))
+        for step in range(start, len(plan)):
+            terms = train_step(run, plan, epoch, step, feed)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach()
-            if step % CHECK_EVERY == 0 or step == len(plan) - 1:
+                sums[name] = sums.get(name, 0.0) + value
+            last = step == len(plan) - 1
+            looks = step % CHECK_EVERY == 0 or last
+            if looks:
                 check_finite(sums, epoch, step)
-                show(steps, sums["total"].item() / (step + 1))
-    seconds = time.perf_counter() - started
-    row = {"epoch": epoch + 1, **{name: value.item() / len(plan) for name, value in sums.items()}}
-    row |= {"learning_rate": learning_rate(config.train, epoch), "seconds": round(seconds, 3)}
-    return row | {
-        "images_per_second": round(2 * plan.shape[0] * plan.shape[1] / seconds, 1),
-        "memory_mib": peak_memory(device),
-    }
-
-
-def describe_run(out: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
-    """Write ``run.json``, or make sure that the one there describes the same run."""
-    counts = {split.name or key: len(split) for key, split in vars(dataset).items() if hasattr(split, "pids")}
-    data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
-    if (out / "run.json").is_file():
-        there = runs.read_run(out)
-        if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
-            raise ValueError(
-                f"{out} holds another run ({there.config.profile}, {there.config.variant}, "
-                f"{len(there.pid_of_label)} identities; {_first_difference(there.config, config)}): "
-                "choose another --out, or remove that folder"
+            advance(sums["total"] / (step + 1) if looks else None)
+            stopped = (
+                interruption.requested if processes.world == 1 else looks and processes.any(interruption.requested)
             )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
-    info = runs.RunInfo(config, pid_of_label, data, runs.versions())
-    from .files import write_json
+            if (stopped or run.is_due) and not last:
+                check_finite(sums, epoch, step)
+                seconds = before + time.perf_counter() - started
+                run.save(epoch, step + 1, {name: value.item() for name, value in sums.items()}, seconds)
+            if stopped:
+                if last:  # the whole epoch is one step away from its own checkpoint
+                    run.save(epoch, step + 1, {name: value.item() for name, value in sums.items()}, before)
+                raise KeyboardInterrupt
+    seconds = before + time.perf_counter() - started
+    means = {name: processes.mean(value).item() / len(plan) for name, value in sums.items()}
+    images = 2 * len(plan) * config.data.batch_size
+    row = {
+        "epoch": epoch + 1,
+        **means,
+        "learning_rate": learning_rate(config.train, epoch),
+        "seconds": round(seconds, 3),
+    }
+    return row | {"images_per_second": round(images / seconds, 1), "memory_mib": peak_memory(processes.device)}
 
-    write_json(out / "run.json", info.to_dict())
+
+def train_step(run: Run, plan: list[np.ndarray], epoch: int, step: int, feed: Iterator[Tensor]) -> dict[str, Tensor]:
+    """One step of SGD: forward and backward for each part of the batch, then the update. Returns detached terms."""
+    config, train_config, processes = run.config, run.config.train, run.processes
+    pairs, parts = plan[step], train_config.accumulate
+    set_learning_rate(run.optimiser, train_config, epoch + step / len(plan))
+    share = (epoch + step / len(plan)) / train_config.epochs
+    positives = int(run.sampler.is_positive(pairs).sum()) / (parts * processes.world)
+    augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
+    seed = step_seed(train_config.seed, epoch, step)
+    terms: dict[str, Tensor] = {}
+    run.optimiser.zero_grad(set_to_none=True)
+    for part in range(parts):
+        torch.manual_seed(seed + part * processes.world + processes.rank)  # dropout
+        rows = _rows(len(pairs), part * processes.world + processes.rank, parts * processes.world)
+        generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
+        images = augment(next(feed), augmentation, generator, rows=(rows, 2 * len(pairs)))
+        labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
+        with processes.local_gradients(run.step, part < parts - 1):
+            images = images.contiguous(memory_format=torch.channels_last)
+            part_terms = run.step(images, labels, share, positives)
+            (part_terms["total"] / parts).backward()
+        for name, value in part_terms.items():
+            terms[name] = terms.get(name, 0.0) + value.detach() / parts
+    if train_config.clip_norm:
+        nn.utils.clip_grad_norm_(run.model.parameters(), train_config.clip_norm)
+    run.optimiser.step()
+    return terms
 
 
-def _first_difference(there: Config, here: Config) -> str:
-    a, b = there.to_dict(), here.to_dict()
-    for group, values in a.items():
-        if values != b[group]:
-            if not isinstance(values, dict):
-                return f"{group} is {values!r} there, {b[group]!r} here"
-            name = next(name for name in values if values[name] != b[group][name])
-            return f"{group}.{name} is {values[name]!r} there, {b[group][name]!r} here"
-    return "other identities"
+def _build(
+    config: Config, num_ids: int, processes: Processes, state: dict[str, Tensor] | None
+) -> tuple[CASN, torch.optim.Optimizer]:
+    with seeded(config.train.seed, 0):
+        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
+        model = CASN.from_config(num_ids, start.model).to(processes.device, memory_format=torch.channels_last)
+    if config.train.sync_batchnorm and processes.world > 1:
+        if processes.device.type != "cuda":
+            raise ValueError(
+                "sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it off here"
+            )
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if config.train.precision == "bf16":
+        model.precision = torch.bfloat16
+    if config.train.compile:
+        model.trunk.compile()
+    optimiser = make_optimiser(model, config.train)
+    if state is not None:
+        runs.restore(model, optimiser, state)
+    return model, optimiser
 
 
-def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
-    """The run's source of pairs."""
+def _pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
     data, split = config.data, dataset.train
-    return PairSampler(
+    sampler = PairSampler(
         split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, config.train.seed
     )
+    for note in sampler.notes:
+        warnings.warn(note, stacklevel=3)
+    return sampler
 
 
-def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum; trunk and classifiers in two groups, each with its share of the learning rate."""
-    trunk = list(model.trunk.parameters())
-    inside = {id(p) for p in trunk}
-    heads = [p for p in model.parameters() if id(p) not in inside]
-    groups = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-
-
-def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """The classifiers' learning rate at a (fractional) epoch: linear warm-up, then divided at each milestone."""
-    share = epoch / config.epochs
-    rate = config.learning_rate * config.decay ** sum(share >= milestone for milestone in config.milestones)
-    return rate * min(1.0, (share + 1e-3) / config.warmup) if config.warmup else rate
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, epoch: float) -> None:
-    """Give each parameter group its share of the learning rate."""
-    rate = learning_rate(config, epoch)
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["share"]
-
-
-def check_finite(sums: dict[str, Tensor], epoch: int, step: int) -> None:
-    """Stop at the first look at which a loss is not finite."""
-    wrong = [name for name, value in sums.items() if not math.isfinite(value.item())]
-    if wrong:
-        raise DivergenceError(
-            f"the loss {', '.join(wrong)} is not finite in epoch {epoch + 1}, by step {step + 1}; the state after epoch "
-            f"{epoch} is kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability "
-            "(the literal logit has no lower bound)"
+def _check_parts(config: Config, processes: Processes) -> None:
+    parts = config.train.accumulate * processes.world
+    if config.data.batch_size % parts:
+        raise ValueError(
+            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {processes.world} processes with "
+            f"{config.train.accumulate} parts each: choose a batch_size that is a multiple of {parts}"
         )
+
+
+def _positives_first(pairs: np.ndarray, sampler: PairSampler) -> np.ndarray:
+    """(P, 2) with positive pairs in front, so that strided parts hold equally many of them."""
+    return pairs[np.argsort(~sampler.is_positive(pairs), kind="stable")]
+
+
+def _rows(pairs: int, part: int, parts: int) -> Tensor:
+    """Rows of a batch of 2P images (first ones, then second ones) that belong to part ``part``."""
+    mine = torch.arange(part, pairs, parts)
+    return torch.cat([mine, mine + pairs])
+
+
+def _parts(plan: list[np.ndarray], processes: Processes, accumulate: int) -> list[np.ndarray]:
+    """The image indices of every part of every step that this process computes, in order."""
+    parts = accumulate * processes.world
+    mine = [part * processes.world + processes.rank for part in range(accumulate)]
+    return [pairs.T.reshape(-1)[_rows(len(pairs), part, parts).numpy()] for pairs in plan for part in mine]
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """A number that depends on all three."""
+    return int(np.random.SeedSequence([seed, epoch + 1, step]).generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+@contextlib.contextmanager
+def fork_random() -> Iterator[None]:
+    """torch's random state is put back after the block, on the CPU and on every GPU."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
 
 
 @contextlib.contextmanager
 def seeded(seed: int, stream: int) -> Iterator[None]:
     """torch's random state set from (seed, stream) inside the block and put back after it."""
-    number = int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(number)
+    with fork_random():
+        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
         yield
 
 
 @contextlib.contextmanager
-def bar(items: Any, title: str, wanted: bool) -> Iterator[Any]:
-    """The items behind a progress bar, or as they are."""
+def bar(total: int, start: int, title: str, wanted: bool) -> Iterator[Callable[[Tensor | None], None]]:
+    """A progress bar as a function that is called after every step, now and then with the mean loss so far."""
     if not wanted:
-        yield items
+        yield lambda loss: None
         return
-    with require("tqdm.auto", "showing progress").tqdm(items, desc=title, leave=False, unit="step") as shown:
-        yield shown
+    tqdm = require("tqdm.auto", "showing progress").tqdm
+    with tqdm(total=total, initial=start, desc=title, leave=False, unit="step") as shown:
 
+        def advance(loss: Tensor | None) -> None:
+            if loss is not None:
+                shown.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            shown.update()
 
-def show(steps: Any, total: float) -> None:
-    """Put the running loss beside the bar, where there is one."""
-    if hasattr(steps, "set_postfix"):
-        steps.set_postfix(loss=f"{total:.3f}", refresh=False)
-
-
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, else a GPU if there is one, else the CPU. Raises ValueError for a GPU that is not there."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' was asked for, but torch sees no GPU here: use --device cpu")
-    return device
-
-
-def peak_memory(device: torch.device) -> float | None:
-    """Peak memory in MiB: of the GPU's tensors, or of the whole process on a CPU; None where it is not known (Windows)."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+        yield advance

@@ -18,7 +18,7 @@ from ..files import write_json
 from ..losses import CASNLoss
 from ..models import CASN
 from ..runs import versions
-from ..training import make_optimiser
+from ..schedule import make_optimiser
 
 
 def run(device: str = "cpu", quick: bool = False, out: Path | None = None, steps: int = 0) -> dict[str, Any]:

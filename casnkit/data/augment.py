@@ -23,6 +23,9 @@ from torchvision.transforms import v2
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Rows = tuple[Tensor, int] | None
+"""Which rows of a larger batch a batch is: their indices, and the size of the whole; None: it is the whole."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -44,16 +47,20 @@ class Augmentation:
         _check_erasing(self.erase, self.erase_area, self.erase_aspect)
 
 
-def flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
+def flip(images: Tensor, generator: torch.Generator, probability: float = 0.5, rows: Rows = None) -> Tensor:
     """Mirror each image left to right with the given probability: (B, 3, H, W) -> (B, 3, H, W)."""
     _check_batch(images)
     _check_probability("flip", probability)
-    mirrored = _rand((len(images),), generator) < probability
+    mirrored = _mine(_rand((_total(images, rows),), generator), rows) < probability
     return torch.where(_to(mirrored, images)[:, None, None, None], v2.functional.horizontal_flip(images), images)
 
 
 def pad_crop(
-    images: Tensor, padding: int, generator: torch.Generator, fill: float | Sequence[float] | None = None
+    images: Tensor,
+    padding: int,
+    generator: torch.Generator,
+    fill: float | Sequence[float] | None = None,
+    rows: Rows = None,
 ) -> Tensor:
     """Pad by ``padding`` pixels on every side and cut out the old size at a place of its own for each sample.
 
@@ -73,10 +80,11 @@ def pad_crop(
     batch, channels, height, width = images.shape
     padded = v2.functional.pad(images, [padding] * 4, fill=_fill_values(images, fill))  # (B, 3, H + 2p, W + 2p)
     _check_generator(generator)
-    offsets = _to(torch.randint(0, 2 * padding + 1, (batch, 2), generator=generator), images)
-    rows = offsets[:, :1] + torch.arange(height, device=images.device)  # (B, H)
+    shifts = torch.randint(0, 2 * padding + 1, (_total(images, rows), 2), generator=generator)
+    offsets = _to(_mine(shifts, rows), images)
+    lines = offsets[:, :1] + torch.arange(height, device=images.device)  # (B, H)
     columns = offsets[:, 1:] + torch.arange(width, device=images.device)  # (B, W)
-    places = rows[:, :, None] * padded.shape[-1] + columns[:, None, :]  # (B, H, W)
+    places = lines[:, :, None] * padded.shape[-1] + columns[:, None, :]  # (B, H, W)
     places = places.reshape(batch, 1, height * width).expand(-1, channels, -1)
     return padded.flatten(2).gather(2, places).reshape(images.shape)
 
@@ -88,6 +96,7 @@ def random_erase(
     aspect: float,
     generator: torch.Generator,
     fill: float | Sequence[float] | None = None,
+    rows: Rows = None,
 ) -> Tensor:
     """Paint over one rectangle per chosen image (random erasing, Zhong et al., AAAI 2020).
 
@@ -106,7 +115,7 @@ def random_erase(
     _check_batch(images)
     _check_erasing(probability, area, aspect)
     height, width = images.shape[-2:]
-    draws = _rand((len(images), 5), generator)
+    draws = _mine(_rand((_total(images, rows), 5), generator), rows)
     tops, bottoms, lefts, rights = _to(_rectangles(draws[:, 1:], (height, width), area, aspect), images).unbind()
     y = torch.arange(height, device=images.device)
     x = torch.arange(width, device=images.device)
@@ -138,16 +147,19 @@ def denormalise(images: Tensor) -> Tensor:
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def augment(images: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, config: Augmentation, generator: torch.Generator, rows: Rows = None) -> Tensor:
     """Flip, pad and crop, erase, normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
+
+    ``rows = (index, total)`` says that the images are rows ``index`` of a batch of ``total``, whose other rows are with
+    other processes: each image gets the chance that it has in the whole batch.
 
     The pixels move as uint8, a quarter of the memory; padded and erased places are the mean colour to half a level.
     """
     if config.flip > 0:
-        images = flip(images, generator, config.flip)
-    images = pad_crop(images, config.padding, generator)
+        images = flip(images, generator, config.flip, rows)
+    images = pad_crop(images, config.padding, generator, rows=rows)
     if config.erase > 0:
-        images = random_erase(images, config.erase, config.erase_area, config.erase_aspect, generator)
+        images = random_erase(images, config.erase, config.erase_area, config.erase_aspect, generator, rows=rows)
     return normalise(images)
 
 
@@ -176,6 +188,14 @@ def _fill_values(images: Tensor, fill: float | Sequence[float] | None) -> list[f
     if len(values) not in (1, 3):
         raise ValueError(f"fill: expected one value or three, got {len(values)}")
     return values
+
+
+def _total(images: Tensor, rows: Rows) -> int:
+    return len(images) if rows is None else rows[1]
+
+
+def _mine(draws: Tensor, rows: Rows) -> Tensor:
+    return draws if rows is None else draws[rows[0]]
 
 
 def _to(values: Tensor, images: Tensor) -> Tensor:

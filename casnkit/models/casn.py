@@ -59,6 +59,7 @@ class CASN(nn.Module):
         weights = None if weights is None else str(weights)
         self.config = config = ModelConfig(backbone=backbone, pooling=pooling, weights=weights, **options)
         self.num_ids = int(num_ids)
+        self.precision = torch.float32  # of the trunk (torch.bfloat16: autocast); classifiers and maps stay in float32
         self.stripes = config.stripes if pooling == "stripes" else 1
         stride = (1 if pooling == "stripes" else 2) if config.last_stride is None else config.last_stride
         self.trunk = build_trunk(backbone, stride)
@@ -114,7 +115,9 @@ class CASN(nn.Module):
                 f"images of {images.shape[2]}x{images.shape[3]} (height x width) are too small for the backbone "
                 f"{self.config.backbone!r}: it needs at least {smallest}x{smallest}"
             )
-        feature_map = self.trunk(images)
+        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
+            feature_map = self.trunk(images)
+        feature_map = feature_map.float() if self.precision != torch.float32 else feature_map
         if feature_map.shape[2] < self.stripes:
             raise ValueError(
                 f"images of height {images.shape[2]} give a feature map of {feature_map.shape[2]} rows, too few for "

@@ -112,6 +112,7 @@ def test_networks_that_cannot_be_built(
     run = ["train", "--data", str(market), "--profile", "smoke", "--out", str(tmp_path / "run"), "--epochs", "1"]
     assert main([*run, *arguments]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "a run that never began left a folder behind"
 
 
 def test_options_become_the_configuration() -> None:

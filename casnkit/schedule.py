@@ -1,0 +1,32 @@
+"""Optimiser and learning rate: SGD with momentum, divided by ten at the milestones (paper 4.1)."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import TrainConfig
+from .models import CASN
+
+
+def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum, fused; trunk and classifiers in two groups, each with its share of the learning rate."""
+    trunk = list(model.trunk.parameters())
+    inside = {id(p) for p in trunk}
+    heads = [p for p in model.parameters() if id(p) not in inside]
+    groups = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
+    options = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    return torch.optim.SGD(groups, lr=config.learning_rate, fused=True, **options)
+
+
+def learning_rate(config: TrainConfig, epoch: float) -> float:
+    """The classifiers' learning rate at a (fractional) epoch: linear warm-up, then divided at each milestone."""
+    share = epoch / config.epochs
+    rate = config.learning_rate * config.decay ** sum(share >= milestone for milestone in config.milestones)
+    return rate * min(1.0, (share + 1e-3) / config.warmup) if config.warmup else rate
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, epoch: float) -> None:
+    """Give each parameter group its share of the learning rate."""
+    rate = learning_rate(config, epoch)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["share"]
