@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from .curves import show_cmc, show_losses
 from .difference import show_difference
+from .equations import (
+    show_alignment,
+    show_channels,
+    show_distributions,
+    show_indicators,
+    show_thresholds,
+    show_weights,
+)
 from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
 from .rankings import STATUSES, show_ranking, show_rankings
@@ -21,13 +29,19 @@ __all__ = [
     "figure_style",
     "overlay",
     "save_figure",
+    "show_alignment",
     "show_batch",
+    "show_channels",
     "show_cmc",
     "show_difference",
+    "show_distributions",
     "show_identification",
+    "show_indicators",
     "show_losses",
     "show_maps",
     "show_pair",
     "show_ranking",
     "show_rankings",
+    "show_thresholds",
+    "show_weights",
 ]

@@ -1,0 +1,457 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Identification attention
+#
+# A network looks at a picture and says: *this is person 12*. **Which places of the picture made it say so?** And if we
+# cover them up, does it still know?
+#
+# ![People, where the network looks to name them, the soft mask, and what it leaves](../figures/identification.png)
+#
+# **You will learn** how a map of attention grows out of channels and their weights, why it costs almost nothing, how CASN
+# turns it into a loss (the paper's section 3.1 and equation 2), and how to measure whether a map covers a person.
+#
+# **You need** `00_start_here`, and the words *gradient* and *convolution*.
+# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or half a minute if `casnkit demo`
+# has run before; on a GPU less.
+
+# %% tags=["parameters"]
+profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
+data = "people"  # or the folder of a benchmark, or of your own pictures
+
+# %%
+import numpy as np
+import torch
+
+import casnkit as ck
+from casnkit import attention, figures, losses, report
+
+session = ck.notebook.start(profile, data)
+
+# %% [markdown]
+# ## 1 · One picture, one answer
+#
+# Two networks, as in notebook 00: the baseline **ide** has only learned to name the training people; **casn** has learned
+# with both kinds of attention. They are trained once and loaded from then on.
+
+# %%
+baseline, casn = session.run("ide"), session.run("casn")
+for network in (baseline.model, casn.model):
+    network.requires_grad_(False)  # nothing is trained below: gradients go by f and A, never by weights
+model = casn.model
+
+# %% [markdown]
+# We take one training picture. Identification attention explains the score of a *class*, so it needs somebody who has
+# one: the people of the training part. A class is a person's place in the sorted list of `pid`s.
+
+# %%
+train = session.dataset.train
+labels, pid_of_label = ck.data.labels_of(train.pids)
+i = report.training_examples(train, 3)[1]
+image, x = train.image(i), session.images("train", [i])
+label = torch.tensor(labels[[i]], device=session.device)
+print(f"pid {train.pids[i]} is class {label.item()} of {model.num_ids}")
+
+# %% [markdown]
+# ## 2 · What the network sees: the feature map $A$
+#
+# **Idea.** Before it decides anything, the trunk turns the picture into $C$ small pictures, its *channels*. Each one is
+# bright where the trunk found what that channel responds to. After the last ReLU nothing is negative.
+
+# %% [markdown]
+# **Formula.** $A \in \mathbb{R}_{\geq 0}^{C \times h \times w}$.
+
+# %%
+A = model.feature_map(x)
+assert A.min() >= 0
+strongest = A.mean((2, 3))[0].argsort(descending=True)[:15].tolist()
+print("A has the shape (B, C, h, w) =", tuple(A.shape))
+figures.show_channels(image, A[0, strongest], [f"channel {k}" for k in strongest], title="The strongest channels of A")
+
+# %% [markdown]
+# **Look.** No channel has a name, and few of them mean one thing only. Some light up on clothes, some on edges, some on
+# the background. *Which of these does the network use to name this person?* Brightness does not tell: a bright channel
+# may count for nothing, or even speak against.
+
+# %% [markdown]
+# ## 3 · From $A$ to the score $y_c$
+#
+# **Formula.** Global average pooling turns each channel into one number, $f_k = \frac{1}{hw}\sum_{ij} A_{kij}$, and a
+# small classifier $g$ of two layers turns these into one score for each person: $y = g(f)$.
+
+# %%
+f = A.mean((2, 3))
+assert torch.allclose(f, model.pool(A), atol=1e-5)
+y = model.id_scores(f)
+p = y.softmax(1)[0]
+print(f"f: {tuple(f.shape)}, y: {tuple(y.shape)}")
+print(f"score of the own class {y[0, label].item():.2f}, p = {p[label].item():.3f} (chance: {1 / model.num_ids:.3f})")
+
+# %% [markdown]
+# ## 4 · What each channel counts: the weights $w_k$
+#
+# **Idea.** Turn one channel up a little, everywhere. Does the score of *this* person rise or fall, and how fast?
+
+# %% [markdown]
+# **Formula.** $w_k = \mathrm{GAP}\left(\partial y_c / \partial A_k\right)$. Since $f_k$ is the mean of $A_k$, each of the
+# $hw$ places has the same derivative, and $w_k = \frac{1}{hw}\,\partial y_c / \partial f_k$. Only the small classifier
+# has to be differentiated.
+
+# %%
+gradient = model.label_gradient(f, label)  # dy_c / df
+w = attention.channel_weights(gradient, *A.shape[1:])
+figures.show_weights(w[0], title="Weights w_k", label="weight")
+
+# %% [markdown]
+# **Look.** Evidence *for* and evidence *against* this person: here are the channels at both ends of that row.
+
+# %%
+order = w[0].argsort(descending=True).tolist()
+ends = [*order[:4], *order[-3:]]
+figures.show_channels(image, A[0, ends], [f"{k}: {w[0, k]:+.4f}" for k in ends], title="Channel: weight")
+
+# %% [markdown]
+# ## 5 · The sum grows, channel by channel
+#
+# **Formula.** $\sum_k w_k A_k$. We add the channels in the order in which they contribute, $|w_k f_k|$, and watch.
+# Red speaks for the person, blue against.
+
+# %%
+parts = w[0, :, None, None] * A[0]
+order = parts.sum((1, 2)).abs().argsort(descending=True)
+steps = [4**k for k in range(6) if 4**k < len(order)] + [len(order)]
+sums = [parts[order[:n]].sum(0) for n in steps]
+figures.show_channels(image, sums, [f"first {n}" for n in steps], signed=True, title="Sum of the first channels")
+
+# %% [markdown]
+# Nothing is lost on the way: added up over all places, the finished sum is $\langle \partial y_c/\partial f,\ f\rangle$,
+# the part of the score that follows the feature.
+
+# %%
+total, inner = sums[-1].sum().item(), (gradient * f).sum().item()
+assert abs(total - inner) < 1e-3 * (abs(inner) + 1)
+print(f"sum over all places {total:.4f}, gradient times feature {inner:.4f}, score {y[0, label].item():.4f}")
+
+# %% [markdown]
+# What is missing between the second and the third number is the classifier's constants: they are the same at every
+# place and in every picture that switches the same units on.
+
+# %% [markdown]
+# ## 6 · ReLU: only what speaks *for* the person
+#
+# **Formula.** $M = \mathrm{ReLU}\left(\sum_k w_k A_k\right)$. That is the identification attention of the paper's
+# section 3.1, and it is Grad-CAM of the class score.
+
+# %%
+before = sums[-1]
+M = before.clamp_min(0)
+silent = before < 0
+share = before[silent].abs().sum() / before.abs().sum()
+print(f"ReLU silences {silent.float().mean():.0%} of the places and {share:.0%} of the evidence by size")
+figures.show_channels(image, [before, M], ["before ReLU", "after"], signed=True, title="ReLU")
+
+# %% [markdown]
+# Keep those two numbers in mind when you read such a map: it tells what speaks for the answer and is *silent about what
+# speaks against it*.
+
+# %% [markdown]
+# ## 7 · The closed form is the real thing
+#
+# The definition differentiates the score by every entry of $A$ and takes means. We differentiated by $f$ and divided by
+# $hw$. Both must give the same map; here is the difference, over several pictures.
+
+# %%
+some = report.training_examples(train, 16)
+A_some, own = model.feature_map(session.images("train", some)), torch.tensor(labels[some], device=session.device)
+by_definition = attention.autograd_map(A_some, lambda a: model.id_scores(model.pool(a)).gather(1, own[:, None])[:, 0])
+closed_form = model.identification_attention_of(A_some, own)
+difference = (by_definition - closed_form).abs().max() / closed_form.abs().max()
+print(f"largest difference, as a share of the largest value: {difference.item():.1e}")
+assert difference < 1e-5
+
+# %% [markdown]
+# **Why is no backward pass through the trunk needed?** The map asks how $y_c$ depends on $A$. The trunk lies *before* $A$:
+# it says how $A$ depends on the picture, which nobody asked. What has to be differentiated is this small:
+
+# %%
+trunk, head = (sum(p.numel() for p in part.parameters()) for part in (model.trunk, model.identity_head))
+print(f"weights in the trunk {trunk:,}, in the classifier {head:,}")
+print(f"numbers to differentiate by: {A[0].numel():,} in A by definition, {f[0].numel():,} in f in the closed form")
+
+# %% [markdown]
+# In training that is the difference between two forward and backward passes and three. In a test it makes maps for
+# thousands of pictures a matter of matrix products.
+
+# %% [markdown]
+# ## 8 · Another label, another map?
+#
+# The same picture, the same $A$; only the question changes: *what speaks for being person $c'$?* We ask for the own
+# class, for the three that the network finds most likely besides, and for the least likely one.
+
+# %%
+ranked = [k for k in p.argsort(descending=True).tolist() if k != label.item()]
+asked = [label.item(), *ranked[:3], ranked[-1]]
+maps = model.identification_attention_of(A.expand(len(asked), -1, -1, -1), torch.tensor(asked, device=session.device))
+captions = [f"pid {pid_of_label[k]}: {p[k]:.2f}" for k in asked]
+figures.show_channels(image, maps, captions, title="Who was asked for: probability")
+
+# %% [markdown]
+# One picture proves nothing. Over a sample of training pictures we ask how alike (Pearson's correlation, 1 = the same up
+# to scale) the map of the own class is to two others: the map of the *runner-up*, the likeliest wrong class, and the
+# **plain mean** of all channels, which knows no label and no classifier at all.
+
+# %%
+sample = np.linspace(0, len(train) - 1, min(300, len(train))).round().astype(int)
+images, own = session.images("train", sample), torch.tensor(labels[sample], device=session.device)
+A_sample = model.feature_map(images)
+scores = model.id_scores(model.pool(A_sample))
+runner_up = scores.scatter(1, own[:, None], -torch.inf).argmax(1)
+M_own, M_other = (model.identification_attention_of(A_sample, k) for k in (own, runner_up))
+
+
+# %%
+def correlation(map_1, map_2):
+    """Pearson's correlation over the places of each map: (B, h, w) twice -> (B,)."""
+    first, second = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (map_1, map_2))
+    return torch.cosine_similarity(first, second)
+
+
+alike = {
+    "own class and runner-up": correlation(M_own, M_other),
+    "own class and plain mean": correlation(M_own, attention.mean_map(A_sample)),
+}
+figures.show_distributions(
+    alike, "correlation of two maps of one picture", "What does the label change?", limits=(-1, 1)
+)
+
+# %%
+runner, mean = (values.median().item() for values in alike.values())
+closer, other = ("plain mean", "runner-up") if mean > runner else ("runner-up", "plain mean")
+print(f"on the median, the map of the own class is more like that of the {closer} ({max(runner, mean):.2f})")
+print(f"than like that of the {other} ({min(runner, mean):.2f})")
+
+# %% [markdown]
+# The closer these come to 1, the less a map says about *this* person and the more about where the trunk is active at all.
+# That is why the plain mean stands beside every map of this course. (A dark map in the row above is no error: nothing in
+# the picture speaks for that class.)
+
+# %% [markdown]
+# ## 9 · The soft mask
+#
+# **Idea.** Cover what attention found; a smooth cover, so that gradients pass through it.
+
+# %% [markdown]
+# **Formula.** $S(M) = \sigma\left(a\,(M - b)\right)$, with $M$ scaled to $[0, 1]$ and enlarged to the picture's size. What
+# remains is $I \cdot (1 - S(M))$. The slope $a$ says how sharp the edge is, the centre $b$ how much of the map counts.
+
+# %%
+settings = [(a, b) for a in (4, 10, 40) for b in (0.25, 0.5, 0.75)]
+masks = [attention.image_mask(M[None], x.shape[2:], a, b) for a, b in settings]
+remains = [ck.data.augment.denormalise(attention.hide(x, mask)[0].cpu()) for mask in masks]
+shades = [(255 * mask[0, 0].cpu().numpy()).astype(np.uint8) for mask in masks]
+captions = [f"a {a}, b {b}" for a, b in settings]
+figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" for mask in masks], columns=9)
+
+# %% [markdown]
+# **Look.** Upper row: the mask, white where it hides. A gentle slope hides a little of everything, even where attention is
+# zero; a steep one cuts a hole. A low centre hides more. The paper names neither $a$ nor $b$.
+
+# %% [markdown]
+# > **What the paper leaves open: the mask.** *Our choice:* an edge of medium slope in the middle of the map's range (the
+# > values stand at the end of section 10), each map scaled by its own minimum and maximum, hidden pixels replaced by the
+# > mean colour. *To switch:* `session.run("casn", loss={"mask_slope": 40.0, "mask_centre": 0.25, "mask_fill": "blur"})`.
+
+# %% [markdown]
+# ## 10 · Does the network still know?
+#
+# In the manner of the paper's figure 4, on our data: picture, attention, mask, and what the mask leaves.
+
+# %%
+report.identification_figure(model, train, casn.info, name="casn")
+
+# %% [markdown]
+# **Formula (equation 2).** $L_{ia}$ is the label's score on the masked picture, run through the same network again. If it
+# is still high, attention has missed a part by which the person can be known. Training makes it small, so attention has
+# to *spread until nothing telling is left*.
+
+
+# %%
+def remaining(network, mask, images, labels):
+    """Probability of the label on what the mask leaves (equation 2, before the mean)."""
+    left = attention.hide(images, mask)
+    return network.id_scores(network.pool(network.feature_map(left))).softmax(1).gather(1, labels[:, None])[:, 0]
+
+
+# %% [markdown]
+# A fair question needs a control: hiding *any* part of a picture hurts. So we hide the same amount once more in another
+# place, the mask shifted by half the picture's height.
+
+# %%
+options = casn.info.config.loss
+left_over, hidden = {}, {}
+for name, network in {"ide": baseline.model, "casn": model}.items():
+    mask = attention.image_mask(
+        network.identification_attention(images, own), images.shape[2:], options.mask_slope, options.mask_centre
+    )
+    hidden[name], shifted = mask, mask.roll(images.shape[2] // 2, 2)
+    for what, m in {"whole": 0 * mask, "attention hidden": mask, "control, shifted": shifted}.items():
+        left_over[f"{name}: {what}"] = remaining(network, m, images, own)
+figures.show_distributions(left_over, "probability of the own class", "What is still recognised", limits=(0, 1))
+
+# %%
+for name in hidden:
+    after, control = (left_over[f"{name}: {what}"].mean() for what in ("attention hidden", "control, shifted"))
+    print(f"{name}: {hidden[name].mean():.0%} of the picture hidden; mean p = {after:.2f}, control {control:.2f}:")
+    print(f"  attention {'hides' if after < control else 'does not hide'} more of what matters than the shifted mask")
+
+# %% [markdown]
+# Look at the control first, and at the control of *both* networks. Where it is low too, the network is disturbed by any
+# grey patch, and a low probability behind its own mask says less about attention.
+
+# %% [markdown]
+# The mean of the row *casn: attention hidden* is what training makes small. Written as the loss, with all three scores:
+
+# %%
+masked_scores = model.id_scores(model.pool(model.feature_map(attention.hide(images, hidden["casn"]))))
+L_ia = {score: losses.attention_loss(masked_scores, own, score).item() for score in ("probability", "sigmoid", "logit")}
+assert abs(L_ia["probability"] - left_over["casn: attention hidden"].mean().item()) < 1e-5
+print({name: round(value, 3) for name, value in L_ia.items()})
+
+# %% [markdown]
+# > **What the paper leaves open: which score?** "The label's score" can be the *logit* (the literal reading; it has no
+# > lower bound, so a network can always win by pushing it down further), the *probability* or the *sigmoid*.
+# > *Our choice:* the probability; it is satisfied once the person is unknown. *To switch:*
+# > `session.run("casn", loss={"ia_score": "logit"})`, or all literal readings at once: `ck.paper_literal(config)`.
+#
+# One more open point hides in the second pass. Masked pictures have other statistics than whole ones, and BatchNorm
+# measures statistics while it trains. How much does it matter by which of them a batch is normalised?
+
+# %%
+L_ia = {"of whole pictures": L_ia["probability"]}
+model.train()
+with losses.masked_pass(model, "batch"):
+    _, _, scores = model(attention.hide(images, hidden["casn"]))
+model.eval()
+L_ia["of the masked batch"] = losses.attention_loss(scores[:, 0], own).item()
+print("L_ia by the statistics", {name: round(value, 3) for name, value in L_ia.items()})
+
+# %% [markdown]
+# > **What the paper leaves open: BatchNorm in the masked pass.** It can count masked batches like any others
+# > (`update`), normalise them by themselves and forget (`batch`), or use what it knows of whole pictures (`running`).
+# > *Our choice:* `batch`: the running statistics, which the test uses, stay those of whole pictures. *To switch:*
+# > `session.run("casn", loss={"masked_batchnorm": "update"})`. Every run records its choice:
+
+# %%
+open_points = ("ia_score", "mask_slope", "mask_centre", "mask_fill", "masked_batchnorm")
+print({name: getattr(options, name) for name in open_points})
+
+# %% [markdown]
+# ## 11 · Do they look at different things?
+#
+# The paper's claim (see its figures 4 and 5): a baseline finds *something* by which a person can be told, a stripe or a bag,
+# while attention trained by equation 2 covers *the person*. First the pictures, each with its plain mean beside it. The
+# outline is the true person.
+
+# %%
+report.where_they_look({"ide": tuple(baseline), "casn": tuple(casn)}, train)
+
+# %% [markdown]
+# Pictures invite stories. Our people were drawn, so we know which pixel is person and can *measure*. Two numbers, because
+# each alone can be had for nothing: a mask over the whole picture covers everybody, an empty one hides no background.
+
+
+# %%
+def coverage(mask, person):
+    """Share of the person that the mask hides, and share of what it hides that is no person: (B, H, W) twice -> (B,)."""
+    inside, beside = (mask * person).sum((1, 2)), (mask * (1 - person)).sum((1, 2))
+    return inside / person.sum((1, 2)), beside / (inside + beside)
+
+
+# %%
+persons = [train.mask(k) for k in sample]
+covered, spilled = {}, {}
+for name, network in {"ide": baseline.model, "casn": model}.items() if persons[0] is not None else ():
+    person = torch.from_numpy(np.stack(persons)).float().to(session.device)
+    A_all = network.feature_map(images)
+    seen = {"attention": network.identification_attention_of(A_all, own), "plain mean": attention.mean_map(A_all)}
+    for kind, maps in seen.items():
+        mask = attention.image_mask(maps, person.shape[1:], options.mask_slope, options.mask_centre)[:, 0]
+        covered[f"{name}: {kind}"], spilled[f"{name}: {kind}"] = coverage(mask, person)
+figures.show_distributions(covered, "share of the person covered, more is better", "Coverage") if covered else None
+
+# %%
+figures.show_distributions(spilled, "share of the mask beside the person, less is better", "Spill") if spilled else None
+
+# %%
+if covered:
+    gain = covered["casn: attention"] - covered["ide: attention"]
+    spill = spilled["casn: attention"] - spilled["ide: attention"]
+    print(f"casn covers more of the person than ide in {(gain > 0).float().mean():.0%} of {len(gain)} pictures,")
+    print(f"by {100 * gain.mean():+.1f} points on average, with {100 * spill.mean():+.1f} points of spill")
+    for name in ("ide", "casn"):
+        gain, spill = (m[f"{name}: attention"] - m[f"{name}: plain mean"] for m in (covered, spilled))
+        print(f"{name}, attention against its own plain mean: {100 * gain.mean():+.1f} points of coverage,", end=" ")
+        print(f"{100 * spill.mean():+.1f} points of spill")
+else:
+    print("This data set has no person masks: coverage cannot be measured here.")
+
+# %% [markdown]
+# Read coverage and spill together: more coverage *bought with spill* is only a larger mask. Read the last two lines before
+# you praise attention: they say what it adds to a map that knows no label. And all of it is one training of each network
+# with one seed; notebook 05 repeats it before it concludes anything.
+
+# %% [markdown]
+# ## 12 · One person, several pictures
+#
+# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it.
+
+# %%
+again = np.flatnonzero(train.pids == train.pids[i])[:4]
+where = {}
+for name, network in {"ide": baseline.model, "casn": model}.items():
+    A_again = network.feature_map(session.images("train", again))
+    where[name] = network.identification_attention_of(A_again, torch.tensor(labels[again], device=session.device))
+outlines, cameras = [train.mask(k) for k in again], [f"camera {train.camids[k]}" for k in again]
+figures.show_maps([train.image(k) for k in again], where, False, outlines, cameras, "One person, four pictures")
+
+# %% [markdown]
+# ## A question for the next notebook
+#
+# Everything here hung on a *label*. But the people whom we search for are never among the training people: they have no
+# class, so there is no $y_c$ to explain. All that the network says about them is how alike **two pictures** are.
+#
+# **How can two pictures be explained together, without a name?** Notebook `04_siamese_attention` answers it.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. *Predict first.* Double every weight $w_k$. What happens to $M$, what to the soft mask? Try it.
+#    <details><summary>Hint</summary>
+#    `attention.weighted_map(A, 2 * w)`, then `attention.image_mask`. Which step divides the factor out again?</details>
+# 2. Hide **everything but** what attention found. How much is still recognised, and is that the better question?
+#    <details><summary>Hint</summary>
+#    `remaining(model, 1 - hidden["casn"], images, own)`. Compare with the control `1 - hidden["casn"].roll(...)`.</details>
+# 3. Equation 2 alone: train `session.run("ide+ia")` and measure its coverage and its spill. Does attention spread?
+#    <details><summary>Hint</summary>
+#    Add it to the dictionary of networks in section 11. Then try `loss={"ia_weight": 2.0}`, and look at rank-1 too.</details>
+
+# %% [markdown]
+# ## References
+#
+# - M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019.
+# - R. R. Selvaraju et al.: *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*, ICCV 2017.
+# - K. Li, Z. Wu, K.-C. Peng, J. Ernst, Y. Fu: *Tell Me Where to Look: Guided Attention Inference Network*, CVPR 2018.
+# - J. Adebayo et al.: *Sanity Checks for Saliency Maps*, NeurIPS 2018.

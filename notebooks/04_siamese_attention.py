@@ -1,0 +1,420 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · Siamese attention
+#
+# Notebook 03 explained one picture by the name of its person. The people whom we search for have no name yet. What the
+# network can say about them is whether **two pictures** show the same person, and this is what we now ask it to explain:
+# **which parts of both pictures speak for "the same"?**
+#
+# ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.png)
+#
+# **You will learn** how one gradient gives two maps (the paper's section 3.2 and equation 4), which choices hide in it,
+# how two maps are compared row by row (equation 5), and how much such a map really says about a pair.
+#
+# **You need** `03_identification_attention`.
+# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or half a minute if `casnkit demo` or
+# notebook 03 has run before; on a GPU less.
+
+# %% tags=["parameters"]
+profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
+data = "people"  # or the folder of a benchmark, or of your own pictures
+
+# %%
+import numpy as np
+import torch
+
+import casnkit as ck
+from casnkit import attention, figures, report
+from casnkit.ranking.pairwise import attention_distances
+from casnkit.ranking.protocol import ignored_mask, matches_mask
+
+session = ck.notebook.start(profile, data)
+
+# %% [markdown]
+# ## 1 · A query and some partners
+#
+# We take a query that the features solve well, its three closest gallery pictures of the same person from other cameras,
+# and its three closest of *other* people. None of these people was seen in training.
+
+# %%
+casn = session.run("casn")
+model, result = casn.model.requires_grad_(False), casn.result
+query, gallery, by_features = session.dataset.query, session.dataset.gallery, result.distances["features"]
+same = matches_mask(query.pids, query.camids, gallery.pids, gallery.camids)
+different = ~same & ~ignored_mask(query.pids, query.camids, gallery.pids, gallery.camids)
+
+# %%
+i = report.spread_queries(result.rankings["features"].average_precision, 4)[-1]
+order = by_features[i].argsort(kind="stable")
+partners = [*order[same[i, order]][:3].tolist(), *order[different[i, order]][:3].tolist()]
+names = [f"{'same' if same[i, j] else 'other'}, camera {gallery.camids[j]}" for j in partners]
+pictures = [query.image(i), *(gallery.image(j) for j in partners)]
+figures.show_batch(pictures, ["query", *names], columns=7)
+
+# %% [markdown]
+# ## 2 · The difference $f^- = f_1 - f_2$
+#
+# **Idea.** Both pictures go through *the same* network. What differs between their features is all that the pair
+# classifier gets to see.
+
+# %% [markdown]
+# **Formula.** $f^- = f_1 - f_2$, then two layers: $z = b(f^-)$ with two scores, $z_0$ for *different*, $z_1$ for *same*.
+#
+# Below, the query is repeated, so that row $p$ of every array belongs to pair $p$: the query and its $p$-th partner.
+
+# %%
+A_1 = result.query.feature_maps[[i] * len(partners)].to(session.device)
+A_2 = result.gallery.feature_maps[partners].to(session.device)
+f_1, f_2 = model.pool(A_1), model.pool(A_2)
+difference = f_1 - f_2
+figures.show_weights(difference[0], title=f"f\u207b for the pair (query, {names[0]})", label="f\u207b")
+
+# %% [markdown]
+# What does the classifier make of it?
+
+# %%
+z = model.pair_scores(difference)
+for name, scores, probability in zip(names, z, z.softmax(1)[:, 1], strict=True):
+    print(f"{name:16} z_1 = {scores[1]:+.2f}, p(same) = {probability:.3f}")
+
+# %% [markdown]
+# ## 3 · The gradient of $z_1$
+#
+# **Idea.** Which differences, if they grew a little, would make "same" more likely?
+
+# %% [markdown]
+# **Formula.** $\partial z_1 / \partial f^-$. The classifier is two matrices with a ReLU between them,
+# $z = W_2\,\mathrm{ReLU}(W_1 f^- + b_1) + b_2$, so the gradient can be written down: the ReLU lets some rows of $W_1$
+# through and stops the others. *Which* rows depends on the pair; keep that in mind for section 6.
+
+# %%
+first, _, _, second = model.pair_head
+open_units = (first(difference) > 0).float()
+by_hand = (second.weight[1] * open_units) @ first.weight
+gradient = model.pair_gradient(difference)
+assert torch.allclose(by_hand, gradient, atol=1e-5)
+print(f"hidden units open: {open_units.sum(1).int().tolist()} of {open_units.shape[1]}")
+figures.show_weights(gradient[0], title="\u2202z_1 / \u2202f\u207b", label="gradient")
+
+# %% [markdown]
+# ## 4 · The indicator $\alpha$
+#
+# **Formula (equation 4).** $\alpha_k = 1$ where $\partial z_1/\partial f^-_k > 0$, else $0$. The size of the gradient is
+# thrown away; what remains is a list of channels that are *on*.
+
+# %%
+alpha, _ = attention.siamese_weights(gradient, difference, "paper")
+figures.show_indicators(alpha.cpu(), names, "\u03b1 for one query and its partners")
+
+# %% [markdown]
+# **Look.** Long columns are channels that are on *whoever the partner is*. How different are these lists? We count the
+# channels that switch, and measure the overlap of each list with the first one: channels on in both, divided by channels
+# on in at least one.
+
+# %%
+on = alpha > 0
+switching = (on.any(0) & ~on.all(0)).sum()
+overlap = (on & on[0]).sum(1) / (on | on[0]).sum(1)
+print(f"{switching} of {on.shape[1]} channels switch among these pairs, {on.all(0).sum()} are on in all")
+for name, value in zip(names[1:], overlap[1:], strict=True):
+    print(f"overlap of the first pair with ({name}): {value:.0%}")
+
+# %% [markdown]
+# ## 5 · Two scores, two maps
+#
+# **Formula (equation 4).** The channels that are on are added up, in the features and in the feature maps:
+#
+# $$s_j = \langle \alpha, f_j \rangle, \qquad M_j = \mathrm{ReLU}\Big(\sum_k \mathrm{GAP}\big(\partial s_j/\partial
+# A_{jk}\big)\, A_{jk}\Big) = \frac{1}{hw}\sum_k \alpha_k A_{jk}, \qquad j = 1, 2.$$
+#
+# As in notebook 03 the mean over places makes the weights known beforehand: $\alpha_k / hw$. No backward pass at all.
+
+# %%
+M_1, M_2 = (attention.siamese_map(A, alpha) for A in (A_1, A_2))
+for ours, kit in zip((M_1, M_2), model.siamese_attention_of(A_1, A_2), strict=True):
+    assert torch.allclose(ours, kit)
+by_autograd = attention.autograd_map(A_1, lambda a: (alpha * model.pool(a)).sum(1))
+print(f"closed form against autograd: {(M_1 - by_autograd).abs().max() / M_1.max():.1e} of the maximum")
+assert torch.allclose(M_1, by_autograd, atol=1e-5 * M_1.max().item())
+
+# %%
+p_same, truth = z.softmax(1)[0, 1].item(), bool(same[i, partners[0]])
+figures.show_pair(*pictures[:2], M_1[0], M_2[0], titles=("query", names[0]), same=truth, probability=p_same)
+
+# %% [markdown]
+# **The map adds up to the score.** $A \geq 0$ and $\alpha \geq 0$, so the ReLU has nothing to cut off, and
+# $\sum_{ij} M_j = \langle \alpha, f_j \rangle = s_j$ exactly. The map is the score, spread out over the picture.
+
+# %%
+s_1, s_2 = (alpha * f_1).sum(1), (alpha * f_2).sum(1)
+assert torch.allclose(M_1.sum((1, 2)), s_1, rtol=1e-4)
+assert torch.allclose(M_2.sum((1, 2)), s_2, rtol=1e-4)
+for name, total, score in zip(names, M_2.sum((1, 2)), s_2, strict=True):
+    print(f"{name:16} sum of M_2 = {total:.5f}, s_2 = {score:.5f}")
+
+# %% [markdown]
+# ## 6 · What if nothing bends between the two layers?
+#
+# **Idea.** Without an activation, $z = W_2 W_1 f^- + \dots$ is linear, and the gradient of a linear function is the same
+# everywhere: one $\alpha$ for *all* pairs. The map of a picture then cannot depend on its partner.
+
+# %% [markdown]
+# We put an untrained linear classifier on the trained trunk. What follows is algebra, so training would change which
+# channels are on, but not that they are the same for all.
+
+# %%
+torch.manual_seed(0)
+linear = ck.CASN.from_config(model.num_ids, session.config("casn", pair_activation="none").model)
+linear.trunk.load_state_dict(model.trunk.state_dict())
+linear = linear.to(session.device).eval().requires_grad_(False)
+alpha_linear = (linear.pair_gradient(difference) > 0).float()
+assert (alpha_linear == alpha_linear[0]).all()
+figures.show_indicators(alpha_linear.cpu(), names, "\u03b1 with a linear pair classifier")
+
+# %% [markdown]
+# All rows are equal. So are all maps of the query, and with the bending classifier they are not:
+
+# %%
+for name, network in {"linear": linear, "with ReLU": model}.items():
+    of_query, _ = network.siamese_attention_of(A_1, A_2)
+    change = (of_query - of_query[0]).abs().amax((1, 2)) / of_query[0].max()
+    print(f"{name:9} the query's map changes with the partner by {100 * change.max():.2f} % of its maximum, at most")
+    assert (change.max() < 1e-6) == (name == "linear")
+
+# %% [markdown]
+# > **What the paper leaves open: the activation.** It asks for two fully connected layers and names no activation. The
+# > most used public head has none. *Our choice:* ReLU. *To switch:* `session.run("casn", pair_activation="none")`. The
+# > engine for all pairs notices a linear head, and its work falls from pairs to pictures.
+
+# %% [markdown]
+# ## 7 · Four readings of one equation
+#
+# The text speaks of one $\alpha$ for both pictures. But $\partial z_1/\partial f_2 = -\,\partial z_1/\partial f^-$: for the
+# second picture the sign turns. So there are several honest readings:
+#
+# | mode | weights of picture 1 | of picture 2 |
+# |---|---|---|
+# | `paper` | $[\partial z_1/\partial f^- > 0]$ | the same |
+# | `v1` (an earlier version of the paper) | $[f^- > 0]$ | the same |
+# | `signed` | $[\partial z_1/\partial f^- > 0]$ | $[\partial z_1/\partial f^- < 0]$ |
+# | `gradcam` | $\partial z_1/\partial f^-$ | $-\,\partial z_1/\partial f^-$ |
+
+# %%
+modes = ("paper", "v1", "signed", "gradcam")
+maps = {mode: [m[0] for m in model.siamese_attention_of(A_1[:1], A_2[:1], mode=mode)] for mode in modes}
+maps["plain mean"] = [attention.mean_map(A)[0] for A in (A_1, A_2)]
+outlines = [query.mask(i), gallery.mask(partners[0])]
+figures.show_maps(pictures[:2], maps, False, outlines, ["query", names[0]], "Four modes and the plain mean")
+
+# %% [markdown]
+# **Look.** Which of the five could you tell apart without the headings? The plain mean knows neither the pair nor the
+# classifier. Section 11 measures how far the others are from it.
+#
+# > **What the paper leaves open: the sign for picture 2.** *Our choice:* `paper`, the text's one $\alpha$. *To switch:*
+# > `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
+
+# %% [markdown]
+# ## 8 · Who comes first?
+#
+# $f_1 - f_2$ is not $f_2 - f_1$. Nothing forces the classifier to judge $(q, g)$ as it judges $(g, q)$, and so neither
+# the probability nor $\alpha$ nor the map need be the same.
+
+# %%
+turned = model.pair_scores(-difference).softmax(1)[:, 1]
+alpha_turned = model.pair_gradient(-difference) > 0
+overlap = (on & alpha_turned).sum(1) / (on | alpha_turned).sum(1)
+for name, there, back, share in zip(names, z.softmax(1)[:, 1], turned, overlap, strict=True):
+    print(f"{name:16} p(same): (q, g) {there:.3f}, (g, q) {back:.3f}; overlap of the two \u03b1: {share:.0%}")
+
+# %%
+_, as_second = model.siamese_attention_of(A_2[:1], A_1[:1])
+ratio = pictures[0].height / pictures[0].width
+heads = ("query first", "query second")
+figures.show_difference(M_1[0], as_second[0], heads, "The query's map in both orders", ratio)
+
+# %% [markdown]
+# > **What the paper leaves open: the order.** *Our choice:* as given, the query first. *To switch:* `order="both"` averages
+# > the maps of both orders: `session.run("casn", loss={"pair_order": "both"}, ranking={"pair_order": "both"})`.
+
+# %% [markdown]
+# ## 9 · Comparing two maps (equation 5)
+#
+# **Idea.** Two pictures of one person differ in pose and view, and a detector cuts them differently. But heads stay above
+# shoulders: *rows* can be compared, once the person's rows are aligned.
+
+# %% [markdown]
+# **Formula.** Take each row's maximum. Keep the rows from the first to the last that exceed the threshold $t$; resize them
+# to the full number of rows. This is $M^*$. The distance of two maps is $\lVert M^*_1 - M^*_2 \rVert_2$. The paper's figure
+# 6, on our pair:
+
+# %%
+t = casn.info.config.ranking.threshold
+figures.show_alignment(pictures[:2], (M_1[0], M_2[0]), t, ("query", names[0]))
+
+# %% [markdown]
+# The number under the last panel is `attention.attention_distance`. The same by hand, one step a line:
+
+# %%
+profiles = [attention.normalise_map(attention.row_profile(M[:1])) for M in (M_1, M_2)]
+bounds = [attention.crop_bounds(profile, t) for profile in profiles]
+stars = [attention.resize_rows(profile, *bound) for profile, bound in zip(profiles, bounds, strict=True)]
+distance = (stars[0] - stars[1]).norm()
+assert torch.isclose(distance, attention.attention_distance(M_1[:1], M_2[:1], t)[0], atol=1e-6)
+print(f"rows kept: {[(first.item() + 1, last.item() + 1) for first, last in bounds]}, distance {distance:.4f}")
+
+# %% [markdown]
+# **What does $t$ do?** A low threshold keeps nearly all rows, a high one keeps the peak and stretches it. The distance
+# changes with it, so distances with different $t$ cannot be compared.
+
+# %%
+figures.show_thresholds((M_1[0], M_2[0]), (0.25, 0.5, 0.75), pictures[0].height)
+
+# %% [markdown]
+# > **What the paper leaves open: $t$.** Neither its value nor what it is relative to. *Our choice:* a fraction of the
+# > profile's own maximum, the one in the picture above the last. *To switch:*
+# > `session.run("casn", loss={"threshold": 0.3}, ranking={"threshold": 0.3})`.
+
+# %% [markdown]
+# ## 10 · Do maps of one person agree more?
+#
+# Training made this distance small for pairs of one person, and only for those. Does it carry over to people never seen?
+# One pair would be an anecdote, so we look at *every* query and gallery picture, and at two rivals: the same row profiles
+# of the **plain mean**, and of an **untrained** pair classifier on the same trunk.
+
+# %%
+torch.manual_seed(1)
+untrained = ck.CASN.from_config(model.num_ids, casn.info.config.model)
+untrained.trunk.load_state_dict(model.trunk.state_dict())
+untrained = untrained.to(session.device).eval().requires_grad_(False)
+plain = [attention.aligned_profile(attention.mean_map(part.feature_maps), t) for part in (result.query, result.gallery)]
+distances = {
+    "trained attention": result.distances["attention"],
+    "untrained classifier": attention_distances(untrained, result.query, result.gallery, threshold=t).distances,
+    "plain mean": torch.cdist(*plain).numpy(),
+}
+
+# %%
+rows = {}
+for name, matrix in distances.items():
+    rows |= {f"{name}, one person": matrix[same], f"{name}, two people": matrix[different]}
+figures.show_distributions(rows, "distance of the aligned profiles, lower is closer", "Agreement over all pairs")
+
+# %% [markdown]
+# **Look at the overlap**, within each kind of map (the kinds have different scales, so their medians say nothing about
+# each other). Where the two histograms overlap, the distance decides nothing. Put as one number: draw a pair of one person
+# and a pair of two people at random. How often is the first one closer? One half is a coin. (This is the area under the
+# ROC curve.)
+
+
+# %%
+def how_often_closer(matrix):
+    """Share of (one person, two people) draws in which the one person's pair has the smaller distance, ties half."""
+    others = np.sort(matrix[different])
+    below = (np.searchsorted(others, matrix[same], "left") + np.searchsorted(others, matrix[same], "right")) / 2
+    return 1 - below.mean() / len(others)
+
+
+# %%
+closer = {name: how_often_closer(matrix) for name, matrix in {**distances, "features": by_features}.items()}
+for name, share in closer.items():
+    print(f"{name:21} one person's pair is closer in {share:.1%} of the draws")
+assert closer["features"] > 0.5, "the features rank no better than a coin"
+
+# %%
+best = max((name for name in distances), key=closer.get)
+gain = closer["trained attention"] - closer["untrained classifier"]
+lead = closer["features"] - closer[best]
+print(f"Of the three maps, '{best}' separates best.")
+print(f"Training the pair classifier changed what its attention separates by {100 * gain:+.1f} points.")
+print(f"Features against the best map: {100 * lead:+.1f} points.")
+
+# %% [markdown]
+# A profile is a *coarse* description: a few numbers for a whole picture. Do not expect it to find a person by itself.
+# Whether they *add* something to the features is another question; notebook 06 asks it.
+
+# %% [markdown]
+# ## 11 · How much of the map is about the pair?
+#
+# The sanity check that belongs to every explanation: does it change when what it claims to explain changes? We draw pairs
+# of both kinds and correlate each mode's two maps with the plain means of the same feature maps.
+
+
+# %%
+def correlation(map_1, map_2):
+    """Pearson's correlation over the places of each map: (B, h, w) twice -> (B,)."""
+    first, second = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (map_1, map_2))
+    return torch.cosine_similarity(first, second)
+
+
+# %%
+rng = np.random.default_rng(session.seed)
+drawn = np.concatenate([rng.choice(np.flatnonzero(kind), 200) for kind in (same, different)])
+q, g = np.unravel_index(drawn, same.shape)
+A_q, A_g = (part.feature_maps[k].to(session.device) for part, k in ((result.query, q), (result.gallery, g)))
+means = attention.mean_map(torch.cat([A_q, A_g]))
+of_mode = {mode: torch.cat(model.siamese_attention_of(A_q, A_g, mode=mode)) for mode in modes}
+with_mean = {mode: correlation(m, means) for mode, m in of_mode.items()}
+label = "correlation of a Siamese map with the plain mean of its picture"
+figures.show_distributions(with_mean, label, "How close to a map that knows nothing", limits=(-1, 1))
+
+# %% [markdown]
+# And the same map with an untrained classifier instead of the trained one. A map that explains *this classifier's*
+# judgement should change beyond recognition.
+
+# %%
+with_untrained = correlation(of_mode["paper"], torch.cat(untrained.siamese_attention_of(A_q, A_g)))
+paper, random = with_mean["paper"].median().item(), with_untrained.median().item()
+print(f"the paper's map and the plain mean:            median correlation {paper:.3f}")
+print(f"the paper's map, trained and untrained head:   median correlation {random:.3f}")
+verdict = "hardly depends" if min(paper, random) > 0.8 else "depends in part" if max(paper, random) > 0.5 else "depends"
+farthest = min(modes, key=lambda mode: with_mean[mode].median())
+print(f"So the paper's map {verdict} on the pair classifier. Farthest from the plain mean is mode '{farthest}'.")
+
+# %% [markdown]
+# Part of that resemblance is built in, and section 5 shows how: $\alpha$ is zero or one, so the channels that are on are
+# added with equal weight. Such a sum shares its terms with the sum of *all* channels, and its places are bright where the
+# trunk is active anyway. So the paper's map shows well *where the trunk found something*, and less well *why this pair*.
+# Weights that keep their size and their sign are free to leave the mean; whether what they show is truer is a question
+# for notebook 09. Until then: **read a Siamese map only beside the plain mean.**
+
+# %% [markdown]
+# ## A question for the next notebook
+#
+# Two kinds of attention, and four terms that train them. Each has its reason, and each has yet to show what it is worth.
+# **Which of them earns its place, and how many trainings does it take to tell?** Notebook `05_casn_and_ablation` answers
+# it.
+#
+# ## Exercises
+#
+# 1. *Predict first.* Compare a picture with **itself**: $f^- = 0$. What are $z$ and $\alpha$, and does the map depend on
+#    the picture's partner now? Try it.
+#    <details><summary>Hint</summary>
+#    `model.pair_gradient(torch.zeros_like(difference))`: which hidden units are open if only $b_1$ decides?</details>
+# 2. Is `order="both"` better at telling people apart than the given order?
+#    <details><summary>Hint</summary>
+#    `attention_distances(model, result.query, result.gallery, order="both").distances`, then `how_often_closer`.</details>
+# 3. Keep half of the channels **at random** instead of $\alpha$. How alike are that map and the paper's?
+#    <details><summary>Hint</summary>
+#    `chosen = (torch.rand_like(alpha) < 0.5).float()`, `attention.siamese_map(A_1, chosen)`, `correlation`. Now you can
+#    finish the argument of section 11 by yourself.</details>
+#
+# ## References
+#
+# - M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019;
+#   an earlier version is arXiv:1811.07487v1.
+# - R. R. Selvaraju et al.: *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*, ICCV 2017.
+# - J. Adebayo et al.: *Sanity Checks for Saliency Maps*, NeurIPS 2018.
