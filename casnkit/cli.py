@@ -117,6 +117,13 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--seed", type=int)
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
     train.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
+    train.add_argument("--workers", type=int, help="processes that read images from disk")
+    train.add_argument("--checkpoint-minutes", type=float, default=10.0, help="save within an epoch after so long")
+    train.add_argument(
+        "--validate", type=int, default=0, metavar="N", help="hold out N identities and keep the best epoch"
+    )
+    train.add_argument("--tensorboard", action="store_true", help="write scalars to RUN/tensorboard")
     train.set_defaults(command=_train)
 
 
@@ -154,18 +161,57 @@ def _value(text: str) -> Any:
 
 def _train(options: argparse.Namespace) -> None:
     from .data import open_dataset
+    from .processes import find_processes
     from .training import train
 
-    config = train_config(options)
+    config, main_process = train_config(options), find_processes(options.device).is_main
     dataset = open_dataset(options.data)
-    print(dataset)
-    out = options.out or Path("runs") / "-".join(
-        [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_"), str(config.train.seed)]
+    name = [
+        dataset.name,
+        config.profile,
+        config.model.pooling,
+        config.variant.replace("+", "_"),
+        str(config.train.seed),
+    ]
+    out = options.out or Path("runs") / "-".join(name)
+    dataset, validate = _validation(dataset, config, options)
+    calls = [say_epoch]
+    if options.tensorboard:
+        from .tensorboard import TensorBoardLog
+
+        calls.append(TensorBoardLog(out / "tensorboard"))
+    if main_process:
+        print(dataset, flush=True)
+    train(
+        dataset,
+        config,
+        out,
+        device=options.device,
+        place=options.images,
+        workers=options.workers,
+        checkpoint_minutes=options.checkpoint_minutes,
+        on_epoch=lambda *row: [call(*row) for call in calls],
+        validate=validate,
     )
-    train(dataset, config, out, device=options.device, on_epoch=say_epoch)
-    print(
-        f"trained {config.variant} ({config.model.pooling}): {out}\nnext: casnkit evaluate --run {out} --data {options.data}"
-    )
+    if main_process:
+        print(f"trained {config.variant} ({config.model.pooling}): {out}")
+        print(f"next: casnkit evaluate --run {out} --data {options.data}")
+
+
+def _validation(dataset: Any, config: Config, options: argparse.Namespace) -> tuple[Any, Any]:
+    if not options.validate:
+        return dataset, None
+    from .data.holdout import hold_out
+    from .evaluation import evaluate
+
+    dataset, validation = hold_out(dataset, options.validate, config.train.seed)
+
+    def validate(model: Any) -> dict[str, float]:
+        result = evaluate(model, validation, config, device=options.device, progress=False, attention=False)
+        ranking = result.rankings["features"]
+        return {"validation_mean_ap": 100 * ranking.mean_ap, "validation_rank_1": 100 * ranking.rank(1)}
+
+    return dataset, validate
 
 
 def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
@@ -188,15 +234,17 @@ def _add_evaluate(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from . import evaluation, runs
     from .data import open_dataset
-    from .training import pick_device
+    from .processes import find_processes
 
-    device = pick_device(options.device)
+    processes = find_processes(options.device)
     run = options.run or newest_run(Path("runs"))
-    model, info = runs.load_model(run, device)
+    model, info = runs.load_model(run, processes.device)
     dataset = open_dataset(options.data or info.data["root"])
-    print(dataset)
-    result = evaluation.evaluate(model, dataset, info.config, device=device)
+    result = evaluation.evaluate(model, dataset, info.config, processes=processes)
+    if not processes.is_main:
+        return
     file = evaluation.save_results(run, result, dataset, info)
+    print(dataset)
     print(f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:\n{evaluation.table(result.rows())}")
     for note in result.rankings["features"].notes:
         print(f"note: {note}")
@@ -230,7 +278,7 @@ def _bench(options: argparse.Namespace) -> None:
     import importlib
     import json
 
-    from .training import pick_device
+    from .processes import pick_device
 
     module = importlib.import_module(f"casnkit.bench.{options.what}")
     figures = module.run(device=str(pick_device(options.device)), quick=options.quick, out=options.out)

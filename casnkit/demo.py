@@ -18,8 +18,9 @@ from .config import Config, profile
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
 from .files import atomic_path, read_json, write_json, write_text
+from .processes import pick_device
 from .report import draw_comparison, draw_report
-from .training import pick_device, train
+from .training import train
 
 DEMO_VARIANTS = ("ide", "casn")
 COLUMNS = {

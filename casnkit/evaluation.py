@@ -20,6 +20,7 @@ from .data.loading import load_images
 from .data.records import ReidDataset, Split
 from .files import write_json
 from .models import CASN
+from .processes import Processes, pick_device
 from .ranking import RankingResult, evaluate_ranking, fuse
 from .ranking.extract import Extracted, extract, feature_distances
 from .ranking.pairwise import attention_distances
@@ -68,6 +69,7 @@ def evaluate(
     device: str | torch.device | None = None,
     progress: bool = True,
     attention: bool | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """Rank the gallery for every query.
 
@@ -75,12 +77,13 @@ def evaluate(
         model: left in the mode that it was in.
         config: its ``ranking`` group and the image size are used.
         attention: rank by attention too; default: where the configuration trained the pair classifier.
+        processes: share images and pairs with other processes; each gets the whole result.
     """
-    options, seconds = config.ranking, {}
+    options, seconds, processes = config.ranking, {}, processes or Processes(device=pick_device(device))
     clock = time.perf_counter()
     attention = config.loss.siamese_attention if attention is None else attention
     query, gallery = (
-        _extract(model, split, config, device, attention, progress) for split in (dataset.query, dataset.gallery)
+        _extract(model, split, config, attention, progress, processes) for split in (dataset.query, dataset.gallery)
     )
     seconds["extraction"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -89,17 +92,17 @@ def evaluate(
     seconds["features"] = time.perf_counter() - clock
     if attention:
         clock = time.perf_counter()
-        maps = attention_distances(
+        mine = attention_distances(
             model,
-            query,
+            query.subset(np.arange(processes.rank, len(query), processes.world)),
             gallery,
-            mode=options.siamese_mode,
-            order=options.pair_order,
-            threshold=options.threshold,
-            device=device,
-            progress=progress,
+            options.siamese_mode,
+            options.pair_order,
+            options.threshold,
+            device=processes.device,
+            progress=progress and processes.is_main,
         )
-        distances["attention"] = np.asarray(getattr(maps, "distances", maps))
+        distances["attention"] = processes.gather_rows(torch.from_numpy(np.asarray(mine.distances)), len(query)).numpy()
         seconds["attention"] = time.perf_counter() - clock
         distances["sum"] = fuse(
             distances["features"],
@@ -120,10 +123,15 @@ def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> Ran
 
 
 def _extract(
-    model: CASN, split: Split, config: Config, device: str | torch.device | None, keep_maps: bool, progress: bool
+    model: CASN, split: Split, config: Config, keep_maps: bool, progress: bool, processes: Processes
 ) -> Extracted:
-    images = load_images(split, (config.data.height, config.data.width), progress=progress)
-    return extract(model, images, device=device, keep_maps=keep_maps, progress=progress)
+    mine, progress = np.arange(processes.rank, len(split), processes.world), progress and processes.is_main
+    images = load_images(split.subset(mine), (config.data.height, config.data.width), progress=progress)
+    found = extract(model, images, device=processes.device, keep_maps=keep_maps, progress=progress)
+    if processes.world == 1:
+        return found
+    maps = None if found.feature_maps is None else processes.gather_rows(found.feature_maps, len(split))
+    return Extracted(processes.gather_rows(found.features, len(split)), maps)
 
 
 def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:

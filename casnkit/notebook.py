@@ -22,7 +22,8 @@ from .config import profile as profile_of
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
 from .models import CASN
-from .training import pick_device, train
+from .processes import pick_device
+from .training import train
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 

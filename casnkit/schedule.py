@@ -15,7 +15,11 @@ def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
     heads = [p for p in model.parameters() if id(p) not in inside]
     groups = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
     options = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-    return torch.optim.SGD(groups, lr=config.learning_rate, fused=True, **options)
+    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, fused=True, **options)
+    for group in optimiser.param_groups if config.momentum else ():
+        for parameter in group["params"]:  # the fused step cannot begin some buffers later than others
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:

@@ -223,11 +223,11 @@ def train_step(run: Run, plan: list[np.ndarray], epoch: int, step: int, feed: It
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad(set_to_none=True)
     for part in range(parts):
-        torch.manual_seed(seed + part * processes.world + processes.rank)  # dropout
         rows = _rows(len(pairs), part * processes.world + processes.rank, parts * processes.world)
         generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
         images = augment(next(feed), augmentation, generator, rows=(rows, 2 * len(pairs)))
         labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
+        torch.manual_seed(seed + part * processes.world + processes.rank)  # dropout
         with processes.local_gradients(run.step, part < parts - 1):
             images = images.contiguous(memory_format=torch.channels_last)
             part_terms = run.step(images, labels, share, positives)

@@ -137,9 +137,9 @@ def test_interrupted_in_the_middle_of_an_epoch_goes_on_there(market: Path, tmp_p
 
 def test_out_of_memory_names_the_knob() -> None:
     config = ck.profile("smoke", accumulate=2)
-    with pytest.raises(guards.OutOfMemoryError, match=r"16 pairs of 64x32.*accumulate=4.*precision=bf16.*batch-size"):
-        with guards.explain_out_of_memory(config):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+    knobs = r"16 pairs of 64x32.*accumulate=4.*precision=bf16.*batch-size"
+    with pytest.raises(guards.OutOfMemoryError, match=knobs), guards.explain_out_of_memory(config):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="something else"), guards.explain_out_of_memory(config):
         raise RuntimeError("something else")
 
@@ -177,9 +177,12 @@ if __name__ == "__main__":
 
 
 def test_two_processes_train_like_one(market: Path, tmp_path: Path) -> None:
-    """Same losses to 1e-4 over 20 steps at the same global batch; a trunk without BatchNorm, which CPUs cannot synchronise."""
+    """Same losses to 1e-4 over 20 steps at the same global batch; a trunk without BatchNorm, which CPUs cannot synchronise.
+
+    The learning rate is small: crop bounds are steps (equation 5), and once rounding moves one, the losses part for good.
+    """
     pytest.importorskip("accelerate", reason="pip install accelerate to test several processes")
-    base = {"height": 64, "width": 32, "batch_size": 8, "epochs": 10, "learning_rate": 0.01, "erase": 0.5}
+    base = {"height": 64, "width": 32, "batch_size": 8, "epochs": 10, "learning_rate": 0.002, "erase": 0.5}
     losses = {}
     for name, world, accumulate in (("one", 1, 1), ("two", 2, 1), ("parts", 1, 2)):
         config = {**base, "accumulate": accumulate, "model": NO_BATCHNORM}
@@ -190,10 +193,14 @@ def test_two_processes_train_like_one(market: Path, tmp_path: Path) -> None:
         arguments = [str(market), str(tmp_path / name), str(tmp_path / f"{name}.json")]
         path = os.pathsep.join([str(Path(ck.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": path}
-        done = subprocess.run(command + arguments, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        done = subprocess.run(
+            command + arguments, capture_output=True, text=True, env=environment, check=False, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         losses[name] = torch.tensor(json.loads((tmp_path / f"{name}.json").read_text()))
     assert len(losses["one"]) >= 20
     assert (losses["one"][:20] - losses["two"][:20]).abs().max() < 1e-4
     assert (losses["one"][:20] - losses["parts"][:20]).abs().max() < 1e-4
-    assert losses["one"][0, 0] > losses["one"][-1, 0]
+    weights = [runs.read_tensors(tmp_path / name / "model.safetensors")["trunk.0.0.weight"] for name in losses]
+    assert (weights[0] - weights[1]).abs().max() < 1e-3
+    assert (weights[0] - weights[2]).abs().max() < 1e-3

@@ -1,0 +1,141 @@
+"""Held-out people: a loop over single images, written from the protocol's sentences, is the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from casnkit import ReidDataset, Split, evaluate_ranking, open_dataset
+from casnkit.data.holdout import hold_out
+from casnkit.data.imitate import imitate
+
+
+def made(pids: list[int], camids: list[int], **options: object) -> ReidDataset:
+    train = Split([f"{i:04d}.png" for i in range(len(pids))], pids, camids, "train", **options)
+    query, gallery = Split(["q.png"], [900], [1], "query"), Split(["g.png"], [900], [2], "gallery")
+    return ReidDataset("made", Path("nowhere"), train, query, gallery, ("a note",), {"attributes": Path("a.csv")})
+
+
+def images(split: Split) -> list[tuple[str, int, int]]:
+    return list(zip(split.paths.tolist(), split.pids.tolist(), split.camids.tolist(), strict=True))
+
+
+def matches(query: tuple[str, int, int], gallery: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """The protocol: same person, and not from the same camera unless one of the cameras is unknown."""
+    return [g for g in gallery if g[1] == query[1] and (g[2] != query[2] or query[2] == -1)]
+
+
+def expected(held: list[tuple[str, int, int]]) -> tuple[set[str], set[str]]:
+    """Names of queries and of gallery images, person by person."""
+    queries, gallery = set(), {image[0] for image in held}
+    for pid in {image[1] for image in held}:
+        own = [image for image in held if image[1] == pid]
+        for camid in {image[2] for image in own}:
+            group = [image for image in own if image[2] == camid]
+            if camid == -1:
+                if len(group) >= 2:
+                    queries.add(group[0][0])
+                    gallery.remove(group[0][0])
+            elif len(group) < len(own):
+                queries.add(group[0][0])
+    return queries, gallery
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_sets_follow_the_protocol(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(20, 60))
+    pids = np.r_[rng.permutation(np.arange(1, 9)), rng.integers(1, 9, count)]
+    camids = rng.choice([-1, 1, 2, 3] if seed % 2 else [1, 2, 5], len(pids))
+    dataset = made(pids.tolist(), camids.tolist())
+    wanted = int(rng.integers(3, 7))
+    training, validation = hold_out(dataset, wanted, seed)
+    before, after = images(dataset.train), images(training.train)
+    people = {image[1] for image in before} - {image[1] for image in after}
+    assert len(people) == wanted
+    assert after == [image for image in before if image[1] not in people]  # in order, nothing lost
+    queries, gallery = images(validation.query), images(validation.gallery)
+    assert ({q[0] for q in queries}, {g[0] for g in gallery}) == expected([i for i in before if i[1] in people])
+    assert all(matches(query, gallery) for query in queries)
+    # whoever has no query could not be found: no image of that person matches another one
+    for pid in people - {q[1] for q in queries}:
+        own = [g for g in gallery if g[1] == pid]
+        assert len({g[2] for g in own}) == 1
+    # the same through the evaluator: not one query is left out, and an image never finds itself
+    distances = rng.random((len(queries), len(gallery)))
+    result = evaluate_ranking(
+        distances,
+        validation.query.pids,
+        validation.query.camids,
+        validation.gallery.pids,
+        validation.gallery.camids,
+    )
+    assert result.num_valid == len(queries)
+    for q in queries:
+        assert q not in matches(q, gallery)
+
+
+def test_a_hand_worked_example() -> None:
+    #        person 1: two cameras     2: one camera   3: one image per camera   4, 5 stay
+    pids = [1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    cams = [1, 1, 2, 4, 4, 1, 3, 1, 2, 1, 2]
+    dataset = made(pids, cams)
+    seed = next(s for s in range(200) if set(hold_out(dataset, 3, s)[1].gallery.pids.tolist()) == {1, 2, 3})
+    training, validation = hold_out(dataset, 3, seed)
+    assert validation.query.paths.tolist() == ["0000.png", "0002.png", "0005.png", "0006.png"]
+    assert validation.gallery.paths.tolist() == [f"{i:04d}.png" for i in range(7)]
+    assert validation.train.paths.tolist() == training.train.paths.tolist() == [f"{i:04d}.png" for i in range(7, 11)]
+    assert "1 of them cannot be searched for" in validation.notes[-1]
+    assert "3 training identities held out" in training.notes[-1]
+
+
+def test_seeds_numbers_and_what_is_kept(tmp_path: Path) -> None:
+    dataset = made([*range(1, 21)] * 3, [c for c in (1, 2, 3) for _ in range(20)], mask_folder=tmp_path)
+
+    def people(number: int, seed: int) -> set[int]:
+        return set(hold_out(dataset, number, seed)[1].query.pids.tolist())
+
+    assert people(5, 3) == people(5, 3)
+    assert len({frozenset(people(5, seed)) for seed in range(10)}) > 5
+    assert people(5, 3) < people(9, 3)
+    assert max(sum(pid in people(5, s) for s in range(80)) for pid in range(1, 21)) < 40  # about 20 each
+    training, validation = hold_out(dataset, 18)
+    assert training.query is dataset.query
+    assert training.gallery is dataset.gallery
+    assert (validation.query.name, validation.gallery.name, training.train.name) == ("query", "gallery", "train")
+    assert validation.query.mask_folder == validation.gallery.mask_folder == training.train.mask_folder == tmp_path
+    assert training.tables == validation.tables == dataset.tables
+    assert (training.name, validation.name) == ("made", "made-validation")
+    assert len(dataset.train) == 60  # the one passed in is as it was
+
+
+def test_a_benchmark_on_disk(tmp_path: Path) -> None:
+    dataset = open_dataset(str(imitate("market1501", tmp_path)))
+    training, validation = hold_out(dataset, len(dataset.train.identities) - 2)
+    assert len(training.train.identities) == 2
+    assert validation.query.image(0).size == dataset.query.image(0).size
+    assert set(validation.gallery.paths) | set(training.train.paths) == set(dataset.train.paths)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (4, "at most 3 of the 5 training identities of 'made'.*hold out fewer"),
+        (99, "at most 3"),
+        (0, "at least 1, got 0"),
+        (-2, "at least 1"),
+        (1.5, "at least 1, got 1.5"),
+    ],
+)
+def test_wrong_numbers_are_refused(number: object, message: str) -> None:
+    dataset = made([1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, -1], [1, 2] * 6)  # distractors and junk are no people
+    with pytest.raises(ValueError, match=message):
+        hold_out(dataset, number)
+    assert len(hold_out(dataset, 3)[0].train.identities) == 2
+
+
+def test_people_whom_nobody_could_find_are_refused() -> None:
+    with pytest.raises(ValueError, match="seen by two cameras"):
+        hold_out(made([1, 1, 2, 2, 3, 3, 4, 4], [1, 1, 2, 2, 1, 1, 3, 3]), 2)
