@@ -67,7 +67,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     run_demo(options.out, options.profile, options.seeds, options.device)
     if options.publish:
-        publish(options.out, Path("figures"), Path("README.md"))
+        publish(options.out, Path())
 
 
 def _add_data(commands: Any) -> None:
@@ -270,21 +270,24 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("what", choices=("attention", "train"), help="what to measure")
     bench.add_argument("--out", type=Path, help="write the figures to this JSON file")
     bench.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    bench.add_argument("--publish", action="store_true", help="renew figures/ and the README's block in this folder")
     bench.add_argument("--quick", action="store_true", help="small sizes, for a look in seconds")
     bench.set_defaults(command=_bench)
 
 
 def _bench(options: argparse.Namespace) -> None:
     import importlib
-    import json
 
+    from . import readme
     from .processes import pick_device
 
     module = importlib.import_module(f"casnkit.bench.{options.what}")
     figures = module.run(device=str(pick_device(options.device)), quick=options.quick, out=options.out)
-    print(module.to_text(figures) if hasattr(module, "to_text") else json.dumps(figures, indent=2))
+    print(module.to_text(figures))
     if options.out:
         print(f"figures: {options.out}")
+    if options.publish:
+        readme.publish(Path(), f"bench {options.what}", figures, readme.fenced(module.to_text(figures)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation, runs
+from . import evaluation, readme, runs
 from .config import Config, profile
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
@@ -91,24 +91,13 @@ README_PICTURES = {
 }
 
 
-def publish(out: Path, figures: Path, readme: Path) -> None:
-    """Copy a finished demo's pictures and results to ``figures`` and renew the table in the README from them."""
+def publish(out: Path, root: Path) -> None:
+    """Copy a finished demo's pictures and results to ``root/figures`` and renew the table in the README from them."""
     for source, name in README_PICTURES.items():
-        with atomic_path(figures / name) as temporary:
+        with atomic_path(root / "figures" / name) as temporary:
             shutil.copyfile(out / source, temporary)
     results = read_json(out / "results.json")
-    write_json(figures / "demo.json", results)
-    if readme.is_file():
-        write_text(readme, with_table(readme.read_text(encoding="utf-8"), results))
-
-
-def with_table(text: str, results: dict[str, Any]) -> str:
-    """A text whose part between the demo's two markers is the table of ``results``."""
-    before, begin, rest = text.partition("<!-- demo -->\n")
-    _, end, after = rest.partition("<!-- /demo -->")
-    if not begin or not end:
-        raise ValueError("expected the markers <!-- demo --> and <!-- /demo --> in the text, found not both")
-    return f"{before}{begin}{markdown_table(results)}{end}{after}"
+    readme.publish(root, "demo", results, markdown_table(results))
 
 
 def markdown_table(results: dict[str, Any]) -> str:

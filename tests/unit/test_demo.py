@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from casnkit import demo
+from casnkit.bench import attention, train
 from casnkit.files import read_json
+from casnkit.readme import fenced, with_block
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +48,7 @@ def test_demo_stops_resumes_and_publishes(
     ]
     assert "One seed decides nothing" in capsys.readouterr().out
     Path("README.md").write_text("a\n<!-- demo -->\nold\n<!-- /demo -->\nb\n")
-    demo.publish(Path("runs/demo"), Path("figures"), Path("README.md"))
+    demo.publish(Path("runs/demo"), Path())
     text = Path("README.md").read_text()
     assert f"| {rows[1]['rank_1']:.1f} |" in text
     assert "old" not in text
@@ -65,14 +68,17 @@ def test_means_and_spread_over_seeds() -> None:
     assert (row["rank_1_range"], row["mean_ap_range"]) == (6.0, 5.0)
 
 
-def test_the_readmes_table_is_the_one_that_the_command_wrote() -> None:
+def test_the_readmes_numbers_are_those_that_commands_wrote() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert demo.with_table(text, read_json(ROOT / "figures" / "demo.json")) == text
+    results = read_json(ROOT / "figures" / "demo.json")
+    assert with_block(text, "demo", demo.markdown_table(results)) == text
+    for module in (attention, train):
+        name = f"bench {module.__name__.split('.')[-1]}"
+        figures = read_json(ROOT / "figures" / f"{name.replace(' ', '-')}.json")
+        assert with_block(text, name, fenced(module.to_text(figures))) == text
 
 
 def test_the_readmes_pictures_and_links_exist() -> None:
-    import re
-
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", text):
         if "://" not in target:
