@@ -17,10 +17,12 @@ from typing import Any
 import torch
 
 from . import evaluation, runs
+from ._optional import require
 from .config import PROFILES, Config
 from .config import profile as profile_of
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
+from .live import LiveView
 from .models import CASN
 from .processes import pick_device
 from .training import train
@@ -66,11 +68,21 @@ class Session:
         """The configuration of a variant at this notebook's profile."""
         return profile_of(self.profile, variant=variant, seed=self.seed, **changes)
 
-    def run(self, variant: str = "casn", **changes: Any) -> Trained:
-        """Train a variant, or load it if it was trained before, and test it. ``changes`` as in :meth:`Config.replace`."""
+    def run(self, variant: str = "casn", live: bool = False, **changes: Any) -> Trained:
+        """Train a variant, or load it if it was trained before, and test it.
+
+        Args:
+            variant: ide, ide+ia, ide+sa or casn.
+            live: show curves and a film strip of attention maps while it trains.
+            **changes: as in :meth:`Config.replace`.
+        """
         config = self.config(variant, **changes)
         folder = self._folder(config)
-        train(self.dataset, config, folder, device=self.device)
+        watch = None
+        if live and not (folder / "model.safetensors").is_file():
+            watch = LiveView(self.dataset, config, history=runs.read_log(folder))
+            require("IPython.display", "a live view").display(watch.widget)
+        train(self.dataset, config, folder, device=self.device, on_epoch=watch)
         model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
         return Trained(model, result, info, folder)

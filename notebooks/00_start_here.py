@@ -63,8 +63,8 @@ show_batch([dataset.gallery.image(i) for i in seen], captions, columns=8)
 # looked at in the *same way* (Siamese attention: `bce` and `consistency`).
 
 # %%
-baseline = session.run("ide")
-casn = session.run("casn")
+baseline = session.run("ide", live=True)
+casn = session.run("casn", live=True)
 show_losses({"ide": baseline.log, "casn": casn.log}, title="What was learned, epoch by epoch")
 
 # %% [markdown]

@@ -16,6 +16,7 @@ from .equations import (
     show_thresholds,
     show_weights,
 )
+from .film import show_film, show_progress
 from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
 from .rankings import STATUSES, show_ranking, show_rankings
@@ -35,11 +36,13 @@ __all__ = [
     "show_cmc",
     "show_difference",
     "show_distributions",
+    "show_film",
     "show_identification",
     "show_indicators",
     "show_losses",
     "show_maps",
     "show_pair",
+    "show_progress",
     "show_ranking",
     "show_rankings",
     "show_thresholds",
