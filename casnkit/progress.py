@@ -1,13 +1,15 @@
-"""The training's progress bar."""
+"""What a training shows while it runs: a bar for the steps, a line for each epoch."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ._optional import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -25,3 +27,11 @@ def bar(total: int, start: int, title: str, wanted: bool) -> Iterator[Callable[[
             shown.update()
 
         yield advance
+
+
+def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
+    """Print one epoch's loss terms, learning rate and speed."""
+    terms = "  ".join(f"{k} {row[k]:.3f}" for k in ("total", "ide", "ia", "bce", "consistency") if k in row)
+    print(
+        f"epoch {epoch:3d}  {terms}  lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s", flush=True
+    )
