@@ -174,6 +174,20 @@ def normalise_map(attention: Tensor, kind: str = "max") -> Tensor:
     return torch.where(empty, 0.0, attention / torch.where(empty, 1.0, largest))
 
 
+def map_correlation(map_1: Tensor, map_2: Tensor) -> Tensor:
+    """Pearson's correlation over the places of each map, in [-1, 1]: (B, h, w) twice -> (B,).
+
+    1 = the same up to scale and offset. A constant map has no pattern to compare: its correlation is 0.
+
+    Raises:
+        ValueError: maps of different shapes.
+    """
+    if map_1.shape != map_2.shape:
+        raise ValueError(f"expected two maps of one shape (B, h, w), got {tuple(map_1.shape)} and {tuple(map_2.shape)}")
+    flat = [normalise_map(attention, "minmax").flatten(1) for attention in (map_1, map_2)]
+    return torch.cosine_similarity(*(values - values.mean(1, keepdim=True) for values in flat))
+
+
 def soft_mask(attention: Tensor, slope: float = 10.0, centre: float = 0.5) -> Tensor:
     """S(M) = sigmoid(a (M - b)) of a map in [0, 1] (paper 3.1). Any shape; values in (0, 1)."""
     return torch.sigmoid(slope * (attention - centre))

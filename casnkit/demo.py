@@ -19,6 +19,7 @@ from .data import ReidDataset, open_dataset
 from .data.loading import load_images
 from .files import atomic_path, read_json, write_json, write_text
 from .processes import pick_device
+from .progress import say_epoch
 from .report import draw_comparison, draw_report
 from .training import train
 
@@ -68,8 +69,6 @@ def _one(
     run: Path, dataset: ReidDataset, config: Config, images: Any, device: Any, first_runs: dict[str, Any]
 ) -> list[dict[str, Any]]:
     print(f"\n{config.variant}, seed {config.train.seed}: {run}", flush=True)
-    from .cli import say_epoch
-
     train(dataset, config, run, device=device, images=images, on_epoch=say_epoch)
     model, info = runs.load_model(run, device)
     result = evaluation.evaluate(model, dataset, config, device=device)

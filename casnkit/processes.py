@@ -76,8 +76,12 @@ class Processes:
             self.accelerator.wait_for_everyone()
 
 
-def find_processes(device: str | torch.device | None = None) -> Processes:
+def find_processes(device: str | torch.device | None = None, idle_parameters: bool = False) -> Processes:
     """The processes that a launcher started (``accelerate launch``, ``torchrun``, ``notebook_launcher``), or this one.
+
+    Args:
+        device: cpu or cuda; default: a GPU if there is one.
+        idle_parameters: some weights take no part in a step, as the pair classifier without Siamese attention.
 
     Raises:
         ImportError: several processes were started and accelerate is not installed.
@@ -90,7 +94,7 @@ def find_processes(device: str | torch.device | None = None) -> Processes:
     accelerator = accelerate.Accelerator(
         cpu=cpu or not torch.cuda.is_available(),
         mixed_precision="no",  # precision is the trunk's own matter, see CASN.precision
-        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=idle_parameters)],
     )
     return Processes(accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator)
 

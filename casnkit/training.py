@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import runs
-from ._optional import require
+from . import checkpoints, runs
+from .batches import check_parts, image_parts, pair_sampler, part_rows, positives_first
 from .config import Config
 from .data.augment import Augmentation, augment
 from .data.feeding import ImageSource, open_images
@@ -29,11 +28,13 @@ from .guards import DivergenceError, Interruption, check_finite, explain_out_of_
 from .losses import CASNLoss
 from .models import CASN, map_size
 from .processes import Processes, find_processes, pick_device
+from .progress import bar
+from .randomness import fork_random, seeded, step_seed
 from .schedule import learning_rate, make_optimiser, set_learning_rate
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
 
-__all__ = ["DivergenceError", "TrainingStep", "pick_device", "seeded", "train"]
+__all__ = ["DivergenceError", "TrainingStep", "pick_device", "train"]
 
 
 class TrainingStep(nn.Module):
@@ -69,7 +70,7 @@ class Run:
     def save(self, epoch: int, step: int = 0, sums: dict[str, float] | None = None, seconds: float = 0.0) -> None:
         """Write the state after ``step`` steps of epoch ``epoch`` (counted from 0), in the main process."""
         if self.processes.is_main:
-            runs.save_checkpoint(self.folder, self.model, self.optimiser, epoch, step, sums or {}, seconds)
+            checkpoints.save_checkpoint(self.folder, self.model, self.optimiser, epoch, step, sums or {}, seconds)
         self.saved = time.monotonic()
 
     @property
@@ -111,12 +112,12 @@ def train(
         DivergenceError: a loss is not finite; the last good state is kept.
         KeyboardInterrupt: Ctrl-C; the step was finished and the state saved.
     """
-    out, processes = Path(out), find_processes(device)
+    out, processes = Path(out), find_processes(device, idle_parameters=not config.loss.siamese_attention)
     labels, pid_of_label = labels_of(dataset.train.pids)
-    sampler = _pair_sampler(dataset, config)
-    _check_parts(config, processes)
+    sampler = pair_sampler(dataset, config)
+    check_parts(config, processes)
     runs.check_folder(out, config, pid_of_label)
-    state, record = runs.load_checkpoint(out)
+    state, record = checkpoints.load_checkpoint(out)
     model, optimiser = _build(config, len(pid_of_label), processes, state)
     source = None
     if record["epoch"] < config.train.epochs:
@@ -138,7 +139,7 @@ def train(
             with Interruption() as interruption, explain_out_of_memory(config):
                 _run_epochs(run, record, interruption, on_epoch, validate)
         if processes.is_main:
-            runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
+            checkpoints.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
         processes.wait()
     return model.eval()
 
@@ -171,14 +172,14 @@ def train_epoch(run: Run, epoch: int, record: dict[str, Any], interruption: Inte
         KeyboardInterrupt: the step at hand was finished and the state saved.
     """
     config, processes = run.config, run.processes
-    plan = [_positives_first(pairs, run.sampler) for pairs in run.sampler.epoch(epoch)]
+    plan = [positives_first(pairs, run.sampler) for pairs in run.sampler.epoch(epoch)]
     start, before = record.get("step", 0), record.get("seconds", 0.0)
     sums = {name: torch.tensor(value, device=processes.device) for name, value in record.get("sums", {}).items()}
     started = time.perf_counter()
     run.model.train()
     shown = run.progress and processes.is_main
     with fork_random(), bar(len(plan), start, f"epoch {epoch + 1}/{config.train.epochs}", shown) as advance:
-        feed = iter(run.source.batches(_parts(plan[start:], processes, config.train.accumulate)))
+        feed = iter(run.source.batches(image_parts(plan[start:], processes, config.train.accumulate)))
         for step in range(start, len(plan)):
             terms = train_step(run, plan, epoch, step, feed)
             for name, value in terms.items():
@@ -202,13 +203,9 @@ def train_epoch(run: Run, epoch: int, record: dict[str, Any], interruption: Inte
     seconds = before + time.perf_counter() - started
     means = {name: processes.mean(value).item() / len(plan) for name, value in sums.items()}
     images = 2 * len(plan) * config.data.batch_size
-    row = {
-        "epoch": epoch + 1,
-        **means,
-        "learning_rate": learning_rate(config.train, epoch),
-        "seconds": round(seconds, 3),
-    }
-    return row | {"images_per_second": round(images / seconds, 1), "memory_mib": peak_memory(processes.device)}
+    row = {"epoch": epoch + 1, **means, "learning_rate": learning_rate(config.train, epoch)}
+    row |= {"seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
+    return row | {"memory_mib": peak_memory(processes.device)}
 
 
 def train_step(run: Run, plan: list[np.ndarray], epoch: int, step: int, feed: Iterator[Tensor]) -> dict[str, Tensor]:
@@ -223,7 +220,7 @@ def train_step(run: Run, plan: list[np.ndarray], epoch: int, step: int, feed: It
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad(set_to_none=True)
     for part in range(parts):
-        rows = _rows(len(pairs), part * processes.world + processes.rank, parts * processes.world)
+        rows = part_rows(len(pairs), part * processes.world + processes.rank, parts * processes.world)
         generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
         images = augment(next(feed), augmentation, generator, rows=(rows, 2 * len(pairs)))
         labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
@@ -258,80 +255,5 @@ def _build(
         model.trunk.compile()
     optimiser = make_optimiser(model, config.train)
     if state is not None:
-        runs.restore(model, optimiser, state)
+        checkpoints.restore(model, optimiser, state)
     return model, optimiser
-
-
-def _pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
-    data, split = config.data, dataset.train
-    sampler = PairSampler(
-        split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, config.train.seed
-    )
-    for note in sampler.notes:
-        warnings.warn(note, stacklevel=3)
-    return sampler
-
-
-def _check_parts(config: Config, processes: Processes) -> None:
-    parts = config.train.accumulate * processes.world
-    if config.data.batch_size % parts:
-        raise ValueError(
-            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {processes.world} processes with "
-            f"{config.train.accumulate} parts each: choose a batch_size that is a multiple of {parts}"
-        )
-
-
-def _positives_first(pairs: np.ndarray, sampler: PairSampler) -> np.ndarray:
-    """(P, 2) with positive pairs in front, so that strided parts hold equally many of them."""
-    return pairs[np.argsort(~sampler.is_positive(pairs), kind="stable")]
-
-
-def _rows(pairs: int, part: int, parts: int) -> Tensor:
-    """Rows of a batch of 2P images (first ones, then second ones) that belong to part ``part``."""
-    mine = torch.arange(part, pairs, parts)
-    return torch.cat([mine, mine + pairs])
-
-
-def _parts(plan: list[np.ndarray], processes: Processes, accumulate: int) -> list[np.ndarray]:
-    """The image indices of every part of every step that this process computes, in order."""
-    parts = accumulate * processes.world
-    mine = [part * processes.world + processes.rank for part in range(accumulate)]
-    return [pairs.T.reshape(-1)[_rows(len(pairs), part, parts).numpy()] for pairs in plan for part in mine]
-
-
-def step_seed(seed: int, epoch: int, step: int) -> int:
-    """A number that depends on all three."""
-    return int(np.random.SeedSequence([seed, epoch + 1, step]).generate_state(1, np.uint64)[0] >> np.uint64(2))
-
-
-@contextlib.contextmanager
-def fork_random() -> Iterator[None]:
-    """torch's random state is put back after the block, on the CPU and on every GPU."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-
-
-@contextlib.contextmanager
-def seeded(seed: int, stream: int) -> Iterator[None]:
-    """torch's random state set from (seed, stream) inside the block and put back after it."""
-    with fork_random():
-        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        yield
-
-
-@contextlib.contextmanager
-def bar(total: int, start: int, title: str, wanted: bool) -> Iterator[Callable[[Tensor | None], None]]:
-    """A progress bar as a function that is called after every step, now and then with the mean loss so far."""
-    if not wanted:
-        yield lambda loss: None
-        return
-    tqdm = require("tqdm.auto", "showing progress").tqdm
-    with tqdm(total=total, initial=start, desc=title, leave=False, unit="step") as shown:
-
-        def advance(loss: Tensor | None) -> None:
-            if loss is not None:
-                shown.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            shown.update()
-
-        yield advance

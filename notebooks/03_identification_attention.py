@@ -221,17 +221,10 @@ scores = model.id_scores(model.pool(A_sample))
 runner_up = scores.scatter(1, own[:, None], -torch.inf).argmax(1)
 M_own, M_other = (model.identification_attention_of(A_sample, k) for k in (own, runner_up))
 
-
 # %%
-def correlation(map_1, map_2):
-    """Pearson's correlation over the places of each map: (B, h, w) twice -> (B,)."""
-    first, second = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (map_1, map_2))
-    return torch.cosine_similarity(first, second)
-
-
 alike = {
-    "own class and runner-up": correlation(M_own, M_other),
-    "own class and plain mean": correlation(M_own, attention.mean_map(A_sample)),
+    "own class and runner-up": attention.map_correlation(M_own, M_other),
+    "own class and plain mean": attention.map_correlation(M_own, attention.mean_map(A_sample)),
 }
 figures.show_distributions(
     alike, "correlation of two maps of one picture", "What does the label change?", limits=(-1, 1)

@@ -39,8 +39,7 @@ import torch
 
 import casnkit as ck
 from casnkit import attention, figures, report
-from casnkit.ranking.pairwise import attention_distances
-from casnkit.ranking.protocol import ignored_mask, matches_mask
+from casnkit.ranking import attention_distances, ignored_mask, matches_mask
 
 session = ck.notebook.start(profile, data)
 
@@ -352,14 +351,6 @@ print(f"Features against the best map: {100 * lead:+.1f} points.")
 # The sanity check that belongs to every explanation: does it change when what it claims to explain changes? We draw pairs
 # of both kinds and correlate each mode's two maps with the plain means of the same feature maps.
 
-
-# %%
-def correlation(map_1, map_2):
-    """Pearson's correlation over the places of each map: (B, h, w) twice -> (B,)."""
-    first, second = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (map_1, map_2))
-    return torch.cosine_similarity(first, second)
-
-
 # %%
 rng = np.random.default_rng(session.seed)
 drawn = np.concatenate([rng.choice(np.flatnonzero(kind), 200) for kind in (same, different)])
@@ -367,7 +358,7 @@ q, g = np.unravel_index(drawn, same.shape)
 A_q, A_g = (part.feature_maps[k].to(session.device) for part, k in ((result.query, q), (result.gallery, g)))
 means = attention.mean_map(torch.cat([A_q, A_g]))
 of_mode = {mode: torch.cat(model.siamese_attention_of(A_q, A_g, mode=mode)) for mode in modes}
-with_mean = {mode: correlation(m, means) for mode, m in of_mode.items()}
+with_mean = {mode: attention.map_correlation(m, means) for mode, m in of_mode.items()}
 label = "correlation of a Siamese map with the plain mean of its picture"
 figures.show_distributions(with_mean, label, "How close to a map that knows nothing", limits=(-1, 1))
 
@@ -376,7 +367,7 @@ figures.show_distributions(with_mean, label, "How close to a map that knows noth
 # judgement should change beyond recognition.
 
 # %%
-with_untrained = correlation(of_mode["paper"], torch.cat(untrained.siamese_attention_of(A_q, A_g)))
+with_untrained = attention.map_correlation(of_mode["paper"], torch.cat(untrained.siamese_attention_of(A_q, A_g)))
 paper, random = with_mean["paper"].median().item(), with_untrained.median().item()
 print(f"the paper's map and the plain mean:            median correlation {paper:.3f}")
 print(f"the paper's map, trained and untrained head:   median correlation {random:.3f}")
@@ -409,8 +400,8 @@ print(f"So the paper's map {verdict} on the pair classifier. Farthest from the p
 #    `attention_distances(model, result.query, result.gallery, order="both").distances`, then `how_often_closer`.</details>
 # 3. Keep half of the channels **at random** instead of $\alpha$. How alike are that map and the paper's?
 #    <details><summary>Hint</summary>
-#    `chosen = (torch.rand_like(alpha) < 0.5).float()`, `attention.siamese_map(A_1, chosen)`, `correlation`. Now you can
-#    finish the argument of section 11 by yourself.</details>
+#    `chosen = (torch.rand_like(alpha) < 0.5).float()`, `attention.siamese_map(A_1, chosen)`,
+#    `attention.map_correlation`. Now you can finish the argument of section 11 by yourself.</details>
 #
 # ## References
 #

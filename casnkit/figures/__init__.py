@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from .curves import show_cmc, show_losses
 from .difference import show_difference
-from .equations import (
-    show_alignment,
-    show_channels,
-    show_distributions,
-    show_indicators,
-    show_thresholds,
-    show_weights,
-)
+from .equations import show_channels, show_distributions, show_indicators, show_weights
 from .film import show_film, show_progress
 from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
 from .rankings import STATUSES, show_ranking, show_rankings
 from .saving import figure_png, save_figure
 from .sheets import show_batch
+from .steps import show_alignment, show_thresholds
 from .style import figure_style
 
 __all__ = [

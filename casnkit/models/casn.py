@@ -115,9 +115,11 @@ class CASN(nn.Module):
                 f"images of {images.shape[2]}x{images.shape[3]} (height x width) are too small for the backbone "
                 f"{self.config.backbone!r}: it needs at least {smallest}x{smallest}"
             )
-        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
+        if self.precision == torch.float32:
             feature_map = self.trunk(images)
-        feature_map = feature_map.float() if self.precision != torch.float32 else feature_map
+        else:
+            with torch.autocast(images.device.type, self.precision):
+                feature_map = self.trunk(images).float()
         if feature_map.shape[2] < self.stripes:
             raise ValueError(
                 f"images of height {images.shape[2]} give a feature map of {feature_map.shape[2]} rows, too few for "

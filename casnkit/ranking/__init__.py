@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from casnkit.ranking.changes import RankChanges, rank_changes
 from casnkit.ranking.fusion import fuse, normalise_distances
-from casnkit.ranking.protocol import (
-    QueryMatches,
-    Ranking,
-    RankingResult,
-    RankingWarning,
-    evaluate_ranking,
-    ignored_mask,
-    iterate_matches,
-    matches_mask,
-    rank_gallery,
-)
+from casnkit.ranking.matching import QueryMatches, ignored_mask, iterate_matches, matches_mask
+from casnkit.ranking.protocol import evaluate_ranking, rank_gallery
+from casnkit.ranking.results import Ranking, RankingResult, RankingWarning
 
 if TYPE_CHECKING:
     from casnkit.ranking.extract import Extracted, feature_distances

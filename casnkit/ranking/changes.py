@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from casnkit.ranking.protocol import iterate_matches
+from casnkit.ranking.matching import iterate_matches
 
 if TYPE_CHECKING:
     import torch

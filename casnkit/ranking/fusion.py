@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from casnkit.ranking.protocol import is_tensor
+from casnkit.ranking.matching import is_tensor
 
 if TYPE_CHECKING:
     import torch

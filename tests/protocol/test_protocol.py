@@ -13,19 +13,20 @@ import torch
 from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
 
 from casnkit.ranking import (
+    RankingResult,
     RankingWarning,
     evaluate_ranking,
     ignored_mask,
     iterate_matches,
     matches_mask,
-    protocol,
+    matching,
     rank_gallery,
 )
 
 MEANS = {"step": "mean_ap", "trapezoid": "mean_ap_trapezoid", "inp": "mean_inp"}
 
 
-def quiet(problem: Problem, max_rank: int = 50) -> protocol.RankingResult:
+def quiet(problem: Problem, max_rank: int = 50) -> RankingResult:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RankingWarning)
         return evaluate_ranking(*problem.arguments, max_rank=max_rank)
@@ -33,7 +34,7 @@ def quiet(problem: Problem, max_rank: int = 50) -> protocol.RankingResult:
 
 @pytest.mark.parametrize("sort_share", [math.inf, 0], ids=["counting", "sorting"])
 def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch, sort_share: float) -> None:
-    monkeypatch.setattr(protocol, "_SORT_SHARE", sort_share)
+    monkeypatch.setattr(matching, "_SORT_SHARE", sort_share)
     seen = {"evaluated": 0, "no valid query": 0, "short gallery": 0, "unmatched": 0, "tied match": 0}
     for seed in range(200):
         problem, max_rank = random_problem(seed, ties=seed % 4 != 0), 1 + seed % 60
@@ -57,7 +58,7 @@ def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch
     assert min(seen.values()) >= 5, f"the random problems miss a case: {seen}"
 
 
-def check_query(result: protocol.RankingResult, problem: Problem, q: int) -> None:
+def check_query(result: RankingResult, problem: Problem, q: int) -> None:
     expected = slow_query(problem, q)
     if expected is None:
         assert math.isnan(result.average_precision[q])
@@ -192,7 +193,7 @@ def test_masks_equal_the_slow_loop() -> None:
                 assert kept == sorted(expected["kept"])
 
 
-def same_numbers(a: protocol.RankingResult, b: protocol.RankingResult) -> None:
+def same_numbers(a: RankingResult, b: RankingResult) -> None:
     assert a.cmc.tolist() == b.cmc.tolist()
     for name in (*MEANS.values(), "num_valid"):
         assert getattr(a, name) == getattr(b, name), name
@@ -341,7 +342,7 @@ def test_distances_on_a_gpu() -> None:
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = quiet(big_problem(1))
-    monkeypatch.setattr(protocol, "_CHUNK_VALUES", 200)
+    monkeypatch.setattr(matching, "_CHUNK_VALUES", 200)
     same_numbers(quiet(big_problem(1)), expected)
 
 

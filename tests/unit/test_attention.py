@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -452,6 +453,48 @@ def test_resizing_in_half_precision_costs_no_more_than_half_precision(rows):
     ours = attention.resize_rows(profile, first, last).double()
     exact = attention.resize_rows(profile.double(), first, last)
     assert (ours - exact).abs().max() < 0.02  # bfloat16 has 8 bits: one or two units in the last place
+
+
+# ---- correlation of maps: NumPy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12], ids=["as drawn", "tiny", "huge"])
+def test_map_correlation_equals_numpy(scale):
+    generator = torch.Generator().manual_seed(3)
+    first = torch.rand(6, 7, 3, generator=generator, dtype=torch.float64)
+    second = (
+        torch.rand(6, 7, 3, generator=generator, dtype=torch.float64) + torch.linspace(-2, 2, 6)[:, None, None] * first
+    )
+    expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(first.numpy(), second.numpy(), strict=True)]
+    assert min(expected) < -0.5
+    assert max(expected) > 0.5
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        found = attention.map_correlation((scale * first).to(dtype), second.to(dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=tolerance)
+
+
+def test_map_correlation_ignores_scale_and_offset():
+    first = torch.rand(4, 9, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    ones = torch.ones(4, dtype=torch.float64)
+    torch.testing.assert_close(attention.map_correlation(first, 3 * first + 2), ones)
+    torch.testing.assert_close(attention.map_correlation(first, 2 - 3 * first), -ones)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4])  # the mean of many 0.1 is not 0.1
+def test_map_correlation_of_a_constant_map_is_zero(value):
+    varied = torch.rand(2, 9, 5, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    constant = torch.full((2, 9, 5), value, requires_grad=True)
+    found = attention.map_correlation(constant, varied)
+    assert found.tolist() == [0.0, 0.0]
+    assert attention.map_correlation(constant, constant).tolist() == [0.0, 0.0]
+    for gradient in torch.autograd.grad(found.sum(), [constant, varied]):
+        assert torch.isfinite(gradient).all()
+
+
+def test_map_correlation_refuses_maps_of_other_shapes():
+    with pytest.raises(ValueError, match=r"one shape \(B, h, w\), got \(1, 3, 4\) and \(1, 6, 2\)"):
+        attention.map_correlation(torch.rand(1, 3, 4), torch.rand(1, 6, 2))
 
 
 # ---- modes, gradients, random numbers -----------------------------------------------------------------------------

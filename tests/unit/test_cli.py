@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import casnkit
-from casnkit.cli import main, parser, train_config
+from casnkit.cli import main, parser
+from casnkit.commands import train_config
 from casnkit.data.imitate import imitate
 
 PACKAGE = Path(casnkit.__file__).parent

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import guards, runs, training
+from casnkit import checkpoints, guards, runs, training
 from casnkit.data.imitate import imitate
 from casnkit.training import train
 
@@ -73,8 +73,8 @@ def test_kill_nine_anywhere_changes_nothing(market: Path, tmp_path: Path) -> Non
             kills += 1
     assert child.wait(timeout=300) == 0, child.stderr.read()
     assert kills == KILLS
-    expected = runs.read_tensors(tmp_path / "whole" / "model.safetensors")
-    found = runs.read_tensors(tmp_path / "run" / "model.safetensors")
+    expected = checkpoints.read_tensors(tmp_path / "whole" / "model.safetensors")
+    found = checkpoints.read_tensors(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(expected[key], found[key]) for key in expected)
     terms = ("epoch", "ide", "ia", "bce", "consistency", "total")
     logs = [[{k: row[k] for k in terms} for row in runs.read_log(tmp_path / name)] for name in ("whole", "run")]
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_step_saves_and_goes_on(market: Path, tmp_path: Path) ->
     child.send_signal(signal.SIGINT)
     assert child.wait(timeout=60) != 0
     assert "KeyboardInterrupt" in child.stderr.read()
-    _, record = runs.load_checkpoint(tmp_path)
+    _, record = checkpoints.load_checkpoint(tmp_path)
     assert record["epoch"] >= 1
     values = json.loads((tmp_path / "run.json").read_text())
     assert values["config"]["train"]["epochs"] == 2000
@@ -126,12 +126,12 @@ def test_interrupted_in_the_middle_of_an_epoch_goes_on_there(market: Path, tmp_p
         patch.setattr(training, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(data, config, tmp_path / "run", device="cpu", progress=False)
-        _, record = runs.load_checkpoint(tmp_path / "run")
+        _, record = checkpoints.load_checkpoint(tmp_path / "run")
         assert (record["epoch"], record["step"]) == (1, 2)
         train(data, config, tmp_path / "run", device="cpu", progress=False)
     assert steps == sorted(set(steps)), "a step was done twice or left out"
     train(data, config, tmp_path / "whole", device="cpu", progress=False)
-    a, b = (runs.read_tensors(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+    a, b = (checkpoints.read_tensors(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -149,7 +149,7 @@ def test_where_the_images_live_changes_nothing(market: Path, tmp_path: Path, pla
     data, config = ck.open_dataset(str(market)), ck.profile("smoke", **{**CONFIG, "epochs": 2})
     for name, options in (("a", {"place": place, "workers": 1}), ("b", {})):
         train(data, config, tmp_path / name, device="cpu", progress=False, **options)
-    a, b = (runs.read_tensors(tmp_path / name / "model.safetensors") for name in "ab")
+    a, b = (checkpoints.read_tensors(tmp_path / name / "model.safetensors") for name in "ab")
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -209,6 +209,6 @@ def test_two_processes_train_like_one(market: Path, tmp_path: Path) -> None:
     losses = {name: rows[:-1] for name, rows in losses.items()}
     assert (losses["one"][:20] - losses["two"][:20]).abs().max() < 1e-4
     assert (losses["one"][:20] - losses["parts"][:20]).abs().max() < 1e-4
-    weights = [runs.read_tensors(tmp_path / name / "model.safetensors")["trunk.0.0.weight"] for name in losses]
+    weights = [checkpoints.read_tensors(tmp_path / name / "model.safetensors")["trunk.0.0.weight"] for name in losses]
     assert (weights[0] - weights[1]).abs().max() < 1e-3
     assert (weights[0] - weights[2]).abs().max() < 1e-3

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import casnkit as ck
-from casnkit import figures, live, runs
+from casnkit import checkpoints, figures, live
 from casnkit.data.augment import normalise
 from casnkit.data.imitate import imitate
 from casnkit.figures.film import show_film, show_progress, spread_evenly
@@ -140,7 +140,7 @@ class TestMaps:
         for name, call in (("seen", look), ("unseen", None)):
             train(dataset, settings, tmp_path / name, device="cpu", progress=False, on_epoch=call)
         assert modes == [True] * 6
-        seen, unseen = (runs.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
+        seen, unseen = (checkpoints.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
         assert all(torch.equal(seen[key], unseen[key]) for key in unseen)
         assert [r["epoch"] for r in view.rows] == [1, 2, 3]
         assert sorted(view.maps) == [1, 2, 3]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import runs, schedule, training
+from casnkit import batches, checkpoints, runs, schedule, training
 from casnkit.config import VARIANTS, TrainConfig
 from casnkit.data.imitate import imitate
 from casnkit.files import DiskFullError, atomic_path, read_json, write_json
@@ -32,7 +32,7 @@ def config(**changes: object) -> ck.Config:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return runs.read_tensors(run / "model.safetensors")
+    return checkpoints.read_tensors(run / "model.safetensors")
 
 
 class StopError(Exception):
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset: 
         with pytest.raises(DivergenceError, match=r"loss total is not finite in epoch 2.*the last good state is kept"):
             train(dataset, settings, tmp_path, device="cpu", progress=False)
     assert read_json(tmp_path / "checkpoints" / "last.json") == checkpoint
-    state, record = runs.load_checkpoint(tmp_path)
+    state, record = checkpoints.load_checkpoint(tmp_path)
     assert record["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
 
@@ -151,7 +151,7 @@ def test_a_full_disk_loses_the_new_checkpoint_not_the_old(dataset: ck.ReidDatase
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(DiskFullError, match="no space left on the disk while writing"):
             train(dataset, settings, tmp_path, device="cpu", progress=False)
-    assert runs.load_checkpoint(tmp_path)[1]["epoch"] == 1
+    assert checkpoints.load_checkpoint(tmp_path)[1]["epoch"] == 1
     assert not [p for p in tmp_path.rglob("*.part*")]
     train(dataset, settings, tmp_path, device="cpu", progress=False)
     assert runs.read_log(tmp_path)[-1]["epoch"] == 3
@@ -250,5 +250,5 @@ def test_atomic_path_keeps_the_old_file_on_any_error(tmp_path: Path) -> None:
 
 
 def test_same_pairs_whatever_the_variant(dataset: ck.ReidDataset) -> None:
-    plans = [training._pair_sampler(dataset, config(variant=v)).epoch(1) for v in ("ide", "casn")]
+    plans = [batches.pair_sampler(dataset, config(variant=v)).epoch(1) for v in ("ide", "casn")]
     assert np.array_equal(*plans)

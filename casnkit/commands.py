@@ -1,0 +1,175 @@
+"""What each command of :mod:`casnkit.cli` does, from its parsed options to its last printed line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from pathlib import Path
+from typing import Any
+
+from .config import Config, profile
+from .progress import say_epoch
+
+
+def demonstrate(options: argparse.Namespace) -> None:
+    """Draw people, train the baseline and CASN, compare them."""
+    from .demo import publish, run_demo
+
+    run_demo(options.out, options.profile, options.seeds, options.device)
+    if options.publish:
+        publish(options.out, Path())
+
+
+def draw_people(options: argparse.Namespace) -> None:
+    """Draw a data set of people."""
+    from .data.people import synthesize
+
+    print(synthesize(options.out, options.size, options.seed, options.processes))
+
+
+def check_data(options: argparse.Namespace) -> int:
+    """Check a data set. Returns 1 where something is wrong."""
+    from .data.check import check
+
+    report = check(options.path, options.name)
+    print(report.to_text())
+    return 0 if report.ok else 1
+
+
+def train_network(options: argparse.Namespace) -> None:
+    """Train one network, or go on with a run that was stopped."""
+    from .data import open_dataset
+    from .processes import find_processes
+    from .training import train
+
+    config, main_process = train_config(options), find_processes(options.device).is_main
+    dataset = open_dataset(options.data)
+    name = [
+        dataset.name,
+        config.profile,
+        config.model.pooling,
+        config.variant.replace("+", "_"),
+        str(config.train.seed),
+    ]
+    out = options.out or Path("runs") / "-".join(name)
+    dataset, validate = _validation(dataset, config, options)
+    calls = [say_epoch]
+    if options.tensorboard:
+        from .tensorboard import TensorBoardLog
+
+        calls.append(TensorBoardLog(out / "tensorboard"))
+    if main_process:
+        print(dataset, flush=True)
+    train(
+        dataset,
+        config,
+        out,
+        device=options.device,
+        place=options.images,
+        workers=options.workers,
+        checkpoint_minutes=options.checkpoint_minutes,
+        on_epoch=lambda *row: [call(*row) for call in calls],
+        validate=validate,
+    )
+    if main_process:
+        print(f"trained {config.variant} ({config.model.pooling}): {out}")
+        print(f"next: casnkit evaluate --run {out} --data {options.data}")
+
+
+def train_config(options: argparse.Namespace) -> Config:
+    """The configuration that the options of ``train`` describe. Raises ValueError for unknown names or values."""
+    changes: dict[str, Any] = {"variant": options.variant, "pooling": options.pooling}
+    for name in ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    if changes.get("weights") == "none":
+        changes["weights"] = None
+    for assignment in options.set:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
+        changes |= _nested(name.strip(), _value(value.strip()), changes)
+    return profile(options.profile, **changes)
+
+
+def _nested(name: str, value: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    group, dot, field = name.partition(".")
+    return {group: {**changes.get(group, {}), field: value}} if dot else {name: value}
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        # "none" is also the name of an activation and of a normalisation; those fields take strings only
+        return words[text.lower()] if text != "none" else "none"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _validation(dataset: Any, config: Config, options: argparse.Namespace) -> tuple[Any, Any]:
+    if not options.validate:
+        return dataset, None
+    from .data.holdout import hold_out
+    from .evaluation import evaluate
+
+    dataset, validation = hold_out(dataset, options.validate, config.train.seed)
+
+    def validate(model: Any) -> dict[str, float]:
+        result = evaluate(model, validation, config, device=options.device, progress=False, attention=False)
+        ranking = result.rankings["features"]
+        return {"validation_mean_ap": 100 * ranking.mean_ap, "validation_rank_1": 100 * ranking.rank(1)}
+
+    return dataset, validate
+
+
+def evaluate_run(options: argparse.Namespace) -> None:
+    """Rank a gallery with a trained network; table and pictures."""
+    from . import evaluation, runs
+    from .data import open_dataset
+    from .processes import find_processes
+
+    processes = find_processes(options.device)
+    run = options.run or newest_run(Path("runs"))
+    model, info = runs.load_model(run, processes.device)
+    dataset = open_dataset(options.data or info.data["root"])
+    result = evaluation.evaluate(model, dataset, info.config, processes=processes)
+    if not processes.is_main:
+        return
+    file = evaluation.save_results(run, result, dataset, info)
+    print(dataset)
+    print(f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:\n{evaluation.table(result.rows())}")
+    for note in result.rankings["features"].notes:
+        print(f"note: {note}")
+    print(f"results: {file}")
+    if options.pictures:
+        from .report import draw_report
+
+        print(
+            "\n".join(f"picture: {path}" for path in draw_report(run, model, dataset, result, info, options.pictures))
+        )
+
+
+def newest_run(folder: Path) -> Path:
+    """The run below ``folder`` that was written last. Raises ValueError where there is none."""
+    found = sorted(folder.glob("**/model.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError(f"found no trained run below {folder.resolve()}: name one with --run, or train one")
+    return found[-1].parent
+
+
+def measure_speed(options: argparse.Namespace) -> None:
+    """Measure speed, side by side."""
+    import importlib
+
+    from . import readme
+    from .processes import pick_device
+
+    module = importlib.import_module(f"casnkit.bench.{options.what}")
+    figures = module.run(device=str(pick_device(options.device)), quick=options.quick, out=options.out)
+    print(module.to_text(figures))
+    if options.out:
+        print(f"figures: {options.out}")
+    if options.publish:
+        readme.publish(Path(), f"bench {options.what}", figures, readme.fenced(module.to_text(figures)))
