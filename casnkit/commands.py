@@ -117,7 +117,8 @@ def _validation(dataset: Any, config: Config, options: argparse.Namespace) -> tu
     dataset, validation = hold_out(dataset, options.validate, config.train.seed)
 
     def validate(model: Any) -> dict[str, float]:
-        result = evaluate(model, validation, config, device=options.device, progress=False, attention=False)
+        device = next(model.parameters()).device
+        result = evaluate(model, validation, config, device=device, progress=False, attention=False)
         ranking = result.rankings["features"]
         return {"validation_mean_ap": 100 * ranking.mean_ap, "validation_rank_1": 100 * ranking.rank(1)}
 

@@ -174,7 +174,8 @@ def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False
                 layer.eval()
             elif batchnorm == "batch" and layer.training:
                 layer.momentum = 0.0
-                layer.num_batches_tracked = None  # not counted: the running values are not touched
+                if layer.num_batches_tracked is not None:  # counted on a copy: the running values are not touched
+                    layer.num_batches_tracked = layer.num_batches_tracked.clone()
         for parameter in trainable:
             parameter.requires_grad_(False)
         yield
