@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casnkit import demo
-from casnkit.bench import attention, train
+from casnkit.bench import attention, ranking, train
 from casnkit.files import read_json
 from casnkit.readme import fenced, with_block
 
@@ -72,7 +72,7 @@ def test_the_readmes_numbers_are_those_that_commands_wrote() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     results = read_json(ROOT / "figures" / "demo.json")
     assert with_block(text, "demo", demo.markdown_table(results)) == text
-    for module in (attention, train):
+    for module in (attention, ranking, train):
         name = f"bench {module.__name__.split('.')[-1]}"
         figures = read_json(ROOT / "figures" / f"{name.replace(' ', '-')}.json")
         assert with_block(text, name, fenced(module.to_text(figures))) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -11,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import casnkit as ck
 from casnkit import checkpoints, guards, runs, training
+from casnkit.data import feeding
 from casnkit.data.imitate import imitate
 from casnkit.training import train
 
@@ -151,6 +154,17 @@ def test_where_the_images_live_changes_nothing(market: Path, tmp_path: Path, pla
         train(data, config, tmp_path / name, device="cpu", progress=False, **options)
     a, b = (checkpoints.read_tensors(tmp_path / name / "model.safetensors") for name in "ab")
     assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_what_reads_from_disk_can_be_sent_to_a_spawned_process(market: Path) -> None:
+    split = ck.open_dataset(str(market)).train
+    source = feeding.open_images(split, (32, 16), torch.device("cpu"), place="disk", workers=0)
+    plan = [np.array([3, 0, 2]), np.array([1])]
+    here = list(source.batches(plan))
+    sent = pickle.loads(pickle.dumps(feeding._Files(split, (32, 16), plan)))
+    assert all(torch.equal(batch, sent[step]) for step, batch in enumerate(here))
+    whole = feeding.load_images(split, (32, 16), progress=False)
+    assert all(torch.equal(batch, whole[index]) for batch, index in zip(here, plan, strict=True))
 
 
 NO_BATCHNORM = {"backbone": "squeezenet1_1", "id_norm": False, "id_hidden": 32, "pair_hidden": 32}
