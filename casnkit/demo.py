@@ -33,6 +33,7 @@ COLUMNS = {
     "mean_ap_trapezoid": "mAP (trapezoid)",
     "seeds": "seeds",
 }
+SPREAD = {"rank_1_range": "range of rank-1", "mean_ap_range": "range of mAP"}
 
 
 def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str | None = None) -> list[dict[str, Any]]:
@@ -47,7 +48,7 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
         images = None
         for variant in DEMO_VARIANTS:
             config = profile(profile_name, variant=variant, seed=seed)
-            run = Path(out) / variant if seeds == 1 else Path(out) / f"{variant}-seed{seed}"
+            run = Path(out) / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
             if images is None and not (run / "model.safetensors").is_file():
                 images = load_images(dataset.train, (config.data.height, config.data.width))
             rows += _one(run, dataset, config, images, device, first_runs)
@@ -101,13 +102,19 @@ def publish(out: Path, root: Path) -> None:
 
 def markdown_table(results: dict[str, Any]) -> str:
     """The demo's table in Markdown, with what it depends on below."""
-    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * len(COLUMNS)]
+    columns = columns_of(results["rows"])
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
     for row in results["rows"]:
-        cells = [f"{row[key]:.1f}" if isinstance(row[key], float) else str(row[key]) for key in COLUMNS]
+        cells = [f"{row[key]:.1f}" if isinstance(row[key], float) else str(row[key]) for key in columns]
         lines.append("| " + " | ".join(cells) + " |")
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines.append(f"\nPercent; profile {results['profile']}; {results['device']}; {versions}.\n")
     return "\n".join(lines)
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Headings by key; with several seeds also how far the numbers spread (largest minus smallest)."""
+    return {**COLUMNS, **(SPREAD if all(key in row for row in rows for key in SPREAD) else {})}
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -132,11 +139,11 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _report_text(rows: list[dict[str, Any]], dataset: ReidDataset, seeds: int) -> str:
     lines = [
         f"{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent",
-        evaluation.table(rows, COLUMNS),
+        evaluation.table(rows, columns_of(rows)),
     ]
     if seeds == 1:
         lines.append(
             "One seed decides nothing: the baseline alone varies by several points of rank-1 from seed to seed. "
-            "`casnkit demo --seeds 3 --out runs/demo3` trains more."
+            "`casnkit demo --seeds 3` goes on from here."
         )
     return "\n".join(lines)

@@ -66,6 +66,8 @@ def test_means_and_spread_over_seeds() -> None:
     (row,) = demo.summarise(rows)
     assert (row["rank_1"], row["mean_ap"], row["seeds"]) == (73.0, 62.0, 3)
     assert (row["rank_1_range"], row["mean_ap_range"]) == (6.0, 5.0)
+    assert "range of mAP" in demo.columns_of([row]).values()
+    assert "range of mAP" not in demo.columns_of(demo.summarise(rows[:1])).values()
 
 
 def test_the_readmes_numbers_are_those_that_commands_wrote() -> None:
