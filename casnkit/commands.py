@@ -10,6 +10,8 @@ from typing import Any
 from .config import Config, profile
 from .progress import say_epoch
 
+MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm")  # settings that may be left to their default
+
 
 def demonstrate(options: argparse.Namespace) -> None:
     """Draw people, train the baseline and CASN, compare them."""
@@ -82,13 +84,14 @@ def train_config(options: argparse.Namespace) -> Config:
     for name in ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
-    if changes.get("weights") == "none":
-        changes["weights"] = None
+    if "weights" in changes:
+        changes["weights"] = _value("weights", changes["weights"])
     for assignment in options.set:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
-        changes |= _nested(name.strip(), _value(value.strip()), changes)
+        name = name.strip()
+        changes |= _nested(name, _value(name.split(".")[-1], value.strip()), changes)
     return profile(options.profile, **changes)
 
 
@@ -97,11 +100,11 @@ def _nested(name: str, value: Any, changes: dict[str, Any]) -> dict[str, Any]:
     return {group: {**changes.get(group, {}), field: value}} if dot else {name: value}
 
 
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        # "none" is also the name of an activation and of a normalisation; those fields take strings only
-        return words[text.lower()] if text != "none" else "none"
+def _value(field: str, text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text.lower() == "none":
+        return None if field in MAY_BE_NONE else "none"  # elsewhere "none" is a choice, such as no activation
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import Config
 
@@ -37,6 +37,22 @@ def check_finite(sums: dict[str, Tensor], epoch: int, step: int) -> None:
             f"the loss {', '.join(wrong)} is not finite in epoch {epoch + 1}, by step {step + 1}; the last good state is "
             "kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability (the literal logit "
             "has no lower bound)"
+        )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse to keep weights or running statistics that are not finite: a finite loss may still have an infinite gradient.
+
+    Raises:
+        DivergenceError: the message names the first tensor that is wrong.
+    """
+    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()
+    wrong = [name for name, good in zip(state, finite, strict=True) if not good]
+    if wrong:
+        raise DivergenceError(
+            f"{len(wrong)} of the network's tensors are not finite after an update (first: {wrong[0]}); the last good state "
+            "is kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5"
         )
 
 

@@ -24,7 +24,7 @@ from .data.augment import Augmentation, augment
 from .data.feeding import ImageSource, open_images
 from .data.records import ReidDataset, labels_of
 from .data.sampling import PairSampler
-from .guards import DivergenceError, Interruption, check_finite, explain_out_of_memory, peak_memory
+from .guards import DivergenceError, Interruption, check_finite, check_weights, explain_out_of_memory, peak_memory
 from .losses import CASNLoss
 from .models import CASN, map_size
 from .processes import Processes, find_processes, pick_device
@@ -68,7 +68,12 @@ class Run:
     saved: float = field(default_factory=time.monotonic)
 
     def save(self, epoch: int, step: int = 0, sums: dict[str, float] | None = None, seconds: float = 0.0) -> None:
-        """Write the state after ``step`` steps of epoch ``epoch`` (counted from 0), in the main process."""
+        """Write the state after ``step`` steps of epoch ``epoch`` (counted from 0), in the main process.
+
+        Raises:
+            DivergenceError: the last update left weights that are not finite, though its loss was; nothing is written.
+        """
+        check_weights(self.model)
         if self.processes.is_main:
             checkpoints.save_checkpoint(self.folder, self.model, self.optimiser, epoch, step, sums or {}, seconds)
         self.saved = time.monotonic()
@@ -192,13 +197,11 @@ def train_epoch(run: Run, epoch: int, record: dict[str, Any], interruption: Inte
             stopped = (
                 interruption.requested if processes.world == 1 else looks and processes.any(interruption.requested)
             )
-            if (stopped or run.is_due) and not last:
+            if stopped or (run.is_due and not last):  # the end of an epoch has a state of its own
                 check_finite(sums, epoch, step)
                 seconds = before + time.perf_counter() - started
                 run.save(epoch, step + 1, {name: value.item() for name, value in sums.items()}, seconds)
             if stopped:
-                if last:  # the whole epoch is one step away from its own checkpoint
-                    run.save(epoch, step + 1, {name: value.item() for name, value in sums.items()}, before)
                 raise KeyboardInterrupt
     seconds = before + time.perf_counter() - started
     means = {name: processes.mean(value).item() / len(plan) for name, value in sums.items()}

@@ -145,6 +145,13 @@ def test_options_become_the_configuration() -> None:
     assert (config.loss.threshold, config.data.flip, config.data.height, config.data.width) == (0.3, 0.0, 144, 48)
 
 
+def test_none_is_nothing_or_a_choice_as_the_setting_has_it() -> None:
+    command = "train --weights none --set weights=none clip_norm=none pair_activation=none id_norm=false"
+    config = train_config(parser().parse_args(command.split()))
+    assert (config.model.weights, config.train.clip_norm, config.model.pair_activation) == (None, None, "none")
+    assert config.model.id_norm is False
+
+
 def test_data_commands(tmp_path: Path, market: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "people"
     assert main(["data", "synthesize", "--out", str(folder), "--size", "tiny", "--processes", "1"]) == 0

@@ -138,6 +138,28 @@ def test_interrupted_in_the_middle_of_an_epoch_goes_on_there(market: Path, tmp_p
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_interrupted_in_the_last_step_of_an_epoch(market: Path, tmp_path: Path) -> None:
+    data, config = ck.open_dataset(str(market)), ck.profile("smoke", **{**CONFIG, "epochs": 2})
+    real = training.train_step
+
+    def interrupted(run: object, plan: list, epoch: int, step: int, feed: object) -> dict:
+        if (epoch, step) == (0, len(plan) - 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(run, plan, epoch, step, feed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, config, tmp_path / "run", device="cpu", progress=False)
+    train(data, config, tmp_path / "run", device="cpu", progress=False)
+    train(data, config, tmp_path / "whole", device="cpu", progress=False)
+    a, b = (checkpoints.read_tensors(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    first, other = (runs.read_log(tmp_path / name)[0] for name in ("run", "whole"))
+    assert first["total"] == other["total"]
+    assert first["seconds"] > 0.001, "the time before the interruption was lost"
+
+
 def test_out_of_memory_names_the_knob() -> None:
     config = ck.profile("smoke", accumulate=2)
     knobs = r"16 pairs of 64x32.*accumulate=4.*precision=bf16.*batch-size"

@@ -113,6 +113,26 @@ def test_diverging_for_real_is_noticed(dataset: ck.ReidDataset, tmp_path: Path) 
         train(dataset, config(learning_rate=1e12), tmp_path, device="cpu", progress=False)
 
 
+def test_weights_that_are_not_finite_are_never_kept(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+    """A finite loss with an infinite gradient in the last step of an epoch: the next look at the loss would be too late."""
+    settings, real = config(epochs=3), training.train_step
+
+    def explode(run: object, plan: list, epoch: int, step: int, feed: object) -> dict[str, torch.Tensor]:
+        terms = real(run, plan, epoch, step, feed)
+        if (epoch, step) == (1, len(plan) - 1):
+            with torch.no_grad():
+                run.model.pair_head[0].weight[0, 0] = float("inf")
+        return terms
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_step", explode)
+        with pytest.raises(DivergenceError, match=r"1 of the network's tensors .* pair_head.0.weight"):
+            train(dataset, settings, tmp_path, device="cpu", progress=False)
+    assert checkpoints.load_checkpoint(tmp_path)[1]["epoch"] == 1
+    train(dataset, settings, tmp_path, device="cpu", progress=False)
+    assert runs.read_log(tmp_path)[-1]["epoch"] == 3
+
+
 def test_another_run_in_the_folder_is_refused(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     train(dataset, config(epochs=1), tmp_path / "run", device="cpu", progress=False)
     with pytest.raises(ValueError, match=r"holds another run.*loss.threshold is 0.5 there, 0.3 here"):
