@@ -7,6 +7,7 @@ interruption with the command that goes on and status 130.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from . import __version__, commands
 from .config import PROFILES, VARIANTS
 
+LABORATORY = ("ablation.command", "shipped")  # commands that live beside their work
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 
 
@@ -48,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     _add_train(group)
     _add_evaluate(group)
     _add_bench(group)
+    for module in LABORATORY:
+        importlib.import_module(f".{module}", __package__).add_parser(group)
     return top
 
 

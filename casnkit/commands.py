@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,19 @@ def train_config(options: argparse.Namespace) -> Config:
             changes[name] = getattr(options, name)
     if "weights" in changes:
         changes["weights"] = _value("weights", changes["weights"])
-    for assignment in options.set:
+    return profile(options.profile, **assignments(options.set, changes))
+
+
+def assignments(given: Iterable[str], changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """``NAME=VALUE`` or ``GROUP.NAME=VALUE``, added to ``changes``. Raises ValueError where there is no ``=``."""
+    changes = dict(changes or {})
+    for assignment in given:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
         name = name.strip()
         changes |= _nested(name, _value(name.split(".")[-1], value.strip()), changes)
-    return profile(options.profile, **changes)
+    return changes
 
 
 def _nested(name: str, value: Any, changes: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .ranking import RankingResult, evaluate_ranking, fuse
 from .ranking.extract import Extracted, extract, feature_distances
 from .ranking.pairwise import attention_distances
 
-HEADLINES = ("rank_1", "rank_5", "rank_10", "mean_ap", "mean_ap_trapezoid", "mean_inp")
+HEADLINES = ("rank_1", "rank_5", "rank_10", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Evaluation:
 
 
 def headline(result: RankingResult) -> dict[str, float]:
-    """Rank-1, 5, 10, both mean average precisions and mINP, in percent."""
-    ranks = {f"rank_{k}": result.rank(k) for k in (1, 5, 10)}
-    means = {name: getattr(result, name) for name in HEADLINES[3:]}
+    """Rank-1, 5, 10, 20, both mean average precisions and mINP, in percent."""
+    ranks = {f"rank_{k}": result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
+    means = {name: getattr(result, name) for name in HEADLINES[4:]}
     return {name: 100 * float(value) for name, value in {**ranks, **means}.items()}
 
 

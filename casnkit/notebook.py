@@ -25,6 +25,7 @@ from .data.loading import load_images
 from .live import LiveView
 from .models import CASN
 from .processes import pick_device
+from .shipped import fits, load_shipped
 from .training import train
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
@@ -69,15 +70,22 @@ class Session:
         return profile_of(self.profile, variant=variant, seed=self.seed, **changes)
 
     def run(self, variant: str = "casn", live: bool = False, **changes: Any) -> Trained:
-        """Train a variant, or load it if it was trained before, and test it.
+        """Train a variant, or load it if it was trained before or comes with the kit, and test it.
 
         Args:
             variant: ide, ide+ia, ide+sa or casn.
-            live: show curves and a film strip of attention maps while it trains.
+            live: show curves and a film strip of attention maps while it trains; nothing that comes with the kit is
+                used then.
             **changes: as in :meth:`Config.replace`.
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
+        shipped = None if live or (folder / "run.json").is_file() else self._shipped(config)
+        if shipped is not None:
+            model, info = load_shipped(variant, config.model.pooling, self.device)
+            print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
+            result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
+            return Trained(model, result, info, shipped)
         watch = None
         if live and not (folder / "model.safetensors").is_file():
             watch = LiveView(self.dataset, config, history=runs.read_log(folder))
@@ -94,6 +102,12 @@ class Session:
         data = self.config().data
         part = getattr(self.dataset, split).subset(index)
         return normalise(load_images(part, (data.height, data.width), progress=False)).to(self.device)
+
+    def _shipped(self, config: Config) -> Path | None:
+        place = fits(config)
+        usual = PEOPLE_SIZES.get(self.profile, "")
+        is_people = self.dataset.name == "people" and self.dataset.root.name.startswith(usual.replace(":", "-"))
+        return place if place is not None and is_people else None
 
     def _folder(self, config: Config) -> Path:
         demo = self.folder / "demo" / config.variant

@@ -1,0 +1,26 @@
+"""The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
+
+:mod:`studies` says what is tried, :mod:`trials` trains one network and writes one row, :mod:`statistics` turns rows into
+means with intervals, :mod:`report` prints and draws them.
+"""
+
+from .statistics import Estimate, compare, estimate, pooled_deviation, seeds_needed, smallest_difference
+from .studies import OPEN_POINTS, STUDIES, Setting, open_points, variants
+from .trials import Trial, read_rows, run_trials
+
+__all__ = [
+    "OPEN_POINTS",
+    "STUDIES",
+    "Estimate",
+    "Setting",
+    "Trial",
+    "compare",
+    "estimate",
+    "open_points",
+    "pooled_deviation",
+    "read_rows",
+    "run_trials",
+    "seeds_needed",
+    "smallest_difference",
+    "variants",
+]

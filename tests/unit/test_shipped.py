@@ -1,0 +1,89 @@
+"""Networks that come with the kit: what is stored is what was trained, small, and readable without pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from casnkit import runs
+from casnkit.ablation import Setting, Trial, run_trials
+from casnkit.config import VARIANTS
+from casnkit.shipped import FOLDER, LIMIT, fits, list_shipped, load_shipped, put, shipped_name, shipped_results
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    out = tmp_path_factory.mktemp("shipped")
+    trials = [
+        Trial("variants", "", "default", Setting(v).config("smoke", 0, epochs=1), "people:tiny")
+        for v in ("ide", "casn")
+    ]
+    for trial, row in zip(trials, run_trials(trials, out, progress=False), strict=True):
+        put(out / "runs" / trial.name, row, out / "weights")
+    return out / "weights", out / "runs" / trials[1].name
+
+
+def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
+    weights, run = stored
+    model, info = load_shipped("casn", folder=weights)
+    original, _ = runs.load_model(run)
+    images = torch.rand(2, 3, info.config.data.height, info.config.data.width)
+    with torch.no_grad():
+        ours, theirs = model.feature_map(images), original.feature_map(images)
+    assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
+    assert (weights / "gap-casn" / "model.safetensors").stat().st_size < 0.55 * (
+        run / "model.safetensors"
+    ).stat().st_size
+
+
+def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first, _ = load_shipped("ide", folder=stored[0])
+    assert torch.equal(torch.rand(4), expected)
+    second, _ = load_shipped("ide", folder=stored[0])
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_no_path_of_the_machine_is_stored(stored: tuple[Path, Path]) -> None:
+    for file in stored[0].rglob("*.json"):
+        assert "/" not in json.dumps(json.loads(file.read_text())["data"])
+
+
+def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> None:
+    config = Setting("casn").config("smoke", 0, epochs=1)
+    assert fits(config, stored[0]) == stored[0] / "gap-casn"
+    assert fits(config.replace(precision="bf16"), stored[0]) is not None
+    assert fits(config.replace(epochs=2), stored[0]) is None
+    assert fits(config.replace(seed=1), stored[0]) is None
+    assert fits(Setting("ide+ia").config("smoke", 0, epochs=1), stored[0]) is None
+
+
+def test_missing_network_names_those_that_are_there(stored: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*casnkit ship"):
+        load_shipped("casn", "stripes", folder=stored[0])
+
+
+@pytest.mark.parametrize("pooling", ["gap", "stripes"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_eight_come_with_the_kit(variant: str, pooling: str) -> None:
+    model, info = load_shipped(variant, pooling)
+    assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
+    assert not model.training
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    row = shipped_results(variant, pooling)
+    assert row["variant"] == variant
+    assert row["rank_1"] > 20, "chance is about one percent"
+
+
+def test_together_they_take_at_most_ten_megabytes() -> None:
+    assert len(list_shipped()) == 8
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= LIMIT
+    assert {shipped_name(v, p) for v in VARIANTS for p in ("gap", "stripes")} == set(list_shipped())
