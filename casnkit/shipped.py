@@ -92,7 +92,9 @@ def _ship(options: argparse.Namespace) -> None:
     common = ", ".join(f"{name}={value}" for name, value in changes.items())
     label = f"default [{common}]" if common else "default"
     trials = [
-        Trial("variants", "", label, setting.config(options.profile, options.seed, **changes), data)
+        Trial(
+            "variants", "", label, setting.config(options.profile, options.seed, **changes), data, choose_on=f"{data}@1"
+        )
         for setting in variants()
     ]
     rows = run_trials(trials, options.ablation, processes=options.processes)

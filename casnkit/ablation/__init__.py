@@ -1,7 +1,7 @@
 """The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
 
 :mod:`studies` says what is tried, :mod:`trials` trains one network and writes one row, :mod:`statistics` turns rows into
-means with intervals, :mod:`report` prints and draws them.
+means with intervals, :mod:`summary` puts a study together, :mod:`report` prints and draws it.
 """
 
 from .statistics import Estimate, compare, estimate, pooled_deviation, seeds_needed, smallest_difference

@@ -11,8 +11,9 @@ from casnkit.config import PROFILES
 from casnkit.data import open_dataset
 from casnkit.files import write_json, write_text
 
-from .report import draw, markdown, summary, to_text
+from .report import draw, markdown, to_text
 from .studies import POOLINGS, STUDIES, Setting, open_points, variants
+from .summary import summary
 from .trials import Trial, read_rows, run_trials
 
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
@@ -78,13 +79,14 @@ def plan(options: argparse.Namespace, on: str, changes: dict[str, Any]) -> list[
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     settings = _settings(options, changes)
     data, test, hold_out = _where(options.data, options.profile, on)
+    choose_on = f"{data}@{VALIDATION_SEED}" if on == "test" and data.startswith("people:") else None
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     common = ", ".join(f"{name}={value}" for name, value in changes.items())
 
     def trial(setting: Setting, seed: int) -> Trial:
         config = setting.config(options.profile, seed, **changes)
         label = setting.label if not common else f"{setting.label} [{common}]"
-        return Trial(options.study, setting.point, label, config, data, on, test, hold_out)
+        return Trial(options.study, setting.point, label, config, data, on, test, hold_out, choose_on)
 
     return [trial(setting, seed) for seed in seeds for setting in settings]
 

@@ -1,20 +1,15 @@
-"""A study's rows as one result: means with intervals, paired differences, power; as text, Markdown and pictures."""
+"""A study's result as text, Markdown and pictures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from casnkit import evaluation
-from casnkit.config import VARIANTS
 
-from .statistics import Estimate, compare, estimate, pooled_deviation, seeds_needed, smallest_difference
+from .summary import SHOWN, Row
 
-Row = Mapping[str, Any]
-TWO_POINTS = 2.0  # the difference that a study should be able to see
 HEADINGS = {
     "rank_1": "rank-1",
     "rank_5": "rank-5",
@@ -25,117 +20,39 @@ HEADINGS = {
     "mean_inp": "mINP",
     "attention_mean_ap": "mAP, attention alone",
     "sum_mean_ap": "mAP, sum",
+    "weighted_mean_ap": "mAP, weighted sum",
 }
-SHOWN = ("rank_1", "mean_ap")
-_IDENTITY = ("study", "point", "setting", "variant", "pooling")
-_NOT_MEASURED = {"seed", "seconds", "training_seconds", "threads", "identities", "queries", "gallery"}
-
-
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything that tables, figures and notebooks show, in plain values.
-
-    Returns:
-        ``groups``: one entry per setting with ``numbers`` (name -> estimate) and ``differences`` (name -> estimate of
-        the difference to ``against``, paired by seed); ``power``: what rank-1 and mAP could have shown;
-        ``data``: what it was measured on.
-    """
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["pooling"], row["variant"], row["setting"]), []).append(row)
-    pooled = _pooled(groups) if any(row["point"] for row in rows) else {}
-    entries = []
-    for members in groups.values():
-        baseline = _baseline(members[0], groups)
-        entry = {name: members[0][name] for name in _IDENTITY}
-        entry["seeds"] = sorted(row["seed"] for row in members)
-        entry["numbers"] = {name: _plain(estimate(values)) for name, values in _numbers(members).items()}
-        if baseline is not None and baseline is not members:
-            entry["against"] = f"{baseline[0]['variant']}, {baseline[0]['setting']}"
-            entry["differences"] = {n: _plain(e) for n, e in _differences(members, baseline, pooled).items()}
-        entry["seconds"] = sum(row["seconds"] for row in members) / len(members)
-        entries.append(entry)
-    entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), "against" in entry))
-    first = rows[0]
-    data = {name: first[name] for name in ("data", "split", "identities", "queries", "gallery", "profile", "device")}
-    return {"groups": entries, "power": _power(entries), "pooled": bool(pooled), "data": data}
-
-
-Groups = Mapping[tuple[str, str, str], list[Row]]
-
-
-def _pooled(groups: Groups) -> dict[str, tuple[float, int]]:
-    """Deviations of paired differences over all settings of a sweep, in which each has few seeds."""
-    pairs = [(members, _baseline(members[0], groups)) for members in groups.values()]
-    found = [_differences(ours, theirs, {}) for ours, theirs in pairs if theirs is not None and theirs is not ours]
-    names = {name for differences in found for name in differences}
-    return {name: pooled_deviation(d[name] for d in found if name in d) for name in names}
-
-
-def _baseline(row: Row, groups: Groups) -> list[Row] | None:
-    """The paper's rows stand against the plain network of their pooling; an open point against its own default."""
-    suffix = row["setting"].partition(" [")[1] + row["setting"].partition(" [")[2]
-    variant = "ide" if row["setting"] == "default" + suffix else row["variant"]
-    return groups.get((row["pooling"], variant, "default" + suffix))
-
-
-def _numbers(rows: Sequence[Row]) -> dict[str, list[float]]:
-    def is_number(value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-    names = [name for name, value in rows[0].items() if is_number(value) and name not in _NOT_MEASURED]
-    return {name: [row[name] for row in rows] for name in names if all(is_number(row.get(name)) for row in rows)}
-
-
-def _differences(
-    ours: Sequence[Row], theirs: Sequence[Row], pooled: Mapping[str, tuple[float, int]]
-) -> dict[str, Estimate]:
-    if not {row["seed"] for row in ours} & {row["seed"] for row in theirs}:
-        return {}
-    names = _numbers(ours).keys() & _numbers(theirs).keys()
-    return {name: compare(ours, theirs, name, pooled=pooled.get(name)) for name in sorted(names)}
-
-
-def _power(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """By number: the spread of the baseline and of paired differences, and what so many seeds can show."""
-    found: dict[str, Any] = {}
-    for name in SHOWN:
-        pairs = [_estimate(e["differences"][name]) for e in entries if name in e.get("differences", {})]
-        deviation, freedom = pooled_deviation(pairs)
-        if not freedom:
-            continue
-        seeds = min(pair.count for pair in pairs if pair.count > 1)
-        found[name] = {
-            "deviation_of_differences": deviation,
-            "seeds": seeds,
-            "smallest_difference_seen": smallest_difference(deviation, seeds, freedom=freedom),
-            "seeds_for_two_points": seeds_needed(deviation, TWO_POINTS),
-        }
-        baselines = [e["numbers"][name]["deviation"] for e in entries if e["variant"] == "ide" and "against" not in e]
-        if any(baselines):
-            found[name]["deviation_of_baseline"] = max(value for value in baselines if value)
-    return found
-
-
-def _estimate(value: Mapping[str, Any]) -> Estimate:
-    return Estimate(**{name: math.nan if v is None else v for name, v in value.items()})
-
-
-def _plain(value: Estimate) -> dict[str, Any]:
-    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in asdict(value).items()}
+CLAIMS = {  # what the paper says of attention, each beside the plain mean of the feature map
+    "coverage_ia": "IA covers",
+    "coverage_plain": "plain covers",
+    "energy_inside_ia": "IA inside",
+    "energy_inside_plain": "plain inside",
+    "energy_inside_uniform": "chance inside",
+    "auc_siamese": "SA agrees (AUC)",
+    "auc_plain": "plain agrees (AUC)",
+    "cue_pairs_siamese": "SA right cue",
+    "cue_pairs_plain": "plain right cue",
+    "cue_pairs_plain_chance": "chance right cue",
+}
 
 
 def to_text(result: Mapping[str, Any]) -> str:
     """The study as text: one line per setting, and what it could have seen."""
     lines = [caption(result), evaluation.table(_cells(result)), *power_lines(result)]
-    return "\n".join(lines)
+    claims = _claim_cells(result)
+    return "\n".join([*lines, *(["", CLAIMS_CAPTION, evaluation.table(claims)] if claims else [])])
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The study as a Markdown table."""
-    rows = _cells(result)
+    lines = [*_markdown_table(_cells(result)), "", caption(result), "", *power_lines(result)]
+    claims = _claim_cells(result)
+    return "\n".join([*lines, *(["", *_markdown_table(claims), "", CLAIMS_CAPTION] if claims else [])])
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join([*lines, "", caption(result), "", *power_lines(result)])
+    return lines + ["| " + " | ".join(row.values()) + " |" for row in rows]
 
 
 def caption(result: Mapping[str, Any]) -> str:
@@ -163,29 +80,45 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+CLAIMS_CAPTION = (
+    "Covers: share of the person above half of the map's maximum. Inside: share of the map that lies on the person. "
+    "Agrees: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50. Right cue: share of "
+    "look-alike pairs with more weight per pixel on the one part that differs. Between asterisks where the difference "
+    "to the network without attention leaves zero out."
+)
+
+
 def _cells(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    several = len({entry["pooling"] for entry in result["groups"]}) > 1
-    numbers = [n for n in _shown(result) if any(n in entry["numbers"] for entry in result["groups"])]
+    extra = ("attention_mean_ap", "sum_mean_ap", "weighted_mean_ap")
+    numbers = [n for n in (*SHOWN, *extra) if any(n in entry["numbers"] for entry in result["groups"])]
     cells = []
     for entry in result["groups"]:
-        row = {"model": model_name(entry)}
-        if result["study"] != "variants" or not several:
-            row["setting"] = entry["setting"]
-        row["seeds"] = str(len(entry["seeds"]))
-        for name in numbers:
-            row[heading(name)] = cell(entry["numbers"].get(name))
-        for name in SHOWN:
-            row[f"Δ {heading(name)}"] = cell(entry.get("differences", {}).get(name), sign=True)
+        row = _names(entry, result) | {"seeds": str(len(entry["seeds"]))}
+        row |= {heading(name): cell(entry["numbers"].get(name)) for name in numbers}
+        if any("fusion" in other for other in result["groups"]):
+            row["weight"] = entry.get("fusion", {}).get("chosen", "")
+        row |= {f"Δ {heading(name)}": cell(entry.get("differences", {}).get(name), sign=True) for name in SHOWN}
         cells.append(row)
     return cells
 
 
-def _shown(result: Mapping[str, Any]) -> list[str]:
-    claims = [n for n in CLAIMS if any(n in entry["numbers"] for entry in result["groups"])]
-    return [*SHOWN, "attention_mean_ap", "sum_mean_ap", *claims]
+def _claim_cells(result: Mapping[str, Any]) -> list[dict[str, str]]:
+    known = [name for name in CLAIMS if any(name in entry["numbers"] for entry in result["groups"])]
+    if not known:
+        return []
+    return [
+        _names(entry, result) | {heading(n): cell(entry["numbers"].get(n), mark=_is_clear(entry, n)) for n in known}
+        for entry in result["groups"]
+    ]
 
 
-CLAIMS: dict[str, str] = {}
+def _names(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, str]:
+    return {"model": model_name(entry)} | ({} if result["study"] == "variants" else {"setting": entry["setting"]})
+
+
+def _is_clear(entry: Mapping[str, Any], name: str) -> bool:
+    value = entry.get("differences", {}).get(name)
+    return value is not None and value["low"] is not None and (value["low"] > 0 or value["high"] < 0)
 
 
 def heading(name: str) -> str:
@@ -199,15 +132,15 @@ def model_name(entry: Mapping[str, Any]) -> str:
     return f"CASN ({base})" if entry["variant"] == "casn" else entry["variant"].upper().replace("IDE", base)
 
 
-def cell(value: Mapping[str, Any] | None, sign: bool = False) -> str:
-    """Mean and half of the interval; a clear difference is marked."""
+def cell(value: Mapping[str, Any] | None, sign: bool = False, mark: bool = False) -> str:
+    """Mean and half of the interval; a difference whose interval leaves zero out is marked, and what ``mark`` says."""
     if value is None:
         return ""
-    mean = f"{value['mean']:+.1f}" if sign else f"{value['mean']:.1f}"
-    if value["low"] is None:
-        return mean
-    text = f"{mean} ± {(value['high'] - value['low']) / 2:.1f}"
-    return f"**{text}**" if sign and (value["low"] > 0 or value["high"] < 0) else text
+    text = f"{value['mean']:+.1f}" if sign else f"{value['mean']:.1f}"
+    if value["low"] is not None:
+        text += f" ± {(value['high'] - value['low']) / 2:.1f}"
+        mark |= sign and (value["low"] > 0 or value["high"] < 0)
+    return f"**{text}**" if mark else text
 
 
 def draw(result: Mapping[str, Any], rows: Sequence[Row], out: Path) -> list[Path]:
@@ -218,7 +151,8 @@ def draw(result: Mapping[str, Any], rows: Sequence[Row], out: Path) -> list[Path
     entries = [entry for entry in result["groups"] if entry.get("differences")]
     if not entries:
         return []
-    numbers = [n for n in _shown(result) if any(n in entry["differences"] for entry in entries)][:4]
+    wanted = (*SHOWN, "coverage_ia", "auc_siamese")
+    numbers = [n for n in wanted if any(n in entry["differences"] for entry in entries)]
     names = [_entry_name(entry, result["study"]) for entry in entries]
     panels = {heading(n): [entry["differences"].get(n) for entry in entries] for n in numbers}
     figure = show_differences(names, panels, title=f"Difference to the default, {result['on']} people, by seed")

@@ -48,6 +48,7 @@ class Trial:
         test: where query and gallery come from, as ``people:SIZE@SEED``; None: from ``data``.
         split: ``test``, or ``validation`` where the people are others than the test's.
         hold_out: identities taken out of training for validation; 0 where ``test`` names other people.
+        choose_on: people, as for ``test``, on whom the weight of attention in the sum is chosen; None: nowhere.
     """
 
     study: str
@@ -58,6 +59,7 @@ class Trial:
     split: str = "test"
     test: str | None = None
     hold_out: int = 0
+    choose_on: str | None = None
 
     @property
     def name(self) -> str:
@@ -123,6 +125,8 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool, threads: 
     trained = time.perf_counter() - started
     model, info = runs.load_model(run, device or "cpu")
     row = {**_identity(trial, tested), **measure(model, tested, trial.config)}
+    if trial.choose_on is not None:
+        row |= choose_weight(model, _open_people(trial.choose_on), trial)
     row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained, 1)}
     row |= {"device": str(next(model.parameters()).device), "threads": torch.get_num_threads()}
     row |= {f"version_{name}": value for name, value in runs.versions().items()}
@@ -143,9 +147,20 @@ def measure(model: Any, dataset: ReidDataset, config: Config) -> dict[str, Any]:
     for name, ranking in result.rankings.items():
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(ranking).items()}
-    if "attention" in result.distances:
-        row["mean_ap_at_weight"] = {str(w): _fused(result, dataset, config, w) for w in FUSION_WEIGHTS}
+    row["mean_ap_at_weight"] = _at_weights(result, dataset, config)
     return row | measure_claims(model, dataset, config)
+
+
+def choose_weight(model: Any, people: ReidDataset, trial: Trial) -> dict[str, Any]:
+    """The same network's mean average precision on people that the test does not know, by attention's weight."""
+    result = evaluation.evaluate(model, people, trial.config, device=next(model.parameters()).device, progress=False)
+    return {"chosen_on": trial.choose_on, "validation_mean_ap_at_weight": _at_weights(result, people, trial.config)}
+
+
+def _at_weights(result: evaluation.Evaluation, dataset: ReidDataset, config: Config) -> dict[str, float]:
+    if "attention" not in result.distances:
+        return {}
+    return {str(weight): _fused(result, dataset, config, weight) for weight in FUSION_WEIGHTS}
 
 
 def _fused(result: evaluation.Evaluation, dataset: ReidDataset, config: Config, weight: float) -> float:

@@ -24,7 +24,8 @@ from casnkit.ablation import (
     smallest_difference,
     variants,
 )
-from casnkit.ablation.report import markdown, model_name, summary, to_text
+from casnkit.ablation.report import markdown, model_name, to_text
+from casnkit.ablation.summary import summary
 from casnkit.cli import main
 
 
