@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from casnkit import runs
+from casnkit import readme, runs
 from casnkit.config import PROFILES
 from casnkit.data import open_dataset
 from casnkit.files import write_json, write_text
 
-from .report import draw, markdown, to_text
+from .report import draw, markdown, test_time_text, to_text
 from .studies import POOLINGS, STUDIES, Setting, open_points, variants
 from .summary import summary
 from .trials import Trial, read_rows, run_trials
@@ -45,6 +45,8 @@ def run_study(options: argparse.Namespace) -> None:
     """Run one study, print its table, write its files."""
     from casnkit.commands import assignments
 
+    if options.study == "test-time":
+        return run_test_time(options, assignments(options.set))
     on = options.on or ("test" if options.study == "variants" else "validation")
     trials = plan(options, on, assignments(options.set))
     print(f"{options.study}: {len(trials)} trials, on {on} people, in {options.out}", flush=True)
@@ -67,6 +69,25 @@ def run_study(options: argparse.Namespace) -> None:
     print(f"table: {options.out / 'table.csv'}\nresult: {options.out / name}.json")
     if options.publish:
         publish(result, pictures, options.study)
+
+
+def run_test_time(options: argparse.Namespace, changes: dict[str, Any]) -> None:
+    """Readings of the sum on the networks of the study of variants, which are trained where they are missing."""
+    from . import testtime
+
+    options.study = "variants"
+    trials = plan(options, "test", changes)
+    able = [trial for trial in trials if trial.config.loss.siamese_attention]
+    if not options.read_only:
+        run_trials(able, options.out, processes=options.processes, device=options.device)
+    entries = testtime.summarise(testtime.measure_runs(able, options.out, options.device))
+    result = {"study": "test-time", "readings": entries, "profile": options.profile, "versions": runs.versions()}
+    text = test_time_text(testtime.best_per_mode(entries))
+    print(text)
+    write_json(options.out / "ablation-test-time.json", result)
+    write_text(options.out / "ablation-test-time.txt", text + "\n")
+    if options.publish:
+        readme.publish(Path(), "test time", result, readme.fenced(text))
 
 
 def plan(options: argparse.Namespace, on: str, changes: dict[str, Any]) -> list[Trial]:
@@ -113,7 +134,6 @@ def publish(result: dict[str, Any], pictures: list[Path], study: str) -> None:
     """Copy the figures, and renew the README's block from the result."""
     import shutil
 
-    from casnkit import readme
     from casnkit.files import atomic_path
 
     for picture in pictures:

@@ -10,7 +10,7 @@ from typing import Any
 from casnkit.config import VARIANTS, Config, profile
 
 POOLINGS = ("gap", "stripes")
-STUDIES = ("variants", "open-points")
+STUDIES = ("variants", "open-points", "test-time")
 
 
 @dataclass(frozen=True)

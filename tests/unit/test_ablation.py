@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from casnkit.ablation import (
     OPEN_POINTS,
@@ -26,6 +27,8 @@ from casnkit.ablation import (
 )
 from casnkit.ablation.report import markdown, model_name, to_text
 from casnkit.ablation.summary import summary
+from casnkit.ablation.testtime import summarise
+from casnkit.attention import attention_distance, mean_map
 from casnkit.cli import main
 
 
@@ -218,3 +221,31 @@ def test_validation_people_are_not_the_test_people(tmp_path: Path) -> None:
     held = Trial("open-points", "", "default", trial.config, "people:tiny", "validation", hold_out=4)
     trained, tested = _datasets(held)
     assert not set(trained.train.pids) & set(tested.query.pids)
+
+
+def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
+    def row(seed: int, split: str, **mean_ap: float) -> dict:
+        weights = {"0.0": mean_ap["w0"], "0.2": mean_ap["w2"], "0.5": mean_ap["w5"]}
+        reading = {"mode": "paper", "threshold": 0.5, "normalisation": "minmax", "per": "query"}
+        return {"variant": "casn", "pooling": "gap", "seed": seed, "split": split, **reading, "mean_ap": weights}
+
+    rows = [row(0, "validation", w0=50.0, w2=52.0, w5=40.0), row(1, "validation", w0=50.0, w2=51.0, w5=40.0)]
+    rows += [row(0, "test", w0=60.0, w2=59.0, w5=70.0), row(1, "test", w0=61.0, w2=61.0, w5=70.0)]
+    (entry,) = summarise(rows)
+    assert entry["chosen"] == "0.2", "0.5 is better on the test, which must not be seen"
+    assert entry["test"]["mean"] == 60.0
+    assert entry["gain"]["mean"] == pytest.approx(-0.5)
+    assert entry["validation_gain"] == pytest.approx(1.5)
+    assert entry["paper_sum"]["mean"] == 70.0
+
+
+def test_plain_distances_are_those_of_the_mean_maps(study: Path) -> None:
+    from casnkit.ablation.testtime import _distances
+    from casnkit.ranking.extract import Extracted
+
+    maps = torch.rand(5, 3, 6, 4)
+    found = _distances(None, Extracted(None, maps[:2]), Extracted(None, maps[2:]), "plain", 0.3)
+    for q in range(2):
+        for g in range(3):
+            expected = attention_distance(mean_map(maps[q : q + 1]), mean_map(maps[2 + g : 3 + g]), 0.3)
+            assert found[q, g] == pytest.approx(expected.item(), abs=1e-5)
