@@ -4,7 +4,9 @@ Consistent Attentive Siamese Networks (Zheng, Karanam, Wu, Radke, CVPR 2019) as 
 
     data        pictures of people, real and drawn        models, losses, training    the network and how it learns
     attention   equations as functions of tensors         ranking                     the protocol, attention for all pairs
-    figures     every picture                             cli                         the same without a notebook
+    explain     other explanations, and how good they are claims, ablation            what is true of attention
+    figures     every picture                             inspector                   query, gallery, two maps, sliders
+    cli         the same without a notebook
 
 Names are imported when they are first used: ranking a finished distance matrix loads no torch. Nothing here needs more
 than torch, torchvision, numpy and pillow; whatever else a part needs is imported where it is used.
@@ -22,11 +24,25 @@ _HOME = {
     "ReidDataset": "data",
     "Split": "data",
     "evaluate_ranking": "ranking",
+    "load_shipped": "shipped",
     "open_dataset": "data",
     "paper_literal": "config",
     "profile": "config",
 }
-_MODULES = ("attention", "data", "evaluation", "figures", "models", "notebook", "ranking", "runs", "training")
+_MODULES = (
+    "attention",
+    "claims",
+    "data",
+    "evaluation",
+    "explain",
+    "figures",
+    "inspector",
+    "models",
+    "notebook",
+    "ranking",
+    "runs",
+    "training",
+)
 
 __all__ = [
     "CASN",
@@ -35,10 +51,14 @@ __all__ = [
     "ReidDataset",
     "Split",
     "attention",
+    "claims",
     "data",
     "evaluate_ranking",
     "evaluation",
+    "explain",
     "figures",
+    "inspector",
+    "load_shipped",
     "models",
     "notebook",
     "open_dataset",
@@ -50,12 +70,26 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import attention, data, evaluation, figures, models, notebook, ranking, runs, training
+    from . import (
+        attention,
+        claims,
+        data,
+        evaluation,
+        explain,
+        figures,
+        inspector,
+        models,
+        notebook,
+        ranking,
+        runs,
+        training,
+    )
     from .config import Config, paper_literal, profile
     from .data import ReidDataset, Split, open_dataset
     from .losses import CASNLoss
     from .models import CASN
     from .ranking import evaluate_ranking
+    from .shipped import load_shipped
 
 
 def __getattr__(name: str) -> Any:

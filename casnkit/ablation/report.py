@@ -23,14 +23,18 @@ HEADINGS = {
     "weighted_mean_ap": "mAP, weighted sum",
 }
 CLAIMS = {  # what the paper says of attention, each beside the plain mean of the feature map
+    "coverage_ia_train": "IA covers, train",
     "coverage_ia": "IA covers",
-    "coverage_plain": "plain covers",
+    "spill_ia": "IA spills",
     "energy_inside_ia": "IA inside",
+    "coverage_plain": "plain covers",
+    "spill_plain": "plain spills",
     "energy_inside_plain": "plain inside",
     "energy_inside_uniform": "chance inside",
     "auc_siamese": "SA agrees (AUC)",
     "auc_plain": "plain agrees (AUC)",
     "cue_pairs_siamese": "SA right cue",
+    "cue_pairs_different": "not-same right cue",
     "cue_pairs_plain": "plain right cue",
     "cue_pairs_plain_chance": "chance right cue",
 }
@@ -81,9 +85,11 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 CLAIMS_CAPTION = (
-    "Covers: share of the person above half of the map's maximum. Inside: share of the map that lies on the person. "
+    "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
+    "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
     "Agrees: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50. Right cue: share of "
-    "look-alike pairs with more weight per pixel on the one part that differs. Between asterisks where the difference "
+    "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
+    "Between asterisks where the difference "
     "to the network without attention leaves zero out."
 )
 
@@ -174,7 +180,7 @@ def draw(result: Mapping[str, Any], rows: Sequence[Row], out: Path) -> list[Path
     entries = [entry for entry in result["groups"] if entry.get("differences")]
     if not entries:
         return []
-    wanted = (*SHOWN, "coverage_ia", "auc_siamese")
+    wanted = (*SHOWN, "coverage_ia_train", "auc_siamese")
     numbers = [n for n in wanted if any(n in entry["differences"] for entry in entries)]
     names = [_entry_name(entry, result["study"]) for entry in entries]
     panels = {heading(n): [entry["differences"].get(n) for entry in entries] for n in numbers}

@@ -64,7 +64,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "id_dropout": (("ide",), (0.0, 0.5)),
     "learning_rate": (("ide",), (0.01, 0.03, 0.06)),
     "trunk_rate": (("ide",), (1.0, 0.3)),
-    "weight_decay": (("ide",), (5e-4, 2e-3)),
+    "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
     "erase": (("ide",), (0.0, 0.5)),
 }
 TWO_GROUPS = {"siamese_mode", "pair_order", "threshold"}  # fields that stand in the loss and in the ranking

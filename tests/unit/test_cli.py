@@ -213,13 +213,16 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
+TOP = {"training", "evaluation", "report", "claims", "ablation", "inspector", "notebook", "tables"}
 FORBIDDEN = {
     "attention.py": {"*"},
-    "data": {"models", "losses", "training", "ranking", "figures", "evaluation", "attention", "report"},
-    "models": {"losses", "training", "ranking", "figures", "evaluation", "report", "data"},
-    "losses.py": {"training", "ranking", "figures", "evaluation", "report"},
-    "ranking": {"training", "figures", "evaluation", "report", "losses"},
-    "figures": {"models", "losses", "training", "ranking", "evaluation", "data", "report"},
+    "data": {"models", "losses", "ranking", "figures", "attention", "explain", *TOP},
+    "models": {"losses", "ranking", "figures", "data", "explain", *TOP},
+    "losses.py": {"ranking", "figures", "explain", *TOP},
+    "ranking": {"figures", "losses", "explain", *TOP},
+    "figures": {"models", "losses", "ranking", "data", "explain", *TOP},
+    "explain": {"training", "inspector", "notebook", "ablation", "tables"},
+    "inspector": {"training", "notebook", "ablation", "tables"},
 }
 
 

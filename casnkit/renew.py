@@ -1,0 +1,104 @@
+"""``casnkit renew``: every figure, and every number in the README and the notebooks, made again by one command.
+
+Each step is a command that can be run by itself. What a step has finished stays below ``runs/``, so that a renewal that
+was stopped goes on; ``--steps`` picks some. Run it in the project's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import runs
+from ._optional import require
+from .files import write_json
+
+ABLATION = ["--set", "precision=bf16"]
+STEPS: dict[str, list[str]] = {
+    "demo": ["demo", "--seeds", "3", "--publish"],
+    "variants": ["ablate", "--study", "variants", "--processes", "2", "--publish", *ABLATION],
+    "open-points": ["ablate", "--study", "open-points", "--seeds", "2", "--processes", "2", "--publish", *ABLATION],
+    "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
+    "ship": ["ship", *ABLATION],
+    "league": ["league", "--publish"],
+    "bench-attention": ["bench", "attention", "--publish"],
+    "bench-train": ["bench", "train", "--publish"],
+    "bench-ranking": ["bench", "ranking", "--publish"],
+    "bench-explain": ["bench", "explain", "--publish"],
+    "bench-inspector": ["bench", "inspector", "--publish"],
+    "notebooks": [],
+}
+
+
+def add_parser(group: Any) -> None:
+    """Add ``renew`` to the command line."""
+    renew = group.add_parser("renew", help="make every figure and every published number again (hours on two cores)")
+    renew.add_argument("--steps", nargs="*", choices=STEPS, help="default: all of them, in order")
+    renew.add_argument("--profile", default="quick", choices=("smoke", "quick", "paper"), help="of the notebooks")
+    renew.add_argument("--list", action="store_true", help="print the commands and run none")
+    renew.set_defaults(command=renew_all)
+
+
+def renew_all(options: argparse.Namespace) -> int:
+    """Run the chosen steps. Returns the status of the first that fails."""
+    from .cli import main
+
+    chosen = options.steps or list(STEPS)
+    commands = {name: "casnkit " + " ".join(STEPS[name]) if STEPS[name] else "all notebooks" for name in chosen}
+    if options.list:
+        print("\n".join(f"{name:16} {command}" for name, command in commands.items()))
+        return 0
+    if not (Path("pyproject.toml").is_file() and Path("figures").is_dir()):
+        raise ValueError(f"expected the project's folder, with pyproject.toml and figures/, found {Path.cwd()}")
+    for name, command in commands.items():
+        print(f"\n[{name}] {command}", flush=True)
+        started = time.perf_counter()
+        status = main(STEPS[name]) if STEPS[name] else run_notebooks(Path("notebooks"), options.profile)
+        if status:
+            print(f"[{name}] failed; `casnkit renew --steps {name}` goes on there")
+            return status
+        print(f"[{name}] {time.perf_counter() - started:.0f} s", flush=True)
+    return 0
+
+
+def run_notebooks(folder: Path, profile: str, say: Callable[[str], None] = print) -> int:
+    """Run every notebook of a folder from first to last and write their times to ``figures/notebooks-PROFILE.json``."""
+    seconds, previous = {}, os.environ.get("CASNKIT_PROFILE")
+    os.environ["CASNKIT_PROFILE"] = profile
+    try:
+        for path in sorted(folder.glob("*.ipynb")):
+            seconds[path.stem] = round(run_notebook(path), 1)
+            say(f"{path.stem}: {seconds[path.stem]} s")
+    finally:
+        os.environ.pop("CASNKIT_PROFILE")
+        if previous is not None:
+            os.environ["CASNKIT_PROFILE"] = previous
+    result = {"profile": profile, "seconds": seconds, "cores": os.cpu_count(), "versions": runs.versions()}
+    write_json(folder.parent / "figures" / f"notebooks-{profile}.json", result)
+    return 0
+
+
+def run_notebook(path: Path, timeout: int = 3600) -> float:
+    """Run one notebook where it lies; nothing is written into it. Returns the seconds.
+
+    Raises:
+        ValueError: a cell failed; the message holds its last lines.
+    """
+    nbformat = require("nbformat", "running notebooks")
+    nbclient = require("nbclient", "running notebooks", "test")
+    started = time.perf_counter()
+    place = {"metadata": {"path": str(path.parent.resolve())}}
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        nbclient.NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=place).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        raise ValueError(f"{path.name} stopped: {_end(str(error).splitlines())}") from error
+    return time.perf_counter() - started
+
+
+def _end(lines: Sequence[str]) -> str:
+    return " | ".join(line.strip() for line in lines if line.strip())[-600:]

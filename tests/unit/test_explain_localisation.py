@@ -1,0 +1,288 @@
+"""How maps are held against masks: hand-worked pictures, slow loops over pixels, chance, and maps that say nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from casnkit.explain import localisation as loc
+from casnkit.explain import parts as by_part
+
+MEASURES = {
+    "energy_inside": loc.energy_inside,
+    "inside": lambda m, t: loc.coverage(m, t).inside,
+    "spill": lambda m, t: loc.coverage(m, t).spill,
+    "soft_inside": lambda m, t: loc.soft_coverage(m, t).inside,
+    "soft_spill": lambda m, t: loc.soft_coverage(m, t).spill,
+    "iou": loc.iou,
+    "pointing": loc.pointing_game,
+}
+# a person of four pixels in a picture of 3 x 4; the map's maximum is 8
+MAP = torch.tensor([[[1.0, 0, 0, 0], [8, 6, 4, 1], [0, 5, 3, 4]]])
+PERSON = torch.tensor([[[0, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0]]]).bool()
+PARTS = torch.tensor([[[0, 0, 0, 0], [1, 1, 0, 0], [0, 2, 3, 0]]])
+
+
+def random_case(size: tuple[int, int], seed: int = 0, count: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Signed random maps, masks (12, 8) and part maps with parts 1 to 3."""
+    rng = np.random.default_rng(seed)
+    parts = rng.integers(0, 4, (count, 12, 8)) * (rng.random((count, 12, 8)) < 0.5)
+    return torch.from_numpy(rng.normal(0.3, 1, (count, *size))), torch.from_numpy(parts > 0), torch.from_numpy(parts)
+
+
+def enlarged(attention: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear, pixel by pixel: each pixel's centre in the small map, clamped at the edge."""
+    result = np.zeros((height, width))
+    for y, x in itertools.product(range(height), range(width)):
+        v = min(max((y + 0.5) * attention.shape[0] / height - 0.5, 0), attention.shape[0] - 1)
+        u = min(max((x + 0.5) * attention.shape[1] / width - 0.5, 0), attention.shape[1] - 1)
+        for row, column in itertools.product({int(v), math.ceil(v)}, {int(u), math.ceil(u)}):
+            result[y, x] += max(0, 1 - abs(v - row)) * max(0, 1 - abs(u - column)) * attention[row, column]
+    return result
+
+
+def slow(attention: np.ndarray, person: np.ndarray) -> dict[str, float]:
+    """Every measure of one map by counting pixels."""
+    positive = np.maximum(attention, 0)
+    values = enlarged(positive / positive.max(), *person.shape)
+    low = positive / positive.max()
+    scaled = enlarged((low - low.min()) / (low.max() - low.min()), *person.shape)
+    count = dict.fromkeys(("energy", "inside", "area", "both", "either", "person", "soft", "soft_both"), 0.0)
+    for y, x in itertools.product(*map(range, person.shape)):
+        here, above, soft = bool(person[y, x]), values[y, x] > 0.5, 1 / (1 + math.exp(-10 * (scaled[y, x] - 0.5)))
+        count["energy"] += values[y, x]
+        count["inside"] += values[y, x] * here
+        count["area"] += above
+        count["both"] += above and here
+        count["either"] += above or here
+        count["person"] += here
+        count["soft"] += soft
+        count["soft_both"] += soft * here
+    return {
+        "energy_inside": count["inside"] / count["energy"],
+        "inside": count["both"] / count["person"],
+        "spill": 1 - count["both"] / count["area"],
+        "soft_inside": count["soft_both"] / count["person"],
+        "soft_spill": 1 - count["soft_both"] / count["soft"],
+        "iou": count["both"] / count["either"],
+        "pointing": np.mean([person[y, x] for y, x in np.argwhere(values > values.max() - 1e-9)]),
+    }
+
+
+def test_worked_by_hand() -> None:
+    """Above 4 are 8, 6 (both the person's) and 5 (the person's); the 4s are not above."""
+    assert loc.energy_inside(MAP, PERSON).item() == pytest.approx((8 + 6 + 5 + 3) / 32)
+    assert loc.coverage(MAP, PERSON).inside.item() == pytest.approx(3 / 4)
+    assert loc.coverage(MAP, PERSON).spill.item() == 0
+    assert loc.coverage(MAP, PERSON, threshold=0.4).spill.item() == pytest.approx(2 / 5)
+    assert loc.iou(MAP, PERSON, threshold=0.4).item() == pytest.approx(3 / 6)
+    assert loc.pointing_game(MAP, PERSON).item() == 1
+    assert loc.pointing_game(MAP, ~PERSON).item() == 0
+    assert loc.pointing_game(MAP, ~PERSON, tolerance=1).item() == 1
+    assert by_part.part_coverage(MAP, PARTS, 4).tolist()[0][:3] == [1, 1, 0]
+    assert by_part.part_energy(MAP, PARTS, 4)[0, :3].tolist() == pytest.approx([14 / 22, 5 / 22, 3 / 22])
+    assert by_part.part_area(PARTS, 4)[0, :3].tolist() == [0.5, 0.25, 0.25]
+    assert by_part.part_energy(MAP, PARTS, 4)[0, 3].isnan()
+
+
+@pytest.mark.parametrize(("part", "hit", "energy"), [(0, 1, 14 / 22), (1, 0, 5 / 22), (2, 0, 3 / 22)])
+def test_right_cue_by_hand(part: int, hit: float, energy: float) -> None:
+    """Weight per pixel: part 0 has 7 against 4 on the rest; part 1 has 5 against 17 / 3; part 2 has 3 against 19 / 3."""
+    cue = by_part.right_cue(MAP, PARTS, torch.tensor([part]), 3)
+    assert cue.hit.item() == hit
+    assert cue.energy.item() == pytest.approx(energy)
+    assert cue.area.item() == (0.5, 0.25, 0.25)[part]
+
+
+@pytest.mark.parametrize("size", [(12, 8), (3, 2), (5, 3)])
+@pytest.mark.parametrize("name", MEASURES)
+def test_against_counting_pixels(name: str, size: tuple[int, int]) -> None:
+    maps, masks, _ = random_case(size)
+    expected = [slow(m.numpy(), t.numpy())[name] for m, t in zip(maps, masks, strict=True)]
+    np.testing.assert_allclose(MEASURES[name](maps, masks), expected, rtol=1e-9)
+    np.testing.assert_allclose(MEASURES[name](maps.float().numpy(), masks.numpy()), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(12, 8), (5, 3)])
+def test_parts_against_counting_pixels(size: tuple[int, int]) -> None:
+    maps, _, parts = random_case(size)
+    covered, energy = by_part.part_coverage(maps, parts, 3, 0.3), by_part.part_energy(maps, parts, 3)
+    for b in range(len(maps)):
+        positive = maps[b].clamp_min(0).numpy()
+        values, where = enlarged(positive / positive.max(), 12, 8), parts[b].numpy()
+        for p in range(3):
+            pixels = [values[y, x] for y, x in np.argwhere(where == p + 1)]
+            assert covered[b, p].item() == pytest.approx(sum(v > 0.3 for v in pixels) / len(pixels))
+            assert energy[b, p].item() == pytest.approx(sum(pixels) / values[where > 0].sum())
+            rest = values[(where > 0) & (where != p + 1)]
+            cue = by_part.right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
+            assert cue.hit.item() == (np.mean(pixels) > rest.mean())
+            assert cue.energy.item() == pytest.approx(energy[b, p].item())
+    torch.testing.assert_close(energy.sum(1), torch.ones(5, dtype=energy.dtype))
+
+
+def test_a_larger_map_is_averaged_not_sampled() -> None:
+    fine = torch.zeros(1, 24, 16)
+    fine[0, 1, 1] = 1  # a single bright pixel, in the corner's block of 2 x 2
+    small = loc.resized_maps(fine, (12, 8))[0]
+    assert (small.argmax().item(), (small > 0).sum().item() > 0) == (0, True)
+    assert loc.energy_inside(fine, torch.arange(96).view(1, 12, 8) < 8 * 3).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_scale_changes_nothing(name: str) -> None:
+    maps, masks, _ = random_case((6, 4))
+    torch.testing.assert_close(MEASURES[name](1024 * maps, masks), MEASURES[name](maps, masks), rtol=0, atol=0)
+    torch.testing.assert_close(MEASURES[name](1e-30 * maps, masks), MEASURES[name](maps, masks))
+
+
+@pytest.mark.parametrize(("measure", "best"), [(name, 0.0 if "spill" in name else 1.0) for name in MEASURES])
+def test_a_map_that_is_the_mask_is_perfect(measure: str, best: float) -> None:
+    _, masks, _ = random_case((6, 4))
+    tolerance = 0.05 if "soft" in measure else 0  # the soft mask of 1 is 0.993
+    found = MEASURES[measure](3.0 * masks, masks)
+    assert (found - best).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("size", [(12, 8), (5, 3)])
+def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
+    maps, masks, parts = random_case(size)
+    area = masks.double().mean((1, 2))
+    expected = {"energy_inside": area, "inside": area / area, "spill": 1 - area, "iou": area, "pointing": area}
+    for name, values in (expected | {"soft_spill": 1 - area}).items():
+        torch.testing.assert_close(loc.chance(MEASURES[name], maps, masks, kind="uniform"), values, msg=name)
+    torch.testing.assert_close(
+        loc.chance(by_part.part_energy, maps, parts, 3, kind="uniform").float(), by_part.part_area(parts, 3)
+    )
+    cue = loc.chance(by_part.right_cue, maps, parts, torch.zeros(5).long(), 3, kind="uniform")
+    assert cue.hit.tolist() == [0.5] * 5
+    torch.testing.assert_close(cue.energy, cue.area)
+
+
+def test_rolled_maps_keep_their_values_and_neighbours() -> None:
+    maps, _, _ = random_case((6, 4), count=40)
+    generator = torch.Generator().manual_seed(3)
+    state = torch.get_rng_state()
+    rolled = loc.random_maps(maps, "rolled", generator)
+    moves = []
+    for before, after in zip(maps.numpy(), rolled.numpy(), strict=True):
+        steps = itertools.product(range(6), range(4))
+        moves += [s for s in steps if np.array_equal(np.roll(before, s, (0, 1)), after)]
+    assert len(moves) == 40
+    assert len(set(moves)) > 12  # of 24 possible ones
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(loc.random_maps(maps, "rolled", generator), rolled)
+
+
+def test_over_all_places_a_map_gets_the_area() -> None:
+    """What chance by rolling is the mean of: exactly the person's share of the picture, also for enlarged maps."""
+    maps, masks, _ = random_case((6, 4))
+    every = [maps.roll((y, x), (1, 2)) for y, x in itertools.product(range(6), range(4))]
+    mean = torch.stack([loc.energy_inside(m, masks) for m in every]).mean(0)
+    torch.testing.assert_close(mean, masks.double().mean((1, 2)))
+    drawn = loc.chance(loc.energy_inside, maps, masks, repeats=400)
+    assert (drawn - mean).abs().max() < 0.03
+    assert (loc.chance(loc.energy_inside, maps, masks, repeats=1) - mean).abs().max() > 0.03
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_shuffled_maps_are_other_pictures(count: int) -> None:
+    maps = torch.arange(count).float().view(-1, 1, 1).expand(-1, 2, 2)
+    for seed in range(5):
+        other = loc.random_maps(maps, "shuffled", torch.Generator().manual_seed(seed))[:, 0, 0].long()
+        assert sorted(other.tolist()) == list(range(count))
+        assert (other != torch.arange(count)).all()
+
+
+def test_chance_keeps_the_type() -> None:
+    maps, masks, _ = random_case((6, 4))
+    found = loc.chance(loc.coverage, maps, masks, threshold=0.3, repeats=2)
+    assert isinstance(found, loc.Coverage)
+    draws, generator = [], torch.Generator().manual_seed(0)
+    for _ in range(2):
+        draws.append(loc.coverage(loc.random_maps(maps, "rolled", generator), masks, 0.3).spill)
+    torch.testing.assert_close(found.spill, (draws[0] + draws[1]) / 2)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan)])
+def test_dead_maps(bad: Tensor) -> None:
+    maps, masks, parts = random_case((3, 2))
+    whole = {name: measure(maps, masks) for name, measure in MEASURES.items()}
+    maps[1] = bad
+    assert loc.dead_maps(maps).tolist() == [False, True, False, False, False]
+    for name, measure in MEASURES.items():
+        found = measure(maps, masks)
+        keep = torch.tensor([0, 2, 3, 4])
+        torch.testing.assert_close(found[keep], whole[name][keep])  # nobody else is touched
+        if name in ("inside", "iou"):
+            assert found[1] == 0
+        elif not name.startswith("soft"):
+            assert found[1].isnan()
+    assert loc.mean_of(loc.energy_inside(maps, masks))[1:] == (4, 1)
+    cue = by_part.right_cue(maps, parts, torch.ones(5).long(), 3)
+    assert cue.hit.isnan().tolist() == [False, True, False, False, False]
+
+
+def test_infinity_is_dead_and_negative_values_do_not_count() -> None:
+    maps, masks, _ = random_case((3, 2))
+    torch.testing.assert_close(loc.energy_inside(maps.clamp_min(0), masks), loc.energy_inside(maps, masks))
+    maps[0, 0, 0] = math.inf
+    assert loc.dead_maps(maps)[0]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_nobody_there(name: str) -> None:
+    maps, masks, _ = random_case((3, 2))
+    masks[2] = False
+    assert MEASURES[name](maps, masks).isnan().tolist() == [False, False, True, False, False]
+
+
+def test_mean_of() -> None:
+    assert loc.mean_of(torch.tensor([1.0, math.nan, 3.0])) == (2.0, 2, 1)
+    empty = loc.mean_of(torch.tensor([math.nan]))
+    assert math.isnan(empty.value)
+    assert empty[1:] == (0, 1)
+
+
+def test_a_part_that_is_everything_has_no_rest() -> None:
+    cue = by_part.right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3)
+    assert all(values.isnan().all() for values in cue)
+
+
+def test_pairs_use_the_images_that_show_the_part() -> None:
+    """A bag (part 3) in the first image alone; legs (part 1) in both."""
+    without = PARTS.where(PARTS < 3, 0)
+    maps, part = torch.cat([MAP, MAP]), torch.tensor([2, 0])
+    cue = by_part.right_cue_pairs((maps, maps), (torch.cat([PARTS, PARTS]), torch.cat([without, without])), part, 3)
+    assert cue.energy.tolist() == pytest.approx([3 / 22, (14 / 22 + 14 / 19) / 2])
+    assert cue.area.tolist() == pytest.approx([1 / 4, (1 / 2 + 2 / 3) / 2])
+    assert cue.hit.tolist() == [0, 1]
+    nowhere = by_part.right_cue_pairs((MAP, MAP), (without, without), torch.tensor([2]), 3)
+    assert nowhere.hit.isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: loc.energy_inside(MAP[0], PERSON), "expected one mask"),
+        (lambda: loc.energy_inside(MAP[0, :1], PERSON), r"expected maps \(B, h, w\)"),
+        (lambda: loc.energy_inside(MAP, PERSON[0]), "expected one mask"),
+        (lambda: loc.energy_inside(MAP, PERSON.float()), "truth values, got torch.float32"),
+        (lambda: loc.coverage(MAP, PERSON, 1.0), r"in \[0, 1\), got 1.0"),
+        (lambda: loc.pointing_game(MAP, PERSON, -1), "got -1"),
+        (lambda: loc.random_maps(MAP, "noise"), "uniform, rolled, shuffled, got 'noise'"),
+        (lambda: by_part.part_energy(MAP, PARTS, 2), "expected parts 0 .. 2, got 0 .. 3"),
+        (lambda: by_part.part_energy(MAP, PERSON, 2), "got torch.bool"),
+        (lambda: by_part.part_energy(MAP, PARTS[0], 3), "expected one part map"),
+        (lambda: by_part.right_cue(MAP, PARTS, torch.tensor([3]), 3), "0 .. 2"),
+        (lambda: by_part.right_cue(MAP, PARTS, torch.tensor([0, 1]), 3), "each of 1 maps"),
+    ],
+)
+def test_bad_input(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
