@@ -17,7 +17,7 @@ from typing import Any
 from . import __version__, commands
 from .config import PROFILES, VARIANTS
 
-LABORATORY = ("ablation.command", "shipped")  # commands that live beside their work
+LABORATORY = ("ablation.command", "tables.command", "shipped", "renew")  # commands that live beside their work
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 
 

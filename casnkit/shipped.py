@@ -2,6 +2,7 @@
 
     casnkit/weights/POOLING-VARIANT/model.safetensors   half precision; BatchNorm's statistics in single precision
     casnkit/weights/POOLING-VARIANT/run.json            configuration, identities, versions
+    casnkit/weights/POOLING-VARIANT/log.jsonl           how it was trained, one line per epoch
     casnkit/weights/POOLING-VARIANT/results.json        its row of the ablation: data, seed, numbers, times
 
 ``casnkit ship`` makes them anew from the runs of ``casnkit ablate``, training those that are missing. They are there so
@@ -20,7 +21,7 @@ from torch import Tensor
 from . import runs
 from .checkpoints import load_state, read_tensors, save_tensors
 from .config import VARIANTS, Config
-from .files import read_json, write_json
+from .files import read_json, write_json, write_text
 from .models import CASN
 from .randomness import seeded
 
@@ -120,6 +121,7 @@ def put(run: Path, row: dict[str, Any], out: Path) -> Path:
     description["data"] = {**info.data, "root": ""}  # no path of the machine that trained it
     write_json(place / "run.json", description)
     write_json(place / "results.json", row)
+    write_text(place / "log.jsonl", (run / "log.jsonl").read_text(encoding="utf-8"))
     return place
 
 

@@ -4,11 +4,14 @@
 means with intervals, :mod:`summary` puts a study together, :mod:`report` prints and draws it.
 """
 
+from . import report
+from .report import HOW_TO, picture, published, verdicts
 from .statistics import Estimate, compare, estimate, pooled_deviation, seeds_needed, smallest_difference
 from .studies import OPEN_POINTS, STUDIES, Setting, open_points, variants
 from .trials import Trial, read_rows, run_trials
 
 __all__ = [
+    "HOW_TO",
     "OPEN_POINTS",
     "STUDIES",
     "Estimate",
@@ -17,10 +20,14 @@ __all__ = [
     "compare",
     "estimate",
     "open_points",
+    "picture",
     "pooled_deviation",
+    "published",
     "read_rows",
+    "report",
     "run_trials",
     "seeds_needed",
     "smallest_difference",
     "variants",
+    "verdicts",
 ]

@@ -14,7 +14,7 @@ from casnkit.files import write_json, write_text
 from .report import draw, markdown, test_time_text, to_text
 from .studies import POOLINGS, STUDIES, Setting, open_points, variants
 from .summary import summary
-from .trials import Trial, read_rows, run_trials
+from .trials import Trial, finished_rows, run_trials
 
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
@@ -51,8 +51,7 @@ def run_study(options: argparse.Namespace) -> None:
     trials = plan(options, on, assignments(options.set))
     print(f"{options.study}: {len(trials)} trials, on {on} people, in {options.out}", flush=True)
     if options.read_only:
-        wanted = {trial.name for trial in trials}
-        rows = [row for row in read_rows(options.out) if row["trial"] in wanted]
+        rows = finished_rows(trials, options.out)
     else:
         keep = options.keep or options.study == "variants"
         rows = run_trials(trials, options.out, processes=options.processes, device=options.device, keep=keep)
@@ -64,7 +63,7 @@ def run_study(options: argparse.Namespace) -> None:
     name = f"ablation-{options.study}-{on}"
     write_json(options.out / f"{name}.json", result)
     write_text(options.out / f"{name}.txt", text + "\n")
-    pictures = draw(result, rows, options.out)
+    pictures = draw(result, options.out)
     print("\n".join(f"picture: {path}" for path in pictures))
     print(f"table: {options.out / 'table.csv'}\nresult: {options.out / name}.json")
     if options.publish:

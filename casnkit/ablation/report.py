@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from casnkit import evaluation
+from casnkit.files import read_json
 
-from .summary import SHOWN, Row
+from .summary import SHOWN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HEADINGS = {
     "rank_1": "rank-1",
@@ -172,23 +176,91 @@ def cell(value: Mapping[str, Any] | None, sign: bool = False, mark: bool = False
     return f"**{text}**" if mark else text
 
 
-def draw(result: Mapping[str, Any], rows: Sequence[Row], out: Path) -> list[Path]:
-    """The study's pictures, written to ``out``."""
-    from casnkit.figures import save_figure
+def picture(result: Mapping[str, Any]) -> Figure:
+    """Every setting's difference to its default, with intervals: rank-1, mAP and the two claims on attention.
+
+    Raises:
+        ValueError: no setting has a difference yet.
+    """
     from casnkit.figures.ablation import show_differences
 
     entries = [entry for entry in result["groups"] if entry.get("differences")]
     if not entries:
-        return []
+        raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
     wanted = (*SHOWN, "coverage_ia_train", "auc_siamese")
     numbers = [n for n in wanted if any(n in entry["differences"] for entry in entries)]
     names = [_entry_name(entry, result["study"]) for entry in entries]
     panels = {heading(n): [entry["differences"].get(n) for entry in entries] for n in numbers}
-    figure = show_differences(names, panels, title=f"Difference to the default, {result['on']} people, by seed")
+    base = "network without attention" if result["study"] == "variants" else "default"
+    return show_differences(names, panels, title=f"Difference to the {base}, {result['on']} people, paired by seed")
+
+
+def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """The study's picture, written to ``out``; none where nothing can be compared yet."""
+    from casnkit.figures import save_figure
+
+    if not any(entry.get("differences") for entry in result["groups"]):
+        return []
     path = out / f"ablation-{result['study']}-{result['on']}.png"
-    save_figure(figure, path, alt=f"Differences with 95 % intervals. {' '.join(power_lines(result))}")
+    save_figure(picture(result), path, alt=f"Differences with 95 % intervals. {' '.join(power_lines(result))}")
     return [path]
 
 
 def _entry_name(entry: Mapping[str, Any], study: str) -> str:
-    return model_name(entry) if study == "variants" else f"{model_name(entry)}: {entry['setting']}"
+    return model_name(entry) if study == "variants" else f"{model_name(entry)}: {short(entry['setting'])}"
+
+
+def short(setting: str) -> str:
+    """A setting without what held for the whole study."""
+    return setting.partition(" [")[0]
+
+
+HOW_TO = {
+    "variants": "figures/ablation.json is not there yet: `casnkit ablate --publish` makes it",
+    "open-points": "figures/open-points.json is not there yet: `casnkit ablate --study open-points --publish` makes it",
+    "test-time": "figures/test-time.json is not there yet: `casnkit ablate --study test-time --publish` makes it",
+}
+_FILES = {"variants": "ablation.json", "open-points": "open-points.json", "test-time": "test-time.json"}
+
+
+def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
+    """The result that ``casnkit ablate --publish`` wrote, None where there is none yet.
+
+    Args:
+        study: variants, open-points or test-time.
+        folder: default: ``figures`` here, or beside the folder of the notebooks.
+
+    Raises:
+        ValueError: an unknown study.
+    """
+    if study not in _FILES:
+        raise ValueError(f"expected a study out of {', '.join(_FILES)}, got {study!r}")
+    places = [folder] if folder else [Path("figures"), Path("../figures"), Path("../../figures")]
+    found = [place / _FILES[study] for place in places if (place / _FILES[study]).is_file()]
+    return read_json(found[0]) if found else None
+
+
+def verdicts(result: Mapping[str, Any]) -> list[str]:
+    """The paper's claims, each with what the study's intervals say of it, written by rule."""
+    claims = {
+        "ide+ia": ("IA makes attention cover more of the person", "coverage_ia_train"),
+        "ide+sa": ("SA makes attention agree across images", "auc_siamese"),
+    }
+    lines = []
+    for entry in result["groups"]:
+        found = entry.get("differences", {})
+        checks = [claims[entry["variant"]]] if entry["variant"] in claims else list(claims.values())
+        checks += [(f"{model_name(entry)} finds people better", name) for name in SHOWN]
+        for claim, name in checks if found else []:
+            if name in found:
+                lines.append(f"{model_name(entry):11} {claim} ({heading(name)}): {_judged(found[name])}")
+    return lines
+
+
+def _judged(value: Mapping[str, Any]) -> str:
+    numbers = f"{cell(value, sign=True).strip('*')} over {value['count']} seeds"
+    if value["low"] is None:
+        return f"one seed, {numbers}: nothing to say"
+    if value["low"] > 0:
+        return f"yes, {numbers}"
+    return f"no, the contrary: {numbers}" if value["high"] < 0 else f"not decided, {numbers}"

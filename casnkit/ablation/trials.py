@@ -108,8 +108,17 @@ def run_trials(
                 for job in as_completed(jobs):
                     job.result()
                     shown.update()
-    rows = [read_json(_row_file(out, trial)) for trial in trials]
     write_table(out)
+    return finished_rows(trials, out)
+
+
+def finished_rows(trials: Iterable[Trial], out: str | Path) -> list[dict[str, Any]]:
+    """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
+    rows = []
+    for trial in trials:
+        if _row_file(Path(out), trial).is_file():
+            labels = {"study": trial.study, "point": trial.point, "setting": trial.label}
+            rows.append({**read_json(_row_file(Path(out), trial)), **labels})
     return rows
 
 

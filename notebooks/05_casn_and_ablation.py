@@ -1,0 +1,256 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · CASN, and which of its parts earns its place
+#
+# Notebooks 03 and 04 looked at two kinds of attention. The paper turns both into *losses*: attention shall cover the whole
+# person, and it shall agree across two pictures of one person. Do these demands make a better network? This notebook puts
+# them together, takes them apart again, and asks how many trainings it takes to tell.
+#
+# ![The paper's rows against the network without attention, with intervals](../figures/ablation-variants-test.png)
+#
+# **You will learn** how equation 6 adds up, what each of its terms demands, how to compare two methods when every training
+# comes out differently, and what is left of the paper's claims when everything is measured beside chance.
+#
+# **You need** `04_siamese_attention`.
+# **Runtime** under a minute at `smoke`; at `quick` half a minute with the networks that come with the kit; the tables are
+# read from files that `casnkit ablate` wrote (about an hour on two cores); at `paper` hours on a GPU for one training.
+# **Hardware** a laptop; only `paper` asks for a GPU.
+
+# %% tags=["parameters"]
+profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
+data = "people"  # or the folder of a benchmark, or of your own pictures
+
+# %%
+import numpy as np
+import torch
+
+import casnkit as ck
+from casnkit import ablation, evaluation, exercises, figures
+
+session = ck.notebook.start(profile, data)
+
+# %% [markdown]
+# ## 1 · One loss, four demands
+#
+# **Formula.** Equations 5 and 6, with the paper's weights:
+#
+# $$L = L_\text{ide} + 0.5\,L_\text{ia} + 0.05\,\bigl(L_\text{bce} + 0.2\,\lVert M^*_1 - M^*_2\rVert_2\bigr).$$
+#
+# | term | demands | from |
+# |---|---|---|
+# | `ide` | name the person | equation 1 |
+# | `ia` | where attention is hidden, nothing is left that gives the person away | equation 2 |
+# | `bce` | tell same from different pairs | equation 3 |
+# | `consistency` | look at two pictures of one person in the same way | equations 4 and 5 |
+#
+# Four networks follow from two switches, *identification attention* (IA) and *Siamese attention* (SA):
+
+# %%
+for variant in ck.config.VARIANTS:
+    loss = session.config(variant).loss
+    print(f"{variant:8} IA {loss.identification_attention!s:5}  SA {loss.siamese_attention}")
+
+# %% [markdown]
+# Let us add the loss up by hand for one batch of pairs, with the trained network: the first half are pairs of one person,
+# the rest of two.
+
+# %%
+casn = session.run("casn")
+train_split = session.dataset.train
+labels = torch.as_tensor(np.unique(train_split.pids, return_inverse=True)[1])
+first = torch.arange(8) * (len(labels) // 8)
+partner = torch.tensor([int((labels == labels[i]).nonzero()[-1]) for i in first[:4]] + first[4:].roll(1).tolist())
+images_1, images_2 = (session.images("train", index.numpy()) for index in (first, partner))
+
+# %%
+model = casn.model.train()
+loss = ck.CASNLoss(session.config("casn").loss)
+with torch.enable_grad():
+    terms = loss(model, images_1, images_2, labels[first].to(session.device), labels[partner].to(session.device))
+model.eval()
+terms = {name: value.item() for name, value in terms.items()}
+by_hand = terms["ide"] + 0.5 * terms["ia"] + 0.05 * (terms["bce"] + 0.2 * terms["consistency"])
+print({name: round(value, 3) for name, value in terms.items()}, "by hand:", round(by_hand, 3))
+assert abs(by_hand - terms["total"]) < 1e-4 * max(1, abs(by_hand)), "equation 6 does not add up"
+
+# %% [markdown]
+# Mind the weights: what is left of the consistency term in the sum is a hundredth of it. A demand that is whispered may
+# not be heard; section 6 asks.
+#
+# ## 2 · Four networks in training
+
+# %%
+variants = {variant: session.run(variant) for variant in ck.config.VARIANTS}
+logs = {variant: trained.log for variant, trained in variants.items() if trained.log}
+figures.show_losses(logs, title="Each term by epoch, unweighted")
+
+# %% [markdown]
+# The terms that a network is not trained for are not drawn. Look at `ide`: does a second demand slow the first one down?
+#
+# ## 3 · Four networks in the test, once
+
+# %%
+rows = []
+for variant, trained in variants.items():
+    rows += [{"model": variant, **row} for row in trained.result.rows() if row["ranked by"] == "features"]
+    assert trained.result.rankings["features"].mean_ap > trained.result.chance.mean_ap, (
+        f"{variant} is no better than chance"
+    )
+print(evaluation.table(rows))
+
+# %% [markdown]
+# It is tempting to read a winner off this table. Do not: every row is *one* throw of the dice.
+#
+# ## 4 · How many throws?
+#
+# **Idea.** Train every network several times. The same seed means the same pictures and pairs, so we may subtract *within*
+# a seed and look at how the difference scatters.
+#
+# **Formula.** For differences $d_1 \dots d_n$ with mean $\bar d$ and standard deviation $s$, the interval
+# $\bar d \pm t_{n-1}\, s/\sqrt n$ holds the true difference in 95 of 100 studies. If it leaves zero out, the difference is
+# *clear*.
+#
+# `casnkit ablate` did this; what it wrote is read here, never typed:
+
+# %%
+study = ablation.published("variants")
+print(ablation.report.to_text(study) if study else ablation.HOW_TO["variants"])
+
+# %%
+ablation.picture(study) if study else ablation.HOW_TO["variants"]
+
+# %% [markdown]
+# How to read it: a filled point has an interval without zero. And the other way round: **a hollow point is no proof that
+# there is no effect**, it says that this many seeds could not show one. How small a difference could they have shown?
+
+# %%
+for line in ablation.report.power_lines(study) if study else []:
+    print(line)
+
+# %% [markdown]
+# ## 5 · The claims, one by one
+#
+# Written from the numbers above, by a rule and not by hand:
+
+# %%
+for line in ablation.verdicts(study) if study else [ablation.HOW_TO["variants"]]:
+    print(line)
+
+# %% [markdown]
+# *Coverage* is bought with something: `spills` tells how much of the attended area lies beside the person, `inside` how
+# much of the map lies on it. And beside every number stands the **plain mean** of the feature map, which knows neither
+# person nor partner. What the plain mean can do, attention need not be praised for.
+#
+# ## 6 · What the paper leaves open
+#
+# > **The paper leaves open** the score of equation 2, the mask's slope and centre, the threshold $t$, which BatchNorm
+# > statistics the masked pass uses, how many pairs show one person, the weight decay, and more.
+# > **Our choice** stands on the line of each field in `casnkit/config.py`.
+# > **The evidence**: one field at a time from the default, on people whom neither training nor test knows.
+# > **A switch to try**: `session.run("casn", ia_score="logit")`, or any other field.
+
+# %%
+points = ablation.published("open-points")
+print(ablation.report.to_text(points) if points else ablation.HOW_TO["open-points"])
+
+# %%
+ablation.picture(points) if points else ablation.HOW_TO["open-points"]
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Predict.** Of ten methods that are all exactly as good as the baseline, each compared by its own 95 % interval: how
+# often will *at least one* look clearly different? Choose `"one time in twenty"`, `"four times in ten"` or
+# `"almost never"`.
+#
+# <details><summary>Hint</summary>
+#
+# Each is undecided with probability 0.95. All ten: $0.95^{10}$.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_prediction = None
+
+# %% tags=["check"]
+rng = np.random.default_rng(0)
+studies = [[ablation.estimate(rng.normal(0, 1, 4)).is_clear for _ in range(10)] for _ in range(300)]
+share = np.mean([any(study) for study in studies])
+print(f"in {share:.0%} of 300 simulated studies at least one was clear")
+reason = "each comparison errs one time in twenty, and ten comparisons err together far more often"
+exercises.check_choice(
+    my_prediction,
+    "four times in ten",
+    dict.fromkeys(("one time in twenty", "four times in ten", "almost never"), reason),
+)
+
+# %% [markdown]
+# **2. Work it out.** Two methods, three seeds: A has mAP 70.0, 72.0, 71.0 and B has 71.5, 73.0, 73.0 with the same seeds.
+# Half the width of the 95 % interval of the *paired* difference B - A? ($t_2 = 4.303$)
+#
+# <details><summary>Hint</summary>
+#
+# The differences are 1.5, 1.0 and 2.0; their standard deviation (divide by $n - 1$) is 0.5.
+#
+# </details>
+
+# %% tags=["exercise"]
+half_width = None
+
+# %% tags=["check"]
+paired = ablation.estimate([1.5, 1.0, 2.0])
+unpaired = 4.303 * np.sqrt((1.0 + 0.75) / 3)
+mistakes = {"this forgets to divide by the root of the number of seeds": 4.303 * 0.5}
+mistakes["seeds were not paired: the scatter that both share does not matter"] = unpaired
+exercises.check_number(half_width, (paired.high - paired.low) / 2, mistakes, tolerance=0.02)
+
+# %% [markdown]
+# **3. Write it.** `needed(s, d)`: how many paired seeds $n$ make the half width $2 s/\sqrt n$ (a rule of thumb,
+# $t \approx 2$) at most $d$? Return a whole number.
+#
+# <details><summary>Hint</summary>
+#
+# Solve $2s/\sqrt n = d$ for $n$ and round up (`math.ceil`).
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def needed(s, d):
+    """The number of paired seeds that makes the half width at most d."""
+
+
+# %% tags=["check"]
+cases = {"a loud difference": (1.0, 2.0), "a quiet one": (2.0, 1.0), "in between": (1.5, 0.8)}
+mistakes = {"round up: a part of a training cannot be run": lambda s, d: int((2 * s / d) ** 2) or 1}
+mistakes["four times the seeds halve the width: square it"] = lambda s, d: np.ceil(2 * s / d)
+exercises.check_function(needed, lambda s, d: np.ceil((2 * s / d) ** 2), cases, mistakes)
+
+# %% [markdown]
+# **To go on.** `casnkit ablate --study open-points --points ia_weight --seeds 3` makes such a table for one field; so does
+# `--data PATH` with your own pictures.
+#
+# ## What is next
+#
+# The networks are trained. The paper also uses attention *at test time*, for every query and gallery picture.
+# **Does it help to ask, for each pair, whether both pictures are looked at in the same way?** Notebook
+# `06_ranking_with_attention` answers.
+#
+# ## References
+#
+# - M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019.
+# - X. Bouthillier et al.: *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.

@@ -1,0 +1,361 @@
+"""The paper's tables: from raw folders to printed numbers, stopped and resumed, read back, and never set beside the wrong
+benchmark. Measured numbers are checked against the runs' own files, means and differences by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from casnkit import runs
+from casnkit.config import profile
+from casnkit.data.check import EXPECTED
+from casnkit.data.imitate import Shape, imitate
+from casnkit.files import read_json, write_json
+from casnkit.tables import (
+    PUBLISHED,
+    ROWS,
+    TABLES,
+    command,
+    make_plan,
+    measure,
+    other_systems,
+    published,
+    read_table,
+    run,
+    show_table,
+    to_markdown,
+    to_text,
+)
+from casnkit.tables.benchmarks import count_note, open_benchmark
+
+SMALL = Shape(num_train=4, num_test=3, per_camera=2)
+FOLDERS = {
+    "market1501": "Market-1501-v15.09.15",
+    "dukemtmc-reid": "DukeMTMC-reID",
+    "cuhk03-np-detected": "cuhk03-np",
+    "cuhk03-np-labeled": "cuhk03-np",
+}
+FAST = ["--profile", "smoke", "--device", "cpu", "--set", "epochs=1", "height=64", "width=32", "batch_size=4"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four benchmarks in one folder, called as their downloads are."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for name, place in FOLDERS.items():
+        imitate(name, folder / place, shape=SMALL)
+    return folder
+
+
+def table(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["table", *map(str, arguments)])
+    return options.command(options)
+
+
+def pretend(folder: Path, row: str, rank_1: float, mean_ap: float, seed: int = 0, **changes: object) -> Path:
+    """A finished run on Market-1501's counts, without training: its three files, the weights empty."""
+    config = ROWS[row].config("smoke", seed, changes)
+    images = {"train": 12936, "query": 3368, "gallery": 19732}
+    data = {"name": "market1501", "root": "anywhere", "images": images}
+    write_json(folder / "run.json", runs.RunInfo(config, np.array([1, 2]), data, runs.versions()).to_dict())
+    (folder / "model.safetensors").write_bytes(b"")
+    line = {"rank_1": rank_1, "rank_5": 98.0, "rank_10": 99.0, "mean_ap": mean_ap, "mean_ap_trapezoid": mean_ap - 1}
+    rows = [{"ranked by": "features", **line}]
+    if config.loss.siamese_attention:
+        rows += [{"ranked by": "sum", **line, "rank_1": rank_1 + 1, "mean_ap": mean_ap + 2}]
+    head = {"variant": config.variant, "pooling": config.model.pooling, "seed": seed, "profile": "smoke"}
+    head |= {"data": {"name": "market1501", "query": 3368, "gallery": 19732}, "queries_with_a_match": 3368}
+    write_json(folder / "results.json", {**head, "rows": rows})
+    return folder
+
+
+def record(result: dict, row: str, ranked_by: str = "features") -> dict:
+    return next(r for r in result["records"] if r["row"] == row and r["ranked_by"] == ranked_by)
+
+
+def read(out: Path, number: int = 3, **options: object) -> dict:
+    return read_table(make_plan(number, out, "smoke", seeds=None, **options))
+
+
+def test_published_numbers_are_consistent_and_say_where_they_stand() -> None:
+    keys = [(p.system, p.benchmark) for p in PUBLISHED]
+    assert len(set(keys)) == len(keys)
+    sets = {name for _, names in TABLES.values() for name in names}
+    for p in PUBLISHED:
+        assert p.benchmark in sets
+        assert 0 < p.mean_ap <= p.rank_1 < 100, p  # rank-1 is the larger one in every published re-id table
+        assert p.paper
+        assert p.confirmed_in
+        assert p.confirmed or p.system in ROWS
+    assert not {p.system for s in sets for p in other_systems(s)} & set(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("row", "benchmark", "numbers"),
+    [
+        ("ide", "market1501", (85.3, 68.5)),
+        ("ide", "dukemtmc-reid", (73.2, 52.8)),
+        ("pcb", "cuhk03-np-detected", (61.3, 54.2)),
+        ("pcb-casn", "market1501", (94.4, 82.8)),
+        ("pcb-casn", "dukemtmc-reid", (87.7, 73.7)),
+        ("pcb-casn", "cuhk03-np-detected", (71.5, 64.4)),
+        ("pcb-casn", "cuhk03-np-labeled", (73.7, 68.0)),
+    ],
+)
+def test_headline_numbers(row: str, benchmark: str, numbers: tuple[float, float]) -> None:
+    entry = published(row, benchmark)
+    assert (entry.rank_1, entry.mean_ap) == numbers
+
+
+def test_unconfirmed_numbers_are_a_dash_unless_asked_for(tmp_path: Path) -> None:
+    assert published("ide+ia", "market1501") is None
+    hidden = to_text(read(tmp_path))
+    assert "91.0" not in hidden
+    assert "a dash: IDE+IA, IDE+SA, CASN (IDE), PCB+IA" in hidden
+    shown = to_text(read_table(make_plan(3, tmp_path, "smoke", seeds=None), unconfirmed=True))
+    assert "91.0?" in shown
+    assert "82.8?" not in shown  # confirmed
+
+
+def test_rows_ask_for_the_papers_networks() -> None:
+    kinds = {key: (row.config("paper", 0).model, row.config("paper", 0)) for key, row in ROWS.items()}
+    sizes = {key: (config.data.height, config.data.width) for key, (_, config) in kinds.items()}
+    assert {key for key, size in sizes.items() if size == (384, 128)} == {"pcb", "pcb+ia", "pcb+sa", "pcb-casn"}
+    assert {size for key, size in sizes.items() if not key.startswith("pcb")} == {(288, 144)}
+    assert [config.variant for _, config in kinds.values()] == 2 * ["ide", "ide+ia", "ide+sa", "casn"] + ["ide", "casn"]
+    assert {model.backbone for key, (model, _) in kinds.items() if "densenet" in key} == {"densenet121"}
+    assert {model.weights for model, _ in kinds.values()} == {"imagenet"}
+    changed = ROWS["pcb"].config("paper", 3, {"epochs": 5, "loss": {"threshold": 0.3}})
+    assert (changed.train.epochs, changed.train.seed, changed.loss.threshold) == (5, 3, 0.3)
+
+
+def test_from_raw_folders_to_a_table_stopped_and_resumed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, real = ["--rows", "ide", "pcb-casn"], run.train
+    arguments = [3, "--root", root, "--out", tmp_path / "runs", *rows, *FAST]
+
+    def stopped(dataset: object, config: object, *others: object, **options: object) -> object:
+        if config.variant == "casn":
+            raise KeyboardInterrupt
+        return real(dataset, config, *others, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            table(*arguments)
+    ide = tmp_path / "runs" / "market1501-smoke-ide-seed0"
+    before = (ide / "results.json").stat().st_mtime_ns
+    assert table(*arguments) == 0
+    assert (ide / "results.json").stat().st_mtime_ns == before, "a finished row was made again"
+    capsys.readouterr()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", lambda *_, **__: pytest.fail("everything is there, yet it trains"))
+        assert table(*arguments) == 0
+    out = capsys.readouterr().out
+    result = read_json(tmp_path / "runs" / "table3.json")
+    for row, ranked_by in (("ide", "features"), ("pcb-casn", "features"), ("pcb-casn", "sum")):
+        own = record(result, row, ranked_by)
+        lines = read_json(Path(own["folders"][0]) / "results.json")["rows"]
+        line = next(line for line in lines if line["ranked by"] == ranked_by)
+        assert own["measured"]["mean_ap"] == pytest.approx(line["mean_ap"], abs=1e-9)
+        entry = published(row, "market1501")
+        assert own["difference"]["rank_1"] == pytest.approx(line["rank_1"] - entry.rank_1, abs=1e-9)
+        assert f"{line['mean_ap'] - entry.mean_ap:+.1f}" in out
+    assert "train 16 (expected 12936)" in out
+    plain = profile("smoke", pooling="stripes")
+    assert f"train.epochs is 1 (profile smoke: {plain.train.epochs})" in out
+    assert f"data.height is 64 (profile smoke: {plain.data.height})" in out
+    assert (tmp_path / "runs" / "table3.txt").read_text().strip() in out
+    markdown = (tmp_path / "runs" / "table3.md").read_text()
+    assert "| CASN (PCB) | sum | 0 |" in markdown
+    assert "| PCB+RPP | - | - |" in markdown
+    assert "| 93.8 | 81.6 |" in markdown
+
+
+def test_a_part_of_the_benchmarks_is_enough_and_the_rest_is_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = tmp_path / "disk"
+    shutil.copytree(root / "cuhk03-np" / "detected", part / "cuhk03-np" / "detected")
+    out = tmp_path / "runs"
+    assert table(1, "--root", part, "--out", out, "--rows", "ide", *FAST) == 0
+    shown = capsys.readouterr().out
+    result = read_json(out / "table1.json")
+    assert {r["benchmark"] for r in result["records"] if r["measured"]} == {"cuhk03-np-detected"}
+    assert list(result["missing"]) == ["cuhk03-np-labeled"]
+    assert str(part) in result["missing"]["cuhk03-np-labeled"]
+    assert "missing: cuhk03-np-labeled: expected labeled/" in shown
+    assert "TriNet + Random Erasing" in shown.split("cuhk03-np-labeled\n")[1]
+    assert table(2, "--root", tmp_path / "nowhere", "--out", out, *FAST) == 1
+    shown = capsys.readouterr().out
+    assert str(tmp_path / "nowhere") in shown
+    assert "withdrawn" in shown
+    assert "87.7" in shown, "published numbers are shown all the same"
+
+
+@pytest.mark.parametrize("wanted", FOLDERS)
+@pytest.mark.parametrize("there", FOLDERS)
+def test_no_benchmark_is_taken_for_another(wanted: str, there: str, root: Path) -> None:
+    place = root / FOLDERS[there] / (there.rpartition("-")[2] if there.startswith("cuhk03") else "")
+    if wanted == there:
+        assert open_benchmark(wanted, place).name == wanted
+    else:
+        with pytest.raises(ValueError, match=wanted):
+            open_benchmark(wanted, place)
+
+
+def test_every_benchmark_is_found_from_above(root: Path) -> None:
+    for name, place in FOLDERS.items():
+        dataset = open_benchmark(name, root)
+        assert (root / place) in (dataset.root, dataset.root.parent)
+
+
+def test_cuhk03_from_its_raw_files(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    imitate("cuhk03-raw", tmp_path / "raw", shape=SMALL)
+    for name in TABLES[1][1]:
+        assert open_benchmark(name, tmp_path).root.name == name.rpartition("-")[2]
+
+
+def test_counts_of_the_whole_benchmark_leave_no_note() -> None:
+    for name in FOLDERS:
+        counts = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
+        assert count_note(name, counts) is None
+        assert "train 7" in count_note(name, {**counts, "train": 7})
+    market = {"train": 12936, "query": 3368, "gallery": 15913}  # without junk images
+    assert count_note("market1501", market) is None
+    assert "gallery" in count_note("dukemtmc-reid", {"train": 16522, "query": 2228, "gallery": 15913})
+
+
+def test_reading_needs_no_data_and_finds_runs_by_what_they_are(tmp_path: Path) -> None:
+    pretend(tmp_path / "deep" / "mine", "ide", 84.0, 66.0, seed=4)
+    pretend(tmp_path / "other", "ide", 88.0, 69.0, seed=7)
+    pretend(tmp_path / "casn", "pcb-casn", 93.0, 80.0)
+    result = read(tmp_path)
+    ide = record(result, "ide")
+    assert ide["seeds"] == [4, 7]
+    assert (ide["measured"]["rank_1"], ide["measured"]["mean_ap"]) == (86.0, 67.5)
+    assert ide["spread"] == {"rank_1": 4.0, "mean_ap": 3.0}
+    assert ide["difference"]["rank_1"] == pytest.approx(86.0 - 85.3)
+    assert ide["difference"]["mean_ap"] == pytest.approx(67.5 - 68.5)
+    assert record(result, "pcb-casn", "sum")["difference"]["mean_ap"] == pytest.approx(82.0 - 82.8)
+    assert record(result, "pcb-casn")["paper_ranks_by"] == "sum"
+    text, markdown = to_text(result), to_markdown(result)
+    line = next(line for line in text.splitlines() if line.startswith("IDE "))
+    assert " ".join(line.split()) == "IDE features 4,7 86.0 98.0 99.0 67.5 85.3 68.5 +0.7 -1.0 4.0 3.0"
+    assert "| IDE | features | 4,7 | 86.0 | 98.0 | 99.0 | 67.5 | 85.3 | 68.5 | +0.7 | -1.0 | 4.0 | 3.0 |" in markdown
+    assert "not the whole benchmark" not in text
+    assert json.loads(json.dumps(result)) == result
+    chosen = read_table(make_plan(3, tmp_path, "smoke", rows=["ide"], seeds=5))
+    assert record(chosen, "ide")["seeds"] == [4]
+
+
+def test_the_tables_own_run_goes_before_another_with_the_same_seed(tmp_path: Path) -> None:
+    pretend(tmp_path / "market1501-smoke-ide-seed0", "ide", 80.0, 60.0)
+    pretend(tmp_path / "newer", "ide", 90.0, 70.0)
+    assert record(read(tmp_path), "ide")["measured"]["rank_1"] == 80.0
+
+
+def test_other_settings_are_said_and_other_profiles_left_out(tmp_path: Path) -> None:
+    pretend(tmp_path / "a", "ide+sa", 90.0, 70.0, loss={"threshold": 0.31})
+    assert any("loss.threshold is 0.31 (profile smoke: " in note for note in read(tmp_path)["notes"])
+    quick = read_table(make_plan(3, tmp_path, "quick", seeds=None))
+    assert not any(r["measured"] for r in quick["records"])
+
+
+def test_half_finished_runs_are_said_and_not_counted(tmp_path: Path) -> None:
+    (pretend(tmp_path / "a", "ide", 80.0, 60.0) / "model.safetensors").unlink()
+    (pretend(tmp_path / "b", "pcb", 80.0, 60.0) / "results.json").unlink()
+    stale = pretend(tmp_path / "c", "ide-casn", 80.0, 60.0)
+    write_json(stale / "results.json", {**read_json(stale / "results.json"), "seed": 5})
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "run.json").write_text("[]")  # somebody else's file
+    result = read(tmp_path)
+    assert not any(r["measured"] for r in result["records"])
+    text = to_text(result)
+    for words in (
+        f"unfinished: 0 of {profile('smoke').train.epochs} epochs",
+        "trained, not tested yet",
+        "is of another run",
+    ):
+        assert words in text
+    assert "not trained yet: IDE+IA, IDE+SA, PCB+IA" in text
+
+
+def test_results_of_other_data_are_made_again(root: Path, tmp_path: Path) -> None:
+    plan = make_plan(3, tmp_path, "smoke", ["ide"], changes={"epochs": 1, "height": 32, "width": 16, "batch_size": 4})
+    assert measure(plan, root, "cpu", progress=False) == {"missing": {}, "failed": {}}
+    folder = plan.folder("market1501", ROWS["ide"], 0)
+    config, dataset = plan.config(ROWS["ide"], 0), open_benchmark("market1501", root)
+    assert run.is_finished(folder, config, dataset)
+    assert not run.is_finished(folder, config.replace(epochs=2), dataset)
+    results = read_json(folder / "results.json")
+    write_json(folder / "results.json", {**results, "data": {**results["data"], "gallery": 3}})
+    assert not run.is_finished(folder, config, dataset)
+    measure(plan, root, "cpu", progress=False)
+    assert run.is_finished(folder, config, dataset)
+
+
+def test_a_row_that_diverges_does_not_stop_the_others(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"epochs": 1, "height": 32, "width": 16, "batch_size": 4}
+    plan, real = make_plan(3, tmp_path, "smoke", ["ide", "ide+ia"], changes=changes), run.train
+
+    def diverging(dataset: object, config: object, *others: object, **options: object) -> object:
+        if config.variant == "ide":
+            raise run.DivergenceError("the loss ia is not finite")
+        return real(dataset, config, *others, **options)
+
+    monkeypatch.setattr(run, "train", diverging)
+    problems = measure(plan, root, "cpu", progress=False)
+    result = read_table(plan, problems)
+    assert record(result, "ide+ia")["measured"]
+    assert "failed: market1501-smoke-ide-seed0: the loss ia is not finite" in to_text(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": ["idea"]}, "expected some of ide, ide.ia"),
+        ({"benchmarks": ["dukemtmc-reid"]}, "benchmarks of table 3: expected some of market1501"),
+        ({"seeds": 0}, "at least one seed"),
+        ({"changes": {"treshold": 1}}, "did you mean 'threshold'"),
+    ],
+)
+def test_bad_input_is_one_sentence(options: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_plan(3, tmp_path, "smoke", **options)
+    with pytest.raises(ValueError, match="expected a table out of 1, 2, 3"):
+        make_plan(4, tmp_path)
+
+
+def test_the_picture_shows_the_numbers(tmp_path: Path) -> None:
+    pretend(tmp_path / "casn", "pcb-casn", 93.0, 80.0)
+    figure = show_table(read(tmp_path))
+    for ax, key, expected in zip(figure.axes[-2:], ("rank_1", "mean_ap"), ((93, 94), (80, 82)), strict=True):
+        drawn = {float(line.get_xdata()[0]) for line in ax.lines}
+        systems = [*other_systems("market1501"), *(published(row, "market1501") for row in ("ide", "pcb", "pcb-casn"))]
+        assert drawn == {getattr(p, key) for p in systems} | set(map(float, expected))
+    assert figure._repr_png_()[0][:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="expected a benchmark out of market1501"):
+        show_table(read(tmp_path), "dukemtmc-reid")
+
+
+def test_profile_is_the_papers_by_default() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["table", "1"])
+    assert options.profile == "paper"
+    assert make_plan(1, options.out, options.profile).config(ROWS["pcb"], 0) == profile(
+        "paper", variant="ide", pooling="stripes"
+    )
