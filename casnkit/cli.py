@@ -17,13 +17,22 @@ from typing import Any
 from . import __version__, commands
 from .config import PROFILES, VARIANTS
 
-LABORATORY = ("ablation.command", "tables.command", "shipped", "renew")  # commands that live beside their work
+LABORATORY = {  # commands that live beside their work, and are loaded when they are asked for
+    "ablate": "ablation.command",
+    "table": "tables.command",
+    "league": "explain.league_command",
+    "ship": "shipped",
+    "doctor": "doctor",
+    "slides": "slides",
+    "renew": "renew",
+}
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
-    options = parser().parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser(arguments[0] if arguments else "").parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
@@ -40,8 +49,8 @@ def _say_warning(message: Warning | str, category: type[Warning], *_: object, **
     print(f"note: {message}", file=sys.stderr)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The commands and their options; where ``command`` is given, only what it needs is loaded."""
     top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
     top.add_argument("--version", action="version", version=f"casnkit {__version__}")
     group = top.add_subparsers(required=True, metavar="COMMAND")
@@ -50,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     _add_train(group)
     _add_evaluate(group)
     _add_bench(group)
-    for module in LABORATORY:
+    others = [LABORATORY[command]] if command in LABORATORY else LABORATORY.values()
+    for module in others if command not in group.choices else ():
         importlib.import_module(f".{module}", __package__).add_parser(group)
     return top
 

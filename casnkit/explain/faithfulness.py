@@ -1,0 +1,250 @@
+"""Faithfulness for retrieval: does what a map calls important matter to the score, to the rank, to the average precision?
+
+**Deletion** hides the strongest pixels first, **insertion** shows nothing but them, both in steps of equal area. At each
+step the changed image is looked at again, and three things are read off: the probability that the pair is one person
+(softmax of z), the reciprocal rank of the pair's gallery image, and the query's average precision. For a right match a
+faithful map makes all three fall soon under deletion and rise soon under insertion.
+
+One image is changed while its partner stays whole. Hiding both would lead to two equal grey pictures: the distance is then
+zero, the rank the first, and deletion looks like insertion.
+
+A curve alone says little, for hiding a third of a picture hurts wherever it lies, and a hole is something that the
+network has never seen. So every map is held against itself in another place: random masks of the same area and shape.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..ranking import RankingWarning, evaluate_ranking, ignored_mask, matches_mask
+from ..ranking.extract import extract, feature_distances
+from .intervals import bootstrap
+from .masking import apply_mask, pixel_ranks, random_like
+from .retrieval import Retrieval, pair_probability
+
+AXES = ("probability", "reciprocal_rank", "average_precision")
+WHERE = ("query", "gallery", "alternate")
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion).
+
+    Attributes:
+        shares: (S,) share of the pixels hidden or shown, from 0 to 1.
+        probability: (P, S) of "same person", in [0, 1].
+        reciprocal_rank: (P, S) 1 / rank of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it.
+        average_precision: (P, S) of the query, in [0, 1]; NaN where it has no match. Its mean over pairs is the mAP.
+    """
+
+    shares: np.ndarray
+    probability: np.ndarray
+    reciprocal_rank: np.ndarray
+    average_precision: np.ndarray
+
+    def auc(self, axis: str = "probability") -> np.ndarray:
+        """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
+        values = getattr(self, _known("axis", axis, AXES))
+        return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(self.shares)).sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """Curves of a method's maps, and of random masks of the same area and shape.
+
+    Attributes:
+        pairs: (P, 2) query index and gallery index.
+        right: (P,) bool, whether the pair is a match.
+    """
+
+    pairs: np.ndarray
+    right: np.ndarray
+    deletion: Curves
+    insertion: Curves
+    random_deletion: Curves
+    random_insertion: Curves
+
+    def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
+        """(P,) area under the curve minus the random masks' own: below 0 is good for deletion, above 0 for insertion."""
+        _known("kind", kind, ("deletion", "insertion"))
+        return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
+
+    def rows(self, rng: np.random.Generator, repeats: int = 1000) -> list[dict[str, Any]]:
+        """One row per kind and axis: areas, the random masks' areas, and their difference with its 95 % interval.
+
+        Rank and average precision are those of the right pairs: for a wrong one a fall is no loss.
+        """
+        rows = []
+        for kind in ("deletion", "insertion"):
+            for axis in AXES:
+                chosen = self.right | (axis == "probability")
+                if not chosen.any():
+                    continue
+                values = [getattr(self, name).auc(axis)[chosen] for name in (kind, f"random_{kind}")]
+                found = bootstrap(values[0] - values[1], rng, repeats)
+                means = [float(np.nanmean(v)) if found.count else float("nan") for v in values]
+                row = {"curve": kind, "axis": axis, "area": means[0], "random": means[1], "difference": found.mean}
+                rows.append(row | {"low": found.low, "high": found.high, "pairs": found.count})
+        return rows
+
+
+def faithfulness(
+    retrieval: Retrieval,
+    pairs: np.ndarray | Sequence[tuple[int, int]],
+    query_maps: Tensor,
+    gallery_maps: Tensor,
+    *,
+    where: str = "query",
+    steps: int = 10,
+    fill: str = "mean",
+    random: str = "shift",
+    seed: int = 0,
+    batch_size: int = 128,
+) -> Faithfulness:
+    """Deletion and insertion for P pairs, and the same with random masks.
+
+    Args:
+        pairs: (P, 2) query index and gallery index.
+        query_maps, gallery_maps: (P, h, w), larger = more important; signed maps are taken as they are.
+        where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the query of the first pair, the
+            gallery image of the second, and so on, which judges both maps at the price of one.
+        steps: equal steps of area; ``steps + 1`` points of a curve.
+        fill: of hidden pixels, see :func:`casnkit.explain.masking.fill_values`.
+        random: the kind of random mask, see :func:`casnkit.explain.masking.random_like`.
+        seed: of random masks, of noise, and of the order of equal pixels.
+        batch_size: images per forward pass.
+
+    Raises:
+        ValueError: unknown names, indices out of range, or maps that do not belong to the pairs.
+    """
+    pairs = _checked_pairs(retrieval, pairs, query_maps, gallery_maps)
+    _known("where", where, WHERE)
+    if steps < 1:
+        raise ValueError(f"steps: expected 1 or more, got {steps}")
+    column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), WHERE.index(where))
+    work = _Work(retrieval, pairs, column, steps, fill, batch_size, torch.Generator().manual_seed(seed))
+    maps, found = [m.detach().float().cpu() for m in (query_maps, gallery_maps)], {}
+    gone = work.features(lambda images, k, rows: torch.ones_like(images[:, :1])[:, None])
+    for name in ("", "random_"):
+        chosen = [random_like(m, work.generator, random) if name else m for m in maps]
+        inner = work.features(partial(work.masks, chosen)).chunk(2, 1) if steps > 1 else (gone[:, :0], gone[:, :0])
+        found[f"{name}deletion"] = work.curves(torch.cat([work.whole, inner[0], gone], 1))
+        found[f"{name}insertion"] = work.curves(torch.cat([gone, inner[1], work.whole], 1))
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What both curves of both kinds of map have in common; ``column`` (P,) says which image of a pair is changed."""
+
+    retrieval: Retrieval
+    pairs: np.ndarray
+    column: np.ndarray
+    steps: int
+    fill: str
+    batch_size: int
+    generator: torch.Generator
+
+    @property
+    def whole(self) -> Tensor:
+        """(P, 1, D) features of the changed images as they were."""
+        seen = self.retrieval.query.features, self.retrieval.gallery.features
+        return torch.stack([seen[k][i] for k, i in zip(self.column, self._index(self.column), strict=True)])[:, None]
+
+    def features(self, masks: Callable[[Tensor, int, np.ndarray], Tensor]) -> Tensor:
+        """(P, M, D) features of each pair's changed image behind M masks; ``masks(images, column, rows)`` gives them,
+        (b, M, 1, H, W), for a few pairs."""
+        order, parts = [], []
+        for k in np.unique(self.column):
+            rows = np.flatnonzero(self.column == k)
+            order.append(rows)
+            parts.append(extract(self.retrieval.model, self._batches(k, rows, masks), keep_maps=False).features)
+        found = torch.cat([part.unflatten(0, (len(rows), -1)) for part, rows in zip(parts, order, strict=True)])
+        return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
+
+    def masks(self, maps: Sequence[Tensor], images: Tensor, k: int, rows: np.ndarray) -> Tensor:
+        """The inner steps of deletion, then those of insertion: (b, 2 steps - 2, 1, H, W)."""
+        size = tuple(images.shape[2:])
+        ranks = pixel_ranks(maps[k][rows], size, self.generator).to(images.device)[:, None]
+        counts = [round(size[0] * size[1] * step / self.steps) for step in range(1, self.steps)]
+        counts = torch.tensor(counts, device=images.device)[:, None, None]
+        return torch.cat([ranks < counts, ranks >= counts], 1)[:, :, None].float()
+
+    def curves(self, changed: Tensor) -> Curves:
+        """Probability, rank and average precision from the changed features (P, S, D)."""
+        seen, (count, points, _) = (self.retrieval.query.features, self.retrieval.gallery.features), changed.shape
+        is_query = torch.from_numpy(self.column == 0)[:, None, None]
+        sides = [
+            torch.where(is_query == (k == 0), changed, seen[k][self.pairs[:, k]][:, None]).flatten(0, 1) for k in (0, 1)
+        ]
+        probability = pair_probability(self.retrieval.model, *sides).view(count, points)
+        normalise = self.retrieval.config.ranking.normalise_features
+        distances = feature_distances(sides[0], seen[1], normalise).reshape(count, points, -1)
+        for p in np.flatnonzero(self.column == 1):  # one gallery image is another one now
+            own = self.retrieval.query.features[self.pairs[p, :1]]
+            distances[p, :, self.pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
+        q, g = self.retrieval.dataset.query, self.retrieval.dataset.gallery
+        pids, camids = q.pids[self.pairs[:, 0]], q.camids[self.pairs[:, 0]]
+        ignored = ignored_mask(pids, camids, g.pids, g.camids)
+        ranks = [_reciprocal_ranks(*row) for row in zip(distances, self.pairs[:, 1], ignored, strict=True)]
+        precision = np.full(count * points, np.nan)
+        if matches_mask(pids, camids, g.pids, g.camids).any():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RankingWarning)  # queries without a match are known, and become NaN
+                repeated = np.repeat(pids, points), np.repeat(camids, points)
+                found = evaluate_ranking(distances.reshape(count * points, -1), *repeated, g.pids, g.camids)
+            precision = found.average_precision
+        shares = np.linspace(0, 1, points)
+        return Curves(shares, probability.numpy(), np.stack(ranks), precision.reshape(count, points))
+
+    def _index(self, column: np.ndarray) -> np.ndarray:
+        return self.pairs[np.arange(len(self.pairs)), column]
+
+    def _batches(
+        self, k: int, rows: np.ndarray, masks: Callable[[Tensor, int, np.ndarray], Tensor]
+    ) -> Iterator[Tensor]:
+        """Masked images, a few pairs at a time, each pair's behind one another."""
+        step = max(1, self.batch_size // max(1, 2 * self.steps - 2))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            images = self.retrieval.images(WHERE[k], self.pairs[part, k])
+            hidden = masks(images, k, part)
+            repeated = images.repeat_interleave(hidden.shape[1], 0)
+            yield apply_mask(repeated, hidden.flatten(0, 1), self.fill, self.generator)
+
+
+def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.ndarray:
+    """(S,) 1 / rank of gallery image j in each row of (S, G); equal distances by index, as the protocol ranks them."""
+    if ignored[j]:
+        return np.full(len(distances), np.nan)
+    own, before = distances[:, [j]], np.arange(distances.shape[1]) < j
+    ahead = ((distances < own) | ((distances == own) & before)) & ~ignored
+    return 1 / (1 + ahead.sum(1))
+
+
+def _checked_pairs(retrieval: Retrieval, pairs: Any, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
+    pairs = np.asarray(pairs)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or not len(pairs):
+        raise ValueError(f"expected pairs (P, 2) of query and gallery indices, got {pairs.dtype} of {pairs.shape}")
+    limits = len(retrieval.query), len(retrieval.gallery)
+    if (pairs < 0).any() or (pairs >= limits).any():
+        raise ValueError(f"expected indices below {limits[0]} (query) and {limits[1]} (gallery), got others in pairs")
+    for name, maps in (("query_maps", query_maps), ("gallery_maps", gallery_maps)):
+        if maps.dim() != 3 or len(maps) != len(pairs):
+            raise ValueError(f"{name}: expected ({len(pairs)}, h, w), one map per pair, got {tuple(maps.shape)}")
+    return pairs
+
+
+def _known(name: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    return value

@@ -1,0 +1,212 @@
+"""Bad input is refused in clear words, and whatever happens, the model stays as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from casnkit.explain import METHODS, explain
+from casnkit.models import CASN
+
+pytest.importorskip("captum.attr")
+FAST = {"occlusion": {"window": (16, 8)}, "integrated-gradients": {"steps": 2}, "smoothgrad": {"samples": 2}}
+
+
+@pytest.fixture
+def pair(make_model: Callable[..., CASN], make_images: Callable[..., Tensor]) -> tuple[CASN, Tensor, Tensor]:
+    return make_model(), make_images(2), make_images(2, seed=7)
+
+
+def state_of(model: nn.Module) -> dict[str, object]:
+    """Everything about a model that an explanation might change."""
+    return {
+        "modes": [m.training for m in model.modules()],
+        "hooks": [[list(v.items()) for k, v in vars(m).items() if "hooks" in k and v] for m in model.modules()],
+        "flags": [p.requires_grad for p in model.parameters()],
+        "gradients": [p.grad for p in model.parameters()],
+        "weights": [v.clone() for v in model.state_dict().values()],
+        "modules": [name for name, _ in model.named_modules()],
+        "random": [torch.get_rng_state()],
+    }
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    before = state_of(model)
+    yield
+    after = state_of(model)
+    for name in ("weights", "random"):
+        assert all(map(torch.equal, before.pop(name), after.pop(name))), name
+    assert all(a is b for a, b in zip(before.pop("gradients"), after.pop("gradients"), strict=True))
+    assert before == after
+
+
+def unusual(model: CASN) -> CASN:
+    """A model with its own hook, a gradient, a frozen weight and one part in train mode."""
+    model.trunk.register_forward_hook(lambda *_: None)
+    model.trunk.stages[0].relu.register_forward_pre_hook(lambda *_: None)
+    model.identity_head.dropout.train()
+    for parameter in model.pair_head.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    next(model.trunk.parameters()).requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_changes(pair, method):
+    model, query, gallery = unusual(pair[0]), *pair[1:]
+    given = query.clone(), gallery.clone()
+    query.requires_grad_()
+    with unchanged(model), torch.no_grad():
+        explain(model, query, gallery, method, **FAST.get(method, {}))
+    assert torch.equal(query, given[0])
+    assert torch.equal(gallery, given[1])
+    assert query.grad is None
+    assert query.requires_grad
+    assert not gallery.requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_changes_after_an_exception(pair, method, monkeypatch):
+    """The classifiers break on their second call, in the middle of the methods that take many."""
+    model, query, gallery = unusual(pair[0]), *pair[1:]
+    calls = []
+
+    def breaks(*_: object) -> None:
+        calls.append(1)
+        if len(calls) > (METHODS[method].cost == "many"):
+            raise RuntimeError("out of order")
+
+    handles = [head.register_forward_hook(breaks) for head in (model.pair_head, model.identity_head.second)]
+    if method in ("similarity", "correlation"):
+        monkeypatch.setattr("casnkit.explain.closed.similarity_score", breaks)
+    with unchanged(model), pytest.raises(RuntimeError, match="out of order"):
+        explain(model, query, gallery, method, **FAST.get(method, {}))
+    for handle in handles:
+        handle.remove()
+
+
+def test_train_mode_is_explained_in_eval_mode_and_put_back(pair):
+    model, query, gallery = pair
+    expected = explain(model, query, gallery)
+    model.train()
+    with unchanged(model), pytest.warns(UserWarning, match=r"train mode.*eval mode"):
+        found = explain(model, query, gallery)
+    torch.testing.assert_close(found.query, expected.query)
+
+
+def test_bad_images(pair):
+    model, query, gallery = pair
+    grey = query[:, :1]
+    cases = [
+        (query, gallery[:, :, :-4], r"one size, got 32x16 \(query\) and 28x16"),
+        (query, gallery[:1], "a gallery image for each query image, got 2 and 1"),
+        (grey, grey, r"3 channels, got 1; repeat the channel"),
+        (query[:, :2], gallery, r"3 channels, got 2$"),
+        (query, (gallery * 50).to(torch.uint8), "normalised floats .* got torch.uint8"),
+        (query.tolist(), gallery, "query images as a tensor .* got a list"),
+        (query[None], gallery, r"got \(1, 2, 3, 32, 16\)"),
+        (query[:0], gallery[:0], r"got \(0, 3, 32, 16\)"),
+        (query * float("nan"), gallery, "query images hold values that are not finite"),
+        (query[..., :8], gallery[..., :8], "too small for the backbone"),
+    ]
+    for first, second, message in cases:
+        with unchanged(model), pytest.raises(ValueError, match=message):
+            explain(model, first, second)
+
+
+def test_bad_questions(pair):
+    model, query, gallery = pair
+    label = torch.tensor([0, 5])
+    cases = [
+        ({"method": "siamesee"}, "a method out of siamese,"),
+        ({"target": "alike"}, "a target out of same, different"),
+        ({"target": 2}, r"outputs 0 \(different\) and 1 \(same\), got target=2"),
+        ({"target": -1}, "got target=-1"),
+        ({"target": True}, "a target out of"),
+        ({"target": None}, "a target out of"),
+        ({"target": ["same"]}, "a target out of"),
+        ({"target": "identity"}, "'siamese' explains same or different or log-odds, got target 'identity'"),
+        ({"method": "identification", "target": 0}, "explains identity, got target 0"),
+        ({"method": "saliency", "similarity": "dot"}, "a similarity out of cosine"),
+        ({"method": "saliency", "labels": label}, "labels belong to target 'identity'"),
+        ({"method": "identification", "labels": label}, r"labels in 0 .. 4, got 0 .. 5"),
+        ({"method": "identification", "labels": [0, 1]}, r"labels as a tensor \(P,\)"),
+        ({"mode": "signed"}, "no option mode; it has: order, per_stripe"),
+        ({"order": "turned"}, "order out of given, both"),
+        ({"method": "saliency", "window": 3}, "no option window; it has: none"),
+        ({"method": "occlusion", "window": (64, 4)}, r"window as \(height, width\) of 1 to \(32, 16\)"),
+        ({"method": "occlusion", "window": 4}, r"window as \(height, width\)"),
+        ({"method": "occlusion", "window": (4, 4), "stride": (8, 4)}, r"stride as \(height, width\) of 1 to \(4, 4\)"),
+        ({"method": "occlusion", "of": "both"}, "of out of each, query, gallery, jointly"),
+        ({"method": "feature-ablation", "rows": 33}, "a grid of at most 32x16"),
+        ({"method": "feature-ablation", "rows": 2.5}, "rows as a whole number"),
+        ({"method": "integrated-gradients", "steps": 0}, "steps as a whole number of at least 1, got 0"),
+        ({"method": "integrated-gradients", "baseline": "black"}, "baseline out of zero, mean, blurred, partner"),
+        ({"method": "integrated-gradients", "baseline": "blurred", "blur": 0}, "blur as a standard deviation"),
+        ({"method": "smoothgrad", "noise": -1}, "noise as a number of at least 0"),
+        ({"layer": "trunk"}, "belongs to the map that CASN pools"),
+        ({"method": "layer-gradcam", "layer": "trunk.stages.7"}, "no layer 'trunk.stages.7'; .* trunk.stages"),
+        ({"method": "layer-gradcam", "layer": ""}, "no layer ''"),
+        ({"method": "layer-gradcam", "layer": nn.ReLU()}, "got a ReLU that it does not have"),
+        ({"method": "layer-gradcam", "layer": "pair_head"}, "'pair_head' is not called"),
+    ]
+    for options, message in cases:
+        with unchanged(model), pytest.raises(ValueError, match=message):
+            explain(model, query, gallery, **options)
+
+
+def test_bad_models(pair):
+    model, query, gallery = pair
+    with pytest.raises(ValueError, match=r"a network .* got a str"):
+        explain("model", query, gallery)
+    with torch.inference_mode(), unchanged(model), pytest.raises(ValueError, match=r"inference_mode\(\) is on"):
+        explain(model, query, gallery)
+    with torch.inference_mode():
+        images = query.clone()  # made in inference mode, used outside of it
+        frozen = nn.Conv2d(3, 4, 1).double()
+    torch.testing.assert_close(explain(model, images, gallery).query, explain(model, query, gallery).query)
+    with pytest.raises(ValueError, match=r"'weight' was made inside torch.inference_mode"):
+        explain(frozen, query, gallery, "saliency")
+    for name in ("trunk.stem.1.running_mean", "pair_head.0.weight"):
+        broken = dict(model.state_dict())[name]
+        kept = broken.clone()
+        broken.view(-1)[1] = float("nan")
+        for method in ("siamese", "layer-gradcam", "occlusion"):
+            with pytest.raises(ValueError, match=f"NaN or infinite: the weight '{name}' holds NaN"):
+                explain(model, query, gallery, method, **FAST.get(method, {}))
+        broken.copy_(kept)
+
+
+def test_float32_images_meet_a_float64_model(pair):
+    model, query, gallery = pair
+    found = explain(model, query.float(), gallery.float(), "layer-gradcam")
+    assert found.query.dtype == torch.float64
+    assert found.cpu().query.device.type == "cpu"
+
+
+def test_a_missing_captum_says_how_to_get_it(pair, monkeypatch):
+    model, query, gallery = pair
+    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+    explain(model, query, gallery, "siamese")
+    with pytest.raises(ImportError, match=r"'saliency' needs the package 'captum'.*pip install captum"):
+        explain(model, query, gallery, "saliency")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("method", METHODS)
+def test_gpu_agrees_with_cpu(pair, method):
+    model, query, gallery = pair
+    options = {} if method == "smoothgrad" else FAST.get(method, {})
+    options |= {"noise": 0.0, "samples": 2} if method == "smoothgrad" else {}
+    expected = explain(model, query, gallery, method, **options)
+    random = torch.cuda.get_rng_state()
+    found = explain(model.cuda(), query, gallery, method, **options)
+    assert torch.equal(torch.cuda.get_rng_state(), random)
+    assert found.query.is_cuda
+    for name in ("query", "gallery", "scores"):
+        torch.testing.assert_close(getattr(found.cpu(), name), getattr(expected, name), rtol=1e-4, atol=1e-7)

@@ -1,0 +1,264 @@
+"""Sanity checks: explainers that are known to be bad must fail, and for the right reason; networks are forgotten rightly."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from casnkit import attention
+from casnkit.explain.randomised import cascade, randomised
+from casnkit.explain.sanity import (
+    Limits,
+    as_explainer,
+    compute_maps,
+    correlation,
+    label_shuffling,
+    partner_shuffling,
+    randomisation,
+    sanity_checks,
+)
+from casnkit.models import CASN
+from casnkit.models.trunks import TRUNKS
+
+PAIRS = 8
+
+
+@pytest.fixture
+def case(make_model, make_images):
+    model = make_model(dtype=torch.float32)
+    return model, make_images(PAIRS, dtype=torch.float32, seed=1), make_images(PAIRS, dtype=torch.float32, seed=2)
+
+
+def flat(model, query, gallery):
+    return torch.full((len(query), 4, 2), 0.7), torch.full((len(query), 4, 2), 0.7)
+
+
+def one_pattern(model, query, gallery):
+    """The same blob whatever is asked: people stand in the middle, so it may well localise."""
+    blob = torch.tensor([[0, 1, 0], [1, 4, 1], [0, 1, 0.0]])
+    return blob.expand(len(query), 3, 3), blob.expand(len(query), 3, 3)
+
+
+class Dice:
+    """Another random map at every call."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, model, query, gallery):
+        return tuple(torch.rand(len(query), 8, 4, generator=self.generator) for _ in range(2))
+
+
+def edges(model, query, gallery):
+    """Looks at the image and never at the network."""
+    return tuple(x.mean(1).diff(dim=2)[:, 1:].abs() + x.mean(1).diff(dim=1)[:, :, 1:].abs() for x in (query, gallery))
+
+
+def plain_mean(model, query, gallery):
+    return tuple(attention.mean_map(model.feature_map(x)) for x in (query, gallery))
+
+
+def closed_form(mode):
+    return lambda model, query, gallery: [m.detach() for m in model.siamese_attention(query, gallery, mode=mode)]
+
+
+def gradient(model, query, gallery):
+    """Pixel times gradient of z_1, by autograd."""
+    leaves = query.clone().requires_grad_(), gallery.clone().requires_grad_()
+    features = [model.pool(model.feature_map(x)) for x in leaves]
+    slopes = torch.autograd.grad(model.pair_scores(features[0] - features[1])[:, 1].sum(), leaves)
+    return tuple((x * g).sum(1) for x, g in zip((query, gallery), slopes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("explainer", "failed"),
+    [
+        (flat, {"flat", "repeat", "image", "pair classifier", "everything", "partner"}),
+        (one_pattern, {"image", "pair classifier", "everything", "partner"}),
+        (Dice(), {"repeat"}),
+        (edges, {"pair classifier", "everything", "partner"}),
+        (plain_mean, {"pair classifier", "partner"}),
+    ],
+    ids=["flat", "one pattern", "dice", "edges", "plain mean"],
+)
+def test_bad_explainers_fail_for_the_right_reason(case, explainer, failed):
+    report = sanity_checks(explainer, *case, limits=Limits(everything=0.97))
+    assert {line.name for line in report.lines if line.passed is False} == failed
+    assert not report.passed
+    assert report.to_text().count("FAIL") == len(failed)
+
+
+@pytest.mark.parametrize("explainer", [gradient, closed_form("gradcam")], ids=["gradient", "gradcam"])
+def test_gradient_explainers_pass_on_random_networks(case, explainer):
+    report = sanity_checks(explainer, *case, limits=Limits(partner=0.9999))  # random heads listen little to the partner
+    assert report["everything"].value < 0.4
+    assert report["pair classifier"].value < 0.4
+    assert report.passed, report.to_text()
+
+
+def test_limits_decide_and_are_said(case):
+    report = sanity_checks(closed_form("paper"), *case)
+    value = report["partner"].value
+    for limit, passed in ((value + 0.01, True), (value - 0.01, False)):
+        line = sanity_checks(closed_form("paper"), *case, limits=Limits(partner=limit))["partner"]
+        assert line.passed is passed
+        assert f"{limit:g}" in line.why
+    assert report["order"].passed is None  # reported only
+    with pytest.raises(ValueError, match="expected a check out of flat, repeat"):
+        report["speed"]
+
+
+def test_correlation_against_numpy():
+    maps = [torch.rand(5, 4, 3, generator=torch.Generator().manual_seed(s)) for s in range(4)]
+    found = correlation((maps[0], maps[1]), (maps[2], maps[3]))
+    for p in range(5):
+        each = [np.corrcoef(a[p].flatten(), b[p].flatten())[0, 1] for a, b in ((maps[0], maps[2]), (maps[1], maps[3]))]
+        assert found[p] == pytest.approx(np.mean(each), abs=1e-5)
+
+
+def test_flat_maps_have_no_correlation_with_a_pattern_and_none_with_each_other():
+    pattern, flat_map = torch.rand(1, 4, 3), torch.ones(1, 4, 3)
+    assert correlation((pattern, pattern), (flat_map, 2 * pattern)) == pytest.approx(0.5)
+    assert correlation((flat_map, pattern), (flat_map, pattern)) == pytest.approx(1)
+    assert np.isnan(correlation((flat_map, flat_map), (flat_map, flat_map))).all()
+
+
+def test_partner_shuffling_by_a_loop(case):
+    model, query, gallery = case
+    explainer = closed_form("paper")
+    found = partner_shuffling(explainer, model, query, gallery, batch_size=3)
+    for p in range(PAIRS):
+        before, after = (p - 1) % PAIRS, (p + 1) % PAIRS
+        own = model.siamese_attention(query[[p]], gallery[[p]])
+        mine = model.siamese_attention(query[[p]], gallery[[before]])[0]
+        theirs = model.siamese_attention(query[[after]], gallery[[p]])[1]
+        expected = [attention.map_correlation(a, b).item() for a, b in ((own[0], mine), (own[1], theirs))]
+        assert found[p] == pytest.approx(np.mean(expected), abs=1e-4)
+    np.testing.assert_allclose(partner_shuffling(plain_mean, model, query, gallery), 1, atol=1e-5)
+
+
+def test_a_linear_pair_classifier_has_no_partner(make_model, case):
+    """Without an activation alpha is one constant vector: the map cannot move with the partner."""
+    model = make_model(dtype=torch.float32, pair_activation="none")
+    report = sanity_checks(closed_form("paper"), model, *case[1:])
+    assert report["partner"].value == pytest.approx(1, abs=1e-5)
+    assert report["order"].value == pytest.approx(1, abs=1e-5)
+    assert report["partner"].passed is False
+
+
+def test_order_of_a_symmetric_explanation_and_of_turned_maps(case):
+    model, query, gallery = case
+    assert sanity_checks(plain_mean, model, query, gallery)["order"].value == pytest.approx(1, abs=1e-5)
+
+    def sided(model, query, gallery):
+        first, second = plain_mean(model, query, gallery)
+        return first, -second
+
+    assert sanity_checks(sided, model, query, gallery)["order"].value == pytest.approx(-1, abs=1e-5)
+
+
+def test_label_shuffling_with_two_labels(make_model, make_images):
+    model, images = make_model(num_ids=2, dtype=torch.float32), make_images(5, dtype=torch.float32)
+    with torch.no_grad():
+        best = model.id_scores(model.pool(model.feature_map(images))).argmax(1)
+    expected = attention.map_correlation(
+        model.identification_attention(images, best), model.identification_attention(images, 1 - best)
+    )
+    np.testing.assert_allclose(label_shuffling(model, images), expected.detach(), atol=1e-5)
+    with pytest.raises(ValueError, match="at least two identities"):
+        label_shuffling(make_model(num_ids=1, dtype=torch.float32), images)
+
+
+def test_a_network_of_shuffled_labels_is_compared(case, make_model):
+    model, query, gallery = case
+    assert sanity_checks(plain_mean, *case, shuffled_model=model)["labels"].passed is False  # the very same network
+    other = make_model(dtype=torch.float32, seed=5)
+    line = sanity_checks(closed_form("gradcam"), *case, shuffled_model=other)["labels"]
+    expected = correlation(closed_form("gradcam")(model, query, gallery), closed_form("gradcam")(other, query, gallery))
+    assert line.value == pytest.approx(float(np.nanmean(expected)), abs=1e-4)
+
+
+def test_cascade_is_cumulative(case):
+    model, query, gallery = case
+    found = randomisation(plain_mean, model, query, gallery, seed=3)
+    assert list(found)[:2] == ["pair classifier", "ID classifier"]
+    np.testing.assert_allclose(found["pair classifier"], 1, atol=1e-5)
+    np.testing.assert_allclose(found["ID classifier"], 1, atol=1e-5)
+    assert found["trunk 4 of 4"].max() < 1
+    images = torch.cat([query, gallery])
+    alone = randomised(model, ["pair_head.", "identity_head.", "trunk."], 3, images)
+    last = correlation(plain_mean(model, query, gallery), plain_mean(alone, query, gallery))
+    np.testing.assert_allclose(list(found.values())[-1], last, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", sorted(set(TRUNKS) - {"vgg16"}))
+def test_cascade_takes_every_weight_once_from_the_last_to_the_first(backbone):
+    model = CASN(3, backbone, pair_hidden=4, id_hidden=4)
+    names = list(model.state_dict())
+    steps = cascade(model)
+    owners = [[step for step, prefixes in steps.items() if name.startswith(prefixes)] for name in names]
+    assert all(len(owner) == 1 for owner in owners)
+    order = [list(steps).index(owner[0]) for name, owner in zip(names, owners, strict=True) if name.startswith("trunk")]
+    assert all(a >= b for a, b in itertools.pairwise(order))  # state dicts list the first layer first
+    assert 3 <= len(steps) - 2 <= 6
+
+
+def test_a_part_is_forgotten_and_nothing_else(case):
+    model, query, _ = case
+    model.trunk.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    changed = randomised(model, ["trunk.stages.2."], 1, query)
+    again = randomised(model, ["trunk.stages.2."], 1, query)
+    other = randomised(model, ["trunk.stages.2."], 2, query)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert model.trunk.training
+    assert not changed.trunk.training
+    for name, value in changed.state_dict().items():
+        if "running" in name or "num_batches" in name:
+            continue  # measured anew
+        if name.startswith("trunk.stages.2."):
+            assert value.shape == before[name].shape
+            assert not torch.equal(value, before[name]), name
+        else:
+            assert torch.equal(value, before[name])
+        assert torch.equal(value, again.state_dict()[name])
+    weight = "trunk.stages.2.first.0.weight"
+    assert not torch.equal(changed.state_dict()[weight], other.state_dict()[weight])
+    with pytest.raises(ValueError, match=r"'head\.'"):
+        randomised(model, ["head."])
+    with pytest.raises(ValueError, match=r"expected a casnkit\.CASN, got a SmallTrunk"):
+        randomised(model.trunk, ["stem."])
+
+
+def test_statistics_of_a_forgotten_trunk_are_those_of_the_images(case):
+    model, query, _ = case
+    changed = randomised(model, ["trunk."], 0, query)
+    first, norm = changed.trunk.stem[0], changed.trunk.stem[1]
+    with torch.no_grad():
+        values = first(query)
+    torch.testing.assert_close(norm.running_mean, values.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, values.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert norm.momentum == model.trunk.stem[1].momentum
+    maps = plain_mean(changed, query, query)[0]
+    assert float(maps.std((1, 2)).min() / maps.mean()) > 1e-3  # alive: what it shows is not one value
+
+
+def test_explainers_by_name_as_functions_and_in_batches(case):
+    model, query, gallery = case
+    direct = model.siamese_attention(query, gallery, mode="signed")
+    for explainer in (closed_form("signed"), "siamese-signed", as_explainer("siamese-signed", target="same")):
+        found = compute_maps(explainer, model, query, gallery, batch_size=3)
+        for mine, expected in zip(found, direct, strict=True):
+            torch.testing.assert_close(mine, expected.detach(), rtol=1e-4, atol=1e-6)
+            assert not mine.requires_grad
+
+
+def test_one_pair_is_too_few(case):
+    model, query, gallery = case
+    with pytest.raises(ValueError, match="at least two pairs"):
+        sanity_checks(flat, model, query[:1], gallery[:1])
