@@ -9,6 +9,8 @@ runs all notebooks at another size or on other data; ``CASNKIT_RUNS`` names the 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +116,12 @@ class Session:
         if (demo / "model.safetensors").is_file() and self._fits(demo, config):
             return demo
         name = [config.variant.replace("+", "_"), config.model.pooling, f"seed{self.seed}"]
-        return self.folder / "-".join([self.dataset.name, self.profile, *name])
+        usual = self.folder / "-".join([self.dataset.name, self.profile, *name])
+        if not (usual / "run.json").is_file() or self._fits(usual, config):
+            return usual
+        # trained with other settings, by an older kit or on other data: kept, and this one is put beside it
+        choices = json.dumps([config.to_dict(), str(self.dataset.root)], sort_keys=True)
+        return usual.with_name(f"{usual.name}-{hashlib.sha256(choices.encode()).hexdigest()[:8]}")
 
     def _fits(self, there: Path, config: Config) -> bool:
         try:

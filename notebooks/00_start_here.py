@@ -26,15 +26,18 @@
 #
 # **You need** nothing but this kit: the people are drawn by it, so that we know what is where.
 # **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or seconds if `casnkit demo` has run
-# before; on a GPU less.
+# before; at `paper` hours on a GPU, for two trainings. **Hardware** a laptop; only `paper` asks for a GPU. What this
+# machine would take, `casnkit doctor` says.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
 
 # %%
+import numpy as np
+
 import casnkit as ck
-from casnkit import report
+from casnkit import exercises, report
 from casnkit.figures import show_batch, show_cmc, show_losses, show_rankings
 
 session = ck.notebook.start(profile, data)
@@ -87,11 +90,11 @@ show_cmc({"ide by features": baseline.result.rankings["features"].cmc, **curves}
 # One training with one seed. **Do not conclude from it which model is better**: the baseline alone moves by several
 # points when only the seed changes. What can be trusted at once is the distance from chance.
 
-# %%
+# %% Who stands where in the ranking? tags=["slide"]
 features = casn.result.rankings["features"]
 assert features.mean_ap > casn.result.chance.mean_ap, "the network ranks no better than chance"
 queries = report.spread_queries(features.average_precision, 3)
-show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i) for i in queries])
+show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i, f"query {i}") for i in queries])
 
 # %% [markdown]
 # ## 4 · Why these two?
@@ -116,7 +119,7 @@ report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
 # **Identification attention** asks: which parts of *one* picture speak for its person? It belongs to the training people.
 # The plain mean of the feature map stands beside each map: an explanation that does not differ from it explains little.
 
-# %%
+# %% Where do they look? tags=["slide"]
 trained = {"ide": tuple(baseline), "casn": tuple(casn)}
 report.where_they_look(trained, dataset.train)
 
@@ -141,11 +144,89 @@ assert abs(map_1.sum() - score) < 1e-3 * score.abs() + 1e-6
 print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 
 # %% [markdown]
+# ## A question for the next notebook
+#
+# *Rank-1*, *mAP*, *chance*: a few numbers have just passed judgement on two networks. **Who counts the points, and by
+# which rules?** Notebook `01_data_and_protocol` answers it, without any network.
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. *Predict first.* Exchange `first` and `second`: is the map of a picture the same when it comes second? Try it.
-# 2. Train with another seed, `ck.notebook.start(profile, data, seed=1)`. How far do rank-1 and mAP move?
-# 3. Hide the background: does the baseline's ranking change more than CASN's?
+# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# [solutions/00_start_here](solutions/00_start_here.ipynb).
+#
+# **1. Predict.** Exchange `first` and `second` in the last cell above. Is the map of a picture the same when it comes
+# second: `"same"` or `"changes"`?
+#
+# <details><summary>Hint</summary>
+#
+# `casn.model.siamese_attention(second, first)` returns the maps in the new order. Is $b(f_1 - f_2)$ an even function?
+#
+# </details>
+
+# %% tags=["exercise"]
+my_prediction = None  # "same" or "changes"
+
+# %% tags=["check"]
+_, as_second = casn.model.siamese_attention(second, first)
+apart = ((map_1 - as_second).abs().max() / map_1.max()).item()
+print(f"largest change, as a share of the map's maximum: {apart:.3f}")
+reasons = {
+    "same": "the pair classifier sees the difference of the features, and its sign turns with the order",
+    "changes": "the pair classifier sees f_1 - f_2; its sign turns, other hidden units open, and so alpha changes",
+}
+exercises.check_choice(my_prediction, "same" if apart < 1e-6 else "changes", reasons)
+
+# %% [markdown]
+# **2. How coarse is a percent?** One query more is answered rightly. By how many *points* (percent) does rank-1 rise?
+#
+# <details><summary>Hint</summary>
+#
+# `features.num_valid` queries have a match; rank-1 is a share of them.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_points = None  # a number
+
+# %% tags=["check"]
+mistakes = {
+    "that is a share; points are percent": 1 / features.num_valid,
+    "rank-1 is a share of the queries, not of the gallery": 100 / len(dataset.gallery),
+}
+exercises.check_number(my_points, 100 / features.num_valid, mistakes, tolerance=6e-3)
+
+# %% [markdown]
+# **3. Write it.** How much of a map lies on the person? Return the share of the map's sum inside the mask, in [0, 1]; both
+# are arrays (H, W), the mask true on the person. A map of zeros has the share 0.
+#
+# <details><summary>Hint</summary>
+#
+# `(attention * mask).sum()`, divided by what?
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def share_on_person(attention, mask):
+    """Share of the map's sum that lies inside the mask."""
+
+
+# %% tags=["check"]
+def reference(attention, mask):
+    return attention[mask].sum() / attention.sum() if attention.sum() > 0 else 0.0
+
+
+rng, mask = np.random.default_rng(0), np.zeros((8, 4), dtype=bool)
+mask[2:7, 1:3] = True
+cases = {"a map everywhere": (np.ones((8, 4)), mask), "a random map": (rng.random((8, 4)), mask)}
+cases["a map of zeros"] = (np.zeros((8, 4)), mask)
+mistakes = {"divide by the map's sum, not by the size of the person": lambda a, m: a[m].sum() / m.sum()}
+exercises.check_function(share_on_person, reference, cases, mistakes)
+
+# %% [markdown]
+# **To go on.** Train with another seed, `ck.notebook.start(profile, data, seed=1)`: how far do rank-1 and mAP move? Then
+# compare that with the difference between the two networks.
 #
 # ## References
 #

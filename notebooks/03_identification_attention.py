@@ -26,7 +26,8 @@
 #
 # **You need** `00_start_here`, and the words *gradient* and *convolution*.
 # **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or half a minute if `casnkit demo`
-# has run before; on a GPU less.
+# has run before; at `paper` hours on a GPU for its two trainings, or seconds where they are done. **Hardware** a laptop;
+# only `paper` asks for a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -37,7 +38,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, figures, losses, report
+from casnkit import attention, exercises, figures, losses, report
 
 session = ck.notebook.start(profile, data)
 
@@ -74,7 +75,7 @@ print(f"pid {train.pids[i]} is class {label.item()} of {model.num_ids}")
 # %% [markdown]
 # **Formula.** $A \in \mathbb{R}_{\geq 0}^{C \times h \times w}$.
 
-# %%
+# %% What the network sees: channels tags=["slide"]
 A = model.feature_map(x)
 assert A.min() >= 0
 strongest = A.mean((2, 3))[0].argsort(descending=True)[:15].tolist()
@@ -129,7 +130,7 @@ figures.show_channels(image, A[0, ends], [f"{k}: {w[0, k]:+.4f}" for k in ends],
 # **Formula.** $\sum_k w_k A_k$. We add the channels in the order in which they contribute, $|w_k f_k|$, and watch.
 # Red speaks for the person, blue against.
 
-# %%
+# %% Attention grows, channel by channel tags=["slide"]
 parts = w[0, :, None, None] * A[0]
 order = parts.sum((1, 2)).abs().argsort(descending=True)
 steps = [4**k for k in range(6) if 4**k < len(order)] + [len(order)]
@@ -272,7 +273,7 @@ figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" f
 #
 # In the manner of the paper's figure 4, on our data: picture, attention, mask, and what the mask leaves.
 
-# %%
+# %% Cover what attention found tags=["slide"]
 report.identification_figure(model, train, casn.info, name="casn")
 
 # %% [markdown]
@@ -431,15 +432,85 @@ figures.show_maps([train.image(k) for k in again], where, False, outlines, camer
 # %% [markdown]
 # ## Exercises
 #
-# 1. *Predict first.* Double every weight $w_k$. What happens to $M$, what to the soft mask? Try it.
-#    <details><summary>Hint</summary>
-#    `attention.weighted_map(A, 2 * w)`, then `attention.image_mask`. Which step divides the factor out again?</details>
-# 2. Hide **everything but** what attention found. How much is still recognised, and is that the better question?
-#    <details><summary>Hint</summary>
-#    `remaining(model, 1 - hidden["casn"], images, own)`. Compare with the control `1 - hidden["casn"].roll(...)`.</details>
-# 3. Equation 2 alone: train `session.run("ide+ia")` and measure its coverage and its spill. Does attention spread?
-#    <details><summary>Hint</summary>
-#    Add it to the dictionary of networks in section 11. Then try `loss={"ia_weight": 2.0}`, and look at rank-1 too.</details>
+# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# [solutions/03_identification_attention](solutions/03_identification_attention.ipynb).
+#
+# **1. Predict.** Double every weight $w_k$. What happens to the map $M$, and what to the soft mask? `"both change"`,
+# `"only the map"`, `"only the mask"` or `"neither"`?
+#
+# <details><summary>Hint</summary>
+#
+# `attention.weighted_map(A, 2 * w)`, then `attention.image_mask`. Which step divides the factor out again?
+#
+# </details>
+
+# %% tags=["exercise"]
+my_prediction = None  # "both change", "only the map", "only the mask" or "neither"
+
+# %% tags=["check"]
+once, twice = (attention.weighted_map(A, factor * w) for factor in (1, 2))
+mask_once, mask_twice = (attention.image_mask(m, x.shape[2:], 10, 0.5) for m in (once, twice))
+changed = (not torch.allclose(once, twice), not torch.allclose(mask_once, mask_twice, atol=1e-4))
+turned_out = {(1, 1): "both change", (1, 0): "only the map", (0, 1): "only the mask", (0, 0): "neither"}[changed]
+reasons = {
+    "both change": "one of them is scaled to [0, 1] before it is used",
+    "only the map": "M is linear in the weights; the mask is made of M scaled to [0, 1], which divides the factor out",
+    "only the mask": "the map is a sum of weight times channel: what does a factor in every term do?",
+    "neither": "the map is a sum of weight times channel: what does a factor in every term do?",
+}
+exercises.check_choice(my_prediction, turned_out, reasons)
+
+# %% [markdown]
+# **2. Count.** With $a = 10$ and $b = 0.5$: how much does the soft mask hide of a place to which *no* attention is paid,
+# $M = 0$? A number in [0, 1].
+#
+# <details><summary>Hint</summary>
+#
+# $\sigma(x) = 1 / (1 + e^{-x})$ at $x = a\,(0 - b)$. Section 9 shows what a gentle slope does.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_share = None  # a number in [0, 1]
+
+# %% tags=["check"]
+at_zero, at_one = (attention.soft_mask(torch.tensor(m), 10, 0.5).item() for m in (0.0, 1.0))
+mistakes = {"that is what is hidden where attention is strongest": at_one, "the sigmoid is never quite zero": 0.0}
+exercises.check_number(my_share, at_zero, mistakes, tolerance=3e-4)
+
+# %% [markdown]
+# **3. Write it.** The map of section 6 for a batch: $A$ is (B, C, h, w), the weights are (B, C), the map is (B, h, w).
+#
+# <details><summary>Hint</summary>
+#
+# `w[:, :, None, None]` has the shape (B, C, 1, 1). First the sum over the channels, then the ReLU.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def my_map(A, w):
+    """ReLU of the weighted sum of the channels: (B, C, h, w), (B, C) -> (B, h, w)."""
+
+
+# %% tags=["check"]
+generator = torch.Generator().manual_seed(0)
+sizes = {"one picture": (1, 4, 3, 2), "three pictures": (3, 5, 2, 4)}
+cases = {n: (torch.rand(s, generator=generator), torch.randn(s[:2], generator=generator)) for n, s in sizes.items()}
+mistakes = {
+    "the ReLU is missing": lambda A, w: (w[:, :, None, None] * A).sum(1),
+    "first the sum, then the ReLU": lambda A, w: (w[:, :, None, None] * A).clamp_min(0).sum(1),
+    "a sum over the channels, not a mean": lambda A, w: (w[:, :, None, None] * A).mean(1).clamp_min(0),
+}
+exercises.check_function(my_map, attention.weighted_map, cases, mistakes)
+
+# %% [markdown]
+# **To go on.**
+#
+# - Hide **everything but** what attention found. How much is still recognised, and is that the better question?
+#   `remaining(model, 1 - hidden["casn"], images, own)`; the control is `1 - hidden["casn"].roll(...)`.
+# - Equation 2 alone: add `session.run("ide+ia")` to the networks of section 11. Does attention spread? Then try
+#   `loss={"ia_weight": 2.0}`, and look at rank-1 too.
 
 # %% [markdown]
 # ## References

@@ -27,7 +27,8 @@
 #
 # **You need** `03_identification_attention`.
 # **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or half a minute if `casnkit demo` or
-# notebook 03 has run before; on a GPU less.
+# notebook 03 has run before; at `paper` hours on a GPU for one training, or minutes where it is done. **Hardware** a
+# laptop; only `paper` asks for a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -38,7 +39,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, figures, report
+from casnkit import attention, exercises, figures, report
 from casnkit.ranking import attention_distances, ignored_mask, matches_mask
 
 session = ck.notebook.start(profile, data)
@@ -115,7 +116,7 @@ figures.show_weights(gradient[0], title="\u2202z_1 / \u2202f\u207b", label="grad
 # **Formula (equation 4).** $\alpha_k = 1$ where $\partial z_1/\partial f^-_k > 0$, else $0$. The size of the gradient is
 # thrown away; what remains is a list of channels that are *on*.
 
-# %%
+# %% Which channels are on? tags=["slide"]
 alpha, _ = attention.siamese_weights(gradient, difference, "paper")
 figures.show_indicators(alpha.cpu(), names, "\u03b1 for one query and its partners")
 
@@ -212,7 +213,7 @@ for name, network in {"linear": linear, "with ReLU": model}.items():
 # | `signed` | $[\partial z_1/\partial f^- > 0]$ | $[\partial z_1/\partial f^- < 0]$ |
 # | `gradcam` | $\partial z_1/\partial f^-$ | $-\,\partial z_1/\partial f^-$ |
 
-# %%
+# %% Four readings of one equation tags=["slide"]
 modes = ("paper", "v1", "signed", "gradcam")
 maps = {mode: [m[0] for m in model.siamese_attention_of(A_1[:1], A_2[:1], mode=mode)] for mode in modes}
 maps["plain mean"] = [attention.mean_map(A)[0] for A in (A_1, A_2)]
@@ -351,7 +352,7 @@ print(f"Features against the best map: {100 * lead:+.1f} points.")
 # The sanity check that belongs to every explanation: does it change when what it claims to explain changes? We draw pairs
 # of both kinds and correlate each mode's two maps with the plain means of the same feature maps.
 
-# %%
+# %% How much of the map is about the pair? tags=["slide"]
 rng = np.random.default_rng(session.seed)
 drawn = np.concatenate([rng.choice(np.flatnonzero(kind), 200) for kind in (same, different)])
 q, g = np.unravel_index(drawn, same.shape)
@@ -388,20 +389,94 @@ print(f"So the paper's map {verdict} on the pair classifier. Farthest from the p
 # Two kinds of attention, and four terms that train them. Each has its reason, and each has yet to show what it is worth.
 # **Which of them earns its place, and how many trainings does it take to tell?** Notebook `05_casn_and_ablation` answers
 # it.
-#
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. *Predict first.* Compare a picture with **itself**: $f^- = 0$. What are $z$ and $\alpha$, and does the map depend on
-#    the picture's partner now? Try it.
-#    <details><summary>Hint</summary>
-#    `model.pair_gradient(torch.zeros_like(difference))`: which hidden units are open if only $b_1$ decides?</details>
-# 2. Is `order="both"` better at telling people apart than the given order?
-#    <details><summary>Hint</summary>
-#    `attention_distances(model, result.query, result.gallery, order="both").distances`, then `how_often_closer`.</details>
-# 3. Keep half of the channels **at random** instead of $\alpha$. How alike are that map and the paper's?
-#    <details><summary>Hint</summary>
-#    `chosen = (torch.rand_like(alpha) < 0.5).float()`, `attention.siamese_map(A_1, chosen)`,
-#    `attention.map_correlation`. Now you can finish the argument of section 11 by yourself.</details>
+# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# [solutions/04_siamese_attention](solutions/04_siamese_attention.ipynb).
+#
+# **1. Predict.** Compare each picture with **itself**: $f^- = 0$. Is the list of open channels $\alpha$ the same for all
+# pictures (`"same"`), or does it differ from picture to picture (`"differs"`)?
+#
+# <details><summary>Hint</summary>
+#
+# `model.pair_gradient(torch.zeros_like(difference))`: which hidden units are open if only $b_1$ decides?
+#
+# </details>
+
+# %% tags=["exercise"]
+my_prediction = None  # "same" or "differs"
+
+# %% tags=["check"]
+of_itself = model.pair_gradient(f_2 - f_2) > 0
+print(f"{of_itself[0].sum()} of {of_itself.shape[1]} channels are on")
+reasons = {
+    "same": "the classifier sees zero whatever the picture is; the maps still differ, because the channels do",
+    "differs": "alpha depends on the picture only through the difference: what does the classifier see of it here?",
+}
+exercises.check_choice(my_prediction, "same" if (of_itself == of_itself[0]).all() else "differs", reasons)
+
+# %% [markdown]
+# **2. Predict.** Keep half of the channels **at random** instead of $\alpha$. How alike (median correlation) are that map
+# and the paper's: `"below 0.5"`, `"0.5 to 0.8"` or `"above 0.8"`?
+#
+# <details><summary>Hint</summary>
+#
+# `attention.siamese_map(A_q, chosen)` and `attention.map_correlation`. Think of section 11: which terms do two sums share?
+#
+# </details>
+
+# %% tags=["exercise"]
+my_guess = None  # "below 0.5", "0.5 to 0.8" or "above 0.8"
+
+# %% tags=["check"]
+generator = torch.Generator().manual_seed(0)
+chosen = (torch.rand(len(A_q), A_q.shape[1], generator=generator) < 0.5).to(A_q)
+paper_maps = of_mode["paper"][: len(A_q)]
+alike = attention.map_correlation(attention.siamese_map(A_q, chosen), paper_maps).median().item()
+print(f"median correlation {alike:.3f}")
+reason = "sums of many channels with equal weights share most of what they show: the places where the trunk is active"
+reasons = dict.fromkeys(("below 0.5", "0.5 to 0.8", "above 0.8"), reason)
+turned_out = "below 0.5" if alike < 0.5 else "0.5 to 0.8" if alike <= 0.8 else "above 0.8"
+exercises.check_choice(my_guess, turned_out, reasons)
+
+# %% [markdown]
+# **3. Write it.** The crop of section 9: from a profile (a list of numbers, one per row) keep the rows *from the first to
+# the last* that exceed $t$ times the profile's maximum.
+#
+# <details><summary>Hint</summary>
+#
+# `np.flatnonzero(profile > ...)` gives the places; the last one belongs to the crop.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def crop(profile, t):
+    """The values of a profile (h,) from the first to the last row above t times its maximum."""
+
+
+# %% tags=["check"]
+def reference(profile, t):
+    first, last = attention.crop_bounds(attention.normalise_map(torch.tensor(profile)[None]), t)
+    return profile[first.item() : last.item() + 1]
+
+
+cases = {
+    "one peak": (np.array([0.1, 0.2, 0.9, 0.8, 0.1]), 0.5),
+    "a dip in the middle": (np.eye(6)[1] + np.eye(6)[4], 0.5),
+}
+cases["a maximum other than one"] = (np.array([1.0, 1.5, 4.0, 3.0, 0.5]), 0.3)
+mistakes = {
+    "rows between the first and the last stay, also low ones": lambda p, t: p[p > t * p.max()],
+    "the last row belongs to the crop": lambda p, t: reference(p, t)[:-1],
+}
+exercises.check_function(crop, reference, cases, mistakes)
+
+# %% [markdown]
+# **To go on.** Is `order="both"` better at telling people apart than the given order?
+# `attention_distances(model, result.query, result.gallery, order="both").distances`, then `how_often_closer`.
 #
 # ## References
 #

@@ -1,7 +1,11 @@
-"""Notebooks are clean, equal to their paired scripts, short-celled, and run from first to last at ``smoke``."""
+"""Notebooks are clean, equal to their paired scripts, short-celled, alike in form, and run from first to last at ``smoke``.
+
+Solutions hold the same checking cells as their notebook, and there every check says that the answer is right.
+"""
 
 from __future__ import annotations
 
+import re
 import statistics
 from pathlib import Path
 
@@ -12,17 +16,41 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
+OPENING = ("**You will learn**", "**You need**", "**Runtime**", "`smoke`", "`quick`", "`paper`")
+LAST = "10"  # the last notebook leaves no question to a next one
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in code_cells(notebook) if tag in cell.metadata.get("tags", [])]
+
+
+def execute(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    noise = [o for c in code_cells(notebook) for o in c.outputs if o.get("name") == "stderr" and "Warning" in o.text]
+    assert not noise, noise[0].text
+    return notebook
+
+
+def verdicts(notebook: nbformat.NotebookNode) -> list[str]:
+    """What each checking cell says."""
+    shown = [[o for o in cell.outputs if o.output_type == "execute_result"] for cell in tagged(notebook, "check")]
+    return [outputs[-1].data["text/plain"] if outputs else "" for outputs in shown]
+
+
 def test_there_are_notebooks() -> None:
     assert "00_start_here" in [path.stem for path in NOTEBOOKS]
+    scripts = [path for folder in (FOLDER, FOLDER / "solutions") for path in folder.glob("*.py")]
+    assert sorted(path.with_suffix(".ipynb") for path in scripts) == sorted([*NOTEBOOKS, *SOLUTIONS])
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_notebook_is_clean_and_paired(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -33,6 +61,9 @@ def test_notebook_is_clean_and_paired(path: Path) -> None:
         assert cell.execution_count is None
     script = jupytext.read(path.with_suffix(".py"))
     assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells]
+    tags = [[c.metadata.get(key) for c in book.cells] for key in ("tags", "title") for book in (notebook, script)]
+    assert tags[0] == tags[1]
+    assert tags[2] == tags[3]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,15 +74,50 @@ def test_notebook_reads_well(path: Path) -> None:
     parameters = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
     assert "profile =" in parameters[0].source
+    setup = cells[cells.index(parameters[0]) + 1].source.splitlines()
+    assert "import casnkit as ck" in setup
+    assert len([line for line in setup if line]) <= 8
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    opening = notebook.cells[0].source
+    assert opening.startswith(f"# {path.stem[:2]} · ")
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", opening)
+    assert len(pictures) == 1, "one picture"
+    assert len(pictures[0][0]) > 20, "its alternative text"
+    assert (FOLDER / pictures[0][1]).is_file()
+    assert [part for part in OPENING if part not in opening] == []
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "## Exercises" in prose
+    assert "## References" in prose
+    if path.stem[:2] != LAST:
+        assert "## A question for the next notebook" in prose
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_exercises_have_answers_checks_and_solutions(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    answers, checks = tagged(notebook, "exercise"), tagged(notebook, "check")
+    assert len(checks) >= 3
+    assert len(answers) == len(checks)
+    hints = "\n".join(cell.source for cell in notebook.cells).count("<details><summary>Hint</summary>")
+    assert hints >= 3
+    solution = nbformat.read(FOLDER / "solutions" / path.name, as_version=4)
+    assert [cell.source for cell in tagged(solution, "check")] == [cell.source for cell in checks]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_at_smoke(path: Path, smoke_environment: None) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
-    ).execute()
+    notebook = execute(path)
     pictures = [o for c in code_cells(notebook) for o in c.outputs if "image/png" in o.get("data", {})]
     assert pictures, "the notebook shows no picture"
-    noise = [o for c in code_cells(notebook) for o in c.outputs if o.get("name") == "stderr" and "Warning" in o.text]
-    assert not noise, noise[0].text
+    assert [v for v in verdicts(notebook) if not v.startswith("○")] == [], "an exercise is answered already"
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_solutions_are_right(path: Path, smoke_environment: None) -> None:
+    said = verdicts(execute(path))
+    assert len(said) >= 3
+    assert [v for v in said if not v.startswith("✓")] == []

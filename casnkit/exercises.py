@@ -1,0 +1,144 @@
+"""Exercises that check themselves: the checking cell behind an answer says what is wrong, not what is right.
+
+An answer that is still ``None`` (or ``...``) is no mistake: notebooks run from first to last before anybody has answered.
+Every function returns a :class:`Verdict`, which a notebook shows as one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_MARKS = {"open": "○", "wrong": "✗", "right": "✓"}
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict:
+    """What a checking cell found.
+
+    Attributes:
+        state: ``open`` (no answer yet), ``wrong`` or ``right``.
+        text: what to do, what is wrong, or why it is right.
+    """
+
+    state: str
+    text: str
+
+    @property
+    def right(self) -> bool:
+        """True where the answer is right."""
+        return self.state == "right"
+
+    def __repr__(self) -> str:
+        return f"{_MARKS[self.state]} {self.text}"
+
+
+def check_number(
+    answer: float | None, expected: float, mistakes: Mapping[str, float] | None = None, tolerance: float = 1e-3
+) -> Verdict:
+    """Compare a number with the right one; a number that comes from a known mistake is answered with its name.
+
+    Args:
+        answer: the student's number; None while there is none.
+        expected: the right one.
+        mistakes: what was done wrong -> the number that comes of it.
+        tolerance: absolute difference that still counts as equal.
+    """
+    if answer is None or answer is ...:
+        return Verdict("open", "no answer yet: put a number in the cell above")
+    try:
+        value = float(answer)
+    except (TypeError, ValueError):
+        return Verdict("wrong", f"expected a number, got {type(answer).__name__}")
+    if abs(value - expected) <= tolerance:
+        return Verdict("right", f"right: {expected:.4g}")
+    for mistake, number in (mistakes or {}).items():
+        if abs(value - number) <= tolerance:
+            return Verdict("wrong", f"not yet: {mistake}")
+    side = "too small" if value < expected else "too large"
+    return Verdict("wrong", f"not yet: {value:.4g} is {side}")
+
+
+def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
+    """Compare a prediction with what turned out.
+
+    Args:
+        answer: one of the choices; None while there is none.
+        right: the choice that turned out to be true.
+        reasons: choice -> what to say to somebody who took it.
+
+    Raises:
+        ValueError: ``right`` is none of the choices (a mistake of the notebook, not of the student).
+    """
+    if right not in reasons:
+        raise ValueError(f"expected the right choice out of {', '.join(reasons)}, got {right!r}")
+    if answer is None or answer is ...:
+        return Verdict("open", f"no answer yet: choose one of {', '.join(map(repr, reasons))}")
+    if answer not in reasons:
+        return Verdict("wrong", f"expected one of {', '.join(map(repr, reasons))}, got {answer!r}")
+    return Verdict("right" if answer == right else "wrong", reasons[answer])
+
+
+def check_function(
+    function: Callable[..., Any],
+    reference: Callable[..., Any],
+    cases: Mapping[str, Sequence[Any]],
+    mistakes: Mapping[str, Callable[..., Any]] | None = None,
+    tolerance: float = 1e-5,
+) -> Verdict:
+    """Run a student's function and a reference on the same arguments and compare what comes out.
+
+    Args:
+        function: what the student wrote; one that returns None counts as not written yet.
+        reference: computes the right answer.
+        cases: what is special about a case -> arguments.
+        mistakes: what was done wrong -> a function that does it.
+        tolerance: largest difference of a value, as a share of the largest right value of the case.
+    """
+    for name, arguments in cases.items():
+        try:
+            got = function(*arguments)
+        except Exception as error:  # whatever a half-written function raises is an answer, not a crash
+            return Verdict("wrong", f"{name}: the function stops with {type(error).__name__}: {error}")
+        if got is None or got is ...:
+            return Verdict("open", "no answer yet: the function above returns nothing")
+        problem = _difference(got, reference(*arguments), tolerance)
+        if problem:
+            named = [
+                text
+                for text, wrong in (mistakes or {}).items()
+                if not any(_difference(function(*case), wrong(*case), tolerance) for case in cases.values())
+            ]
+            return Verdict("wrong", f"{name}: {named[0] if named else problem}")
+    return Verdict("right", f"right in all cases: {', '.join(cases)}")
+
+
+def _difference(got: Any, expected: Any, tolerance: float) -> str:
+    """How two results differ; empty where they agree. Tuples are compared one by one."""
+    if isinstance(expected, tuple):
+        if not isinstance(got, tuple) or len(got) != len(expected):
+            return f"expected {len(expected)} results, got {len(got) if isinstance(got, tuple) else 1}"
+        return next(filter(None, map(_difference, got, expected, [tolerance] * len(expected))), "")
+    try:
+        mine, right = _numbers(got), _numbers(expected)
+    except (TypeError, ValueError):
+        return f"expected numbers, got {type(got).__name__}"
+    if mine.shape != right.shape:
+        return f"expected the shape {right.shape}, got {mine.shape}"
+    if np.isnan(mine).any() != np.isnan(right).any():
+        return "there is NaN in the result" if np.isnan(mine).any() else "expected NaN, got numbers"
+    apart = np.abs(np.nan_to_num(mine) - np.nan_to_num(right))
+    if apart.size and apart.max() > tolerance * max(1.0, float(np.abs(np.nan_to_num(right)).max())):
+        place = np.unravel_index(int(apart.argmax()), apart.shape)
+        where = f" at {tuple(map(int, place))}" if place else ""
+        return f"expected {right[place]:.4g}{where}, got {mine[place]:.4g}"
+    return ""
+
+
+def _numbers(values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double()
+    return np.asarray(values, dtype=np.float64)
