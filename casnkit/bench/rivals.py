@@ -75,6 +75,7 @@ class _Tapped(nn.Module):
 
 
 def captum_pair(model: CASN, map_1: Tensor, map_2: Tensor) -> Callable[[], Tensor]:
+    """A function that computes one pair's attention distance, with both maps from captum."""
     grad_cam = require("captum.attr", "the comparison with captum").LayerGradCam
     tapped = _Tapped(model).eval()
     methods = [grad_cam(tapped, tap) for tap in (tapped.tap_1, tapped.tap_2)]

@@ -34,11 +34,7 @@ class StripeLinear(nn.Module):
 
 
 class IdentityHead(nn.Module):
-    """ID classifier g: first layer, optional BatchNorm, activation, dropout, second layer, for each stripe.
-
-    ``reduce`` is everything before the second layer: (B, P, C) -> (B, P, hidden); ``classify`` the rest:
-    (B, P, hidden) -> (B, P, num_ids).
-    """
+    """ID classifier g: first layer, optional BatchNorm, activation, dropout, second layer, for each stripe."""
 
     def __init__(
         self,
@@ -60,11 +56,13 @@ class IdentityHead(nn.Module):
         self.second = StripeLinear(stripes, hidden, num_ids, 0.01)
 
     def reduce(self, pooled: Tensor) -> Tensor:
+        """Everything before the second layer: (B, P, C) -> (B, P, hidden)."""
         x = self.first(pooled)
         x = self.norm(x.flatten(1)).view_as(x)
         return self.activation(x)
 
     def classify(self, reduced: Tensor) -> Tensor:
+        """The second layer, on what :meth:`reduce` returned: (B, P, hidden) -> (B, P, num_ids)."""
         return self.second(self.dropout(reduced))
 
     def forward(self, pooled: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class PairwiseResult:
 
     @property
     def pairs_per_second(self) -> float:
+        """Pairs measured in a second."""
         return self.pairs_computed / max(self.seconds, 1e-9)
 
 

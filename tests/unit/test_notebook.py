@@ -20,10 +20,10 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 
 def test_a_run_is_trained_once(session: Session) -> None:
     first = session.run("ide", epochs=1)
-    stamp = (first.folder / "model.safetensors").stat().st_mtime_ns
+    log = first.log
     again = session.run("ide", epochs=1)
     assert again.folder == first.folder
-    assert (again.folder / "model.safetensors").stat().st_mtime_ns == stamp
+    assert again.log == log, "the log holds each epoch's speed: equal only if nothing was trained again"
     assert again.result.rankings["features"].mean_ap == first.result.rankings["features"].mean_ap
 
 
