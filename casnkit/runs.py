@@ -50,7 +50,7 @@ class RunInfo:
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-    """Plain values, as they stand in ``run.json``."""
+        """Plain values, as they stand in ``run.json``."""
         return {
             "format": RUN_FORMAT,
             "variant": self.config.variant,
