@@ -54,7 +54,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "sa_weight": (("ide+sa",), (0.05, 0.5)),
     "consistency_weight": (("ide+sa",), (0.2, 5.0)),
     "sa_start": (("ide+sa",), (0.0, 0.5)),
-    "positive_share": (("ide+sa",), (0.25, 0.5, 0.75)),
+    "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
     "across_cameras": (("ide+sa",), (True, False)),
     "pair_activation": (("ide+sa",), ("relu", "none")),
     "siamese_mode": (("ide+sa",), ("paper", "signed", "gradcam", "v1")),

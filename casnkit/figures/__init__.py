@@ -6,17 +6,21 @@ No model, no pyplot state, nothing shown: a notebook displays what a function re
 
 from __future__ import annotations
 
+from .ablation import show_differences
+from .breakdown import show_camera_pairs, show_weight_curve
 from .curves import show_cmc, show_losses
 from .difference import show_difference
 from .equations import show_channels, show_distributions, show_indicators, show_weights
 from .film import show_film, show_progress
 from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
+from .precision import show_precision
 from .rankings import STATUSES, show_ranking, show_rankings
 from .saving import figure_png, save_figure
 from .sheets import show_batch
 from .steps import show_alignment, show_thresholds
 from .style import figure_style
+from .verification import show_distance_histograms, show_roc
 
 __all__ = [
     "STATUSES",
@@ -26,9 +30,12 @@ __all__ = [
     "save_figure",
     "show_alignment",
     "show_batch",
+    "show_camera_pairs",
     "show_channels",
     "show_cmc",
     "show_difference",
+    "show_differences",
+    "show_distance_histograms",
     "show_distributions",
     "show_film",
     "show_identification",
@@ -36,9 +43,12 @@ __all__ = [
     "show_losses",
     "show_maps",
     "show_pair",
+    "show_precision",
     "show_progress",
     "show_ranking",
     "show_rankings",
+    "show_roc",
     "show_thresholds",
+    "show_weight_curve",
     "show_weights",
 ]

@@ -1,0 +1,229 @@
+"""Re-ranking against the definition spelled out with sets, against torchreid's, and by what it must not change."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from casnkit.ranking import evaluate_ranking, feature_distances, fuse, neighbours
+from casnkit.ranking.rerank import Blocks, rerank, rerank_features, rerank_with_attention
+
+
+def slow_rerank(query_gallery, query_query, gallery_gallery, k1=20, k2=6, lambda_value=0.3) -> np.ndarray:
+    """The definition at the head of casnkit/ranking/rerank.py, one image and one pair at a time, in float64."""
+    queries, gallery = query_gallery.shape
+    whole = np.block([[query_query, query_gallery], [query_gallery.T, gallery_gallery]]).astype(np.float32)
+    whole = whole.astype(np.float64)
+    images = range(queries + gallery)
+    for i in images:
+        whole[i, i] = 0
+    order = [sorted(images, key=lambda j, i=i: (j != i, whole[i, j], j)) for i in images]
+    d = [[(whole[i, j] / (whole[i].max() or 1)) ** 2 for j in images] for i in images]
+
+    def reciprocal(p: int, k: int) -> set[int]:
+        return {g for g in order[p][: k + 1] if p in order[g][: k + 1]}
+
+    encoded = []
+    for p in images:
+        base = reciprocal(p, k1)
+        members = set(base)
+        for q in base:
+            candidates = reciprocal(q, int(np.around(k1 / 2)))
+            if 3 * len(candidates & base) > 2 * len(candidates):
+                members |= candidates
+        total = sum(math.exp(-d[p][g]) for g in members)
+        encoded.append({g: math.exp(-d[p][g]) / total for g in members})
+    mean = []
+    for p in images:
+        near = order[p][:k2]
+        mean.append({g: sum(encoded[n].get(g, 0) for n in near) / len(near) for n in near for g in encoded[n]})
+    result = np.empty((queries, gallery))
+    for i in range(queries):
+        for j in range(gallery):
+            one, other = mean[i], mean[queries + j]
+            least = sum(min(one.get(g, 0), other.get(g, 0)) for g in one.keys() | other.keys())
+            most = sum(max(one.get(g, 0), other.get(g, 0)) for g in one.keys() | other.keys())
+            result[i, j] = (1 - lambda_value) * (1 - least / most) + lambda_value * d[i][queries + j]
+    return result
+
+
+def people(seed: int, queries: int = 7, gallery: int = 40, spread: float = 0.7) -> tuple[np.ndarray, np.ndarray]:
+    """Features of images around a few centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(6, 5))
+    return tuple(centres[rng.integers(0, 6, n)] + spread * rng.normal(size=(n, 5)) for n in (queries, gallery))
+
+
+def blocks_of(query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
+    def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.sqrt(((a[:, None] - b) ** 2).sum(2)).astype(np.float32)
+
+    return distances(query, gallery), distances(query, query), distances(gallery, gallery)
+
+
+SETTINGS = [(20, 6, 0.3), (5, 1, 0.0), (7, 3, 0.5), (1, 1, 0.3), (12, 60, 0.1), (100, 6, 0.3), (9, 4, 1.0)]
+
+
+@pytest.mark.parametrize(("k1", "k2", "lambda_value"), SETTINGS)
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_the_definition(seed: int, k1: int, k2: int, lambda_value: float) -> None:
+    blocks = blocks_of(*people(seed))
+    found = rerank(*blocks, k1, k2, lambda_value)
+    np.testing.assert_allclose(found, slow_rerank(*blocks, k1, k2, lambda_value), rtol=0, atol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_equals_the_definition_with_ties_twins_and_one_sided_distances() -> None:
+    rng = np.random.default_rng(0)
+    coarse = [np.round(block) for block in blocks_of(*people(1))]  # many equal distances, some of them zero
+    one_sided = [rng.random(shape).astype(np.float32) for shape in ((7, 40), (7, 7), (40, 40))]
+    for block in one_sided[1:]:
+        np.fill_diagonal(block, 5)  # what an image's distance to itself is said to be does not matter
+    alike = [np.zeros_like(block) for block in coarse]
+    for blocks in (coarse, one_sided, alike):
+        np.testing.assert_allclose(rerank(*blocks, 6, 3), slow_rerank(*blocks, 6, 3), rtol=0, atol=1e-5)
+    assert len(np.unique(coarse[0])) < 12
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 5)])
+def test_tiny_problems(size: tuple[int, int]) -> None:
+    blocks = blocks_of(*people(2, *size))
+    np.testing.assert_allclose(rerank(*blocks), slow_rerank(*blocks), rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def torchreid_rerank() -> Callable:
+    """torchreid's function, from its file: importing the package would need its many dependencies."""
+    spec = importlib.util.find_spec("torchreid")
+    if spec is None or spec.origin is None:
+        pytest.skip('torchreid is not installed: pip install "torchreid==0.2.5"')
+    paths = [Path(spec.origin).parent / folder / "utils" / "rerank.py" for folder in ("reid", ".")]
+    path = next((one for one in paths if one.is_file()), None)
+    if path is None:
+        pytest.skip(f"torchreid has no utils/rerank.py in {Path(spec.origin).parent}")
+    file = importlib.util.spec_from_file_location("torchreid_rerank", path)
+    module = importlib.util.module_from_spec(file)
+    file.loader.exec_module(module)
+    return module.re_ranking
+
+
+@pytest.mark.parametrize(("k1", "k2", "lambda_value"), [(20, 6, 0.3), (10, 1, 0.3), (7, 9, 0.0), (15, 3, 0.8)])
+def test_equals_torchreid(torchreid_rerank: Callable, k1: int, k2: int, lambda_value: float) -> None:
+    for seed in range(3):
+        blocks = blocks_of(*people(seed, 30, 200))
+        theirs = torchreid_rerank(*blocks, k1=k1, k2=k2, lambda_value=lambda_value)
+        np.testing.assert_allclose(rerank(*blocks, k1, k2, lambda_value), theirs, rtol=0, atol=1e-5)
+
+
+def test_more_than_two_thirds_is_exact() -> None:
+    """The authors compare with 2 / 3 * size in floating point; whole numbers must decide the same for every size."""
+    for size in range(1, 200):
+        for shared in range(size + 1):
+            assert (3 * shared > 2 * size) == (shared > 2.0 / 3 * size)
+
+
+def test_features_in_chunks_equal_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = (f.astype(np.float32) for f in people(3, 9, 60))
+    sides = [(query, gallery), (query, query), (gallery, gallery)]
+    expected = rerank(*(feature_distances(a, b) for a, b in sides), 8, 3)
+    np.testing.assert_allclose(rerank_features(query, gallery, 8, 3), expected, rtol=0, atol=1e-5)
+    for size in (1, 100, 300, 1000):
+        monkeypatch.setattr(neighbours, "_CHUNK_VALUES", size)
+        monkeypatch.setattr(neighbours, "_SORT_VALUES", size)
+        np.testing.assert_allclose(rerank_features(query, torch.from_numpy(gallery), 8, 3), expected, rtol=0, atol=1e-5)
+        assert (rerank(*(feature_distances(a, b) for a, b in sides), 8, 3) == expected).all()
+
+
+def test_arguments_are_left_alone_and_scale_does_not_matter() -> None:
+    blocks = blocks_of(*people(4))
+    copies = [block.copy() for block in blocks]
+    found = rerank(*blocks, 6, 3)
+    for block, copy in zip(blocks, copies, strict=True):
+        np.testing.assert_array_equal(block, copy)
+    np.testing.assert_allclose(rerank(*(block * 1000 for block in blocks), 6, 3), found, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(rerank(*map(torch.from_numpy, blocks), 6, 3), found)
+
+
+def test_images_may_come_in_any_order() -> None:
+    query, gallery = people(5)
+    order = np.random.default_rng(0).permutation(len(gallery))
+    straight, turned = rerank(*blocks_of(query, gallery)), rerank(*blocks_of(query, gallery[order]))
+    np.testing.assert_allclose(turned, straight[:, order], rtol=0, atol=1e-5)
+
+
+def test_lambda_one_keeps_the_order_and_re_ranking_helps_where_people_are_clusters() -> None:
+    rng = np.random.default_rng(6)
+    centres, pids = rng.normal(size=(40, 8)), [rng.integers(0, 40, n) + 1 for n in (60, 600)]
+    blocks = blocks_of(*(centres[p - 1] + 0.6 * rng.normal(size=(len(p), 8)) for p in pids))
+    cameras = [np.zeros(60, int), np.ones(600, int)]
+    sides = pids[0], cameras[0], pids[1], cameras[1]
+    before = evaluate_ranking(blocks[0], *sides).mean_ap
+    assert evaluate_ranking(rerank(*blocks, lambda_value=1.0), *sides).mean_ap == pytest.approx(before, abs=1e-3)
+    assert evaluate_ranking(rerank(*blocks), *sides).mean_ap > before + 0.02
+
+
+def test_no_square_matrix_of_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = (f.astype(np.float32) for f in people(7, 100, 3000))
+    monkeypatch.setattr(neighbours, "_CHUNK_VALUES", 100_000)
+    monkeypatch.setattr(neighbours, "_SORT_VALUES", 100_000)
+    rerank_features(query, gallery)  # imports are done
+    tracemalloc.start()
+    rerank_features(query, gallery)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3100 * 3100 * 4, f"{peak / 2**20:.0f} MiB, the square alone would be {3100**2 * 4 / 2**20:.0f}"
+
+
+def test_with_attention_names_what_it_did() -> None:
+    features, attention = (Blocks(*blocks_of(*people(seed))) for seed in (8, 9))
+    found = rerank_with_attention(features, attention, 0.3, 6, 3)
+    np.testing.assert_array_equal(found["features"], features.query_gallery)
+    np.testing.assert_array_equal(found["attention"], attention.query_gallery)
+    np.testing.assert_array_equal(found["sum"], fuse(features.query_gallery, attention.query_gallery, 0.3))
+    parts = [(b.query_gallery, b.query_query, b.gallery_gallery) for b in (features, attention)]
+    again = slow_rerank(*parts[0], 6, 3)
+    np.testing.assert_allclose(found["re-ranked features"], again, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["re-ranked attention"], slow_rerank(*parts[1], 6, 3), rtol=0, atol=1e-5)
+    largest = [max(part.max() for part in own) for own in parts]
+    summed = [0.7 * one / largest[0] + 0.3 * other / largest[1] for one, other in zip(*parts, strict=True)]
+    np.testing.assert_allclose(found["re-ranked sum"], slow_rerank(*summed, 6, 3), rtol=0, atol=2e-5)
+    after = fuse(again, attention.query_gallery, 0.3)
+    np.testing.assert_allclose(found["re-ranked features + attention"], after, rtol=0, atol=1e-4)
+    assert len(found) == 7
+
+
+def test_attention_of_no_weight_changes_nothing() -> None:
+    features, attention = (Blocks(*blocks_of(*people(seed))) for seed in (8, 9))
+    found = rerank_with_attention(features, attention, 0.0)
+    np.testing.assert_allclose(found["re-ranked sum"], found["re-ranked features"], rtol=0, atol=1e-5)
+    found = rerank_with_attention(features, attention, 1.0)
+    np.testing.assert_allclose(found["re-ranked sum"], found["re-ranked attention"], rtol=0, atol=1e-5)
+
+
+GOOD = blocks_of(*people(0, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rerank(GOOD[0], GOOD[2], GOOD[1]), r"query_query: expected shape \(3, 3\) beside .*, found \(4, 4\)"),
+        (lambda: rerank(GOOD[0][0], *GOOD[1:]), r"query_gallery: expected shape \(Q, G\), found \(4,\)"),
+        (lambda: rerank(GOOD[0].tolist(), *GOOD[1:]), "query_gallery: .* found list"),
+        (lambda: rerank(-GOOD[0], *GOOD[1:]), "at least 0, found -.* images 0 and 3"),
+        (lambda: rerank(GOOD[0], GOOD[1], GOOD[2] * np.nan), "finite distances .* found nan between images 3 and"),
+        (lambda: rerank(*GOOD, k1=0), "k1 to be a positive integer, got 0"),
+        (lambda: rerank(*GOOD, k2=1.5), "k2 to be a positive integer, got 1.5"),
+        (lambda: rerank(*GOOD, lambda_value=1.1), r"lambda_value in \[0, 1\], .* got 1.1"),
+        (lambda: rerank_with_attention(Blocks(*GOOD), Blocks(*blocks_of(*people(0, 4, 4)))), "of the same images"),
+    ],
+)
+def test_bad_input_is_named(call: Callable, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
