@@ -18,10 +18,22 @@ from ._optional import require
 from .files import write_json
 
 ABLATION = ["--set", "precision=bf16"]
+BEFORE = ["positive_share=0.5", "loss.threshold=0.5", "ranking.threshold=0.5", "ranking.attention_weight=0.5"]
 STEPS: dict[str, list[str]] = {
     "demo": ["demo", "--seeds", "3", "--publish"],
     "variants": ["ablate", "--study", "variants", "--processes", "2", "--publish", *ABLATION],
-    "open-points": ["ablate", "--study", "open-points", "--seeds", "2", "--processes", "2", "--publish", *ABLATION],
+    "open-points": [
+        "ablate",
+        "--study",
+        "open-points",
+        "--seeds",
+        "2",
+        "--processes",
+        "2",
+        "--publish",
+        *ABLATION,
+        *BEFORE,
+    ],
     "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
     "ship": ["ship", *ABLATION],
     "league": ["league", "--publish"],

@@ -90,7 +90,7 @@ def _ship(options: argparse.Namespace) -> None:
 
     changes = assignments(options.set)
     data = "people:tiny" if options.profile == "smoke" else "people:quick"
-    common = ", ".join(f"{name}={value}" for name, value in changes.items())
+    common = ", ".join(options.set)
     label = f"default [{common}]" if common else "default"
     trials = [
         Trial(

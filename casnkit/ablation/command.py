@@ -101,7 +101,7 @@ def plan(options: argparse.Namespace, on: str, changes: dict[str, Any]) -> list[
     data, test, hold_out = _where(options.data, options.profile, on)
     choose_on = f"{data}@{VALIDATION_SEED}" if on == "test" and data.startswith("people:") else None
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    common = ", ".join(f"{name}={value}" for name, value in changes.items())
+    common = ", ".join(options.set)
 
     def trial(setting: Setting, seed: int) -> Trial:
         config = setting.config(options.profile, seed, **changes)

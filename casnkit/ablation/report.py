@@ -24,6 +24,7 @@ HEADINGS = {
     "mean_inp": "mINP",
     "attention_mean_ap": "mAP, attention alone",
     "sum_mean_ap": "mAP, sum",
+    "paper_sum_mean_ap": "mAP, the paper's sum",
     "weighted_mean_ap": "mAP, weighted sum",
 }
 CLAIMS = {  # what the paper says of attention, each beside the plain mean of the feature map
@@ -65,11 +66,11 @@ def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 def caption(result: Mapping[str, Any]) -> str:
     """What was measured on what, in a sentence."""
-    data = result["data"]
+    data, common = result["data"], result["groups"][0]["setting"].partition(" [")[2].rstrip("]")
     return (
         f"{data['data']}, profile {data['profile']}, {data['split']}: {data['queries']} queries of {data['identities']} "
-        f"people, {data['gallery']} gallery images. Percent; mean ± half of the 95 % interval over seeds; "
-        "differences paired by seed"
+        f"people, {data['gallery']} gallery images{'; ' + common if common else ''}. Percent; mean ± half of the 95 % "
+        "interval over seeds; differences paired by seed"
         + (", their deviation pooled over all settings" if result["pooled"] else "")
         + "; in bold between asterisks where the interval leaves zero out."
     )
@@ -99,7 +100,7 @@ CLAIMS_CAPTION = (
 
 
 def _cells(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    extra = ("attention_mean_ap", "sum_mean_ap", "weighted_mean_ap")
+    extra = ("attention_mean_ap", "paper_sum_mean_ap", "weighted_mean_ap")
     numbers = [n for n in (*SHOWN, *extra) if any(n in entry["numbers"] for entry in result["groups"])]
     cells = []
     for entry in result["groups"]:
@@ -123,7 +124,9 @@ def _claim_cells(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _names(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, str]:
-    return {"model": model_name(entry)} | ({} if result["study"] == "variants" else {"setting": entry["setting"]})
+    return {"model": model_name(entry)} | (
+        {} if result["study"] == "variants" else {"setting": short(entry["setting"])}
+    )
 
 
 def _is_clear(entry: Mapping[str, Any], name: str) -> bool:

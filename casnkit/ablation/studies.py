@@ -32,6 +32,8 @@ class Setting:
     @property
     def label(self) -> str:
         """What was changed, as ``name=value``; ``default`` where nothing was."""
+        if self.point in TWO_GROUPS:  # the same field in the loss and in the ranking
+            return f"{self.point}={self.changes['loss'][self.point]}"
         return ", ".join(f"{name}={value}" for name, value in self.changes.items()) or "default"
 
     def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
