@@ -18,7 +18,9 @@ def add_parser(group: Any) -> None:
     league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
     league.add_argument("--seed", type=int, default=0)
     league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    league.add_argument("--publish", action="store_true", help="renew figures/ and the README's block in this folder")
+    league.add_argument(
+        "--publish", action="store_true", help="renew figures/ (numbers and pictures) and the README's block"
+    )
     league.set_defaults(command=run_command)
 
 
@@ -29,6 +31,8 @@ def run_command(options: argparse.Namespace) -> None:
     from ..data import open_dataset
     from ..processes import pick_device
     from .league import findings, league_table, run_league
+    from .league_pictures import draw_league
+    from .retrieval import Retrieval
 
     run = options.run or newest_run(Path("runs"))
     model, info = runs.load_model(run, pick_device(options.device))
@@ -42,3 +46,4 @@ def run_command(options: argparse.Namespace) -> None:
     if options.publish:
         content = readme.fenced(text) + "\n\n" + "\n".join(f"- {sentence}" for sentence in findings(result))
         readme.publish(Path(), "league", result, content)
+        draw_league(Path("figures"), result, Retrieval.of(model, dataset, info.config, keep_maps=False))

@@ -36,6 +36,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Weights without ``requires_grad`` let the graph begin where it is needed, at the feature map or at the pixels.
     """
     hooks = {m: {name: getattr(m, name).copy() for name in _HOOKS} for m in model.modules()}
+    kind = {m: m._is_full_backward_hook for m in model.modules()}
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     try:
         with fork_random(), evaluating(model), torch.enable_grad():
@@ -51,3 +52,4 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 own = getattr(module, name)  # the dictionary itself must stay: removable handles refer to it
                 own.clear()
                 own.update(entries)
+            module._is_full_backward_hook = kind[module]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from casnkit.explain import METHODS, explain
+from casnkit.explain.state import undisturbed
 from casnkit.models import CASN
 
 pytest.importorskip("captum.attr")
@@ -88,6 +89,28 @@ def test_nothing_changes_after_an_exception(pair, method, monkeypatch):
         explain(model, query, gallery, method, **FAST.get(method, {}))
     for handle in handles:
         handle.remove()
+
+
+def test_whatever_is_done_inside_is_undone(pair):
+    """Hooks that a broken tool forgets, gradients, flags, modes and random numbers."""
+    model = unusual(pair[0])
+    with unchanged(model), pytest.raises(RuntimeError, match="out of order"), undisturbed(model):
+        disturb(model)
+    model.trunk.register_backward_hook(lambda *_: None)  # refused where a full backward hook has been
+
+
+def disturb(model: CASN) -> None:
+    assert not any(p.requires_grad for p in model.parameters())
+    assert not any(m.training for m in model.modules())
+    for module in model.modules():
+        module.register_forward_hook(lambda *_: None)
+        module.register_forward_pre_hook(lambda *_: None, with_kwargs=True)
+        module.register_full_backward_hook(lambda *_: None)
+    for parameter in model.parameters():
+        parameter.requires_grad_().grad = torch.zeros_like(parameter)
+    model.train()
+    torch.manual_seed(5)
+    raise RuntimeError("out of order")
 
 
 def test_train_mode_is_explained_in_eval_mode_and_put_back(pair):

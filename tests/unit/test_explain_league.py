@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import casnkit as ck
 from casnkit import runs
@@ -262,3 +263,7 @@ def test_the_command(model, people, config, tmp_path, monkeypatch, capsys):
     assert "```text\ncasn (gap) on people: 6 test pairs" in readme
     published = json.loads((tmp_path / "figures" / "league.json").read_text())
     assert published == json.loads((tmp_path / "run" / "league" / "league.json").read_text())
+    for name, described in (("league", "95 % intervals"), ("explanations", "siamese, plain-mean")):
+        picture = Image.open(tmp_path / "figures" / f"{name}.png")
+        assert described in picture.text["Description"]
+        assert np.asarray(picture.convert("L")).std() > 10, "a blank picture"

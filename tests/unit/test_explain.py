@@ -1,0 +1,383 @@
+"""Each method against an independent computation: plain autograd, a closed form, captum's own call, a slow loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from casnkit import attention
+from casnkit.explain import METHODS, explain
+from casnkit.models import CASN
+
+attr = pytest.importorskip("captum.attr")
+POOLINGS = [{"pooling": "gap"}, {"pooling": "stripes", "stripes": 2}]
+FAST = {"occlusion": {"window": (16, 8)}, "integrated-gradients": {"steps": 4}, "smoothgrad": {"samples": 2}}
+
+
+@pytest.fixture
+def pair(make_model: Callable[..., CASN], make_images: Callable[..., Tensor]) -> tuple[CASN, Tensor, Tensor]:
+    """Three pairs whose score, maps and gradients all differ."""
+    model = make_model(pair_activation="leaky_relu")
+    nn.init.zeros_(model.pair_head[0].bias)  # else it decides which hidden units are active, for all pairs alike
+    return model, make_images(3), make_images(3, seed=7)
+
+
+def tensors_of(maps: object) -> tuple[Tensor, Tensor]:
+    return maps.query, maps.gallery
+
+
+def close(
+    found: tuple[Tensor, ...] | list[Tensor], expected: tuple[Tensor, ...] | list[Tensor], rtol: float = 1e-9
+) -> None:
+    assert not torch.allclose(expected[0], expected[1])  # a test that mixes up the images has to fail
+    for one, other in zip(found, expected, strict=True):
+        assert other.any()
+        torch.testing.assert_close(one, other.detach(), rtol=rtol, atol=rtol / 1000)
+
+
+def pixel_gradients(model: CASN, query: Tensor, gallery: Tensor, output: int = 1) -> list[Tensor]:
+    """d z / d pixels by plain autograd, one branch after the other."""
+    leaves = [x.clone().requires_grad_() for x in (query, gallery)]
+    features = [model.pool(model.feature_map(x)) for x in leaves]
+    return list(torch.autograd.grad(model.pair_scores(features[0] - features[1])[:, output].sum(), leaves))
+
+
+def test_layer_gradcam_is_manual_autograd(pair):
+    model, query, gallery = pair
+    leaves = [model.trunk(x).detach().requires_grad_() for x in (query, gallery)]
+    z = model.pair_scores(model.pool(leaves[0]) - model.pool(leaves[1]))
+    z[:, 1].sum().backward()
+    expected = [(x.grad.mean((2, 3), keepdim=True) * x.detach()).sum(1).clamp_min(0) for x in leaves]
+    found = explain(model, query, gallery, "layer-gradcam")
+    close(tensors_of(found), expected)
+    torch.testing.assert_close(found.scores, z[:, 1].detach())
+    close(tensors_of(explain(model, query, gallery, "siamese-gradcam")), expected)  # the same thing in closed form
+    close(tensors_of(explain(model, query, gallery, "layer-gradcam", layer="trunk")), expected)  # by a hook
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("mode", attention.SIAMESE_MODES)
+def test_siamese_by_captum_is_the_closed_form(make_model, make_images, pooling, mode):
+    """s_j = <alpha_j, f_j> with constant alpha, as a module of one branch, explained by captum."""
+    model = make_model(pair_activation="leaky_relu", **pooling)
+    images = make_images(2), make_images(2, seed=7)
+    features = [model.pool(model.feature_map(x)).detach() for x in images]
+    difference = (features[0] - features[1]).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.pair_scores(difference)[:, 1].sum(), difference)
+    weights = attention.siamese_weights(gradient, difference.detach(), mode)
+
+    class Branch(nn.Module):
+        def __init__(self, alpha: Tensor) -> None:
+            super().__init__()
+            self.tap, self.alpha = nn.Identity(), alpha
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.alpha * model.pool(self.tap(model.feature_map(x)))).sum(1)
+
+    expected = []
+    for alpha, x in zip(weights, images, strict=True):
+        branch = Branch(alpha)
+        expected.append(attr.LayerGradCam(branch, branch.tap).attribute(x, relu_attributions=True)[:, 0])
+    name = "siamese" if mode == "paper" else f"siamese-{mode}"
+    close(tensors_of(explain(model, *images, name)), expected)
+
+
+def test_siamese_of_another_target_swaps_the_output(pair):
+    """z_0 is z_1 of a head whose two outputs are exchanged."""
+    model, query, gallery = pair
+    found = tensors_of(explain(model, query, gallery, "siamese", "different", order="both"))
+    with torch.no_grad():
+        for p in (model.pair_head[3].weight, model.pair_head[3].bias):
+            p.copy_(p.flip(0).clone())
+    close(found, model.siamese_attention(query, gallery, order="both"))
+
+
+def test_identification_and_plain_mean(pair):
+    model, query, gallery = pair
+    labels = torch.tensor([0, 3, 1]), torch.tensor([2, 2, 4])
+    found = explain(model, query, gallery, "identification", labels=labels)
+    expected = [model.identification_attention(x, y) for x, y in zip((query, gallery), labels, strict=True)]
+    close(tensors_of(found), expected)
+    logits = [model.id_scores(model.pool(model.feature_map(x))).detach() for x in (query, gallery)]
+    scores = sum(y.gather(1, c[:, None])[:, 0] for y, c in zip(logits, labels, strict=True))
+    torch.testing.assert_close(found.scores, scores)
+    assert found.target == "identity"
+    best = [y.argmax(1) for y in logits]
+    predicted = explain(model, query, gallery, "identification")
+    close(
+        tensors_of(predicted),
+        [model.identification_attention(x, y) for x, y in zip((query, gallery), best, strict=True)],
+    )
+    close(tensors_of(explain(model, query, gallery, "plain-mean")), [model.trunk(x).mean(1) for x in (query, gallery)])
+
+
+def test_pixel_gradients_are_plain_autograd(pair):
+    model, query, gallery = pair
+    for target, output in (("same", 1), ("different", 0)):
+        gradients = pixel_gradients(model, query, gallery, output)
+        close(tensors_of(explain(model, query, gallery, "saliency", target)), [g.abs().amax(1) for g in gradients])
+        products = [(g * x).sum(1) for g, x in zip(gradients, (query, gallery), strict=True)]
+        close(tensors_of(explain(model, query, gallery, "input-x-gradient", target)), products)
+    still = explain(model, query, gallery, "smoothgrad", samples=3, noise=0.0)
+    close(tensors_of(still), [g.abs().amax(1) for g in pixel_gradients(model, query, gallery)])
+
+
+def test_smoothgrad_is_a_mean_over_noisy_copies(pair):
+    model, query, gallery = pair
+    found = explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2, seed=1)
+    again = explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2, seed=1)
+    close(tensors_of(found), tensors_of(again))
+    assert not torch.equal(found.query, explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2).query)
+    generator, total = torch.Generator().manual_seed(5), 0
+    for _ in range(24):
+        noisy = [x + 0.2 * torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in (query, gallery)]
+        total = total + pixel_gradients(model, *noisy)[0] / 24
+    own = attention.map_correlation(found.query, total.abs().amax(1))
+    assert own.min() > 0.9
+    assert (own > attention.map_correlation(found.gallery, total.abs().amax(1)) + 0.1).all()
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks")
+def test_guided_gradcam_is_captums(pair):
+    """captum's own class, once for each branch, with a tap that belongs to that branch."""
+    model, query, gallery = pair
+
+    class Tapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.taps = model, nn.ModuleList([nn.Identity(), nn.Identity()])
+
+        def forward(self, *images: Tensor) -> Tensor:
+            f = [model.pool(tap(model.feature_map(x))) for tap, x in zip(self.taps, images, strict=True)]
+            return model.pair_scores(f[0] - f[1])
+
+    tapped = Tapped()
+    given = query.clone().requires_grad_(), gallery.clone().requires_grad_()
+    expected = [
+        attr.GuidedGradCam(tapped, tap).attribute(given, target=1)[i].sum(1) for i, tap in enumerate(tapped.taps)
+    ]
+    close(tensors_of(explain(model, query, gallery, "guided-gradcam", interpolate="nearest")), expected)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean", "blurred", "partner"])
+def test_integrated_gradients_are_complete(pair, baseline):
+    """Both maps add up to the difference of the scores, up to delta, and delta falls with the steps."""
+    model, query, gallery = pair
+
+    def z(q: Tensor, g: Tensor) -> Tensor:
+        f = [model.pool(model.feature_map(x)) for x in (q, g)]
+        return model.pair_scores(f[0] - f[1])[:, 1].detach()
+
+    start = {
+        "zero": lambda x: torch.zeros_like(x),
+        "mean": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
+        "blurred": lambda x: blurred(x, 2.0),
+    }
+    if baseline == "partner":
+        expected = 2 * z(query, gallery) - z(gallery, gallery) - z(query, query)
+    else:
+        expected = z(query, gallery) - z(start[baseline](query), start[baseline](gallery))
+    deltas = []
+    for steps in (2, 64):
+        found = explain(model, query, gallery, "integrated-gradients", baseline=baseline, steps=steps, blur=2.0)
+        sums = sum(m.sum((1, 2)) for m in tensors_of(found))
+        torch.testing.assert_close(sums - expected, found.delta, rtol=1e-6, atol=1e-9)
+        deltas.append(found.delta.abs().mean())
+    assert deltas[1] < 0.2 * deltas[0]
+    assert deltas[1] < 0.02 * expected.abs().mean()
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """A Gaussian of six standard deviations, edges mirrored, one axis after the other."""
+    reach = int(3 * sigma)
+    x = torch.arange(-reach, reach + 1, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
+    padded = F.pad(images, [reach] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel[:, :, None], groups=3), kernel[..., None], groups=3)
+
+
+def score(model: CASN, query: Tensor, gallery: Tensor) -> Tensor:
+    f = [model.pool(model.feature_map(x)) for x in (query, gallery)]
+    return model.pair_scores(f[0] - f[1])[:, 1].detach()
+
+
+def test_occlusion_is_a_loop_over_windows(pair):
+    model, query, gallery = pair
+    whole = score(model, query, gallery)
+    sums, counts = torch.zeros(2, 3, 32, 16, dtype=query.dtype), torch.zeros(32, 16, dtype=query.dtype)
+    for top in range(0, 32, 8):  # 12 high, steps of 8: the last window is cut off at the edge
+        for left in range(0, 16, 4):
+            place = (slice(top, top + 12), slice(left, left + 6))
+            counts[place] += 1
+            for i in range(2):
+                images = [query.clone(), gallery.clone()]
+                images[i][(..., *place)] = 0
+                sums[(i, slice(None), *place)] += (whole - score(model, *images))[:, None, None]
+    expected = sums / counts
+    found = explain(model, query, gallery, "occlusion", window=(12, 6), stride=(8, 4))
+    close(tensors_of(found), list(expected), rtol=1e-5)
+    one = explain(model, query, gallery, "occlusion", window=(12, 6), stride=(8, 4), of="gallery")
+    torch.testing.assert_close(one.gallery, found.gallery)
+    assert not one.query.any()
+
+
+@pytest.mark.parametrize("of", ["each", "jointly"])
+@pytest.mark.parametrize("method", ["feature-ablation", "occlusion"])
+def test_hidden_stripes_are_a_loop_over_rows(pair, of, method):
+    model, query, gallery = pair
+    whole, expected = score(model, query, gallery), torch.zeros(2, 3, 32, 16, dtype=query.dtype)
+    for top in range(0, 32, 8):
+        rows = slice(top, top + 8)
+        hidden = [x.clone() for x in (query, gallery)]
+        for x, other in zip(hidden, (gallery, query), strict=True):
+            x[:, :, rows] = other[:, :, rows]
+        pairs = [(hidden[0], gallery), (query, hidden[1])] if of == "each" else [hidden, hidden]
+        for i in range(2):
+            expected[i, :, rows] = (whole - score(model, *pairs[i]))[:, None, None]
+    options = {"rows": 4} if method == "feature-ablation" else {"window": (8, 16), "stride": (8, 16)}
+    found = explain(model, query, gallery, method, of=of, baseline="partner", **options)
+    if of == "each":
+        close(tensors_of(found), list(expected), rtol=1e-5)
+    else:
+        torch.testing.assert_close(torch.stack(tensors_of(found)), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("options", [*POOLINGS, {"pooling": "stripes", "stripes": 3}])
+@pytest.mark.parametrize("kind", ["cosine", "euclidean", "correlation"])
+def test_similarity_is_a_sum_over_places(make_model, make_images, options, kind):
+    """Place by place in a slow loop, on maps that are not square; stripes of 3 overlap in 4 rows."""
+    model, query, gallery = make_model(**options), make_images(2), make_images(2, seed=7)
+    maps = [model.feature_map(x).detach() for x in (query, gallery)]
+    features = [model.pool(m) for m in maps]
+    found = explain(model, query, gallery, "similarity", similarity=kind)
+    sums = [m.sum((1, 2)) for m in tensors_of(found)]
+    f_q, f_g = features
+    if kind == "euclidean":
+        expected = -(f_q - f_g).norm(dim=1)
+        torch.testing.assert_close(sums[0] + sums[1], expected)
+    else:
+        centred = [f - f.mean(1, keepdim=True) for f in features] if kind == "correlation" else features
+        expected = F.cosine_similarity(*centred)
+        for one in sums:
+            torch.testing.assert_close(one, expected)
+    torch.testing.assert_close(found.scores, expected)
+    assert found.delta.abs().max() < 1e-12
+    alone = torch.zeros_like(maps[0])
+    alone[:, :, 1, 1] = maps[0][:, :, 1, 1]  # only this place of the query's map is left: its part of a linear pooling
+    part = model.pool(alone)
+    weight = {"cosine": f_g, "correlation": f_g - f_g.mean(1, keepdim=True), "euclidean": f_g - f_q}[kind]
+    divisor = (f_q - f_g).norm(dim=1) if kind == "euclidean" else centred[0].norm(dim=1) * centred[1].norm(dim=1)
+    torch.testing.assert_close(found.query[:, 1, 1], (part * weight).sum(1) / divisor)
+
+
+@pytest.mark.parametrize("options", [*POOLINGS, {"feature": "reduced"}])
+def test_score_decomposition_is_complete(make_model, make_images, options):
+    model = make_model(pair_activation="relu", **options)
+    query, gallery = make_images(3), make_images(3, seed=7)
+    z = score(model, query, gallery) - score(model, query, query)
+    deltas = []
+    for steps in (4, 256):
+        found = explain(model, query, gallery, "score-decomposition", steps=steps)
+        sums = sum(m.sum((1, 2)) for m in tensors_of(found))
+        torch.testing.assert_close(sums - found.delta, z)
+        deltas.append(found.delta.abs().mean())
+    assert deltas[1] < 0.2 * deltas[0]
+    assert deltas[1] < 0.01 * z.abs().mean()
+
+
+def test_centred_siamese_takes_a_multiple_of_the_mean_out(pair):
+    model, query, gallery = pair
+    maps = [model.feature_map(x).detach() for x in (query, gallery)]
+    difference = model.pool(maps[0]) - model.pool(maps[1])
+    share = (model.pair_gradient(difference) > 0).double().mean(1)
+    siamese = model.siamese_attention(query, gallery)
+    expected = [
+        (s - share[:, None, None] * m.sum(1) / m[0, 0].numel()).clamp_min(0) for s, m in zip(siamese, maps, strict=True)
+    ]
+    close(tensors_of(explain(model, query, gallery, "siamese-centred")), expected)
+
+
+def test_evidence_counts_what_both_images_have(pair):
+    model, query, gallery = pair
+    maps = [model.feature_map(x).detach() for x in (query, gallery)]
+    f = [model.pool(m) for m in maps]
+    for target, amounts in {
+        "same": (torch.minimum(*f), torch.minimum(*f)),
+        "different": ((f[0] - f[1]).clamp_min(0), (f[1] - f[0]).clamp_min(0)),
+    }.items():
+        found = explain(model, query, gallery, "evidence", target, steps=8)
+        gradient = path_gradient(model, f[0] - f[1], target == "same")
+        for m, a, amount in zip(tensors_of(found), maps, amounts, strict=True):
+            listens = gradient.abs() - gradient.abs().mean(1, keepdim=True)
+            share = a / a.sum((2, 3), keepdim=True).clamp_min(1e-300)
+            expected = (share * (listens * amount)[..., None, None]).sum(1)
+            assert (expected > 0).any()
+            torch.testing.assert_close(m, expected.clamp_min(0))
+
+
+def path_gradient(model: CASN, difference: Tensor, output: int, steps: int = 8) -> Tensor:
+    """Mean gradient of an output of the pair classifier on the way from zero, differentiating the whole way at once."""
+    leaf = torch.zeros_like(difference).requires_grad_()
+    way = sum(model.pair_scores(leaf + difference * (s + 0.5) / steps)[:, int(output)] for s in range(steps))
+    return torch.autograd.grad(way.sum(), leaf)[0] / steps
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_treats_each_pair_by_itself(pair, method):
+    """A batch gives what its pairs give one by one; the maps have the promised size and sign and no graph."""
+    model, query, gallery = pair
+    options = dict(FAST.get(method, {}))
+    if method == "smoothgrad":
+        options["noise"] = 0.0
+    whole = explain(model, query, gallery, method, **options)
+    assert whole.method == method
+    assert len(whole) == 3
+    assert whole.seconds > 0
+    size = (32, 16) if METHODS[method].level == "pixel" else (4, 2)
+    for name in ("query", "gallery", "scores", *(["delta"] if whole.delta is not None else [])):
+        value = getattr(whole, name)
+        assert value.shape == ((3, *size) if name in ("query", "gallery") else (3,))
+        assert not value.requires_grad
+        ones = [getattr(explain(model, query[i], gallery[i], method, **options), name) for i in range(3)]
+        torch.testing.assert_close(value, torch.cat(ones), rtol=1e-7, atol=1e-12)
+        if name in ("query", "gallery"):
+            if not METHODS[method].signed:
+                assert value.min() >= 0
+            elif (
+                "similarity" not in METHODS[method].targets[0]
+            ):  # of features >= 0, so that none of it is below zero here
+                assert value.min() < 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_needs_pair_says_whether_the_partner_matters(pair, method):
+    model, query, gallery = pair
+    options = FAST.get(method, {})
+    own = explain(model, query, gallery, method, **options).query
+    other = explain(model, query, gallery.flip(0), method, **options).query
+    assert torch.allclose(own[[0, 2]], other[[0, 2]]) != METHODS[method].needs_pair
+
+
+@pytest.mark.parametrize("target", ["same", "different", "log-odds", "identity", "agreement", "similarity", 0, 1])
+def test_every_target_has_its_score(pair, target):
+    model, query, gallery = pair
+    found = explain(model, query, gallery, "layer-gradcam", target)
+    f = [model.pool(model.feature_map(x)).detach() for x in (query, gallery)]
+    z = model.pair_scores(f[0] - f[1])
+    best = [model.id_scores(x).amax(1) for x in f]
+    expected = {
+        "same": z[:, 1],
+        "different": z[:, 0],
+        "log-odds": z[:, 1] - z[:, 0],
+        "identity": best[0] + best[1],
+        "agreement": (model.id_scores(f[0]).softmax(1) * model.id_scores(f[1]).softmax(1)).sum(1).log(),
+        "similarity": F.cosine_similarity(*f),
+    }
+    name = ("different", "same")[target] if isinstance(target, int) else target
+    assert found.target == name
+    torch.testing.assert_close(found.scores, expected[name].detach())
