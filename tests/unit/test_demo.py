@@ -1,18 +1,12 @@
-"""The demonstration from first to last at its smallest, stopped and resumed; and the README's table against its file."""
+"""The demonstration from first to last at its smallest, stopped and resumed."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from casnkit import demo
-from casnkit.bench import attention, ranking, train
-from casnkit.files import read_json
-from casnkit.readme import fenced, with_block
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_demo_stops_resumes_and_publishes(
@@ -68,21 +62,3 @@ def test_means_and_spread_over_seeds() -> None:
     assert (row["rank_1_range"], row["mean_ap_range"]) == (6.0, 5.0)
     assert "range of mAP" in demo.columns_of([row]).values()
     assert "range of mAP" not in demo.columns_of(demo.summarise(rows[:1])).values()
-
-
-def test_the_readmes_numbers_are_those_that_commands_wrote() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    results = read_json(ROOT / "figures" / "demo.json")
-    assert with_block(text, "demo", demo.markdown_table(results)) == text
-    for module in (attention, ranking, train):
-        name = f"bench {module.__name__.split('.')[-1]}"
-        figures = read_json(ROOT / "figures" / f"{name.replace(' ', '-')}.json")
-        assert with_block(text, name, fenced(module.to_text(figures))) == text
-
-
-def test_the_readmes_pictures_and_links_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", text):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
-            assert not alt.startswith("![") or len(alt) > 30, f"{target} needs alternative text"

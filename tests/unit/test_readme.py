@@ -1,0 +1,131 @@
+"""The front page: its numbers are those that commands wrote, its links lead somewhere, and its commands run."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from casnkit import ablation, cli, demo, renew
+from casnkit.ablation import testtime
+from casnkit.data.imitate import imitate
+from casnkit.explain.league import findings, league_table
+from casnkit.files import read_json
+from casnkit.readme import fenced, with_block
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+FIGURES = ROOT / "figures"
+BENCHES = ("attention", "explain", "inspector", "ranking", "train")
+
+
+def commands() -> list[str]:
+    """Every command line in the page: in code blocks line by line, and between backquotes."""
+    blocks = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
+    inline = [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", prose)]
+    parts = [part.strip() for line in lines + inline for part in line.split("&&")]
+    return sorted(
+        {part for part in parts if part.startswith(("casnkit ", "pip ", "jupyter ", "voila ", "accelerate "))}
+    )
+
+
+def published(name: str) -> dict:
+    return read_json(FIGURES / f"{name}.json")
+
+
+def test_numbers_are_those_that_commands_wrote() -> None:
+    blocks = {"demo": demo.markdown_table(published("demo")), "notebooks": renew.times(FIGURES)}
+    for study, name in (("variants", "ablation"), ("open-points", "open points")):
+        blocks[name] = ablation.report.markdown(ablation.published(study, FIGURES))
+    readings = testtime.best_per_mode(ablation.published("test-time", FIGURES)["readings"])
+    blocks["test time"] = fenced(ablation.report.test_time_text(readings))
+    league = published("league")
+    blocks["league"] = fenced(league_table(league)) + "\n\n" + "\n".join(f"- {said}" for said in findings(league))
+    for bench in BENCHES:
+        module = importlib.import_module(f"casnkit.bench.{bench}")
+        blocks[f"bench {bench}"] = fenced(module.to_text(published(f"bench-{bench}")))
+    for name, content in blocks.items():
+        assert with_block(TEXT, name, content) == TEXT, f"the block {name!r} is not what its file says"
+
+
+def test_pictures_and_links_exist() -> None:
+    for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", TEXT):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+            assert not alt.startswith("![") or len(alt) > 30, f"{target} needs alternative text"
+
+
+# What runs elsewhere, from first to last, and where.
+ELSEWHERE = {
+    "pip install": "the continuous integration and this suite's own installation",
+    "jupyter lab": "tests/browser and tests/notebooks",
+    "voila": "tests/browser",
+    "accelerate launch": "tests/unit/test_training.py, two processes",
+    "casnkit demo": "test_demo_stops_resumes_and_publishes",
+    "casnkit ablate": "tests/unit/test_ablation.py",
+    "casnkit league": "tests/unit/test_explain_league.py",
+    "casnkit bench": "tests/unit/test_bench.py",
+    "casnkit doctor": "tests/unit/test_doctor.py",
+    "casnkit slides": "tests/unit/test_slides.py",
+    "casnkit renew": "below, as a list",
+    "casnkit --version": "argparse",
+    "casnkit data check": "test_own_data_in_three_commands",
+    "casnkit train": "test_own_data_in_three_commands",
+    "casnkit evaluate": "test_own_data_in_three_commands",
+    "casnkit table": "tests/unit/test_tables.py",
+}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_known_and_parsed(command: str) -> None:
+    assert any(command.startswith(known) for known in ELSEWHERE), f"no test runs {command!r}"
+    words = shlex.split(command)
+    if words[0] == "casnkit" and len(words) > 1 and not words[1].startswith("-"):
+        cli.parser(words[1]).parse_args(words[1:])  # exits with status 2 where an option does not exist
+
+
+def test_own_data_in_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's three lines as they stand, on an imitated benchmark; only the profile is made small."""
+    monkeypatch.chdir(tmp_path)
+    root = imitate("market1501", tmp_path / "market")
+    start = TEXT.index("casnkit data check PATH\n")
+    for line in TEXT[start : TEXT.index("```", start)].strip().splitlines():
+        words = shlex.split(line.replace("PATH", str(root)).replace("--profile paper", "--profile smoke --epochs 1"))
+        status = cli.main(words[1:])
+        assert status == 0 or words[1:3] == ["data", "check"], line  # the imitation has fewer images than the benchmark
+    assert (tmp_path / "runs" / "market" / "results.json").is_file()
+
+
+def test_renewal_names_only_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["renew", "--list"]) == 0
+    assert "all notebooks" in capsys.readouterr().out
+    for words in filter(None, renew.STEPS.values()):
+        cli.parser(words[0]).parse_args(words)
+
+
+def test_renewal_wants_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["renew", "--steps", "notebooks"]) == 2
+
+
+def test_times_of_notebooks(tmp_path: Path) -> None:
+    import nbformat
+
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "README.md").write_text("a\n<!-- notebooks -->\n<!-- /notebooks -->\n")
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("import os; assert os.environ['CASNKIT_PROFILE'] == 'smoke'")]
+    )
+    nbformat.write(book, tmp_path / "notebooks" / "00_a.ipynb")
+    assert renew.run_notebooks(tmp_path / "notebooks", "smoke", lambda text: None) == 0
+    assert "| 00 | " in (tmp_path / "README.md").read_text()
+    book.cells[0].source = "1 / 0"
+    nbformat.write(book, tmp_path / "notebooks" / "00_a.ipynb")
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        renew.run_notebook(tmp_path / "notebooks" / "00_a.ipynb")
