@@ -21,6 +21,7 @@ _HOME = {
     "CASN": "models",
     "CASNLoss": "losses",
     "Config": "config",
+    "Inspector": "inspector",
     "ReidDataset": "data",
     "Split": "data",
     "evaluate_ranking": "ranking",
@@ -48,6 +49,7 @@ __all__ = [
     "CASN",
     "CASNLoss",
     "Config",
+    "Inspector",
     "ReidDataset",
     "Split",
     "attention",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     )
     from .config import Config, paper_literal, profile
     from .data import ReidDataset, Split, open_dataset
+    from .inspector import Inspector
     from .losses import CASNLoss
     from .models import CASN
     from .ranking import evaluate_ranking

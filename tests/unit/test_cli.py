@@ -222,7 +222,7 @@ FORBIDDEN = {
     "ranking": {"figures", "losses", "explain", *TOP},
     "figures": {"models", "losses", "ranking", "data", "explain", *TOP},
     "explain": {"training", "inspector", "notebook", "ablation", "tables"},
-    "inspector": {"training", "notebook", "ablation", "tables"},
+    "inspector": {"training", "evaluation", "report", "notebook", "ablation", "tables"},
 }
 
 

@@ -1,0 +1,190 @@
+"""From runs to networks that the inspector can switch between: opened when they are first looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import runs
+from ..config import Config
+from ..data.records import ReidDataset
+from ..models import CASN
+from ..ranking.extract import Extracted, extract
+from .networks import Network, network_of
+from .pictures import Pictures, batches
+
+Progress = Callable[[str, int, int], None]
+Source = Any  # a folder, (model, config), (model, result, info), or what Session.run returns
+
+
+class Library:
+    """Networks by name. Each is loaded, and shown every picture once, when it is first asked for.
+
+    Args:
+        sources: by name, or a list of run folders (named by variant and pooling). A source is a folder, a pair
+            ``(model, config)``, or a trained run of a notebook, whose features are then taken over.
+        dataset: the data set that is looked at.
+        device: where the networks compute; None: where they are.
+        cache: a folder for feature maps, memory-mapped; None: in memory.
+        progress: called with what is being done, how much is done, and of how much.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source] | Sequence[str | Path] | str | Path,
+        dataset: ReidDataset,
+        device: str | torch.device | None = None,
+        cache: str | Path | None = None,
+        progress: Progress = lambda what, done, total: None,
+    ) -> None:
+        self.sources, self.dataset = named_sources(sources), dataset
+        self.query, self.gallery = Pictures(dataset.query), Pictures(dataset.gallery)
+        self.device, self.cache, self.progress = device, None if cache is None else Path(cache), progress
+        self._networks: dict[str, Network] = {}
+        self._errors: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.sources)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the network has seen all pictures already."""
+        return name in self._networks
+
+    def get(self, name: str) -> Network:
+        """The network of that name.
+
+        Raises:
+            ValueError: no such name, or its weights are missing or damaged; asked again, the same.
+        """
+        if name not in self.sources:
+            raise ValueError(f"there is no model {name!r}; known are {', '.join(self.sources)}")
+        if name in self._errors:
+            raise ValueError(self._errors[name])
+        if name not in self._networks:
+            try:
+                self._networks[name] = self._open(name, self.sources[name])
+            except ValueError as error:
+                self._errors[name] = f"model {name}: {error}"
+                raise ValueError(self._errors[name]) from error
+        return self._networks[name]
+
+    def first_working(self) -> tuple[str, list[str]]:
+        """The first name that loads, and why those before it did not. Raises ValueError where none does."""
+        reasons = []
+        for name in self.names:
+            try:
+                self.get(name)
+            except ValueError as error:
+                reasons.append(str(error))
+            else:
+                return name, reasons
+        raise ValueError("none of the models could be loaded:\n" + "\n".join(reasons))
+
+    def _open(self, name: str, source: Source) -> Network:
+        model, config, result = _parts(source, self.device)
+        if result is not None and result.gallery.feature_maps is not None:
+            query, gallery, distances = result.query, result.gallery, result.distances
+            _check_counts(query, gallery, self.query, self.gallery)
+        else:
+            query, gallery = (self._extract(name, model, config, s) for s in (self.query, self.gallery))
+            distances = None
+        return network_of(name, model, self.readable(), config, (query, gallery), distances, tuple(self.gallery.errors))
+
+    def readable(self) -> ReidDataset:
+        """The data set with unreadable pictures as junk."""
+        return replace(self.dataset, query=self.query.readable(), gallery=self.gallery.readable())
+
+    def _extract(self, name: str, model: CASN, config: Config, pictures: Pictures) -> Extracted:
+        total, what = len(pictures.split), f"{name}: {pictures.split.name} images"
+        if not total:
+            raise ValueError(f"the split {pictures.split.name!r} has no image")
+        loader = batches(
+            pictures, (config.data.height, config.data.width), lambda done: self.progress(what, done, total)
+        )
+        folder = None if self.cache is None else self.cache / _file_name(name) / pictures.split.name
+        features, maps, start = None, None, 0
+        for batch in loader:
+            part = extract(model, [batch], device=self.device)
+            if features is None:
+                features = torch.empty((total, *part.features.shape[1:]))
+                maps = _storage((total, *part.feature_maps.shape[1:]), folder)
+            features[start : start + len(part)] = part.features
+            maps[start : start + len(part)] = part.feature_maps
+            start += len(part)
+        return Extracted(features, maps)
+
+
+def named_sources(sources: Mapping[str, Source] | Sequence[str | Path] | str | Path) -> dict[str, Source]:
+    """Sources by name; run folders are named by variant and pooling, by the folder where that is not known or taken."""
+    if isinstance(sources, (str, Path)):
+        sources = [sources]
+    if isinstance(sources, Mapping):
+        found = {str(name): source for name, source in sources.items()}
+    else:
+        found = {}
+        for folder in sources:
+            name = _run_name(Path(folder))
+            found[name if name not in found else f"{name} ({Path(folder).name})"] = folder
+    if not found:
+        raise ValueError("expected at least one trained run (a folder, or a model with its configuration), got none")
+    return found
+
+
+def _run_name(folder: Path) -> str:
+    try:
+        config = runs.read_run(folder).config
+    except ValueError:
+        return folder.name or str(folder)
+    return f"{config.variant}, {config.model.pooling}"
+
+
+def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Config, Any]:
+    """Model, configuration and, where the source has one, the evaluation."""
+    if isinstance(source, (str, Path)):
+        model, info = runs.load_model(source, device or "cpu")
+        return model, info.config, None
+    entries = list(source)
+    if len(entries) == 3:
+        return entries[0], entries[2].config, entries[1]
+    if len(entries) == 2:
+        return entries[0], getattr(entries[1], "config", entries[1]), None
+    raise ValueError(
+        f"expected a run's folder, (model, config) or (model, result, info), got {type(source).__name__} of {len(entries)}"
+    )
+
+
+def _check_counts(query: Extracted, gallery: Extracted, queries: Pictures, images: Pictures) -> None:
+    if (len(query), len(gallery)) != (len(queries.split), len(images.split)):
+        raise ValueError(
+            f"the evaluation is of {len(query)} queries and {len(gallery)} gallery images, the data set has "
+            f"{len(queries.split)} and {len(images.split)}: pass (model, config) instead"
+        )
+
+
+def _storage(shape: tuple[int, ...], folder: Path | None) -> torch.Tensor:
+    if folder is None:
+        return torch.empty(shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = np.lib.format.open_memmap(folder / "maps.npy", mode="w+", dtype=np.float32, shape=shape)
+    return torch.from_numpy(file)
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:80]
+
+
+def unreadable_notes(library: Library) -> list[str]:
+    """A sentence for each split with pictures that cannot be read."""
+    notes: list[str] = []
+    for pictures in (library.query, library.gallery):
+        if pictures.errors:
+            names = ", ".join(pictures.name(i) for i in list(pictures.errors)[:5])
+            more = ", …" if len(pictures.errors) > 5 else ""
+            notes.append(f"{len(pictures.errors)} unreadable in {pictures.split.name}, not counted: {names}{more}")
+    return notes

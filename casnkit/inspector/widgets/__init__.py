@@ -1,0 +1,1 @@
+"""The screen: ipywidgets bound to a desk."""
