@@ -30,7 +30,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["pooling"], row["variant"], row["setting"]), []).append(row)
-    pooled = _pooled(groups) if any(row["point"] for row in rows) else {}
+    pooled = _pooled(groups)
     entries = []
     for members in groups.values():
         baseline = _baseline(members[0], groups)
@@ -49,7 +49,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), "against" in entry))
     first = rows[0]
     data = {name: first[name] for name in ("data", "split", "identities", "queries", "gallery", "profile", "device")}
-    return {"groups": entries, "power": _power(entries), "pooled": bool(pooled), "data": data}
+    return {"groups": entries, "power": _power(entries), "pooled": len(groups) > 2, "data": data}
 
 
 def _fusion(rows: Sequence[Row]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ Groups = Mapping[tuple[str, str, str], list[Row]]
 
 
 def _pooled(groups: Groups) -> dict[str, tuple[float, int]]:
-    """Deviations of paired differences over all settings of a sweep, in which each has few seeds."""
+    """Deviations of paired differences over all settings of a study, in which each has few seeds."""
     pairs = [(members, _baseline(members[0], groups)) for members in groups.values()]
     found = [_differences(ours, theirs, {}) for ours, theirs in pairs if theirs is not None and theirs is not ours]
     names = {name for differences in found for name in differences}
