@@ -83,7 +83,8 @@ def findings(result: dict[str, Any]) -> list[str]:
 def _about_equation_4(entry: dict[str, Any]) -> str:
     lines = {line["name"]: line for line in entry["sanity"]["lines"]}
     pair, partner = lines["pair classifier"], lines["partner"]
-    verdict = "hardly depends on" if not pair["passed"] else "depends on"
+    blind = pair["value"] is None or pair["value"] > 0.8
+    verdict = "depends on" if pair["passed"] else "hardly depends on" if blind else "depends only in part on"
     return (
         f"Equation 4's map {verdict} the pair classifier: with a random one it correlates "
         f"{_two(pair['value'])}; beside another partner {_two(partner['value'])}."

@@ -12,11 +12,13 @@ from .curves import show_cmc, show_losses
 from .difference import show_difference
 from .equations import show_channels, show_distributions, show_indicators, show_weights
 from .film import show_film, show_progress
+from .league import show_gallery_of_methods, show_league
 from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
 from .precision import show_precision
 from .rankings import STATUSES, show_ranking, show_rankings
 from .saving import figure_png, save_figure
+from .scrutiny import show_curves, show_sanity
 from .sheets import show_batch
 from .steps import show_alignment, show_thresholds
 from .style import figure_style
@@ -33,13 +35,16 @@ __all__ = [
     "show_camera_pairs",
     "show_channels",
     "show_cmc",
+    "show_curves",
     "show_difference",
     "show_differences",
     "show_distance_histograms",
     "show_distributions",
     "show_film",
+    "show_gallery_of_methods",
     "show_identification",
     "show_indicators",
+    "show_league",
     "show_losses",
     "show_maps",
     "show_pair",
@@ -48,6 +53,7 @@ __all__ = [
     "show_ranking",
     "show_rankings",
     "show_roc",
+    "show_sanity",
     "show_thresholds",
     "show_weight_curve",
     "show_weights",

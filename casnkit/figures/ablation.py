@@ -65,12 +65,13 @@ def show_differences(
             ax = panel(figure, left, top, width, tall)
             _draw(ax, values)
             ax.set_xlabel(unit, fontsize=SMALL)
-        legend = "filled, solid: the interval leaves zero out (blue above, orange below); hollow, dashed: undecided"
+        legend = "filled, solid: the interval leaves zero out (blue above, orange below); hollow, dashed: undecided; arrow: off the axis"
         write(figure, MARGIN, top + tall + 0.72 - LINE, legend, PAGE_WIDTH - 2 * MARGIN, color=NOTE)
     return figure
 
 
 def _draw(ax: Axes, values: Sequence[Mapping[str, Any] | None]) -> None:
+    reach = _reach([value for value in values if value is not None])
     ax.axvline(0, color=GREY, linewidth=1)
     for i, value in enumerate(values):
         if value is None:
@@ -78,10 +79,24 @@ def _draw(ax: Axes, values: Sequence[Mapping[str, Any] | None]) -> None:
         low, high = value["low"], value["high"]
         clear = low is not None and (low > 0 or high < 0)
         colour = (BLUE if value["mean"] > 0 else ORANGE) if clear else GREY
+        if abs(value["mean"]) > reach:  # too far off for the axis: an arrow at its end, and the number
+            side = 1 if value["mean"] > 0 else -1
+            ax.plot([side * reach], [i], marker=">" if side > 0 else "<", color=colour, clip_on=False)
+            place, align = side * reach * 0.93, "right" if side > 0 else "left"
+            ax.text(place, i, f"{value['mean']:+.1f}", ha=align, va="center", size=SMALL)
+            continue
         if low is not None:
             ax.plot([low, high], [i, i], color=colour, linestyle="-" if clear else (0, (2, 1.5)), linewidth=1.6)
         ax.plot([value["mean"]], [i], marker="o", color=colour, markerfacecolor=colour if clear else "white")
-    ax.set(ylim=(len(values) - 0.5, -0.5), yticks=[])
+    ax.set(ylim=(len(values) - 0.5, -0.5), yticks=[], xlim=(-reach, reach))
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x", color=LIGHT, linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def _reach(values: Sequence[Mapping[str, Any]]) -> float:
+    """Half of the axis: room for every interval, but for means that lie far beyond most of the others."""
+    ends = [max(abs(v["mean"]), *(abs(v[k]) for k in ("low", "high") if v[k] is not None)) for v in values] or [1.0]
+    usual = 3 * sorted(ends)[len(ends) // 2]
+    near = [end for end, v in zip(ends, values, strict=False) if abs(v["mean"]) <= usual] or ends
+    return 1.08 * max(*near, 1e-9)

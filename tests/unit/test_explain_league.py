@@ -235,6 +235,9 @@ def test_findings_follow_the_numbers():
         "Better than equation 4 in both sanity and energy on the person: siamese-gradcam (+10.0 points); of these"
         in said
     )
+    half = entry("siamese", 0.65, 0.6, {"plain-mean": 0.05}, False)
+    half["sanity"]["lines"][0]["passed"] = False
+    assert "depends only in part on the pair classifier" in " ".join(findings(written(plain, half)))
     slow = entry("occlusion", 0.75, 0.1, {"plain-mean": 0.15, "siamese": 0.1}, True)
     assert "occlusion (+10.0 points); all of them cost more" in " ".join(findings(written(plain, paper, slow)))
     paper["over"]["plain-mean"]["energy"] = {"mean": 0.0, "low": -0.01, "high": 0.01}
