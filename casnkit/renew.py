@@ -37,7 +37,7 @@ STEPS: dict[str, list[str]] = {
     ],
     "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
     "ship": ["ship", *ABLATION],
-    "league": ["league", "--publish"],
+    "league": ["league", "--run", "casnkit/weights/gap-casn", "--data", "people", "--out", "runs/league", "--publish"],
     "bench-attention": ["bench", "attention", "--publish"],
     "bench-train": ["bench", "train", "--publish"],
     "bench-ranking": ["bench", "ranking", "--publish"],

@@ -65,7 +65,10 @@ def show_differences(
             ax = panel(figure, left, top, width, tall)
             _draw(ax, values)
             ax.set_xlabel(unit, fontsize=SMALL)
-        legend = "filled, solid: the interval leaves zero out (blue above, orange below); hollow, dashed: undecided; arrow: off the axis"
+        legend = (
+            "filled, solid: the interval leaves zero out (blue above, orange below); hollow, dashed: undecided; "
+            "arrow: off the axis"
+        )
         write(figure, MARGIN, top + tall + 0.72 - LINE, legend, PAGE_WIDTH - 2 * MARGIN, color=NOTE)
     return figure
 
