@@ -29,9 +29,9 @@ from casnkit.ranking.pairwise import attention_distances
 from .statistics import Estimate, estimate
 from .trials import Trial, _datasets, _open_people
 
-THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)
-WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
-NORMALISATIONS = (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query"), ("zscore", "matrix"))
+THRESHOLDS = (0.0, 0.2, 0.5)
+WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+NORMALISATIONS = (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query"))
 MODES = ("paper", "signed", "gradcam", "v1", "plain")
 
 
