@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Solutions to 07 · The pair inspector
+#
+# Each exercise of [notebook 07](../07_pair_inspector.ipynb), with an answer,
+# why it is one, and the same checking cell.
+
+# %% tags=["parameters"]
+profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
+data = "people"  # or the folder of a benchmark, or of your own pictures
+
+# %%
+import numpy as np
+
+import casnkit as ck
+from casnkit import exercises
+from casnkit.inspector import Inspector, pairs
+from casnkit.ranking import ignored_mask
+
+session = ck.notebook.start(profile, data)
+
+# %% [markdown]
+# What the exercises start from: the query of section 2, its list by the sum, and the maps beside the stranger.
+
+# %%
+inspector = Inspector({"casn": session.run("casn")}, session.dataset)
+inspector.set(ranked_by="sum", filter="rank-1 wrong", order="AP")
+candidates = inspector.desk.candidates()
+if not candidates:
+    inspector.set(filter="all")
+    candidates = inspector.desk.candidates()
+inspector.set(query=candidates[0])
+ranking = inspector.desk.ranking()
+maps = inspector.desk.maps(candidates[0], ranking.first_of("wrong"))
+on_screen = ranking.ranking.average_precision
+
+# %% [markdown]
+# ## 1 · Predict
+#
+# What exceeds the larger $t$ exceeds the smaller one as well. So the *first* row above $t$ can only move down when $t$ grows,
+# the *last* one only up, and what lies between them cannot grow.
+
+# %% tags=["exercise"]
+my_prediction = "never"
+
+# %% tags=["check"]
+bounds = np.array([pairs.rows_of(maps, float(t)).bounds for t in np.linspace(0, 0.95, 20)])
+steps = np.diff(bounds[..., 1] - bounds[..., 0] + 1, axis=0)
+turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
+reasons = {
+    "never": "what exceeds the larger t exceeds the smaller one, so the first row can only move down, the last one up",
+    "sometimes": "can a row exceed the larger t and not the smaller one?",
+    "always": "try t = 0.95 in the instrument",
+}
+exercises.check_choice(my_prediction, turned_out, reasons)
+
+# %% [markdown]
+# ## 2 · Count
+#
+# At the $k$-th true match, $k$ of the pictures up to there are right. Average precision is the mean of these shares, one for
+# each match.
+
+# %% tags=["exercise"]
+ranks = np.sort(ranking.ranking.position[ranking.matches])
+my_ap = np.mean([k / rank for k, rank in enumerate(ranks, start=1)])
+
+# %% tags=["check"]
+ranks = np.sort(ranking.ranking.position[ranking.matches])
+precision, places = np.arange(1, len(ranks) + 1) / ranks, np.arange(1, len(ranks) + 1)
+mistakes = {
+    "that is the precision at the first match alone": precision[0],
+    "that is the mean of 1/rank; at the k-th match, k pictures are right": (1 / ranks).mean(),
+    "ranks count from 1": (places / (ranks + 1)).mean(),
+}
+exercises.check_number(my_ap, on_screen, mistakes, tolerance=2e-4)
+
+# %% [markdown]
+# ## 3 · Write it
+#
+# Junk has no person, so it can be neither right nor wrong. A picture of the same person by the same camera is nearly a copy:
+# finding it is no achievement. Everything else counts, distractors too.
+
+
+# %% tags=["exercise"]
+def left_out(query_pid, query_camid, gallery_pids, gallery_camids):
+    own_camera = (gallery_pids == query_pid) & (gallery_camids == query_camid)
+    return own_camera | (gallery_pids == -1)
+
+
+# %% tags=["check"]
+def reference(pid, camid, pids, camids):
+    return ignored_mask(np.array([pid]), np.array([camid]), pids, camids)[0]
+
+
+people, cameras = np.array([5, 5, 0, -1, 7, 5, 7]), np.array([1, 2, 1, 1, 1, 1, 2])
+cases = {"person 5, camera 1": (5, 1, people, cameras), "person 7, camera 2": (7, 2, people, cameras)}
+mistakes = {
+    "distractors (pid 0) count": lambda p, c, pids, camids: reference(p, c, pids, camids) | (pids == 0),
+    "another camera's pictures of the person count": lambda p, c, pids, camids: (pids == p) | (pids == -1),
+    "other people seen by this camera count": lambda p, c, pids, camids: (camids == c) | (pids == -1),
+    "junk never counts": lambda p, c, pids, camids: (pids == p) & (camids == c),
+}
+exercises.check_function(left_out, reference, cases, mistakes)

@@ -1,0 +1,179 @@
+"""A notebook server, a browser and a page for the tests of this folder; skipped, aloud, where one of them is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TRAIN = 'import casnkit as ck; session = ck.notebook.start(); [session.run(name) for name in ("casn", "ide")]'
+SETTINGS = {  # no question about news, nothing fetched
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+}
+WAIT, TRAINING = 120.0, 400.0  # seconds, on busy cores
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        url: of its root.
+        token: to be given as ``?token=``.
+        folder: the notebooks.
+        runs: where the notebooks write.
+        log: what the server and its kernels say.
+    """
+
+    url: str
+    token: str
+    folder: Path
+    runs: Path
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"the browser tests need one of {', '.join(BROWSERS)}")
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        found = playwright.chromium.launch(executable_path=program, args=options)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the notebooks of the inspector, and all that servers and kernels write."""
+    place = tmp_path_factory.mktemp("browser")
+    (place / "notebooks").mkdir()
+    for name in ("07_pair_inspector.ipynb",):
+        shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
+    shutil.copytree(ROOT / "notebooks" / "pictures", place / "notebooks" / "pictures")
+    for name, text in SETTINGS.items():
+        path = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return place
+
+
+@pytest.fixture(scope="session")
+def environment(place: Path) -> dict[str, str]:
+    """Nothing of the user's own settings is read or written."""
+    own = ("config", "data", "runtime", "settings", "workspaces", "ipython")
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+             "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
+    changed = {name: str(place / folder) for name, folder in zip(names, own, strict=True)}
+    changed |= {
+        "CASNKIT_PROFILE": "smoke",
+        "CASNKIT_RUNS": str(place / "runs"),
+        "CASNKIT_DATA": os.environ.get("CASNKIT_DATA", str(place / "people")),
+    }
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, **changed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def trained(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The two small networks of the notebook, being trained while the server starts; those of ``$CASNKIT_RUNS`` are taken."""
+    for run in Path(os.environ.get("CASNKIT_RUNS", "/nowhere")).glob("people-smoke-*-gap-seed0"):
+        shutil.copytree(run, place / "runs" / run.name)
+    with (place / "training.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-c", TRAIN], env=environment, stdout=log, stderr=log)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
+    """JupyterLab in the folder of the notebooks."""
+    port, token = _free_port(), secrets.token_hex(16)
+    options = {
+        "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.root_dir": place,
+        "IdentityProvider.token": token, "ServerApp.open_browser": False, "ServerApp.allow_root": True,
+        "LabApp.expose_app_in_browser": True,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    url, ready = f"http://127.0.0.1:{port}", f"api/status?token={token}"
+    with _serving(command, url, token, ready, place, "lab", environment) as server:
+        _finished(trained, place)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
+    """The notebook as a page, by voila."""
+    pytest.importorskip("voila", reason="the test of the inspector as a page needs voila")
+    _finished(trained, place)
+    port = _free_port()
+    notebook = place / "notebooks" / "07_pair_inspector.ipynb"
+    options = [f"--port={port}", "--Voila.ip=127.0.0.1", "--no-browser", "--show_tracebacks=True"]
+    command = [sys.executable, "-m", "voila", str(notebook), *options]
+    with _serving(
+        command, f"http://127.0.0.1:{port}", "", "voila/static/voila.js", place, "voila", environment
+    ) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _serving(
+    command: list[str], url: str, token: str, ready: str, place: Path, name: str, environment: dict[str, str]
+) -> Iterator[Server]:
+    log = place / f"{name}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=environment, cwd=place / "notebooks", stdout=file, stderr=file)
+    try:
+        _wait_for(f"{url}/{ready}", process, log)
+        yield Server(url, token, place / "notebooks", place / "runs", log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _finished(training: subprocess.Popen[bytes], place: Path) -> None:
+    assert training.wait(TRAINING) == 0, (place / "training.log").read_text()[-2000:]
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"the server stopped with {process.returncode}:\n{log.read_text()[-3000:]}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return  # it answers
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"no answer from {url} within {WAIT:g} seconds:\n{log.read_text()[-3000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

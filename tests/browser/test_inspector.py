@@ -1,0 +1,259 @@
+"""The inspector in a real browser: every step changes the picture, and nothing goes wrong in page or kernel.
+
+With ``CASNKIT_SCREENSHOTS=FOLDER`` the pictures that are taken on the way are kept there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BOX = ".casnkit-inspector"
+STEP = 60_000.0  # milliseconds for one step, on busy cores
+RUN = 300_000.0  # for the whole notebook
+
+# The bytes of every visible picture that fits, as one short string; "" while one of them is being replaced.
+PICTURES = """async (selector) => {
+    const shown = [...document.querySelectorAll(selector)].filter(e => e.offsetParent && e.src);
+    try {
+        const parts = await Promise.all(shown.map(async e => {
+            const bytes = new Uint8Array(await (await fetch(e.src)).arrayBuffer());
+            let sum = bytes.length;
+            for (let k = 0; k < bytes.length; k++) sum = (Math.imul(sum, 31) + bytes[k]) | 0;
+            return `${bytes.length}:${sum}`;
+        }));
+        return shown.every(e => e.complete && e.naturalWidth) ? parts.join(' ') : '';
+    } catch (error) { return ''; }
+}"""
+# True once they have stayed as they are for a moment and nothing is being computed.
+SETTLED = f"""async ([selector, box]) => {{
+    const now = await ({PICTURES})(selector);
+    const busy = /computing …/.test(document.querySelector(box).innerText);
+    const memory = globalThis.casnkitSeen ||= {{}};
+    if (!now || busy || memory.now !== now) {{ memory.now = now; memory.since = Date.now(); return false; }}
+    return Date.now() - memory.since > 400;
+}}"""
+CHANGED = f"async ([selector, before]) => {{ const now = await ({PICTURES})(selector); return now && now !== before; }}"
+
+# What the cells of the open notebook have printed that they should not have.
+OUTPUTS = """() => {
+    const wrong = [];
+    for (const cell of jupyterapp.shell.currentWidget.content.widgets) {
+        const outputs = cell.model.type === 'code' ? cell.model.outputs.toJSON() : [];
+        for (const o of outputs)
+            if (o.output_type === 'error' || o.name === 'stderr') wrong.push(o.evalue || [].concat(o.text).join(''));
+    }
+    return wrong;
+}"""
+
+
+class Screen:
+    """The inspector on a page, by what a reader sees of it."""
+
+    query = f"{BOX} .casnkit-card img"
+    tiles = f"{BOX} .casnkit-tile img"
+    picture = f"{BOX} img.casnkit-wide"
+
+    def __init__(self, page: Any, folder: Path) -> None:
+        self.page, self.folder, self.shots = page, folder, 0
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(f"page: {error}"))
+        page.on("console", self._heard)
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
+
+    def pictures(self, selector: str) -> str:
+        self.page.wait_for_function(f"async s => await ({PICTURES})(s)", arg=selector, timeout=STEP)
+        return str(self.page.evaluate(PICTURES, selector))
+
+    def settles(self) -> None:
+        self.page.wait_for_function(SETTLED, arg=[f"{BOX} img", BOX], timeout=STEP)
+
+    def changes(self, *selectors: str) -> Any:
+        return _Changes(self, selectors)
+
+    def button(self, title: str) -> Any:
+        return self.page.locator(f'{BOX} button[title^="{title}"]:visible').first
+
+    def list(self, label: str) -> Any:
+        boxes = self.page.locator(f"{BOX} .widget-dropdown:visible")
+        return boxes.filter(has=self.page.get_by_text(label, exact=True)).first.locator("select")
+
+    def slider(self, label: str) -> Any:
+        boxes = self.page.locator(f"{BOX} .widget-slider:visible")
+        return boxes.filter(has=self.page.get_by_text(label, exact=True)).first
+
+    def open_tab(self, title: str, says: str) -> None:
+        """Open a tab and wait until it says something that only it says, and shows its pictures."""
+        self.page.locator(f"{BOX} .lm-TabBar-tab", has_text=title).first.click()
+        self.says(says)
+        self.settles()
+
+    def says(self, text: str) -> None:
+        self.page.locator(BOX).get_by_text(text).locator("visible=true").first.wait_for(timeout=STEP)
+
+    def is_well(self, step: str) -> None:
+        """No error in the page's console or in the status line; a screenshot."""
+        self.settles()
+        warnings = self.page.locator(f"{BOX} .casnkit-warn").all_inner_texts()
+        assert self.errors + warnings == [], step
+        self.shots += 1
+        self.page.locator(BOX).screenshot(path=self.folder / f"{self.shots:02}-{step.replace(' ', '-')}.png")
+
+
+class _Changes:
+    """``with screen.changes(selector): act`` returns once the pictures have other bytes than before."""
+
+    def __init__(self, screen: Screen, selectors: tuple[str, ...]) -> None:
+        self.screen, self.selectors = screen, selectors
+
+    def __enter__(self) -> None:
+        self.before = [self.screen.pictures(selector) for selector in self.selectors]
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        if kind is None:
+            for pair in zip(self.selectors, self.before, strict=True):
+                self.screen.page.wait_for_function(CHANGED, arg=list(pair), timeout=STEP)
+
+
+@pytest.fixture
+def page(browser: Any, screenshots: Path) -> Iterator[Any]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1800})
+    page.set_default_timeout(STEP)
+    # nothing is fetched from elsewhere: voila's page asks a network of the world for icons and for mathematics
+    page.route(lambda url: "//127.0.0.1" not in url, lambda route: route.fulfill(status=200, body=""))
+    yield page
+    page.screenshot(path=screenshots / "last.png")
+    page.close()
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    folder = Path(os.environ.get("CASNKIT_SCREENSHOTS") or tmp_path) / request.node.name.removeprefix("test_")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def look_around(screen: Screen) -> None:
+    """The steps that a reader takes first; the same in every front end."""
+    page = screen.page
+    screen.pictures(screen.tiles)
+    screen.is_well("start")
+
+    with screen.changes(screen.query, screen.tiles, screen.picture):
+        screen.button("next query").click()
+    number = page.locator(f"{BOX} .widget-text input[type=number]:visible").first
+    assert number.input_value() == "1"
+    with screen.changes(screen.query, screen.picture):
+        number.fill("5")
+        number.press("Enter")
+    screen.is_well("another query")
+
+    with screen.changes(screen.tiles):
+        screen.button("next page").press("Enter")  # by keyboard
+    screen.says("page 2 of")
+    screen.is_well("second page")
+
+    tile = page.locator(f"{BOX} .casnkit-tile button").nth(3)
+    with screen.changes(screen.picture):
+        tile.click()
+    page.wait_for_function("e => e.classList.contains('mod-primary')", arg=tile.element_handle())
+    screen.is_well("a tile")
+
+    slider = screen.slider("threshold t")
+    readout = slider.locator(".widget-readout")
+    before = readout.inner_text()
+    with screen.changes(screen.picture):
+        slider.locator(".noUi-handle").first.focus()
+        for _ in range(20):
+            page.keyboard.press("ArrowRight")
+    assert float(readout.inner_text()) > float(before)
+    screen.says(f"t = {readout.inner_text()}")
+    screen.is_well("threshold")
+
+
+def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:
+    screen = Screen(page, screenshots)
+    page.goto(f"{lab.url}/lab/tree/notebooks/07_pair_inspector.ipynb?token={lab.token}")
+    page.wait_for_function("() => globalThis.jupyterapp?.shell.currentWidget?.content?.widgets?.length", timeout=STEP)
+    page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status == 'idle'")
+    page.set_default_timeout(RUN)
+    finished = page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.set_default_timeout(STEP)
+    assert page.evaluate(OUTPUTS) == []
+    assert finished is not False
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    _bring_into_view(page)
+    look_around(screen)
+
+    with screen.changes(screen.tiles, screen.picture):
+        screen.list("model").select_option("ide")
+    screen.is_well("another model")
+
+    screen.list("compare with").select_option("casn")
+    screen.open_tab("Models", "places up")
+    screen.is_well("two models")
+    screen.open_tab("Failures", "Query 5")
+    screen.is_well("failures")
+
+    with screen.changes(screen.tiles):
+        screen.list("model").select_option("casn")
+    screen.open_tab("What if", "Choose what to hide")
+    with screen.changes(screen.picture):
+        screen.list("hide").select_option("a part")
+    screen.says("What moved")
+    screen.is_well("a part hidden")
+
+    screen.open_tab("Notes and export", "picture (PNG)")
+    written = _export(screen, lab.runs)
+    assert written[".png"].read_bytes().startswith(b"\x89PNG")
+    assert json.loads(written[".json"].read_text())["query"] == 5
+    with written[".csv"].open(newline="") as file:
+        assert len(list(csv.DictReader(file))) > 10
+    screen.is_well("exported")
+
+    assert page.evaluate(OUTPUTS) == []
+    assert "Traceback" not in lab.log.read_text()
+
+
+def test_in_voila(voila: Any, page: Any, screenshots: Path) -> None:
+    screen = Screen(page, screenshots)
+    page.goto(voila.url, timeout=RUN)
+    page.locator(BOX).wait_for(timeout=RUN)
+    screen.pictures(screen.tiles)
+    screen.errors.clear()  # voila's page complains of its own bundles while it starts
+    look_around(screen)
+    assert "Traceback" not in page.inner_text("body")
+    assert "Traceback" not in voila.log.read_text()
+
+
+def _bring_into_view(page: Any) -> None:
+    """JupyterLab draws only the cells near the window: go to the cell, then to the inspector in it."""
+    page.evaluate("""async () => {
+        const notebook = jupyterapp.shell.currentWidget.content;
+        const place = notebook.widgets.findIndex(cell => /Inspector\\(/.test(cell.model.sharedModel.getSource()));
+        notebook.activeCellIndex = place;
+        await notebook.scrollToItem(place, 'start');
+    }""")
+    page.locator(BOX).wait_for(timeout=STEP)
+    page.locator(BOX).evaluate("e => e.scrollIntoView()")
+
+
+def _export(screen: Screen, runs: Path) -> dict[str, Path]:
+    """Press three of the buttons and wait for their files."""
+    found = {}
+    for words, ending in (("picture (PNG)", ".png"), ("ranking (CSV)", ".csv"), ("state (JSON)", ".json")):
+        screen.page.get_by_role("button", name=words).click()
+        place = screen.page.locator(BOX).get_by_text("written:").filter(has_text=ending)
+        place.wait_for(timeout=STEP)
+        found[ending] = Path(place.inner_text().removeprefix("written:").strip())
+        assert runs in found[ending].parents
+    return found
