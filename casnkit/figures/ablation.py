@@ -99,7 +99,7 @@ def _draw(ax: Axes, values: Sequence[Mapping[str, Any] | None]) -> None:
 
 def _reach(values: Sequence[Mapping[str, Any]]) -> float:
     """Half of the axis: room for every interval, but for means that lie far beyond most of the others."""
-    ends = [max(abs(v["mean"]), *(abs(v[k]) for k in ("low", "high") if v[k] is not None)) for v in values] or [1.0]
+    ends = [max(abs(v[k]) for k in ("mean", "low", "high") if v[k] is not None) for v in values] or [1.0]
     usual = 3 * sorted(ends)[len(ends) // 2]
     near = [end for end, v in zip(ends, values, strict=False) if abs(v["mean"]) <= usual] or ends
     return 1.08 * max(*near, 1e-9)

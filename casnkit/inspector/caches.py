@@ -30,4 +30,5 @@ class Recent:
         return len(self._values)
 
     def clear(self) -> None:
+        """Forget everything."""
         self._values.clear()

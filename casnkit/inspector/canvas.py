@@ -85,19 +85,23 @@ class Canvas:
         self.line(corners, colour, width, dash)
 
     def box(self, box: Box, colour: str) -> None:
+        """A filled rectangle (left, top, width, height), in pixels of the page."""
         left, top, right, bottom = _px(box[0]), _px(box[1]), _px(box[0] + box[2]) - 1, _px(box[1] + box[3]) - 1
         if right >= left and bottom >= top:  # narrower than a pixel: nothing
             self.draw.rectangle((left, top, right, bottom), fill=colour)
 
     def disc(self, x: float, y: float, radius: float, colour: str, outline: str | None = None) -> None:
+        """A filled circle."""
         r = radius * SCALE
         corner = (x * SCALE - r, y * SCALE - r, x * SCALE + r, y * SCALE + r)
         self.draw.ellipse(corner, fill=colour, outline=outline)
 
     def polygon(self, points: list[tuple[float, float]], colour: str) -> None:
+        """A filled polygon."""
         self.draw.polygon([(x * SCALE, y * SCALE) for x, y in points], fill=colour)
 
     def png(self) -> bytes:
+        """The picture as PNG bytes."""
         return png(self.image)
 
     def _dashes(self, a: Any, b: Any, colour: str, width: int, dash: tuple[float, float], start: float) -> float:
@@ -142,6 +146,7 @@ def fit(text: str, width: float, size: float = SMALL, bold: bool = False) -> str
 
 
 def text_width(text: str, size: float = SMALL, bold: bool = False) -> float:
+    """How wide a text will be, in pixels of the page."""
     return _font(size, bold).getlength(text) / SCALE
 
 

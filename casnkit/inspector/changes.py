@@ -24,6 +24,7 @@ class Side:
 
     @property
     def label(self) -> str:
+        """Network and way of ranking, as one reads them."""
         return f"{self.network.name} by {'both' if self.ranked_by == 'sum' else self.ranked_by}"
 
 
@@ -37,10 +38,12 @@ class Move:
 
     @property
     def gain(self) -> int:
+        """Places gained; below 0: lost."""
         return self.before - self.after
 
     @property
     def arrow(self) -> str:
+        """Up, down or equal, as a sign that needs no colour."""
         return "▲" if self.gain > 0 else "▼" if self.gain < 0 else "="
 
     @property

@@ -60,6 +60,7 @@ class Desk:
 
     @property
     def is_large(self) -> bool:
+        """Whether the gallery is too large to rank everything by attention at once."""
         return len(self.dataset.gallery) > LARGE_GALLERY
 
     def network(self, name: str = "") -> Network:

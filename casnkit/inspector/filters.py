@@ -33,6 +33,7 @@ class Filter:
     why: str = ""
 
     def text(self, value: float) -> str:
+        """The filter in words, with its number."""
         return self.label.format(x=f"{value:g}")
 
 

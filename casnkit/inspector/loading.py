@@ -50,6 +50,7 @@ class Library:
 
     @property
     def names(self) -> list[str]:
+        """Of the networks, in the order given."""
         return list(self.sources)
 
     def is_ready(self, name: str) -> bool:

@@ -40,4 +40,5 @@ def check_method(method: str, target: str | None = None) -> None:
 
 
 def clip(text: str, length: int = 46) -> str:
+    """The text with its end left out where it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"

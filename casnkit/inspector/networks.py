@@ -50,6 +50,7 @@ class Network(Retrieval):
 
     @property
     def num_pairs(self) -> int:
+        """Queries times gallery images."""
         return len(self.query) * len(self.gallery)
 
     def row(self, query_index: int, ranked_by: str = "features") -> np.ndarray:

@@ -40,6 +40,7 @@ class Notes:
             self._take(read_json(self.path))
 
     def get(self, name: str) -> Note:
+        """The note on a picture; an empty one where there is none."""
         return self.notes.get(name, Note())
 
     def put(self, name: str, text: str, tags: str | tuple[str, ...] = ()) -> Note:

@@ -92,9 +92,11 @@ class QueryRanking:
         return int(place[0]) // size if len(place) else None
 
     def num_pages(self, show_ignored: bool = False) -> int:
+        """Pages that the gallery takes; at least one."""
         return pages(len(self.order(show_ignored)))
 
     def tile(self, j: int) -> Tile:
+        """What stands below the picture of gallery image ``j``."""
         status = "unreadable" if j in self.unreadable else str(self.ranking.status[j])
         place, distance = int(self.ranking.position[j]), float(self.distances[j])
         return Tile(j, place, status, distance, int(self.gallery.pids[j]), int(self.gallery.camids[j]))

@@ -68,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "notebooks").mkdir()
     for name in ("07_pair_inspector.ipynb",):
         shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
-    shutil.copytree(ROOT / "notebooks" / "pictures", place / "notebooks" / "pictures")
+    shutil.copytree(ROOT / "figures", place / "figures")
     for name, text in SETTINGS.items():
         path = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -127,7 +127,14 @@ def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) 
     _finished(trained, place)
     port = _free_port()
     notebook = place / "notebooks" / "07_pair_inspector.ipynb"
-    options = [f"--port={port}", "--Voila.ip=127.0.0.1", "--no-browser", "--show_tracebacks=True"]
+    # voila stops at a picture outside the notebook's folder (../figures), unless its root is the whole disk
+    options = [
+        "--LargeFileManager.root_dir=/",
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+        "--no-browser",
+        "--show_tracebacks=True",
+    ]
     command = [sys.executable, "-m", "voila", str(notebook), *options]
     with _serving(
         command, f"http://127.0.0.1:{port}", "", "voila/static/voila.js", place, "voila", environment

@@ -125,3 +125,23 @@ def test_the_chosen_weight_has_a_ring_on_its_curve() -> None:
 def test_bad_input_is_named(call: Callable, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_differences_of_single_seeds_and_far_off_ones() -> None:
+    from casnkit.figures import show_differences
+
+    def estimate(mean: float, half: float | None) -> dict:
+        return {
+            "mean": mean,
+            "low": None if half is None else mean - half,
+            "high": None if half is None else mean + half,
+        }
+
+    values = [estimate(0.5, None), estimate(1.0, 0.4), estimate(-64.0, 2.0), estimate(-0.3, 0.5), None]
+    figure = show_differences(list("abcde"), {"mAP": values})
+    low, high = figure.axes[0].get_xlim()
+    assert 1.4 <= high < 10, "one far-off value must not squeeze all others"
+    assert "-64.0" in [text.get_text() for text in figure.axes[0].texts]
+    assert low == -high
+    with pytest.raises(ValueError, match="5 estimates each"):
+        show_differences(list("abcde"), {"mAP": values[:2]})

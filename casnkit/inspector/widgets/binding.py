@@ -83,19 +83,24 @@ class Part:
 
     @property
     def desk(self) -> Any:
+        """The state and everything computed from it."""
         return self.panel.desk
 
     @property
     def state(self) -> Any:
+        """What is chosen now."""
         return self.panel.desk.current
 
     def build(self) -> Any:
+        """Make the controls and return the box that holds them; called once."""
         raise NotImplementedError
 
     def key(self) -> object:
+        """What the part shows: it is drawn again when this changes."""
         raise NotImplementedError
 
     def draw(self) -> None:
+        """Show what is chosen now."""
         raise NotImplementedError
 
     def sync(self) -> None:
@@ -156,6 +161,7 @@ def put(control: Any, value: Any, options: Any = None) -> None:
 
 
 def set_image(image: Any, data: bytes) -> None:
+    """Give an Image widget new bytes, unless it shows them already."""
     if bytes(image.value) != data:
         image.value = data
 
