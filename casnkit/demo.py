@@ -21,6 +21,7 @@ from .files import atomic_path, read_json, write_json, write_text
 from .processes import pick_device
 from .progress import say_epoch
 from .report import draw_comparison, draw_report
+from .shipped import load_shipped
 from .training import train
 
 DEMO_VARIANTS = ("ide", "casn")
@@ -93,11 +94,29 @@ README_PICTURES = {
 
 def publish(out: Path, root: Path) -> None:
     """Copy a finished demo's pictures and results to ``root/figures`` and renew the table in the README from them."""
+    copy_pictures(out, root)
+    results = read_json(out / "results.json")
+    readme.publish(root, "demo", results, markdown_table(results))
+
+
+def copy_pictures(out: Path, root: Path) -> None:
+    """Copy those of the pictures below ``out`` that the README shows to ``root/figures``."""
     for source, name in README_PICTURES.items():
         with atomic_path(root / "figures" / name) as temporary:
             shutil.copyfile(out / source, temporary)
-    results = read_json(out / "results.json")
-    readme.publish(root, "demo", results, markdown_table(results))
+
+
+def draw_shipped(out: Path, root: Path) -> int:
+    """Draw the README's pictures with the networks that come with the kit. Returns an exit status of 0."""
+    dataset, first_runs = open_dataset("people:quick"), {}
+    for variant in DEMO_VARIANTS:
+        model, info = load_shipped(variant)
+        result = evaluation.evaluate(model, dataset, info.config, progress=False)
+        first_runs[variant] = (model, result, info)
+        draw_report(out / variant, model, dataset, result, info)
+    draw_comparison(out, first_runs, dataset)
+    copy_pictures(out, root)
+    return 0
 
 
 def markdown_table(results: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ from .files import read_json, write_json, write_text
 ABLATION = ["--set", "precision=bf16"]
 BEFORE = ["positive_share=0.5", "loss.threshold=0.5", "ranking.threshold=0.5", "ranking.attention_weight=0.5"]
 STEPS: dict[str, list[str]] = {
-    "demo": ["demo", "--seeds", "3", "--publish"],
     "variants": ["ablate", "--study", "variants", "--processes", "2", "--publish", *ABLATION],
     "open-points": [
         "ablate",
@@ -37,6 +36,7 @@ STEPS: dict[str, list[str]] = {
     ],
     "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
     "ship": ["ship", *ABLATION],
+    "pictures": [],
     "league": ["league", "--run", "casnkit/weights/gap-casn", "--data", "people", "--out", "runs/league", "--publish"],
     "bench-attention": ["bench", "attention", "--publish"],
     "bench-train": ["bench", "train", "--publish"],
@@ -45,6 +45,7 @@ STEPS: dict[str, list[str]] = {
     "bench-inspector": ["bench", "inspector", "--publish"],
     "notebooks": [],
 }
+WORK = {"pictures": "the README's pictures, with the networks of the kit", "notebooks": "all notebooks"}
 
 
 def add_parser(group: Any) -> None:
@@ -61,7 +62,7 @@ def renew_all(options: argparse.Namespace) -> int:
     from .cli import main
 
     chosen = options.steps or list(STEPS)
-    commands = {name: "casnkit " + " ".join(STEPS[name]) if STEPS[name] else "all notebooks" for name in chosen}
+    commands = {name: "casnkit " + " ".join(STEPS[name]) if STEPS[name] else WORK[name] for name in chosen}
     if options.list:
         print("\n".join(f"{name:16} {command}" for name, command in commands.items()))
         return 0
@@ -70,12 +71,20 @@ def renew_all(options: argparse.Namespace) -> int:
     for name, command in commands.items():
         print(f"\n[{name}] {command}", flush=True)
         started = time.perf_counter()
-        status = main(STEPS[name]) if STEPS[name] else run_notebooks(Path("notebooks"), options.profile)
+        status = main(STEPS[name]) if STEPS[name] else _work(name, options.profile)
         if status:
             print(f"[{name}] failed; `casnkit renew --steps {name}` goes on there")
             return status
         print(f"[{name}] {time.perf_counter() - started:.0f} s", flush=True)
     return 0
+
+
+def _work(name: str, profile: str) -> int:
+    if name == "notebooks":
+        return run_notebooks(Path("notebooks"), profile)
+    from .demo import draw_shipped
+
+    return draw_shipped(Path("runs/pictures"), Path())
 
 
 def run_notebooks(folder: Path, profile: str, say: Callable[[str], None] = print) -> int:

@@ -244,7 +244,7 @@ exercises.check_function(needed, lambda s, d: np.ceil((2 * s / d) ** 2), cases, 
 # **To go on.** `casnkit ablate --study open-points --points ia_weight --seeds 3` makes such a table for one field; so does
 # `--data PATH` with your own pictures.
 #
-# ## What is next
+# ## A question for the next notebook
 #
 # The networks are trained. The paper also uses attention *at test time*, for every query and gallery picture.
 # **Does it help to ask, for each pair, whether both pictures are looked at in the same way?** Notebook

@@ -14,7 +14,7 @@ from casnkit.files import read_json
 def test_bench_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "ranking", "--quick", "--out", str(tmp_path / "ranking.json")]) == 0
     result = read_json(tmp_path / "ranking.json")
-    assert set(result["seconds"]) == {"evaluate_ranking", "numpy sort", "numpy argsort"}
+    assert set(result["seconds"]) >= {"evaluate_ranking", "numpy sort", "numpy argsort"}
     assert result["queries"] * result["gallery"] * 4 / 2**20 == result["matrix_mib"]
     assert ranking.to_text(result) in capsys.readouterr().out
 

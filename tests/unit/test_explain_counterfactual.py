@@ -224,7 +224,8 @@ def test_sum_normalised_over_the_matrix_changes_one_row_of_it(retrieval, dataset
         one = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by=kind)
         matrix[2, 1] = one.distance[1]
     scaled = [(m - m.min()) / (m.max() - m.min()) for m in parts]
-    np.testing.assert_allclose(found.distances_after, (scaled[0][2] + scaled[1][2]) / 2, atol=1e-5)
+    weight = config.ranking.attention_weight
+    np.testing.assert_allclose(found.distances_after, (1 - weight) * scaled[0][2] + weight * scaled[1][2], atol=1e-5)
     with pytest.raises(ValueError, match="needs all distances"):
         counterfactual(Retrieval.of(retrieval.model, dataset, config), 2, torch.ones(SIZE), ranked_by="sum")
 

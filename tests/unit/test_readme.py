@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from casnkit import ablation, cli, demo, renew
+from casnkit import ablation, cli, renew
 from casnkit.ablation import testtime
 from casnkit.data.imitate import imitate
 from casnkit.explain.league import findings, league_table
@@ -39,7 +39,7 @@ def published(name: str) -> dict:
 
 
 def test_numbers_are_those_that_commands_wrote() -> None:
-    blocks = {"demo": demo.markdown_table(published("demo")), "notebooks": renew.times(FIGURES)}
+    blocks = {"notebooks": renew.times(FIGURES)}
     for study, name in (("variants", "ablation"), ("open-points", "open points")):
         blocks[name] = ablation.report.markdown(ablation.published(study, FIGURES))
     readings = testtime.best_per_mode(ablation.published("test-time", FIGURES)["readings"])

@@ -135,7 +135,7 @@ def test_weights_that_are_not_finite_are_never_kept(dataset: ck.ReidDataset, tmp
 
 def test_another_run_in_the_folder_is_refused(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     train(dataset, config(epochs=1), tmp_path / "run", device="cpu", progress=False)
-    with pytest.raises(ValueError, match=r"holds another run.*loss.threshold is 0.5 there, 0.3 here"):
+    with pytest.raises(ValueError, match=r"holds another run.*loss.threshold is 0.2 there, 0.3 here"):
         train(dataset, config(epochs=1, loss={"threshold": 0.3}), tmp_path / "run", device="cpu", progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
