@@ -24,8 +24,8 @@ from ..evaluation import table
 from ..files import write_json
 from ..inspector import Inspector
 from ..models import CASN
-from ..notebook import default_folder
-from ..runs import load_model, versions
+from ..runs import versions
+from ..shipped import load_shipped
 
 GALLERY, MARKET, QUERIES = 2000, 19732, 100
 LIMITS = {"page change": 150, "slider": 100, "map, first time": 1000, "map, again": 50}  # milliseconds
@@ -81,11 +81,10 @@ def to_text(result: dict[str, Any]) -> str:
 
 
 def _network(quick: bool, device: str) -> tuple[tuple[CASN, Any], str]:
-    """The demo's trained CASN, or an untrained one of its architecture."""
-    folder = default_folder() / "demo" / "casn"
-    if not quick and (folder / "model.safetensors").is_file():
-        model, info = load_model(folder, device)
-        return (model, info.config), f"demo checkpoint ({info.config.profile})"
+    """The CASN that comes with the kit, or an untrained one, small and quick."""
+    if not quick:
+        model, info = load_shipped("casn", device=device)
+        return (model, info.config), f"gap-casn of the kit ({info.config.profile})"
     config = profile("smoke" if quick else "quick")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -212,7 +212,7 @@ def _whole(name: str, value: Any, least: int) -> None:
 def _number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low} to {high}, got {value!r}")
-    return float(value)
+    return round(float(value), 4)  # a slider moved by keys ends in 0.6999999999999998
 
 
 def _two(name: str, value: Any) -> tuple[Any, Any]:

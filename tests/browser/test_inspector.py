@@ -5,14 +5,18 @@ With ``CASNKIT_SCREENSHOTS=FOLDER`` the pictures that are taken on the way are k
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 BOX = ".casnkit-inspector"
 STEP = 60_000.0  # milliseconds for one step, on busy cores
@@ -31,16 +35,6 @@ PICTURES = """async (selector) => {
         return shown.every(e => e.complete && e.naturalWidth) ? parts.join(' ') : '';
     } catch (error) { return ''; }
 }"""
-# True once they have stayed as they are for a moment and nothing is being computed.
-SETTLED = f"""async ([selector, box]) => {{
-    const now = await ({PICTURES})(selector);
-    const busy = /computing …/.test(document.querySelector(box).innerText);
-    const memory = globalThis.casnkitSeen ||= {{}};
-    if (!now || busy || memory.now !== now) {{ memory.now = now; memory.since = Date.now(); return false; }}
-    return Date.now() - memory.since > 400;
-}}"""
-CHANGED = f"async ([selector, before]) => {{ const now = await ({PICTURES})(selector); return now && now !== before; }}"
-
 # What the cells of the open notebook have printed that they should not have.
 OUTPUTS = """() => {
     const wrong = [];
@@ -70,15 +64,36 @@ class Screen:
         if message.type == "error":
             self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
-    def pictures(self, selector: str) -> str:
-        self.page.wait_for_function(f"async s => await ({PICTURES})(s)", arg=selector, timeout=STEP)
+    def until(self, holds: Callable[[], Any], what: str, seconds: float = STEP / 1000) -> Any:
+        """Ask again and again; ``Page.wait_for_function`` takes the promise of an answer for a yes."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = holds()
+            if found:
+                return found
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"not within {seconds:g} seconds: {what}")
+
+    def shown(self, selector: str) -> str:
         return str(self.page.evaluate(PICTURES, selector))
 
-    def settles(self) -> None:
-        self.page.wait_for_function(SETTLED, arg=[f"{BOX} img", BOX], timeout=STEP)
+    def pictures(self, selector: str) -> str:
+        return str(self.until(lambda: self.shown(selector), f"pictures {selector}"))
 
-    def changes(self, *selectors: str) -> Any:
-        return _Changes(self, selectors)
+    def settles(self) -> None:
+        """Nothing is being computed, and no picture has changed for a moment."""
+        seen = [""] * 4
+
+        def quiet() -> bool:
+            busy = "computing …" in self.page.inner_text(BOX)
+            seen.append("" if busy else self.shown(f"{BOX} img"))
+            del seen[0]
+            return bool(seen[0]) and len(set(seen)) == 1
+
+        self.until(quiet, "the screen comes to rest")
+
+    def changes(self, *selectors: str, seconds: float = STEP / 1000) -> Any:
+        return _Changes(self, selectors, seconds)
 
     def button(self, title: str) -> Any:
         return self.page.locator(f'{BOX} button[title^="{title}"]:visible').first
@@ -112,16 +127,20 @@ class Screen:
 class _Changes:
     """``with screen.changes(selector): act`` returns once the pictures have other bytes than before."""
 
-    def __init__(self, screen: Screen, selectors: tuple[str, ...]) -> None:
-        self.screen, self.selectors = screen, selectors
+    def __init__(self, screen: Screen, selectors: tuple[str, ...], seconds: float) -> None:
+        self.screen, self.selectors, self.seconds = screen, selectors, seconds
 
     def __enter__(self) -> None:
         self.before = [self.screen.pictures(selector) for selector in self.selectors]
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
         if kind is None:
-            for pair in zip(self.selectors, self.before, strict=True):
-                self.screen.page.wait_for_function(CHANGED, arg=list(pair), timeout=STEP)
+            for selector, before in zip(self.selectors, self.before, strict=True):
+                self.screen.until(
+                    lambda s=selector, b=before: self.screen.shown(s) not in ("", b),
+                    f"{selector} changes",
+                    self.seconds,
+                )
 
 
 @pytest.fixture
@@ -178,6 +197,22 @@ def look_around(screen: Screen) -> None:
     assert float(readout.inner_text()) > float(before)
     screen.says(f"t = {readout.inner_text()}")
     screen.is_well("threshold")
+
+
+def test_a_picture_that_stays_is_noticed(page: Any, screenshots: Path) -> None:
+    dots = [f"data:image/png;base64,{base64.b64encode(figure).decode()}" for figure in (_dot(0), _dot(255))]
+    page.set_content(f'<div class="casnkit-inspector"><img class="casnkit-wide" src="{dots[0]}"></div>')
+    screen = Screen(page, screenshots)
+    with screen.changes(screen.picture):
+        page.evaluate("source => document.querySelector('img').src = source", dots[1])
+    with pytest.raises(AssertionError, match="changes"), screen.changes(screen.picture, seconds=0.5):
+        page.evaluate("source => document.querySelector('img').src = source", dots[1])
+
+
+def _dot(grey: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1), grey).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:

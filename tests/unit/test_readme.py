@@ -53,6 +53,31 @@ def test_numbers_are_those_that_commands_wrote() -> None:
         assert with_block(TEXT, name, content) == TEXT, f"the block {name!r} is not what its file says"
 
 
+def test_the_sentences_in_short_are_what_the_files_say() -> None:
+    study = ablation.published("variants", FIGURES)
+    found = {(entry["pooling"], entry["variant"]): entry for entry in study["groups"]}
+    change = {key: entry["differences"] for key, entry in found.items() if "differences" in entry}
+    assert all(change[p, v]["coverage_ia_train"]["low"] > 10 for p in ("gap", "stripes") for v in ("ide+ia", "casn"))
+    assert all(change["stripes", v]["auc_siamese"]["low"] > 0 for v in ("ide+sa", "casn"))
+    assert all(change["gap", v]["auc_siamese"]["low"] <= 0 for v in ("ide+sa", "casn"))
+    assert all(entry[number]["low"] <= 0 for entry in change.values() for number in ("rank_1", "mean_ap"))
+    assert change["gap", "casn"]["mean_ap"]["high"] < 0
+    points = {
+        (e["variant"], e["setting"].partition(" [")[0]): e for e in ablation.published("open-points", FIGURES)["groups"]
+    }
+    moved = [points["ide", s]["differences"]["mean_ap"]["mean"] for s in ("positive_share=0.25", "weight_decay=0.0005")]
+    assert min(map(abs, moved)) > max(abs(entry["mean_ap"]["mean"]) for entry in change.values())
+    gap = [e for e in ablation.published("test-time", FIGURES)["readings"] if e["pooling"] == "gap"]
+    for variant in ("ide+sa", "casn"):
+        best = {
+            mode: next(e for e in gap if (e["variant"], e["mode"]) == (variant, mode)) for mode in ("paper", "plain")
+        }
+        assert best["paper"]["gain"]["low"] > 0
+        assert best["plain"]["gain"]["high"] > best["paper"]["gain"]["mean"]
+        assert best["paper"]["paper_sum"]["high"] < best["paper"]["features"]["mean"]
+    assert "hardly depends on the pair classifier" in " ".join(findings(published("league")))
+
+
 def test_pictures_and_links_exist() -> None:
     for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", TEXT):
         if "://" not in target:

@@ -50,7 +50,7 @@ class Heading(Part):
         notes = list(self.desk.hints)
         if self.state.ranked_by not in self.desk.ways():
             notes.append(f"{self.state.model}: the pair classifier was not trained, so it ranks by features alone")
-        lines = [f'<div class="casnkit-note">ⓘ {safe(clip(note, 400))}</div>' for note in notes]
+        lines = [f'<div class="casnkit-note">note: {safe(clip(note, 400))}</div>' for note in notes]
         self.panel.notes.value = "".join(lines)
 
     def sync(self) -> None:
@@ -181,7 +181,7 @@ class Gallery(Part):
         self.ignored = self.binds(
             w.Checkbox(description="show left-out", indent=False, layout={"width": "118px"},
                        tooltip="also those that do not count"), "show_ignored")  # fmt: skip
-        self.pin = self.click(w.Button(layout={"width": "132px"}, tooltip="keep the chosen image to compare with others"),
+        self.pin = self.click(w.Button(layout={"width": "160px"}, tooltip="keep the chosen image to compare with others"),
                               self._pin)  # fmt: skip
         self.by = self.binds(
             w.ToggleButtons(options=[(text, way) for way, text in WAYS.items()], value=self.state.ranked_by,
