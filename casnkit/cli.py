@@ -127,7 +127,9 @@ def _add_evaluate(group: Any) -> None:
 
 def _add_bench(group: Any) -> None:
     bench = group.add_parser("bench", help="measure speed as ratios, side by side")
-    bench.add_argument("what", choices=("attention", "train", "ranking", "explain", "inspector"), help="what to measure")
+    bench.add_argument(
+        "what", choices=("attention", "train", "ranking", "explain", "inspector"), help="what to measure"
+    )
     bench.add_argument("--out", type=Path, help="write the figures to this JSON file")
     bench.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     bench.add_argument("--publish", action="store_true", help="renew figures/ and the README's block in this folder")
