@@ -66,9 +66,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the notebooks of the inspector, and all that servers and kernels write."""
     place = tmp_path_factory.mktemp("browser")
     (place / "notebooks").mkdir()
-    for name in ("07_pair_inspector.ipynb",):
+    for name in ("07_pair_inspector.ipynb", "07_pair_inspector.png"):  # voila stops at a picture outside their folder
         shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
-    shutil.copytree(ROOT / "figures", place / "figures")
     for name, text in SETTINGS.items():
         path = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -127,7 +126,6 @@ def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) 
     _finished(trained, place)
     port = _free_port()
     notebook = place / "notebooks" / "07_pair_inspector.ipynb"
-    # voila stops at a picture outside the notebook's folder (../figures), unless its root is the whole disk
     options = [
         "--LargeFileManager.root_dir=/",
         f"--port={port}",
