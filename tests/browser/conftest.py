@@ -127,7 +127,6 @@ def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) 
     port = _free_port()
     notebook = place / "notebooks" / "07_pair_inspector.ipynb"
     options = [
-        "--LargeFileManager.root_dir=/",
         f"--port={port}",
         "--Voila.ip=127.0.0.1",
         "--no-browser",

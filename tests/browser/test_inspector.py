@@ -261,7 +261,8 @@ def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:
 
 def test_in_voila(voila: Any, page: Any, screenshots: Path) -> None:
     screen = Screen(page, screenshots)
-    page.goto(voila.url, timeout=RUN)
+    answer = page.goto(voila.url, timeout=RUN)
+    assert answer.ok, voila.log.read_text()[-2000:]
     page.locator(BOX).wait_for(timeout=RUN)
     screen.pictures(screen.tiles)
     screen.errors.clear()  # voila's page complains of its own bundles while it starts
