@@ -38,7 +38,10 @@ class Setting:
 
     def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
         """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
-        given = {**changes, **self.changes}
+        given = {**changes}
+        for name, value in self.changes.items():  # a group of settings adds to what the study changed in it
+            known = given.get(name)
+            given[name] = {**known, **value} if isinstance(known, Mapping) and isinstance(value, Mapping) else value
         return profile(profile_name, variant=self.variant, pooling=self.pooling, seed=seed, **given)
 
 

@@ -116,6 +116,15 @@ def test_default_value_of_the_study_is_left_out() -> None:
     assert "ia_score=probability" in labels
 
 
+def test_a_point_in_two_groups_keeps_what_the_study_changed_there() -> None:
+    base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
+    setting = next(s for s in open_points("quick", ["threshold"], **base) if s.point)
+    config = setting.config("quick", 0, **base)
+    assert (config.loss.threshold, config.ranking.threshold) == (0.5, 0.5)
+    assert (config.loss.ia_score, config.ranking.attention_weight) == ("logit", 0.5)
+    assert setting.label == "threshold=0.5"
+
+
 def _trial(seed: int = 0, **changes: object) -> Trial:
     config = Setting("ide").config("smoke", seed, **{"epochs": 1, **changes})
     return Trial("variants", "", "default", config, "people:tiny")
