@@ -20,7 +20,7 @@ from PIL import Image
 
 BOX = ".casnkit-inspector"
 STEP = 60_000.0  # milliseconds for one step, on busy cores
-RUN = 120_000.0  # for the whole notebook
+RUN = 300_000.0  # for the whole notebook
 
 # The bytes of every visible picture that fits, as one short string; "" while one of them is being replaced.
 PICTURES = """async (selector) => {
