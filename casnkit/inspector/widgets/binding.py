@@ -156,7 +156,8 @@ def put(control: Any, value: Any, options: Any = None) -> None:
     """Set a control, and first its options, only where they differ: nothing is sent for nothing."""
     if options is not None and list(control.options) != list(options):
         control.options = options
-    if control.value != value:
+    near = isinstance(value, float) and abs(control.value - value) < 1e-6  # 0.6999999999999998 is the state's 0.7
+    if control.value != value and not near:
         control.value = value
 
 
