@@ -119,4 +119,8 @@ class Inspector:
         self._progress(what, done, total)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self.widget._repr_mimebundle_(**kwargs)
+        bundle = self.widget._repr_mimebundle_(**kwargs)
+        data = self.desk.dataset
+        said = f"Pair inspector: {data.name}, {len(data.query)} queries, {len(data.gallery)} gallery images. "
+        bundle["text/plain"] = said + "Widgets do not show here; inspector.figure('pair') is the same as a picture."
+        return bundle

@@ -35,6 +35,7 @@ class Pair:
         same: whether they are; None where one of them has no identity (junk).
         feature, attention: distances of the pair, lower is closer.
         terms: of the fused score: name -> (normalised distance, weight); empty where the pair classifier is untrained.
+        judges: whether the pair classifier was trained; one that was not says nothing.
     """
 
     query: int
@@ -48,6 +49,7 @@ class Pair:
     feature: float
     attention: float
     terms: dict[str, tuple[float, float]]
+    judges: bool = True
 
     @property
     def fused(self) -> float | None:
@@ -107,6 +109,7 @@ def numbers_of(network: Network, ranking: QueryRanking, j: int, whole: bool = Tr
         "feature": feature,
         "attention": distance,
         "terms": _terms(network, rows, j) if len(rows) == 2 else {},
+        "judges": network.pair_trained,
     }
 
 

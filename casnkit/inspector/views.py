@@ -68,7 +68,9 @@ def edited_picture(desk: Desk) -> PairPicture:
     images = list(before.images)
     images[place] = outcome.image
     judged = dataclasses.replace(desk.pair(), probability=outcome.found.probability[1])
-    after = dataclasses.replace(before, images=tuple(images), heading="after", mark=verdict(judged))
+    first, rank = outcome.found.position
+    titles = (before.titles[0], before.titles[1].replace(f"rank {first} ", f"rank {first} → {rank} ", 1))
+    after = dataclasses.replace(before, images=tuple(images), heading="after", mark=verdict(judged), titles=titles)
     return _with_maps(desk, after, outcome.maps)
 
 
@@ -93,6 +95,13 @@ def camera(camid: int, word: str = "camera") -> str:
 
 def verdict(pair: Pair) -> tuple[str, str, str]:
     """Glyph, colour and words: what the pair classifier says, and the truth."""
+    if not pair.judges:
+        truth = {
+            None: "one of them has no identity",
+            True: "they are the same person",
+            False: "they are different people",
+        }
+        return "", INK, f"the pair classifier was not trained: it judges nothing; {truth[pair.same]}"
     judged = pair.probability >= 0.5
     words = f"p(same person) = {pair.probability:.2f}, so judged {'the same' if judged else 'different'}"
     if pair.same is None:
