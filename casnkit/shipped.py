@@ -35,21 +35,22 @@ def shipped_name(variant: str, pooling: str = "gap") -> str:
     return f"{pooling}-{variant.replace('+', '_')}"
 
 
-def list_shipped(folder: Path = FOLDER) -> list[str]:
+def list_shipped(folder: Path | None = None) -> list[str]:
     """Names of the networks that are there, the paper's order of variants within each pooling."""
     names = [shipped_name(variant, pooling) for pooling in ("gap", "stripes") for variant in VARIANTS]
-    return [name for name in names if (folder / name / "model.safetensors").is_file()]
+    return [name for name in names if ((folder or FOLDER) / name / "model.safetensors").is_file()]
 
 
 def load_shipped(
-    variant: str = "casn", pooling: str = "gap", device: str | torch.device = "cpu", folder: Path = FOLDER
+    variant: str = "casn", pooling: str = "gap", device: str | torch.device = "cpu", folder: Path | None = None
 ) -> tuple[CASN, runs.RunInfo]:
     """A trained network that comes with the kit, in eval mode and float32, and what is known of it.
 
     Raises:
         ValueError: there is none of that variant and pooling; the message names those that are there.
     """
-    place = Path(folder) / shipped_name(variant, pooling)
+    folder = Path(folder or FOLDER)
+    place = folder / shipped_name(variant, pooling)
     if not (place / "model.safetensors").is_file():
         known = ", ".join(list_shipped(folder)) or "none"
         raise ValueError(f"expected a network {place.name} in {folder}, found {known}: `casnkit ship` makes all eight")
@@ -63,9 +64,9 @@ def load_shipped(
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
-def fits(config: Config, folder: Path = FOLDER) -> Path | None:
+def fits(config: Config, folder: Path | None = None) -> Path | None:
     """The shipped network that this configuration would train, apart from the trunk's precision; None if none is."""
-    place = Path(folder) / shipped_name(config.variant, config.model.pooling)
+    place = Path(folder or FOLDER) / shipped_name(config.variant, config.model.pooling)
     if not (place / "model.safetensors").is_file():
         return None
     there = runs.read_run(place).config
@@ -125,9 +126,9 @@ def put(run: Path, row: dict[str, Any], out: Path) -> Path:
     return place
 
 
-def shipped_results(variant: str = "casn", pooling: str = "gap", folder: Path = FOLDER) -> dict[str, Any]:
+def shipped_results(variant: str = "casn", pooling: str = "gap", folder: Path | None = None) -> dict[str, Any]:
     """The ablation's row of a shipped network: data, seed, numbers, versions, times."""
-    return read_json(Path(folder) / shipped_name(variant, pooling) / "results.json")
+    return read_json(Path(folder or FOLDER) / shipped_name(variant, pooling) / "results.json")
 
 
 def _half(name: str, value: Tensor) -> Tensor:
