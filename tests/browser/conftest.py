@@ -47,7 +47,7 @@ class Server:
     log: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, driven by Playwright."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
@@ -61,7 +61,7 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the notebooks of the inspector, and all that servers and kernels write."""
     place = tmp_path_factory.mktemp("browser")
@@ -75,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(place: Path) -> dict[str, str]:
     """Nothing of the user's own settings is read or written."""
     own = ("config", "data", "runtime", "settings", "workspaces", "ipython")
@@ -91,7 +91,7 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, **changed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The two small networks of the notebook, being trained while the server starts; those of ``$CASNKIT_RUNS`` are taken."""
     for run in Path(os.environ.get("CASNKIT_RUNS", "/nowhere")).glob("people-smoke-*-gap-seed0"):
@@ -103,7 +103,7 @@ def trained(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Pop
     process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
     """JupyterLab in the folder of the notebooks."""
     port, token = _free_port(), secrets.token_hex(16)
@@ -119,7 +119,7 @@ def lab(browser: Any, place: Path, environment: dict[str, str], trained: Any) ->
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
     """The notebook as a page, by voila."""
     pytest.importorskip("voila", reason="the test of the inspector as a page needs voila")
