@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, commands
+from . import __version__, commands, pages
 from .config import PROFILES, VARIANTS
 
 LABORATORY = {  # commands that live beside their work, and are loaded when they are asked for
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
-            return int(options.command(options) or 0)
+            status = int(options.command(options) or 0)
+            if getattr(options, "publish", False):
+                pages.renew_pages(Path())
+            return status
     except KeyboardInterrupt:
         print("\nstopped. Finished epochs are kept: the same command goes on from there.", file=sys.stderr)
         return 130
@@ -71,7 +74,6 @@ def _add_demo(group: Any) -> None:
     demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
     demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     demo.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    demo.add_argument("--publish", action="store_true", help="renew figures/ and the table in README.md of this folder")
     demo.set_defaults(command=commands.demonstrate)
 
 
@@ -132,7 +134,7 @@ def _add_bench(group: Any) -> None:
     )
     bench.add_argument("--out", type=Path, help="write the figures to this JSON file")
     bench.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    bench.add_argument("--publish", action="store_true", help="renew figures/ and the README's block in this folder")
+    bench.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     bench.add_argument("--quick", action="store_true", help="small sizes, for a look in seconds")
     bench.set_defaults(command=commands.measure_speed)
 

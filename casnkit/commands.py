@@ -16,11 +16,9 @@ MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm")  # settings t
 
 def demonstrate(options: argparse.Namespace) -> None:
     """Draw people, train the baseline and CASN, compare them."""
-    from .demo import publish, run_demo
+    from .demo import run_demo
 
     run_demo(options.out, options.profile, options.seeds, options.device)
-    if options.publish:
-        publish(options.out, Path())
 
 
 def draw_people(options: argparse.Namespace) -> None:
@@ -174,7 +172,7 @@ def measure_speed(options: argparse.Namespace) -> None:
     """Measure speed, side by side."""
     import importlib
 
-    from . import readme
+    from . import pages
     from .processes import pick_device
 
     module = importlib.import_module(f"casnkit.bench.{options.what}")
@@ -183,4 +181,4 @@ def measure_speed(options: argparse.Namespace) -> None:
     if options.out:
         print(f"figures: {options.out}")
     if options.publish:
-        readme.publish(Path(), f"bench {options.what}", figures, readme.fenced(module.to_text(figures)))
+        pages.publish(f"bench-{options.what}", figures)

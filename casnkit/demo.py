@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation, readme, runs
+from . import evaluation, figures, runs
 from .config import Config, profile
 from .data import ReidDataset, open_dataset
 from .data.loading import load_images
-from .files import atomic_path, read_json, write_json, write_text
+from .files import atomic_path, write_json, write_text
 from .processes import pick_device
 from .progress import say_epoch
-from .report import draw_comparison, draw_report
+from .report import draw_comparison, draw_report, tour
 from .shipped import load_shipped
 from .training import train
 
@@ -92,11 +92,10 @@ README_PICTURES = {
 }
 
 
-def publish(out: Path, root: Path) -> None:
-    """Copy a finished demo's pictures and results to ``root/figures`` and renew the table in the README from them."""
-    copy_pictures(out, root)
-    results = read_json(out / "results.json")
-    readme.publish(root, "demo", results, markdown_table(results))
+TOUR = (
+    "One query and its first ten gallery images, one after the other: both pictures, where Siamese attention looks in each, "
+    "and the row profiles of both maps"
+)
 
 
 def copy_pictures(out: Path, root: Path) -> None:
@@ -116,19 +115,9 @@ def draw_shipped(out: Path, root: Path) -> int:
         draw_report(out / variant, model, dataset, result, info)
     draw_comparison(out, first_runs, dataset)
     copy_pictures(out, root)
+    model, result, info = first_runs["casn"]
+    figures.save_animation(tour(model, dataset, info.config, result), root / "figures" / "tour.gif", TOUR)
     return 0
-
-
-def markdown_table(results: dict[str, Any]) -> str:
-    """The demo's table in Markdown, with what it depends on below."""
-    columns = columns_of(results["rows"])
-    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
-    for row in results["rows"]:
-        cells = [f"{row[key]:.1f}" if isinstance(row[key], float) else str(row[key]) for key in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines.append(f"\nPercent; profile {results['profile']}; {results['device']}; {versions}.\n")
-    return "\n".join(lines)
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import readme, runs
+from . import pages, runs
 from ._optional import require
 from .config import PROFILES
-from .files import read_json, write_json, write_text
+from .files import write_json
 
 ABLATION = ["--set", "precision=bf16"]
 BEFORE = ["positive_share=0.5", "loss.threshold=0.5", "ranking.threshold=0.5", "ranking.attention_weight=0.5"]
@@ -101,24 +101,8 @@ def run_notebooks(folder: Path, profile: str, say: Callable[[str], None] = print
             os.environ["CASNKIT_PROFILE"] = previous
     result = {"profile": profile, "seconds": seconds, "cores": os.cpu_count(), "versions": runs.versions()}
     write_json(folder.parent / "figures" / f"notebooks-{profile}.json", result)
-    page = folder.parent / "README.md"
-    if page.is_file():
-        text = page.read_text(encoding="utf-8")
-        write_text(page, readme.with_block(text, "notebooks", times(folder.parent / "figures")))
+    pages.renew_pages(folder.parent)
     return 0
-
-
-def times(figures: Path) -> str:
-    """The seconds of every notebook, by profile, as a Markdown table, from the files that :func:`run_notebooks` wrote."""
-    found = {p: read_json(f) for p in PROFILES if (f := figures / f"notebooks-{p}.json").is_file()}
-    names = sorted({name for result in found.values() for name in result["seconds"]})
-    lines = ["| notebook | " + " | ".join(f"`{p}`" for p in found) + " |", "|---" * (len(found) + 1) + "|"]
-    for name in names:
-        cells = [f"{result['seconds'].get(name, float('nan')):.0f} s" for result in found.values()]
-        lines.append(f"| {name[:2]} | " + " | ".join(cells) + " |")
-    cores = ", ".join(str(c) for c in sorted({result["cores"] for result in found.values()}))
-    note = f"Seconds from first to last cell, {cores} processor cores; made by `casnkit renew --steps notebooks`."
-    return "\n".join([*lines, "", note])
 
 
 def run_notebook(path: Path, timeout: int = 3600) -> float:

@@ -115,6 +115,28 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
     )
 
 
+def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, shown: int = 10) -> list[Any]:
+    """One query beside each of its first gallery images: the frames of the README's moving picture.
+
+    The query is the middle one, by average precision, of those whose first images are of both kinds (at least two right
+    and two wrong, the first one right); where there is none, the middle one of all.
+    """
+    options, distances = config.ranking, result.distances["features"]
+    ordered = spread_queries(result.rankings["features"].average_precision, len(dataset.query))
+    rows = {i: ranking_row(dataset, distances, i, shown=shown) for i in ordered}
+    seen = {i: row["statuses"] for i, row in rows.items()}
+    mixed = [i for i in ordered if seen[i][0] == "correct" and min(map(seen[i].count, ("correct", "wrong"))) >= 2]
+    mixed = mixed or ordered
+    i = mixed[len(mixed) // 2]
+    query, gallery = dataset.query, dataset.gallery
+    ranking = rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
+    with torch.no_grad(), evaluating(model):
+        A_2 = model.feature_map(_inputs(gallery, ranking.kept[:shown].tolist(), config).to(_device(model)))
+        A_1 = model.feature_map(_inputs(query, [i], config).to(_device(model))).expand_as(A_2)
+        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
+    return [figures.show_step(rows[i], k, *(m[k].cpu() for m in maps), options.threshold) for k in range(len(A_2))]
+
+
 def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: int = 3, name: str = "") -> Any:
     """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
     index = training_examples(split, count)

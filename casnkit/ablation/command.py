@@ -1,4 +1,4 @@
-"""``casnkit ablate``: a study from its options to its table, figures and, with ``--publish``, the README."""
+"""``casnkit ablate``: a study from its options to its table, figures and, with ``--publish``, the pages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from casnkit import readme, runs
+from casnkit import pages, runs
 from casnkit.config import PROFILES
 from casnkit.data import open_dataset
 from casnkit.files import write_json, write_text
 
-from .report import draw, markdown, test_time_text, to_text
+from .report import draw, test_time_text, to_text
 from .studies import POOLINGS, STUDIES, Setting, open_points, variants
 from .summary import summary
 from .trials import Trial, finished_rows, run_trials
@@ -37,7 +37,7 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     ablate.add_argument("--keep", action="store_true", help="keep the weights of a sweep too")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
-    ablate.add_argument("--publish", action="store_true", help="renew figures/ and the README's block in this folder")
+    ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)
 
 
@@ -86,7 +86,7 @@ def run_test_time(options: argparse.Namespace, changes: dict[str, Any]) -> None:
     write_json(options.out / "ablation-test-time.json", result)
     write_text(options.out / "ablation-test-time.txt", text + "\n")
     if options.publish:
-        readme.publish(Path(), "test time", result, readme.fenced(text))
+        pages.publish("test-time", result)
 
 
 def plan(options: argparse.Namespace, on: str, changes: dict[str, Any]) -> list[Trial]:
@@ -130,7 +130,7 @@ def _where(data: str, profile_name: str, on: str) -> tuple[str, str | None, int]
 
 
 def publish(result: dict[str, Any], pictures: list[Path], study: str) -> None:
-    """Copy the figures, and renew the README's block from the result."""
+    """Put the figures and the result into ``figures/``."""
     import shutil
 
     from casnkit.files import atomic_path
@@ -138,4 +138,4 @@ def publish(result: dict[str, Any], pictures: list[Path], study: str) -> None:
     for picture in pictures:
         with atomic_path(Path("figures") / picture.name) as temporary:
             shutil.copyfile(picture, temporary)
-    readme.publish(Path(), "ablation" if study == "variants" else "open points", result, markdown(result))
+    pages.publish("ablation" if study == "variants" else "open-points", result)

@@ -59,6 +59,18 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(["", *_markdown_table(claims), "", CLAIMS_CAPTION] if claims else [])])
 
 
+def tables(result: Mapping[str, Any]) -> dict[str, evaluation.Table]:
+    """The study as tables of a page: ``ranking`` and, where attention was measured, ``one image`` and ``pairs``."""
+    claims = _claim_cells(result)
+    of_pairs = {heading(name) for name in CLAIMS if name.startswith(("auc", "cue"))}
+    rows = {
+        "ranking": _cells(result),
+        "one image": [{key: text for key, text in row.items() if key not in of_pairs} for row in claims],
+        "pairs": [{key: text for key, text in row.items() if key in {"model", *of_pairs}} for row in claims],
+    }
+    return {name: evaluation.table(lines) for name, lines in rows.items() if lines}
+
+
 def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     return lines + ["| " + " | ".join(row.values()) + " |" for row in rows]
@@ -172,7 +184,8 @@ def cell(value: Mapping[str, Any] | None, sign: bool = False, mark: bool = False
     """Mean and half of the interval; a difference whose interval leaves zero out is marked, and what ``mark`` says."""
     if value is None:
         return ""
-    text = f"{value['mean']:+.1f}" if sign else f"{value['mean']:.1f}"
+    mean = round(value["mean"], 1) + 0.0  # no minus before a zero
+    text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
     if value["low"] is not None:
         text += f" ± {(value['high'] - value['low']) / 2:.1f}"
         mark |= sign and (value["low"] > 0 or value["high"] < 0)

@@ -1,4 +1,4 @@
-"""``casnkit league``: from its options to the table, what it says, and with ``--publish`` the README."""
+"""``casnkit league``: from its options to the table, what it says, and with ``--publish`` the pages."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ def add_parser(group: Any) -> None:
     league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
     league.add_argument("--seed", type=int, default=0)
     league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    league.add_argument(
-        "--publish", action="store_true", help="renew figures/ (numbers and pictures) and the README's block"
-    )
+    league.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     league.set_defaults(command=run_command)
 
 
 def run_command(options: argparse.Namespace) -> None:
     """Measure, print the table and what it says."""
-    from .. import readme, runs
+    from .. import pages, runs
     from ..commands import newest_run
     from ..data import open_dataset
     from ..processes import pick_device
@@ -44,6 +42,5 @@ def run_command(options: argparse.Namespace) -> None:
     text = league_table(result)
     print(text, *findings(result), f"results: {out / 'league.json'}", sep="\n")
     if options.publish:
-        content = readme.fenced(text) + "\n\n" + "\n".join(f"- {sentence}" for sentence in findings(result))
-        readme.publish(Path(), "league", result, content)
+        pages.publish("league", result)
         draw_league(Path("figures"), result, Retrieval.of(model, dataset, info.config, keep_maps=False))

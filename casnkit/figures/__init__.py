@@ -7,6 +7,7 @@ No model, no pyplot state, nothing shown: a notebook displays what a function re
 from __future__ import annotations
 
 from .ablation import show_differences
+from .agreement import show_agreement
 from .breakdown import show_camera_pairs, show_weight_curve
 from .curves import show_cmc, show_losses
 from .difference import show_difference
@@ -17,11 +18,12 @@ from .maps import overlay, show_identification, show_maps
 from .pairs import show_pair
 from .precision import show_precision
 from .rankings import STATUSES, show_ranking, show_rankings
-from .saving import figure_png, save_figure
+from .saving import figure_png, save_animation, save_figure
 from .scrutiny import show_curves, show_sanity
 from .sheets import show_batch
 from .steps import show_alignment, show_thresholds
 from .style import figure_style
+from .tour import show_step
 from .verification import show_distance_histograms, show_roc
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "figure_png",
     "figure_style",
     "overlay",
+    "save_animation",
     "save_figure",
+    "show_agreement",
     "show_alignment",
     "show_batch",
     "show_camera_pairs",
@@ -54,6 +58,7 @@ __all__ = [
     "show_rankings",
     "show_roc",
     "show_sanity",
+    "show_step",
     "show_thresholds",
     "show_weight_curve",
     "show_weights",

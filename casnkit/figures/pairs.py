@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PROFILE, _ALIGNED = 0.78, 1.55  # widths in inches
+_PROFILE, ALIGNED_WIDTH = 0.78, 1.55  # widths in inches
 _NEAR, _SIDE, _FAR = 0.09, 0.32, 0.46  # gaps: image to overlay, first side to second, second side to aligned rows
 
 
@@ -108,7 +108,7 @@ def _draw(
     distance: float | None,
 ) -> Figure:
     ratios = [image.shape[1] / image.shape[0] for image in images]
-    fixed = 2 * MARGIN + 2 * _PROFILE + 4 * _NEAR + _SIDE + _FAR + _ALIGNED
+    fixed = 2 * MARGIN + 2 * _PROFILE + 4 * _NEAR + _SIDE + _FAR + ALIGNED_WIDTH
     height = min(3.4, (PAGE_WIDTH - fixed) / (2 * sum(ratios)))
     width = fixed + 2 * sum(ratios) * height
     verdict = _verdict(same, probability, distance)
@@ -126,7 +126,7 @@ def _draw(
         left = _draw_side(figure, box, images[i], maps[i], limits[i], threshold, titles[i], i) + _SIDE
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
     write(figure, MARGIN, top + height + 0.45, note, left - _SIDE - MARGIN, color=NOTE)
-    _draw_aligned(figure, left - _SIDE + _FAR, top, height, maps, threshold)
+    draw_aligned(figure, left - _SIDE + _FAR, top, height, maps, threshold)
     return figure
 
 
@@ -219,17 +219,26 @@ def aligned_rows(maps: list[np.ndarray], threshold: float) -> tuple[np.ndarray, 
     return out[0], out[1]
 
 
-def _draw_aligned(
+def draw_aligned(
     figure: Figure, left: float, top: float, height: float, maps: list[np.ndarray], threshold: float
 ) -> None:
     """Both profiles cropped and stretched to the same rows, the area between them shaded."""
     profiles = aligned_rows(maps, threshold)
     first, second = (torch.from_numpy(attention)[None] for attention in maps)
     total = float(attention_distance(first, second, threshold))
-    write(figure, left + _ALIGNED / 2, top - 2 * LINE - 0.05, "aligned rows", _ALIGNED, NORMAL, "center", weight="bold")
+    write(
+        figure,
+        left + ALIGNED_WIDTH / 2,
+        top - 2 * LINE - 0.05,
+        "aligned rows",
+        ALIGNED_WIDTH,
+        NORMAL,
+        "center",
+        weight="bold",
+    )
     text = f"\u2113\u2082 distance {total:.3f}"
-    write(figure, left + _ALIGNED / 2, top - LINE - 0.02, text, _ALIGNED + 0.2, align="center")
-    ax = panel(figure, left, top, _ALIGNED, height)
+    write(figure, left + ALIGNED_WIDTH / 2, top - LINE - 0.02, text, ALIGNED_WIDTH + 0.2, align="center")
+    ax = panel(figure, left, top, ALIGNED_WIDTH, height)
     rows = np.arange(1, len(profiles[0]) + 1)
     ax.fill_betweenx(rows, *profiles, color=LIGHT, linewidth=0)
     for number, (profile, (colour, line, _)) in enumerate(zip(profiles, SERIES, strict=False)):

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # status: (glyph, colour, line style, line width, legend). The glyph and the line say it again without the colour.
-_MARKS = {
+MARKS = {
     "correct": ("\u2713", BLUE, "-", 2.4, "same person"),
     "wrong": ("\u2717", ORANGE, (0, (3, 1.8)), 2.2, "another person"),
     "distractor": ("\u25cb", INK, (0, (1, 1.3)), 2.2, "distractor (counts as another person)"),
     "junk": ("\u2013", GREY, "-", 1.4, "junk (does not count)"),
     "same_camera": ("=", GREY, (0, (6, 2)), 1.4, "same person and camera (does not count)"),
 }
-STATUSES = tuple(_MARKS)
+STATUSES = tuple(MARKS)
 _UNCOUNTED = ("junk", "same_camera")
 _GAP, _QUERY_GAP, _TILE = 0.16, 0.32, 0.95  # inches; the last is a tile's largest width
-_RIM = 0.035  # inches from an image's edge to the middle of its frame
+RIM = 0.035  # inches from an image's edge to the middle of its frame
 
 
 def show_ranking(
@@ -102,7 +102,7 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"expected a ranking with {', '.join(missing)}, found only {', '.join(row) or 'nothing'}")
     same_length(**{key: row[key] for key in keys})
     for status in row["statuses"]:
-        if status not in _MARKS:
+        if status not in MARKS:
             raise ValueError(f"expected a status out of {', '.join(STATUSES)}, got {status!r}")
     distances = to_array(row["distances"]).astype(float)
     if np.isnan(distances).any():
@@ -148,13 +148,13 @@ def _draw_list(figure: Figure, entry: Mapping[str, Any], top: float, tile: float
         write(figure, MARGIN, top, entry["title"], figure.get_size_inches()[0] - 2 * MARGIN, NORMAL)
         top += 0.28
     captions = ("query", "", f"id {entry['query_pid']}", _camera(entry["query_camid"]))
-    _draw_tile(figure, MARGIN, top, tile, height, entry["query_image"], captions, (INK, "-", 1.4))
+    draw_tile(figure, MARGIN, top, tile, height, entry["query_image"], captions, (INK, "-", 1.4))
     start = MARGIN + tile + _QUERY_GAP
     if not len(entry["statuses"]):
         write(figure, start, top + LINE + height / 2, "no gallery image to rank", size=NORMAL, color=GREY)
     rank = 0
     for i, status in enumerate(entry["statuses"]):
-        glyph, colour, line, weight, _ = _MARKS[status]
+        glyph, colour, line, weight, _ = MARKS[status]
         counted = status not in _UNCOUNTED
         rank += counted
         image = entry["gallery_images"][i]
@@ -162,14 +162,14 @@ def _draw_list(figure: Figure, entry: Mapping[str, Any], top: float, tile: float
         head = f"{rank} {glyph}" if counted else glyph
         captions = (head, f"{entry['distances'][i]:.3f}", f"id {entry['pids'][i]}", _camera(entry["camids"][i]))
         image = image if counted else (255 - (255 - image.astype(float)) * 0.45).astype(np.uint8)
-        _draw_tile(figure, left, down, tile, height, image, captions, (colour, line, weight))
+        draw_tile(figure, left, down, tile, height, image, captions, (colour, line, weight))
 
 
 def _camera(camid: int) -> str:
     return f"cam {camid}" if camid >= 0 else "cam ?"
 
 
-def _draw_tile(
+def draw_tile(
     figure: Figure,
     left: float,
     top: float,
@@ -197,8 +197,8 @@ def _border(figure: Figure, box: tuple[float, float, float, float], mark: tuple[
     colour, line, weight = mark
     left, top, wide, tall = box
     total_width, total_height = figure.get_size_inches()
-    corner = ((left - _RIM) / total_width, 1 - (top + tall + _RIM) / total_height)
-    size = ((wide + 2 * _RIM) / total_width, (tall + 2 * _RIM) / total_height)
+    corner = ((left - RIM) / total_width, 1 - (top + tall + RIM) / total_height)
+    size = ((wide + 2 * RIM) / total_width, (tall + 2 * RIM) / total_height)
     patches = require("matplotlib.patches", "drawing figures")
     style = {"edgecolor": colour, "linestyle": line, "linewidth": weight, "facecolor": "none", "capstyle": "butt"}
     figure.add_artist(patches.Rectangle(corner, *size, transform=figure.transFigure, **style))
@@ -209,7 +209,7 @@ def _legend_lines(statuses: list[str], width: float) -> list[list[tuple[str, flo
     lines: list[list[tuple[str, float]]] = []
     used = width + 1
     for status in statuses:
-        length = 0.68 + text_width(_MARKS[status][4]) + 0.28
+        length = 0.68 + text_width(MARKS[status][4]) + 0.28
         if used + length - 0.28 > width:
             lines.append([])
             used = 0.0
@@ -220,7 +220,7 @@ def _legend_lines(statuses: list[str], width: float) -> list[list[tuple[str, flo
 
 def _draw_legend(figure: Figure, entries: list[tuple[str, float]], top: float) -> None:
     for status, left in entries:
-        glyph, colour, line, weight, text = _MARKS[status]
-        _border(figure, (left + _RIM, top + 0.03, 0.28, 0.13), (colour, line, weight))
+        glyph, colour, line, weight, text = MARKS[status]
+        _border(figure, (left + RIM, top + 0.03, 0.28, 0.13), (colour, line, weight))
         write(figure, left + 0.5, top + 0.02, glyph, size=NORMAL, align="center", color=colour, weight="bold")
         write(figure, left + 0.64, top + 0.02, text)

@@ -17,6 +17,7 @@ from casnkit.ablation import (
     Trial,
     compare,
     estimate,
+    evidence,
     open_points,
     pooled_deviation,
     read_rows,
@@ -204,6 +205,26 @@ def test_open_point_stands_against_its_own_default() -> None:
         ("casn", "default"): "ide, default",
         ("casn", "ia_score=logit"): "casn, default",
     }
+
+
+def test_evidence_of_an_open_point_is_read_from_the_study(tmp_path: Path) -> None:
+    rows = [_row("ide+ia", s, v) for s, v in enumerate((50.0, 52.0))]
+    for label, values in {"ia_score=logit": (10.0, 11.0), "ia_score=sigmoid": (51.0, 51.5)}.items():
+        rows += [_row("ide+ia", s, v, label, "ia_score") for s, v in enumerate(values)]
+    assert evidence("ia_score", folder=tmp_path) == [
+        "ia_score: not measured yet; casnkit ablate --study open-points --points ia_score"
+    ]
+    result = {"study": "open-points", "on": "validation", **summary(rows)}
+    (tmp_path / "open-points.json").write_text(json.dumps(result))
+    logit, sigmoid, other, where = evidence("ia_score", "mask_slope", folder=tmp_path)
+    assert logit.startswith("IDE+IA, ia_score=logit: mAP -40.5 ±")
+    assert logit.endswith("(2 seeds), worse")
+    assert "mAP +0.2 ±" in sigmoid
+    assert sigmoid.endswith("undecided")
+    assert "mask_slope: not measured yet" in other
+    assert "3 validation people" in where
+    with pytest.raises(ValueError, match="mask_centre"):
+        evidence("mask_center")
 
 
 def test_command_from_nothing_to_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

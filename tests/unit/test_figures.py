@@ -604,3 +604,48 @@ def test_real_people_are_upright_and_masks_line_up():
         agreement = np.corrcoef(small.ravel(), wanted.ravel())[0, 1]
         upside_down = np.corrcoef(small[::-1].ravel(), wanted.ravel())[0, 1]
         assert agreement > 0.95 > upside_down
+
+
+def _row(statuses: list[str]) -> dict:
+    return {
+        "query_image": person(), "query_pid": 1, "query_camid": 1,
+        "gallery_images": [person(20 * (i + 1)) for i in range(len(statuses))], "statuses": statuses,
+        "distances": [0.1 * i for i in range(len(statuses))], "pids": [1] * len(statuses), "camids": [2] * len(statuses),
+    }  # fmt: skip
+
+
+def test_step_shows_the_partner_that_was_asked_for() -> None:
+    row = _row(["correct", "wrong", "distractor"])
+    step = figures.show_step(row, 1, peak(2, 2), peak(9, 2), threshold=0.2)
+    check_layout(step)
+    assert any("number 2" in text and "another person" in text for text in texts(step))
+    query, map_1, partner, map_2 = (region(step, ax) for ax in step.axes[:4])
+    assert abs(np.median(partner) - 40) <= 1
+    assert abs(np.median(query) - 120) <= 1
+    rows = [glow(shown).sum(1).argmax() / len(shown) for shown in (map_1, map_2)]
+    assert rows[0] < 0.35 < 0.65 < rows[1], "the query's map peaks above, the partner's below"
+    with pytest.raises(ValueError, match="0 to 2"):
+        figures.show_step(row, 3, peak(2, 2), peak(9, 2))
+
+
+def test_animation_keeps_frames_their_time_and_their_words(tmp_path: Path) -> None:
+    row = _row(["correct", "wrong"])
+    steps = [figures.show_step(row, k, peak(2 + 3 * k, 2), peak(9, 2)) for k in range(2)]
+    path = figures.save_animation(steps, tmp_path / "a.gif", "two  partners", milliseconds=700)
+    with Image.open(path) as gif:
+        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (2, 700, 0)
+        assert gif.info["comment"] == b"two partners"
+        frames = []
+        for k in range(2):
+            gif.seek(k)
+            frames.append(np.asarray(gif.convert("RGB")).astype(int))
+    for frame, step in zip(frames, steps, strict=True):
+        assert np.abs(frame - pixels(step)).mean() < 4, "the palette holds the colours"
+    assert np.abs(frames[0] - frames[1]).max() > 60
+    for bad in (
+        dict(figures=[], path=tmp_path / "b.gif", alt="x"),
+        dict(figures=steps, path=tmp_path / "b.png", alt="x"),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            figures.save_animation(**bad)
+    assert not (tmp_path / "b.gif").exists()

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from casnkit import ablation, cli, renew
-from casnkit.ablation import testtime
+from casnkit import ablation, cli, course, pages, renew
 from casnkit.data.imitate import imitate
-from casnkit.explain.league import findings, league_table
+from casnkit.explain.league import findings
 from casnkit.files import read_json
-from casnkit.readme import fenced, with_block
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 FIGURES = ROOT / "figures"
-BENCHES = ("attention", "explain", "inspector", "ranking", "train")
 
 
 def commands() -> list[str]:
@@ -39,18 +36,36 @@ def published(name: str) -> dict:
 
 
 def test_numbers_are_those_that_commands_wrote() -> None:
-    blocks = {"notebooks": renew.times(FIGURES)}
-    for study, name in (("variants", "ablation"), ("open-points", "open points")):
-        blocks[name] = ablation.report.markdown(ablation.published(study, FIGURES))
-    readings = testtime.best_per_mode(ablation.published("test-time", FIGURES)["readings"])
-    blocks["test time"] = fenced(ablation.report.test_time_text(readings))
-    league = published("league")
-    blocks["league"] = fenced(league_table(league)) + "\n\n" + "\n".join(f"- {said}" for said in findings(league))
-    for bench in BENCHES:
-        module = importlib.import_module(f"casnkit.bench.{bench}")
-        blocks[f"bench {bench}"] = fenced(module.to_text(published(f"bench-{bench}")))
-    for name, content in blocks.items():
-        assert with_block(TEXT, name, content) == TEXT, f"the block {name!r} is not what its file says"
+    for page in pages.PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        names = re.findall(r"<!-- ([^/].*?) -->", text)
+        assert names, f"{page} shows no result"
+        for name in names:
+            content = pages.BLOCKS[name](FIGURES)
+            assert content, f"{page}: the file of the block {name!r} is missing"
+            assert pages.with_block(text, name, content) == text, f"{page}: {name!r} is not what its file says"
+
+
+def test_pages_are_renewed_from_files(tmp_path: Path) -> None:
+    """An old number goes, what has no file stays, and a page that is right is left alone."""
+    (tmp_path / "figures").mkdir()
+    shutil.copyfile(FIGURES / "ablation.json", tmp_path / "figures" / "ablation.json")
+    old = "a\n<!-- ablation -->\nformer number\n<!-- /ablation -->\nb\n<!-- league -->\nkept\n<!-- /league -->\n"
+    (tmp_path / "README.md").write_text(old)
+    assert pages.renew_pages(tmp_path) == [tmp_path / "README.md"]
+    text = (tmp_path / "README.md").read_text()
+    assert "former number" not in text
+    assert "| CASN (IDE) | " in text
+    assert "kept" in text
+    assert pages.renew_pages(tmp_path) == []
+    (tmp_path / "README.md").write_text("<!-- ablation -->\n")
+    with pytest.raises(ValueError, match="found not both"):
+        pages.renew_pages(tmp_path)
+
+
+def test_every_notebook_is_in_the_course() -> None:
+    files = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert [lesson.name for lesson in course.COURSE] == files
 
 
 def test_the_sentences_in_short_are_what_the_files_say() -> None:
@@ -78,11 +93,18 @@ def test_the_sentences_in_short_are_what_the_files_say() -> None:
     assert "hardly depends on the pair classifier" in " ".join(findings(published("league")))
 
 
-def test_pictures_and_links_exist() -> None:
-    for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", TEXT):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
-            assert not alt.startswith("![") or len(alt) > 30, f"{target} needs alternative text"
+@pytest.mark.parametrize("page", [*pages.PAGES, "CONTRIBUTING.md"])
+def test_pictures_and_links_exist(page: str) -> None:
+    for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        file, _, heading = target.partition("#")
+        if "://" in target:
+            continue
+        there = (ROOT / page).parent / file if file else ROOT / page
+        assert there.exists(), target
+        assert not alt.startswith("![") or len(alt) > 30, f"{target} needs alternative text"
+        if heading:
+            found = re.findall(r"(?m)^#+ (.+)$", there.read_text(encoding="utf-8"))
+            assert heading in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in found}, target
 
 
 # What runs elsewhere, from first to last, and where.
@@ -147,10 +169,11 @@ def test_times_of_notebooks(tmp_path: Path) -> None:
     book = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("import os; assert os.environ['CASNKIT_PROFILE'] == 'smoke'")]
     )
-    nbformat.write(book, tmp_path / "notebooks" / "00_a.ipynb")
-    assert renew.run_notebooks(tmp_path / "notebooks", "smoke", lambda text: None) == 0
-    assert "| 00 | " in (tmp_path / "README.md").read_text()
+    path = tmp_path / "notebooks" / "00_start_here.ipynb"
+    nbformat.write(book, path)
+    assert renew.run_notebooks(path.parent, "smoke", lambda text: None) == 0
+    assert re.search(r"^\| \[00 Start here\].*\| \d+ s \|$", (tmp_path / "README.md").read_text(), re.MULTILINE)
     book.cells[0].source = "1 / 0"
-    nbformat.write(book, tmp_path / "notebooks" / "00_a.ipynb")
+    nbformat.write(book, path)
     with pytest.raises(ValueError, match="ZeroDivisionError"):
-        renew.run_notebook(tmp_path / "notebooks" / "00_a.ipynb")
+        renew.run_notebook(path)
