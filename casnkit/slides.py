@@ -35,7 +35,7 @@ section.now {{ display: flex; }}
 section > div {{ flex: 1; min-height: 0; display: flex; flex-direction: column; align-items: center; }}
 h1, h2 {{ margin: 0 0 2vh; font-size: 4.4vh; }} h1 {{ font-size: 6vh; }} a.anchor-link {{ display: none; }}
 p {{ margin: 0 0 2vh; font-size: 3.2vh; text-align: center; }}
-p:has(img) {{ flex: 1 1 0; min-height: 0; width: 100%; position: relative; }}
+.picture {{ flex: 1 1 0; min-height: 0; width: 100%; position: relative; }}
 img {{ position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }}
 aside {{ display: none; max-height: 30vh; overflow: auto; border-top: 1px solid #999; font-size: 2vh; }}
 aside p {{ font-size: 2vh; text-align: left; }} body.notes section.now aside {{ display: block; }}
@@ -171,7 +171,7 @@ def _opening(v4: Any, path: Path, source: str) -> Iterator[Any]:
 
 
 def _picture(png: str, alt: str = "") -> str:
-    return f'<img alt="{alt}" src="data:image/png;base64,{"".join(png.split())}">'
+    return f'<div class="picture"><img alt="{alt}" src="data:image/png;base64,{"".join(png.split())}"></div>'
 
 
 def _heading_before(cells: list[Any], i: int) -> str:
