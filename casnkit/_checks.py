@@ -34,7 +34,9 @@ RANGES = {
     **dict.fromkeys(("id_dropout", "pair_dropout", "flip", "erase", "positive_share", "threshold"), _SHARE),
     **dict.fromkeys(("ia_start", "sa_start", "warmup", "momentum", "attention_weight", "trunk_rate", "decay"), _SHARE),
     **dict.fromkeys(("ia_weight", "sa_weight", "consistency_weight", "padding", "learning_rate"), _POSITIVE),
-    **dict.fromkeys(("weight_decay", "clip_norm", "mask_slope", "seed", "milestones"), _POSITIVE),
+    **dict.fromkeys(
+        ("weight_decay", "pair_weight_decay", "pair_rate", "clip_norm", "mask_slope", "seed", "milestones"), _POSITIVE
+    ),
 }
 
 

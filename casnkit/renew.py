@@ -20,6 +20,7 @@ from .files import write_json
 
 ABLATION = ["--set", "precision=bf16"]
 BEFORE = ["positive_share=0.5", "loss.threshold=0.5", "ranking.threshold=0.5", "ranking.attention_weight=0.5"]
+BEFORE += ["pair_rate=1.0", "pair_weight_decay=none"]
 STEPS: dict[str, list[str]] = {
     "variants": ["ablate", "--study", "variants", "--processes", "2", "--publish", *ABLATION],
     "open-points": [
@@ -33,6 +34,10 @@ STEPS: dict[str, list[str]] = {
         "--publish",
         *ABLATION,
         *BEFORE,
+    ],
+    "pair-rate": [
+        *["ablate", "--study", "open-points", "--points", "pair_rate", "--seeds", "2", "--processes", "2", "--publish"],
+        *[*ABLATION, "pair_rate=1.0", "pair_weight_decay=0.0005"],
     ],
     "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
     "ship": ["ship", *ABLATION],

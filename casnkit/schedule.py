@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .config import TrainConfig
@@ -9,11 +11,16 @@ from .models import CASN
 
 
 def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum, fused; trunk and classifiers in two groups, each with its share of the learning rate."""
+    """SGD with momentum, fused; trunk and classifiers in groups, each with its share of the learning rate."""
     trunk = list(model.trunk.parameters())
     inside = {id(p) for p in trunk}
-    heads = [p for p in model.parameters() if id(p) not in inside]
-    groups = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
+    heads, pair = [p for p in model.parameters() if id(p) not in inside], list(model.pair_head.parameters())
+    groups: list[dict[str, Any]] = [{"params": trunk, "share": config.trunk_rate}, {"params": heads, "share": 1.0}]
+    if (config.pair_rate, config.pair_weight_decay) != (1.0, None):
+        inside = {id(p) for p in pair}
+        groups[1]["params"] = [p for p in heads if id(p) not in inside]
+        decay = config.weight_decay if config.pair_weight_decay is None else config.pair_weight_decay
+        groups.append({"params": pair, "share": config.pair_rate, "weight_decay": decay})
     options = {"momentum": config.momentum, "weight_decay": config.weight_decay}
     optimiser = torch.optim.SGD(groups, lr=config.learning_rate, fused=True, **options)
     for group in optimiser.param_groups if config.momentum else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def run_study(options: argparse.Namespace) -> None:
     print("\n".join(f"picture: {path}" for path in pictures))
     print(f"table: {options.out / 'table.csv'}\nresult: {options.out / name}.json")
     if options.publish:
-        publish(result, pictures, options.study)
+        publish(result, pictures, options.study, options.points or ())
 
 
 def run_test_time(options: argparse.Namespace, changes: dict[str, Any]) -> None:
@@ -129,12 +130,15 @@ def _where(data: str, profile_name: str, on: str) -> tuple[str, str | None, int]
     return data, None, max(1, round(HOLD_OUT * identities))
 
 
-def publish(result: dict[str, Any], pictures: list[Path], study: str) -> None:
-    """Put the figures and the result into ``figures/``."""
+def publish(result: dict[str, Any], pictures: list[Path], study: str, points: Sequence[str] = ()) -> None:
+    """Put the figures and the result into ``figures/``; what was measured of some points alone gets a name of its own."""
     import shutil
 
     from casnkit.files import atomic_path
 
+    if points:
+        pages.publish("-".join(["open-points", *points]), result)
+        return
     for picture in pictures:
         with atomic_path(Path("figures") / picture.name) as temporary:
             shutil.copyfile(picture, temporary)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from casnkit.files import read_json
+
 from . import report
 from .studies import OPEN_POINTS
 
@@ -15,7 +17,8 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     """One line for each value that was tried in the place of the default, out of ``figures/open-points.json``.
 
     Args:
-        points: names out of ``OPEN_POINTS``, such as ``"ia_score"``.
+        points: names out of ``OPEN_POINTS``, such as ``"ia_score"``; a point that was studied by itself
+            (``figures/open-points-POINT.json``) is read from there.
         folder: where the file lies; default: ``figures`` here, or beside the folder of the notebooks.
 
     Returns:
@@ -30,14 +33,21 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
             close = difflib.get_close_matches(point, OPEN_POINTS, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(OPEN_POINTS)}"
             raise ValueError(f"there is no open point {point!r}: {hint}")
-    result = report.published("open-points", folder)
-    lines, measured = [], False
+    lines, where = [], []
     for point in points:
+        result = _study_of(point, folder)
         entries = [e for e in result["groups"] if e.get("point") == point] if result else []
         found = [_line(entry) for entry in entries if "mean_ap" in entry.get("differences", {})]
-        measured |= bool(found)
         lines += found or [f"{point}: not measured yet; casnkit ablate --study open-points --points {point}"]
-    return [*lines, _where(result)] if result and measured else lines
+        where += [_where(result)] if result and found else []
+    return [*lines, *dict.fromkeys(where)]
+
+
+def _study_of(point: str, folder: Path | None) -> Mapping[str, Any] | None:
+    """A study of this point alone, where there is one, or that of all."""
+    own = [place / f"open-points-{point}.json" for place in report.places(folder)]
+    found = next((file for file in own if file.is_file()), None)
+    return read_json(found) if found else report.published("open-points", folder)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

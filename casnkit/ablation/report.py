@@ -251,9 +251,13 @@ def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """
     if study not in _FILES:
         raise ValueError(f"expected a study out of {', '.join(_FILES)}, got {study!r}")
-    places = [folder] if folder else [Path("figures"), Path("../figures"), Path("../../figures")]
-    found = [place / _FILES[study] for place in places if (place / _FILES[study]).is_file()]
+    found = [place / _FILES[study] for place in places(folder) if (place / _FILES[study]).is_file()]
     return read_json(found[0]) if found else None
+
+
+def places(folder: Path | None = None) -> list[Path]:
+    """Where published results may lie, seen from the project's folder, the notebooks' and that of their solutions."""
+    return [folder] if folder else [Path("figures"), Path("../figures"), Path("../../figures")]
 
 
 def verdicts(result: Mapping[str, Any]) -> list[str]:

@@ -63,6 +63,8 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "across_cameras": (("ide+sa",), (True, False)),
     "pair_activation": (("ide+sa",), ("relu", "none")),
     "siamese_mode": (("ide+sa",), ("paper", "signed", "gradcam", "v1")),
+    "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
+    "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
     "pair_order": (("ide+sa",), ("given", "both")),
     "threshold": (("ide+sa",), (0.2, 0.5)),
     "id_activation": (("ide",), ("relu", "none")),

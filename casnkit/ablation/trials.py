@@ -64,7 +64,11 @@ class Trial:
     @property
     def name(self) -> str:
         """Of the row and the run: readable, and unique to configuration and data."""
-        values = [self.config.to_dict(), self.data, self.split, self.test, self.hold_out]
+        config = self.config.to_dict()
+        for field, usual in (("pair_rate", 1.0), ("pair_weight_decay", None)):
+            if config["train"][field] == usual:
+                del config["train"][field]  # rows from before there was such a field keep their names
+        values = [config, self.data, self.split, self.test, self.hold_out]
         code = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.split]
         return "-".join([*parts, f"seed{self.config.train.seed}", code])

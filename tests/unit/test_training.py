@@ -225,6 +225,35 @@ def test_trunk_and_heads_have_their_own_rates() -> None:
     assert rates[id(next(model.pair_head.parameters()))] == pytest.approx(0.03)
 
 
+def test_pair_classifier_has_its_own_rate_and_decay() -> None:
+    """One plain step: with a rate of 20 it goes twenty times as far, and its decay is its own."""
+    moved = {}
+    for rate in (1.0, 20.0):
+        torch.manual_seed(0)
+        model = ck.CASN(3, "small")
+        before = [p.detach().clone() for p in model.parameters()]
+        settings = TrainConfig(momentum=0.0, weight_decay=0.1, pair_rate=rate, pair_weight_decay=0.0)
+        optimiser = schedule.make_optimiser(model, settings)
+        schedule.set_learning_rate(optimiser, settings, 0)
+        sum((p**2).sum() for p in model.parameters()).backward()
+        optimiser.step()
+        assert len({id(p) for g in optimiser.param_groups for p in g["params"]}) == len(before)
+        pair = {id(p) for p in model.pair_head.parameters()}
+        steps = [(id(p) in pair, (b - p).norm() / b.norm()) for p, b in zip(model.parameters(), before, strict=True)]
+        moved[rate] = {own: [s for inside, s in steps if inside is own and torch.isfinite(s)] for own in (True, False)}
+    assert torch.allclose(torch.stack(moved[20.0][True]), 20 * torch.stack(moved[1.0][True]), rtol=1e-3)
+    assert torch.allclose(torch.stack(moved[20.0][False]), torch.stack(moved[1.0][False]))
+    assert moved[1.0][True][0].item() == pytest.approx(0.03 * 2, rel=1e-3), "no decay"
+    assert moved[1.0][False][0].item() == pytest.approx(0.03 * 2.1, rel=1e-3), "gradient 2 p and decay 0.1 p"
+
+
+def test_only_networks_with_siamese_attention_have_a_rate_for_it() -> None:
+    assert ck.profile("quick", variant="casn").train.pair_rate == 20
+    assert ck.profile("quick", variant="ide+ia").train.pair_rate == 1
+    assert ck.profile("paper").train.pair_rate == 1
+    assert ck.profile("quick", variant="casn", pair_rate=3.0).train.pair_rate == 3
+
+
 def test_people_with_one_image_cannot_make_pairs(tmp_path: Path) -> None:
     root = imitate("market1501", tmp_path)
     seen = set()
