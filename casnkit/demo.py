@@ -116,7 +116,7 @@ def draw_shipped(out: Path, root: Path) -> int:
     draw_comparison(out, first_runs, dataset)
     copy_pictures(out, root)
     model, result, info = first_runs["casn"]
-    figures.save_animation(tour(model, dataset, info.config, result), root / "figures" / "tour.gif", TOUR)
+    figures.save_animation(tour(model, dataset, info.config, result), root / "figures" / "tour.webp", TOUR)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..files import atomic_path
 from .style import figure_style
@@ -58,12 +58,12 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
 def save_animation(
     figures: Sequence[Figure], path: str | os.PathLike, alt: str, milliseconds: int = 1600, dpi: float = 100
 ) -> Path:
-    """Write figures of one size as a GIF that runs in a circle, atomically, and return the path.
+    """Write figures of one size as a moving picture that runs in a circle, atomically, and return the path.
 
     Args:
         figures: the frames.
-        path: ends in ``.gif``.
-        alt: what is to be seen; it is kept as the file's comment.
+        path: ends in ``.webp``, which browsers show and which, other than GIF, keeps the colours of maps.
+        alt: what is to be seen; it is kept as the file's description.
         milliseconds: how long each frame stands.
         dpi: pixels per inch; 100 makes a page-wide picture 900 pixels wide.
 
@@ -72,27 +72,17 @@ def save_animation(
         DiskFullError: no room; what stood at ``path`` is kept.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
-    if not alt or path.suffix.lower() != ".gif":
-        raise ValueError(f"expected a file that ends in .gif and alternative text, got {path.name!r} and {alt!r}")
+    if not alt or path.suffix.lower() != ".webp":
+        raise ValueError(f"expected a file that ends in .webp and alternative text, got {path.name!r} and {alt!r}")
     frames = [Image.open(io.BytesIO(figure_png(figure, dpi))).convert("RGB") for figure in figures]
     if len({frame.size for frame in frames}) != 1:
         raise ValueError(f"expected frames of one size, got {sorted({frame.size for frame in frames}) or 'none'}")
-    palette = _one_below_another(frames).quantize(256, method=Image.Quantize.MEDIANCUT)
-    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    description = Image.Exif()
+    description[ExifTags.Base.ImageDescription] = alt
+    options = {"duration": milliseconds, "loop": 0, "quality": 85, "exif": description}
     with atomic_path(path) as temporary:
-        indexed[0].save(
-            temporary, "GIF", save_all=True, append_images=indexed[1:], duration=milliseconds, loop=0, comment=alt
-        )
+        frames[0].save(temporary, "WEBP", save_all=True, append_images=frames[1:], **options)
     return path
-
-
-def _one_below_another(frames: Sequence[Image.Image]) -> Image.Image:
-    """All frames in one picture, so that they share a palette and nothing flickers."""
-    wide, tall = frames[0].size
-    sheet = Image.new("RGB", (wide, tall * len(frames)))
-    for number, frame in enumerate(frames):
-        sheet.paste(frame, (0, number * tall))
-    return sheet
 
 
 def _render(figure: Figure, kind: str, dpi: float, metadata: dict[str, str]) -> bytes:

@@ -73,10 +73,9 @@ def test_the_sentences_in_short_are_what_the_files_say() -> None:
     found = {(entry["pooling"], entry["variant"]): entry for entry in study["groups"]}
     change = {key: entry["differences"] for key, entry in found.items() if "differences" in entry}
     assert all(change[p, v]["coverage_ia_train"]["low"] > 10 for p in ("gap", "stripes") for v in ("ide+ia", "casn"))
-    assert all(change["stripes", v]["auc_siamese"]["low"] > 0 for v in ("ide+sa", "casn"))
-    assert all(change["gap", v]["auc_siamese"]["low"] <= 0 for v in ("ide+sa", "casn"))
-    assert all(entry[number]["low"] <= 0 for entry in change.values() for number in ("rank_1", "mean_ap"))
-    assert change["gap", "casn"]["mean_ap"]["high"] < 0
+    assert all(change[p, v]["auc_siamese"]["low"] > 0 for p in ("gap", "stripes") for v in ("ide+sa", "casn"))
+    accuracy = [entry[number] for entry in change.values() for number in ("rank_1", "mean_ap")]
+    assert all(number["low"] <= 0 <= number["high"] for number in accuracy)
     points = {
         (e["variant"], e["setting"].partition(" [")[0]): e for e in ablation.published("open-points", FIGURES)["groups"]
     }
