@@ -35,9 +35,9 @@ STEPS: dict[str, list[str]] = {
         *ABLATION,
         *BEFORE,
     ],
-    "pair-rate": [
-        *["ablate", "--study", "open-points", "--points", "pair_rate", "--seeds", "2", "--processes", "2", "--publish"],
-        *[*ABLATION, "pair_rate=1.0", "pair_weight_decay=0.0005"],
+    "siamese-points": [
+        *["ablate", "--study", "open-points", "--points", "pair_rate", "siamese_mode", "pair_activation", "pair_order"],
+        *["--seeds", "2", "--processes", "2", "--publish", *ABLATION],
     ],
     "test-time": ["ablate", "--study", "test-time", "--publish", *ABLATION],
     "ship": ["ship", *ABLATION],

@@ -17,8 +17,8 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     """One line for each value that was tried in the place of the default, out of ``figures/open-points.json``.
 
     Args:
-        points: names out of ``OPEN_POINTS``, such as ``"ia_score"``; a point that was studied by itself
-            (``figures/open-points-POINT.json``) is read from there.
+        points: names out of ``OPEN_POINTS``, such as ``"ia_score"``; a point that was studied with a few
+            others (``figures/open-points-POINT-POINT.json``) is read from there.
         folder: where the file lies; default: ``figures`` here, or beside the folder of the notebooks.
 
     Returns:
@@ -44,10 +44,12 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
 
 
 def _study_of(point: str, folder: Path | None) -> Mapping[str, Any] | None:
-    """A study of this point alone, where there is one, or that of all."""
-    own = [place / f"open-points-{point}.json" for place in report.places(folder)]
-    found = next((file for file in own if file.is_file()), None)
-    return read_json(found) if found else report.published("open-points", folder)
+    """A study of some points that names this one, where there is one, or that of all."""
+    for place in report.places(folder):
+        for file in sorted(place.glob("open-points-*.json")):
+            if point in file.stem.split("-"):
+                return read_json(file)
+    return report.published("open-points", folder)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from casnkit import evaluation, runs
@@ -32,7 +31,7 @@ from casnkit.config import Config
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.loading import load_images
 from casnkit.files import atomic_path, read_json, write_json
-from casnkit.ranking import fuse
+from casnkit.ranking import choose_weight
 from casnkit.training import train
 
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
@@ -139,7 +138,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool, threads: 
     model, info = runs.load_model(run, device or "cpu")
     row = {**_identity(trial, tested), **measure(model, tested, trial.config)}
     if trial.choose_on is not None:
-        row |= choose_weight(model, _open_people(trial.choose_on), trial)
+        row |= validate_weights(model, _open_people(trial.choose_on), trial)
     row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained, 1)}
     row |= {"device": str(next(model.parameters()).device), "threads": torch.get_num_threads()}
     row |= {f"version_{name}": value for name, value in runs.versions().items()}
@@ -164,7 +163,7 @@ def measure(model: Any, dataset: ReidDataset, config: Config) -> dict[str, Any]:
     return row | measure_claims(model, dataset, config)
 
 
-def choose_weight(model: Any, people: ReidDataset, trial: Trial) -> dict[str, Any]:
+def validate_weights(model: Any, people: ReidDataset, trial: Trial) -> dict[str, Any]:
     """The same network's mean average precision on people that the test does not know, by attention's weight."""
     result = evaluation.evaluate(model, people, trial.config, device=next(model.parameters()).device, progress=False)
     return {"chosen_on": trial.choose_on, "validation_mean_ap_at_weight": _at_weights(result, people, trial.config)}
@@ -173,13 +172,10 @@ def choose_weight(model: Any, people: ReidDataset, trial: Trial) -> dict[str, An
 def _at_weights(result: evaluation.Evaluation, dataset: ReidDataset, config: Config) -> dict[str, float]:
     if "attention" not in result.distances:
         return {}
-    return {str(weight): _fused(result, dataset, config, weight) for weight in FUSION_WEIGHTS}
-
-
-def _fused(result: evaluation.Evaluation, dataset: ReidDataset, config: Config, weight: float) -> float:
-    options, matrices = config.ranking, result.distances
-    distances = fuse(matrices["features"], matrices["attention"], weight, options.normalisation, options.normalise_per)
-    return 100 * evaluation.rank(np.asarray(distances), dataset, options.max_rank).mean_ap
+    sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
+    matrices, options = (result.distances[name] for name in ("features", "attention")), config.ranking
+    curve = choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
+    return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
 
 
 def _datasets(trial: Trial) -> tuple[ReidDataset, ReidDataset]:

@@ -10,9 +10,10 @@ import numpy as np
 from ..ranking import RankChanges, rank_changes
 from .networks import Network
 from .rankings import QueryRanking
+from .slices import Portion, Steps, finish
 
 SORTS = {"change": "largest change first", "before": "by rank before", "after": "by rank after"}
-STEP = 64
+MOST = 64  # queries at a time
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,21 @@ def query_moves(before: QueryRanking, after: QueryRanking, sort: str = "change")
 def all_moves(
     before: Side, after: Side, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> RankChanges:
-    """Every true match of every query under two rankings, some queries at a time.
+    """Every true match of every query under two rankings.
 
     Raises:
         ValueError: no query has a match.
     """
+    return finish(all_moves_steps(before, after), progress)
+
+
+def all_moves_steps(before: Side, after: Side) -> Steps[RankChanges]:
+    """:func:`all_moves` in slices, some queries at a time."""
     q, g, found = after.network.dataset.query, after.network.dataset.gallery, []
-    for start in range(0, len(q), STEP):
-        part = np.arange(start, min(start + STEP, len(q)))
+    start, portion = 0, Portion(MOST)
+    while start < len(q):
+        portion.begin()
+        part = np.arange(start, min(start + portion.size, len(q)))
         rows = [side.network.part(part, side.ranked_by) for side in (before, after)]
         try:
             changes = rank_changes(*rows, q.pids[part], q.camids[part], g.pids, g.camids)
@@ -81,7 +89,9 @@ def all_moves(
                 raise
         else:
             found.append((part[changes.query], changes.gallery, changes.before, changes.after))
-        progress(int(part[-1]) + 1, len(q))
+        portion.end()
+        start += len(part)
+        yield start, len(q)
     if not found:
         raise ValueError("no query has a true match in the gallery: there are no ranks to compare")
     return RankChanges(*(np.concatenate(column) for column in zip(*found, strict=True)))

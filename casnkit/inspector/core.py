@@ -31,7 +31,8 @@ class Inspector:
             ``Session.run`` of a notebook returns. One that cannot be loaded is listed, and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        cache: a folder for feature maps too large for memory.
+        cache: a folder where features and maps are kept between sessions, memory-mapped. None: those of a large gallery
+            are kept below the run's folder (up to 2 GiB), the rest in memory.
         notes: file of notes, tags and presets; written when something is noted.
         out: folder for exported files.
         progress: called with what is being done, how much of it is done, and of how much.

@@ -19,8 +19,9 @@ from .methods import check_method
 from .networks import Network
 from .pairs import Pair
 from .rankings import QueryRanking, Tile
+from .slices import Pending, Steps, finish
 from .state import State, with_query
-from .tables import Table, build_table
+from .tables import Table, table_steps
 from .whatif import Outcome, try_edit
 
 LARGE_GALLERY = 4000  # images above which attention is not computed for a whole row unless it is asked for
@@ -53,6 +54,7 @@ class Desk:
         self.library = Library(sources, dataset, device, cache, progress)
         self._rankings, self._pairs, self._maps = Recent(64), Recent(128), Recent(128)
         self._tables, self._outcomes, self.images = Recent(12), Recent(32), Recent(256)
+        self.patient = True  # whether one waits for long work; a screen does not, and does it in slices
         name, self.hints = self.library.first_working()
         self.hints += unreadable_notes(self.library)
         by = "sum" if self.network(name).pair_trained and not self.is_large else "features"
@@ -172,22 +174,39 @@ class Desk:
         return self._outcomes.get(key, make)
 
     def table(self, model: str = "", progress: Callable[[int, int], object] | None = None) -> Table:
-        """One line per query for a network, by what it ranks; made when it is first asked for."""
+        """One line per query for a network, by what it ranks; made when it is first asked for.
+
+        Raises:
+            Pending: it is not there yet, and nobody waits for it (:attr:`patient` is False).
+        """
         network, by = self.network(model), self.ranked_by(model)
+        key = network.name, by
 
-        def make() -> Table:
-            report = progress or (lambda done, total: self.library.progress(f"{network.name}: ranking", done, total))
-            table = build_table(network, by, report)
+        def keep(table: Table) -> None:
             self._rankings.clear()
-            return table
+            self._tables.get(key, lambda: table)
 
-        return self._tables.get((network.name, by), make)
+        if key not in self._tables:
+            self.work(f"{network.name}: ranking by {by}", table_steps(network, by), keep, progress)
+        return self._tables.get(key, lambda: None)
+
+    def work(
+        self,
+        what: str,
+        steps: Steps[Any],
+        keep: Callable[[Any], object],
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        """Do long work, of which ``keep`` takes the result. Raises Pending where nobody waits for it."""
+        if not self.patient:
+            raise Pending(what, steps, keep)
+        keep(finish(steps, progress or (lambda done, total: self.library.progress(what, done, total))))
 
     def candidates(self) -> list[int]:
         """The queries that person, camera and filter of the state leave, in its order."""
         state, q = self.current, self.dataset.query
-        table, other = filters.needs(state.filter, state.order)
-        if table:
+        needed, other = filters.needs(state.filter, state.order)
+        if needed:
             second = self.table(state.other) if other and state.other else None
             found = filters.choose(self.table(), second, state.filter, state.filter_value, state.order)
         else:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import runs
 from ..config import Config
 from ..data.records import ReidDataset
+from ..files import DiskFullError
 from ..models import CASN
 from ..ranking.extract import Extracted, extract
+from . import kept
 from .networks import Network, network_of
 from .pictures import Pictures, batches
 
@@ -30,7 +31,8 @@ class Library:
             ``(model, config)``, or a trained run of a notebook, whose features are then taken over.
         dataset: the data set that is looked at.
         device: where the networks compute; None: where they are.
-        cache: a folder for feature maps, memory-mapped; None: in memory.
+        cache: a folder for features and maps, which are read from there the next time; None: those of a large gallery
+            are kept below the run's own folder, where the source is one and there is room, the rest in memory.
         progress: called with what is being done, how much is done, and of how much.
     """
 
@@ -102,23 +104,51 @@ class Library:
         return replace(self.dataset, query=self.query.readable(), gallery=self.gallery.readable())
 
     def _extract(self, name: str, model: CASN, config: Config, pictures: Pictures) -> Extracted:
-        total, what = len(pictures.split), f"{name}: {pictures.split.name} images"
-        if not total:
+        """Features and maps of a split: those that were kept, or by looking at every picture."""
+        if not len(pictures.split):
             raise ValueError(f"the split {pictures.split.name!r} has no image")
-        loader = batches(
-            pictures, (config.data.height, config.data.width), lambda done: self.progress(what, done, total)
-        )
-        folder = None if self.cache is None else self.cache / _file_name(name) / pictures.split.name
-        features, maps, start = None, None, 0
-        for batch in loader:
-            part = extract(model, [batch], device=self.device)
-            if features is None:
-                features = torch.empty((total, *part.features.shape[1:]))
-                maps = _storage((total, *part.feature_maps.shape[1:]), folder)
-            features[start : start + len(part)] = part.features
-            maps[start : start + len(part)] = part.feature_maps
-            start += len(part)
-        return Extracted(features, maps)
+        size = config.data.height, config.data.width
+        folder = self._place(name, model, size, pictures)
+        if folder is not None:
+            key = kept.key_of(model, pictures.split, size)
+            try:
+                if kept.read(folder, key) is None:
+                    kept.write(folder, key, self._seen(name, model, size, pictures), pictures.errors)
+                found = kept.read(folder, key)
+            except (OSError, DiskFullError):
+                if self.cache is not None:  # it was asked for
+                    raise
+                found = None
+            if found is not None:
+                pictures.errors.update(found[1])
+                return found[0]
+        return _collected(self._seen(name, model, size, pictures), len(pictures.split))
+
+    def _place(self, name: str, model: CASN, size: tuple[int, int], pictures: Pictures) -> Path | None:
+        one = next(self._seen(name, model, size, Pictures(pictures.split.subset([0])), quiet=True))
+        numbers = one.features.numel() + one.feature_maps.numel()
+        return kept.place_of(self.sources[name], self.cache, name, pictures.split, 4 * numbers * len(pictures.split))
+
+    def _seen(
+        self, name: str, model: CASN, size: tuple[int, int], pictures: Pictures, quiet: bool = False
+    ) -> Iterator[Extracted]:
+        total, what = len(pictures.split), f"{name}: {pictures.split.name} images"
+        say = (lambda done: None) if quiet else (lambda done: self.progress(what, done, total))
+        for batch in batches(pictures, size, say):
+            yield extract(model, [batch], device=self.device)
+
+
+def _collected(outputs: Iterator[Extracted], total: int) -> Extracted:
+    """All batches in memory, without holding them twice."""
+    features, maps, start = None, None, 0
+    for part in outputs:
+        if features is None:
+            features = torch.empty((total, *part.features.shape[1:]))
+            maps = torch.empty((total, *part.feature_maps.shape[1:]))
+        features[start : start + len(part)] = part.features
+        maps[start : start + len(part)] = part.feature_maps
+        start += len(part)
+    return Extracted(features, maps)
 
 
 def named_sources(sources: Mapping[str, Source] | Sequence[str | Path] | str | Path) -> dict[str, Source]:
@@ -166,18 +196,6 @@ def _check_counts(query: Extracted, gallery: Extracted, queries: Pictures, image
             f"the evaluation is of {len(query)} queries and {len(gallery)} gallery images, the data set has "
             f"{len(queries.split)} and {len(images.split)}: pass (model, config) instead"
         )
-
-
-def _storage(shape: tuple[int, ...], folder: Path | None) -> torch.Tensor:
-    if folder is None:
-        return torch.empty(shape)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = np.lib.format.open_memmap(folder / "maps.npy", mode="w+", dtype=np.float32, shape=shape)
-    return torch.from_numpy(file)
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:80]
 
 
 def unreadable_notes(library: Library) -> list[str]:

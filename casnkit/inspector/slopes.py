@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..figures.style import BLUE, LIGHT, ORANGE
 from .canvas import DASHED, GREY, INK, NOTE, SMALL, Canvas
@@ -37,8 +37,10 @@ def draw_slopes(moves: Sequence[Move], labels: tuple[str, str], chosen: int | No
         canvas.line(ends, colour, wide, DASHED if move.gain < 0 else None)
         for x, y in ends:
             canvas.disc(x, y, 4.5 if move.gallery == chosen else 3.5, colour)
-    _labels(canvas, [m.before for m in moves], last, left - 8, "rm")
-    _labels(canvas, [m.after for m in moves], last, right + 8, "lm")
+    for ranks, x, anchor in (([m.before for m in moves], left - 8, "rm"), ([m.after for m in moves], right + 8, "lm")):
+        heights = {rank: place(rank, last) for rank in ranks}
+        for rank, y in spread(heights, 13.5, _TOP - 6, HEIGHT - 7).items():
+            canvas.text(x, y, str(rank), SMALL, INK, True, anchor)
     return canvas.png()
 
 
@@ -48,11 +50,24 @@ def place(rank: int, last: int) -> float:
     return _TOP + share * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _labels(canvas: Canvas, ranks: list[int], last: int, x: float, anchor: str) -> None:
-    """Ranks beside the ends of their lines; one that would touch the one above moves down, past the page it is left out."""
-    above = -math.inf
-    for rank in sorted(set(ranks)):
-        y = max(place(rank, last), above + 13.5)
-        if y <= HEIGHT - 6:
-            canvas.text(x, y, str(rank), SMALL, INK, True, anchor)
-            above = y
+def spread(places: Mapping[int, float], gap: float, low: float, high: float) -> dict[int, float]:
+    """Places for labels, at least ``gap`` apart and within ``low`` .. ``high``, each as near to its own as that allows.
+
+    Where not all fit, the last one is kept and as many before it as there is room for, the first ones first.
+
+    Args:
+        places: where each label would like to be.
+        gap, low, high: in the units of the places.
+    """
+    wanted = sorted(places.items(), key=lambda item: (item[1], item[0]))
+    room = max(1, int((high - low) / gap + 1e-9) + 1)
+    if len(wanted) > room:
+        wanted = [*wanted[: room - 1], wanted[-1]]
+    out: list[float] = []
+    for _, y in wanted:  # downwards: each below the one before it
+        out.append(max(y, low, out[-1] + gap if out else low))
+    bottom = high
+    for k in reversed(range(len(out))):  # and up again, where the last ones left the page
+        out[k] = min(out[k], bottom)
+        bottom = out[k] - gap
+    return {label: y for (label, _), y in zip(wanted, out, strict=True)}

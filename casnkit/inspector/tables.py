@@ -11,8 +11,9 @@ import torch
 from ..explain.retrieval import pair_probability
 from ..ranking import attention_distances
 from .networks import WHOLE, Network
+from .slices import Portion, Steps, finish
 
-STEP = 32  # queries at a time: between two steps one can stop
+MOST = 32  # queries at a time: between two portions one can stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,14 @@ class Table:
 def build_table(
     network: Network, ranked_by: str, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> Table:
-    """Rank the gallery for every query. ``progress(done, total)`` may raise to stop; nothing is kept then.
+    """Rank the gallery for every query. ``progress(done, total)`` may raise to stop; nothing is kept then."""
+    return finish(table_steps(network, ranked_by), progress)
 
-    Where the matrix is small enough it is remembered, so that later rankings are taken from it.
+
+def table_steps(network: Network, ranked_by: str) -> Steps[Table]:
+    """:func:`build_table` in slices.
+
+    Where the matrix is small enough it is remembered at the end, so that later rankings are taken from it.
     """
     count, width = len(network.query), len(network.gallery)
     names = ("first_hit", "last_hit", "num_matches", "top", "nearest_wrong", "nearest_right")
@@ -60,17 +66,22 @@ def build_table(
     floats = {name: np.full(count, np.nan) for name in ("average_precision", "margin")}
     right = np.zeros(count, bool)
     keep = np.empty((count, width), np.float32) if network.num_pairs <= WHOLE else None
-    for start in range(0, count, STEP):
-        part = np.arange(start, min(start + STEP, count))
+    start, portion = 0, Portion(MOST)
+    while start < count:
+        portion.begin()
+        part = np.arange(start, min(start + portion.size, count))
         rows = network.part(part, ranked_by)
         if keep is not None:
             keep[part] = rows
         for i, row in zip(part.tolist(), rows, strict=True):
             right[i] = _one(network, i, row, whole, floats)
-        progress(int(part[-1]) + 1, count)
+        portion.end()
+        start += len(part)
+        yield start, count
     if keep is not None and ranked_by not in network.distances:
         network.remember(ranked_by, keep)
-    confidence, consistency = _confidence(network, whole["top"]), _consistency(network, whole["nearest_right"])
+    confidence = _confidence(network, whole["top"])
+    consistency = yield from _consistency(network, whole["nearest_right"])
     return Table(
         network.name, ranked_by, top_right=right, confidence=confidence, consistency=consistency, **whole, **floats
     )
@@ -108,7 +119,7 @@ def _confidence(network: Network, top: np.ndarray) -> np.ndarray:
     return out
 
 
-def _consistency(network: Network, right: np.ndarray) -> np.ndarray:
+def _consistency(network: Network, right: np.ndarray) -> Steps[np.ndarray]:
     out, known, options = np.full(len(right), np.nan), np.flatnonzero(right >= 0), network.config.ranking
     for part in np.array_split(known, max(1, len(known) // 256)):
         if len(part):
@@ -119,4 +130,5 @@ def _consistency(network: Network, right: np.ndarray) -> np.ndarray:
                 options.pair_order, options.threshold, shortlist=listed,
             )  # fmt: skip
             out[part] = found.distances[:, 0]
+            yield len(right), len(right)
     return out

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import figures
-from ..figures.style import BLUE, GREY, INK, LARGE, LIGHT, MARGIN, NOTE, ORANGE, figure_style, new_figure, panel, write
+from ..figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    LARGE,
+    LIGHT,
+    LINE,
+    MARGIN,
+    NOTE,
+    ORANGE,
+    SMALL,
+    figure_style,
+    new_figure,
+    panel,
+    write,
+)  # fmt: skip
 from . import filters, views
 from .desk import Desk
 from .methods import method_words
 from .render import PairPicture
+from .slopes import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_LEFT, _TOP, _WIDE, _TALL = 0.75, 0.85, 4.3, 3.1  # inches: the axes of the rank changes
+_SIDE = 0.14  # beside the ends of the lines, whose distance is 1: room for the ranks
 
 
 def ranking(desk: Desk) -> Figure:
@@ -61,24 +81,40 @@ def models(desk: Desk) -> Figure:
     before, after = desk.sides()
     moves = desk.moves()
     with figure_style():
-        figure = new_figure(5.4, 4.2)
+        figure = new_figure(5.8, 4.2)
         title = f"query {desk.current.query}: ranks of the {len(moves)} true matches"
         write(figure, MARGIN, MARGIN, title, 5.1, LARGE, weight="bold")
-        ax = panel(figure, 0.75, 0.85, 3.9, 3.1)
+        ax = panel(figure, _LEFT, _TOP, _WIDE, _TALL)
         for move in moves:
             colour, line = (BLUE, "-") if move.gain > 0 else (ORANGE, "--") if move.gain < 0 else (GREY, "-")
             ax.plot([0, 1], [move.before, move.after], color=colour, linestyle=line, marker="o")
-        for x, side, align in ((0, before, "left"), (1, after, "right")):
-            write(figure, 0.75 + 3.9 * x, 0.52, side.label, 2.4, align=align)
+        for x, side in ((0, before), (1, after)):
+            write(figure, _LEFT + _WIDE * _share(x), 0.52, side.label, 2.3, align="center")
         ax.set_yscale("log")
-        ax.set(xlim=(-0.05, 1.05), xticks=[], ylabel="rank")
+        ax.set(xlim=(-_SIDE, 1 + _SIDE), xticks=[], ylabel="rank")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.minorticks_off()
         last = max([2, *(max(m.before, m.after) for m in moves)])
         ax.set_ylim(last * 1.15, 0.9)
+        _ranks(ax, [m.before for m in moves], -0.03, "right")
+        _ranks(ax, [m.after for m in moves], 1.03, "left")
         if not moves:
             ax.text(0.5, 1.3, "no true match", ha="center", color=NOTE)
     return figure
+
+
+def _share(x: float) -> float:
+    """Of the axes' width, where 0 and 1 are the two ends of the lines."""
+    return (x + _SIDE) / (1 + 2 * _SIDE)
+
+
+def _ranks(ax: Any, ranks: list[int], x: float, align: str) -> None:
+    """Ranks beside the ends of their lines, moved apart where they would touch."""
+    bottom, top = (math.log(limit) for limit in ax.get_ylim())  # rank 1 is on top
+    inches = {rank: _TALL * (math.log(rank) - top) / (bottom - top) for rank in ranks}
+    look = {"transform": ax.transAxes, "size": SMALL, "weight": "bold", "color": INK}
+    for rank, y in spread(inches, LINE, LINE / 2, _TALL - LINE / 2).items():
+        ax.text(_share(x), 1 - y / _TALL, str(rank), ha=align, va="center", **look)
 
 
 def failures(desk: Desk) -> Figure:

@@ -111,6 +111,18 @@ def verdict(pair: Pair) -> tuple[str, str, str]:
     return ("✓", BLUE, f"{words}; {truth}") if right else ("✗", ORANGE, f"{words}; {truth}")
 
 
+def described(row: PairPicture) -> str:
+    """A row of the pair's picture in words, for those who cannot see it."""
+    kept = ", ".join(
+        f"{first + 1} to {last + 1} in the {name}"
+        for name, (first, last) in zip(("query", "gallery image"), row.rows.bounds, strict=True)
+    )
+    return (
+        f"{row.heading}: {row.titles[0]} beside {row.titles[1]}; {row.mark[2]}; rows above t: {kept}; "
+        f"distance of the aligned rows {row.rows.distance:.3f}"
+    )
+
+
 def numbers_line(pair: Pair) -> str:
     """Distances and the fused score, with each term."""
     text = f"feature distance {pair.feature:.4f}, attention distance {pair.attention:.4f}"

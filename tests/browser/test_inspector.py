@@ -1,6 +1,9 @@
 """The inspector in a real browser: every step changes the picture, and nothing goes wrong in page or kernel.
 
-With ``CASNKIT_SCREENSHOTS=FOLDER`` the pictures that are taken on the way are kept there.
+With ``CASNKIT_SCREENSHOTS=FOLDER`` the pictures that are taken on the way are kept there. The README's picture, of the
+networks that come with the kit, is ``FOLDER/picture_of_the_readme/inspector.png`` after
+
+    CASNKIT_SCREENSHOTS=FOLDER pytest tests/browser -k readme
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import csv
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +25,27 @@ from PIL import Image
 BOX = ".casnkit-inspector"
 STEP = 60_000.0  # milliseconds for one step, on busy cores
 RUN = 300_000.0  # for the whole notebook
+STEPS = 20  # presses of an arrow key
+README = """
+import casnkit as ck
+from casnkit.inspector import Inspector
+networks = {name: ck.load_shipped(name) for name in ("casn", "ide")}
+networks = {name: (model, info.config) for name, (model, info) in networks.items()}
+inspector = Inspector(networks, ck.open_dataset("people:quick"))
+inspector.set(query=148, threshold=0.5)  # a stranger in the same clothes comes first; the cap tells them apart
+inspector
+"""
+# One query to a slice, and slow: what takes minutes on a large gallery, on a small one.
+SLOWLY = """
+import time
+from casnkit.inspector import tables
+from casnkit.inspector.networks import Network
+tables.MOST = 1
+def part(self, *rest, part=Network.part):
+    time.sleep(0.2)
+    return part(self, *rest)
+Network.part = part
+"""
 
 # The bytes of every visible picture that fits, as one short string; "" while one of them is being replaced.
 PICTURES = """async (selector) => {
@@ -44,6 +69,13 @@ OUTPUTS = """() => {
             if (o.output_type === 'error' || o.name === 'stderr') wrong.push(o.evalue || [].concat(o.text).join(''));
     }
     return wrong;
+}"""
+
+
+# Runs code in the kernel of the open notebook, where no cell shows it.
+EXECUTE = """async (code) => {
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    return (await kernel.requestExecute({code, silent: true, store_history: false}).done).content.status;
 }"""
 
 
@@ -112,6 +144,18 @@ class Screen:
         self.says(says)
         self.settles()
 
+    def names(self, words: str) -> None:
+        """A picture of that name is seen, by those who cannot see it."""
+        found = self.page.locator(BOX).get_by_role("img", name=re.compile(f"^{words}"))
+        found.locator("visible=true").first.wait_for(timeout=STEP)
+
+    def presses(self, label: str, key: str, count: int, pause: float = 0.0) -> None:
+        """Press a key on a slider, again and again, without waiting for any answer."""
+        self.slider(label).locator(".noUi-handle").first.focus()
+        for _ in range(count):
+            self.page.keyboard.press(key)
+            self.page.wait_for_timeout(pause) if pause else None
+
     def says(self, text: str) -> None:
         self.page.locator(BOX).get_by_text(text).locator("visible=true").first.wait_for(timeout=STEP)
 
@@ -167,13 +211,20 @@ def look_around(screen: Screen) -> None:
     screen.pictures(screen.tiles)
     screen.is_well("start")
 
+    number = page.locator(f"{BOX} .widget-text input[type=number]:visible").first
     with screen.changes(screen.query, screen.tiles, screen.picture):
         screen.button("next query").click()
-    number = page.locator(f"{BOX} .widget-text input[type=number]:visible").first
     assert number.input_value() == "1"
-    with screen.changes(screen.query, screen.picture):
-        number.fill("5")
-        number.press("Enter")
+    for wanted in ("3", "5"):  # typed while another query is still being drawn: the last event wins
+        screen.button("next query").click()
+        page.wait_for_timeout(50)
+        with screen.changes(screen.query, screen.picture):
+            number.click(click_count=3)
+            page.keyboard.type(wanted)
+            number.press("Enter")
+        screen.names(f"query {wanted}: person ")
+        screen.settles()
+        assert number.input_value() == wanted
     screen.is_well("another query")
 
     with screen.changes(screen.tiles):
@@ -187,15 +238,14 @@ def look_around(screen: Screen) -> None:
     page.wait_for_function("e => e.classList.contains('mod-primary')", arg=tile.element_handle())
     screen.is_well("a tile")
 
-    slider = screen.slider("threshold t")
-    readout = slider.locator(".widget-readout")
-    before = readout.inner_text()
-    with screen.changes(screen.picture):
-        slider.locator(".noUi-handle").first.focus()
-        for _ in range(20):
-            page.keyboard.press("ArrowRight")
-    assert float(readout.inner_text()) > float(before)
-    screen.says(f"t = {readout.inner_text()}")
+    readout = screen.slider("threshold t").locator(".widget-readout")
+    start = float(readout.inner_text())
+    for key, pause, end in (("ArrowRight", 0, start + 0.2), ("ArrowLeft", 20, start), ("ArrowRight", 60, start + 0.2)):
+        with screen.changes(screen.picture):
+            screen.presses("threshold t", key, STEPS, pause)
+        screen.says(f"cut at t = {end:.2f}")  # twenty presses are twenty steps, in the kernel
+        screen.settles()
+        assert readout.inner_text() == f"{end:.2f}"  # and on the page, to stay
     screen.is_well("threshold")
 
 
@@ -217,20 +267,13 @@ def _dot(grey: int) -> bytes:
 
 def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:
     screen = Screen(page, screenshots)
-    page.goto(f"{lab.url}/lab/tree/notebooks/07_pair_inspector.ipynb?token={lab.token}")
-    page.wait_for_function("() => globalThis.jupyterapp?.shell.currentWidget?.content?.widgets?.length", timeout=STEP)
-    page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status == 'idle'")
-    page.set_default_timeout(RUN)
-    finished = page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.set_default_timeout(STEP)
-    assert page.evaluate(OUTPUTS) == []
-    assert finished is not False
-    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-    _bring_into_view(page)
+    open_notebook(page, lab, "07_pair_inspector.ipynb")
     look_around(screen)
 
     with screen.changes(screen.tiles, screen.picture):
         screen.list("model").select_option("ide")
+    ways = page.locator(f"{BOX} .widget-toggle-buttons:visible button")
+    assert ways.all_inner_texts() == ["features"]  # its pair classifier was not trained
     screen.is_well("another model")
 
     screen.list("compare with").select_option("casn")
@@ -241,6 +284,9 @@ def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:
 
     with screen.changes(screen.tiles):
         screen.list("model").select_option("casn")
+    assert ways.all_inner_texts() == ["features", "attention", "both"]
+    assert page.locator(f"{BOX} .widget-toggle-buttons button.mod-active").all_inner_texts() == ["both"]
+    stop_ranking(screen)
     screen.open_tab("What if", "Choose what to hide")
     with screen.changes(screen.picture):
         screen.list("hide").select_option("a part")
@@ -269,6 +315,66 @@ def test_in_voila(voila: Any, page: Any, screenshots: Path) -> None:
     look_around(screen)
     assert "Traceback" not in page.inner_text("body")
     assert "Traceback" not in voila.log.read_text()
+
+
+@pytest.mark.skipif(
+    "CASNKIT_SCREENSHOTS" not in os.environ, reason="takes the README's picture: CASNKIT_SCREENSHOTS=FOLDER"
+)
+def test_picture_of_the_readme(lab: Any, browser: Any, screenshots: Path) -> None:
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None, "source": README}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (lab.folder / "readme.ipynb").write_text(json.dumps(notebook))
+    page = browser.new_page(viewport={"width": 1400, "height": 1800}, device_scale_factor=1.5)  # as the pictures in it
+    page.set_default_timeout(RUN)
+    screen = Screen(page, screenshots)
+    open_notebook(page, lab, "readme.ipynb")
+    screen.pictures(screen.tiles)
+    screen.settles()
+    assert page.evaluate(OUTPUTS) == []
+    page.mouse.move(0, 0)
+    page.locator(BOX).screenshot(path=screenshots / "inspector.png")
+    page.close()
+
+
+def stop_ranking(screen: Screen) -> None:
+    """While all queries are ranked, the rest goes on; it can be stopped, and begun again."""
+    page = screen.page
+    assert page.evaluate(EXECUTE, SLOWLY) == "ok"
+    page.locator(f"{BOX} .widget-toggle-buttons:visible button", has_text="attention").click()
+    cancel = page.locator(f"{BOX} button:visible", has_text="Cancel")
+    cancel.wait_for(timeout=STEP)
+    with screen.changes(screen.query):
+        screen.button("next query").click()
+    cancel.click()
+    screen.says("stopped: casn: ranking by attention")
+    assert cancel.count() == 0
+    screen.settles()
+    again = page.locator(f"{BOX} button:visible", has_text="rank all queries")
+    with screen.changes(screen.query):
+        screen.button("previous query").click()
+    assert cancel.count() == 0
+    again.click()
+    cancel.wait_for(timeout=STEP)
+    screen.says("6 of 24")
+    screen.settles()
+    page.locator(f"{BOX} .widget-toggle-buttons:visible button", has_text="both").click()
+    screen.settles()
+    screen.is_well("stopped and ranked")
+
+
+def open_notebook(page: Any, lab: Any, name: str) -> None:
+    """Open a notebook in JupyterLab, run all of it, and look at its inspector."""
+    page.goto(f"{lab.url}/lab/tree/notebooks/{name}?token={lab.token}")
+    page.wait_for_function("() => globalThis.jupyterapp?.shell.currentWidget?.content?.widgets?.length", timeout=STEP)
+    page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status == 'idle'")
+    page.set_default_timeout(RUN)
+    finished = page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.set_default_timeout(STEP)
+    assert page.evaluate(OUTPUTS) == []
+    assert finished is not False
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    _bring_into_view(page)
 
 
 def _bring_into_view(page: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -283,6 +284,10 @@ class TestWhatIf:
         assert found.position[1] == int(network.rank(i, row).position[j])
         assert found.hidden == 0.5
         shown = views.edited_picture(desk)
+        first, rank = found.position
+        assert first != rank
+        assert f"rank {first} ·" in views.picture(desk).titles[1]
+        assert f"rank {first} → {rank} ·" in shown.titles[1]
         place = 0 if side == "query" else 1
         assert (shown.images[place][8:24] == shown.images[place][8, 0]).all()
 
@@ -365,6 +370,35 @@ class TestPictures:
         data = slopes.draw_slopes([Move(1, 9, 2), Move(2, 3, 40), Move(3, 5, 5)], ("a", "b"), 1)
         assert Image.open(io.BytesIO(data)).size == (round(slopes.WIDTH * 1.5), round(slopes.HEIGHT * 1.5))
         assert slopes.draw_slopes([], ("a", "b"))
+
+    def test_labels_are_moved_apart_and_no_farther_than_needed(self) -> None:
+        rng = np.random.default_rng(2)
+        assert slopes.spread({1: 0.0, 2: 50.0, 3: 90.0}, 10, 0, 100) == {1: 0.0, 2: 50.0, 3: 90.0}
+        assert slopes.spread({1: 50.0, 2: 52.0, 3: 80.0}, 10, 0, 100) == {1: 50.0, 2: 60.0, 3: 80.0}
+        assert slopes.spread({7: 99.0, 8: 99.5, 9: 100.0}, 10, 0, 100) == {7: 80.0, 8: 90.0, 9: 100.0}
+        assert slopes.spread({}, 10, 0, 100) == {}
+        for count in (1, 3, 11, 40):
+            wanted = {k: float(y) for k, y in enumerate(np.sort(rng.random(count) ** 3) * 100)}
+            found = slopes.spread(wanted, 10, 0, 100)
+            assert len(found) == min(count, 11)
+            assert {0, count - 1} <= set(found)
+            places = [found[k] for k in sorted(found)]
+            assert all(b - a >= 10 - 1e-9 for a, b in itertools.pairwise(places))
+            assert 0 <= places[0] <= places[-1] <= 100
+
+    def test_the_twin_says_every_rank_and_no_two_touch(self, desk: Desk) -> None:
+        desk.set(query=4, other="ide")
+        moves = desk.moves()
+        figure = FIGURES["models"](desk)
+        texts = figure.axes[0].texts
+        for column, ranks in ((0, {m.before for m in moves}), (1, {m.after for m in moves})):
+            side = [t for t in texts if (t.get_position()[0] > 0.5) == bool(column)]
+            assert [int(t.get_text()) for t in side] == sorted(ranks)
+            boxes = [t.get_window_extent() for t in side]
+            assert all(a.y0 >= b.y1 for a, b in itertools.pairwise(boxes))
+            axes = figure.axes[0].get_window_extent()
+            assert all(axes.x0 < box.x0 and box.x1 < axes.x1 and axes.y0 <= box.y0 + 1 for box in boxes)
+        assert len(moves) > 1
 
     @pytest.mark.parametrize("text", ["x" * 500, "", "\u0000\n\t", "日本語", "a$b$", "<img>"])
     def test_letters_that_the_font_lacks(self, text: str) -> None:

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from PIL import Image
 import casnkit as ck
 from casnkit.evaluation import evaluate
 from casnkit.inspector import Inspector
-from casnkit.inspector.widgets.binding import Later, safe
+from casnkit.inspector.widgets.binding import Later, quiet, safe
 from casnkit.inspector.widgets.panel import TITLES
 from casnkit.models import CASN
 
@@ -63,9 +64,53 @@ class TestScreen:
             module = widget._model_module
             assert module in ("@jupyter-widgets/controls", "@jupyter-widgets/base"), widget
             assert type(widget).__name__ != "Output"
-            if type(widget).__name__ == "Image":  # a tooltip breaks ipywidgets' own view of an image
-                assert widget.tooltip is None
         assert list(inspector.panel.tabs) == list(TITLES)
+
+    def test_every_picture_has_words(self, inspector: Inspector) -> None:
+        inspector.set(query=5, other="stripes", edit={"kind": "rows"})
+        panel = inspector.panel
+        for view in panel.tabs:
+            inspector.set(view=view)
+        images = [widget for widget in walk(panel.box) if widget._model_name == "ImageModel"]
+        assert len(images) == 17
+        for image in images:
+            assert len(image.tooltip) > 20
+            # ipywidgets' view of a tooltip takes the length of a description, which its own images do not have
+            assert image.get_state()["description"] == ""
+        rank = inspector.desk.ranking().tile(inspector.desk.gallery).position
+        assert panel.query.image.tooltip.startswith("query 5: person ")
+        assert f"rank {rank}: " in panel.gallery.images[rank - 1].tooltip
+        assert panel.gallery.images[rank - 1].tooltip.endswith("; chosen")
+        before = panel.tabs["pair"].image.tooltip
+        assert f"{inspector.desk.pair().probability:.2f}, so judged" in before
+        assert "stripes: query 5" in before
+        inspector.set(view="pair", query=6)
+        assert panel.tabs["pair"].image.tooltip != before
+        inspector.set(query=5, edit={"kind": "rows"}, view="what if")
+        first, rank = inspector.desk.outcome().found.position
+        assert f"rank {first} → {rank} ·" in panel.tabs["what if"].image.tooltip
+
+    def test_the_verdict_stands_once(self, inspector: Inspector) -> None:
+        assert "p(same" not in words(inspector.panel.tabs["pair"].box)  # it is in the picture
+        assert "p(same" in inspector.panel.tabs["pair"].image.tooltip
+
+    def test_a_way_that_a_model_has_not_is_not_shown_as_chosen(self, inspector: Inspector) -> None:
+        panel = inspector.panel
+        by = panel.gallery.by
+        assert ([value for _, value in by.options], by.value) == (["features", "attention", "sum"], "sum")
+        panel.heading.model.value = "ide"
+        assert ([value for _, value in by.options], by.value) == (["features"], "features")
+        assert panel.gallery.alone.layout.display is None
+        assert "“both” comes back" in words(panel.box)
+        assert inspector.desk.ranked_by() == "features"
+        panel.query.next.click()
+        panel.heading.model.value = "casn"
+        assert (by.value, inspector.desk.current.ranked_by, inspector.desk.ranked_by()) == ("sum", "sum", "sum")
+        assert panel.gallery.alone.layout.display == "none"
+        panel.gallery.by.value = "attention"
+        panel.heading.model.value = "ide"
+        panel.heading.model.value = "casn"
+        assert by.value == "attention"
 
     def test_fifty_queries_on_screen(self, inspector: Inspector, data: ck.ReidDataset) -> None:
         model, settings = inspector.desk.library.sources["casn"]
@@ -320,6 +365,86 @@ class TestEvents:
         before, after = asyncio.run(work())
         assert before != after
         assert inspector.desk.current.threshold == 0.9
+
+    def test_a_control_that_is_being_moved_is_left_alone(self, inspector: Inspector) -> None:
+        panel = inspector.panel
+        slider, number = panel.tabs["pair"].threshold, panel.query.index
+        with quiet(panel):  # moved, and the event is on the way
+            slider.value, number.value = 0.61, 7
+        panel.redraw()
+        assert (slider.value, number.value) == (0.61, 7)
+        assert inspector.desk.current.threshold == 0.5
+        inspector.set(threshold=0.3, query=2)  # the state did change
+        assert (slider.value, number.value) == (0.3, 2)
+
+    def test_rounding_does_not_move_a_slider(self, inspector: Inspector) -> None:
+        inspector.set(view="what if", edit={"kind": "rows"})
+        rows, threshold = inspector.panel.tabs["what if"].controls["rows"], inspector.panel.tabs["pair"].threshold
+        rows.value = (0.30000000000000004, 0.6000000000000001)
+        assert rows.value == (0.30000000000000004, 0.6000000000000001)
+        assert inspector.desk.current.edit.rows == (0.3, 0.6)
+        inspector.set(view="pair")
+        for moved in (0.5700000000000001, 0.6900000000000001, 0.6999999999999998):  # as arrow keys make them
+            threshold.value = moved
+            assert threshold.value == moved
+            assert inspector.desk.current.threshold == round(moved, 4)
+
+    def test_an_event_on_another_thread_is_not_lost(
+        self, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Kernels with subshells answer a page on another thread than the one that draws."""
+        panel, drawing, typed = inspector.panel, threading.Event(), threading.Event()
+        query = panel.query
+        monkeypatch.setattr(query, "draw", lambda draw=query.draw: (drawing.set(), typed.wait(5), draw()))
+        drawer = threading.Thread(target=panel.query.next.click)
+        drawer.start()
+        assert drawing.wait(10)
+
+        def type_number() -> None:
+            threading.Timer(0.2, typed.set).start()
+            query.index.value = 5
+
+        typist = threading.Thread(target=type_number)
+        typist.start()
+        typist.join(20)
+        drawer.join(20)
+        assert (inspector.desk.current.query, query.index.value) == (5, 5)
+        assert "query 5" in query.image.tooltip
+
+    def test_a_busy_thread_does_not_keep_another_waiting(self) -> None:
+        calls: list[str] = []
+        later, asked, release = Later(lambda: calls.append(threading.current_thread().name)), threading.Event(), None
+
+        async def busy() -> None:
+            later()
+            asked.set()
+            release.wait(5)  # a cell that computes for long
+            await asyncio.sleep(0.1)
+
+        async def page() -> None:
+            later()
+            await asyncio.sleep(0.1)
+            assert calls == ["page"]
+
+        release = threading.Event()
+        cell = threading.Thread(target=lambda: asyncio.run(busy()), name="cell")
+        cell.start()
+        assert asked.wait(5)
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                asyncio.run(page())
+            except BaseException as error:  # told below: an assertion in a thread is not heard
+                failed.append(error)
+
+        other = threading.Thread(target=run, name="page")
+        other.start()
+        other.join(5)
+        release.set()
+        cell.join(5)
+        assert not failed
+        assert calls == ["page", "cell"]
 
     def test_nothing_is_drawn_twice(self, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
         panel, drawn = inspector.panel, []

@@ -2,20 +2,28 @@
 
 A control changes the state at once; pictures follow a moment later, once for however many events came in between. No
 part of the state lives in a widget, and nothing is drawn into an ``Output``.
+
+The last event wins: a control is written to only where the *state* has changed since the two last agreed. One that
+shows another value than the state is being moved, and its event is on the way; written to now, it would jump back.
+Kernels may answer the events of a page on another thread than the cells, so events and redrawing share a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import html
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..._optional import require
+from ..slices import Pending
 
 WRAPPED = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}  # of a row of controls
 DELAY = 0.03  # seconds within which events are answered together
+_AGREED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # the value on which a control and the state last agreed
 
 
 def widgets() -> Any:
@@ -29,8 +37,29 @@ def safe(text: object) -> str:
     return html.escape("".join(c if c.isprintable() else "\u25a1" for c in plain))
 
 
+@functools.cache
+def _picture_class() -> type:
+    w, traitlets = widgets(), require("traitlets", "the inspector's screen")
+
+    class Picture(w.Image):
+        """The core image, with the empty description that its view looks for before it shows a tooltip."""
+
+        description = traitlets.Unicode("").tag(sync=True)
+
+    return Picture
+
+
+def picture(alt: str, **options: Any) -> Any:
+    """An Image widget with an alternative text.
+
+    Core images have none of their own. Their tooltip becomes the ``title`` of the ``img``, which is its name to those
+    who listen, and which the mouse shows.
+    """
+    return _picture_class()(format="png", tooltip=alt, **options)
+
+
 def hidden(text: str) -> str:
-    """Words for those who listen: core image widgets can carry no alternative text of their own."""
+    """Words for those who listen alone."""
     return f'<span class="casnkit-hidden">{safe(text)}</span>'
 
 
@@ -42,12 +71,13 @@ def clip(text: str, length: int = 60) -> str:
 class Later:
     """Runs a function once, a moment after the first of many calls; at once where no event loop runs.
 
-    The moment counts from the first call, so a slider that is dragged on and on is answered all the while.
+    The moment counts from the first call, so a slider that is dragged on and on is answered all the while. A call from
+    the loop of another thread does not wait for the first one, which may be busy for long.
     """
 
     def __init__(self, function: Callable[[], object], delay: float = DELAY) -> None:
         self.function, self.delay = function, delay
-        self._handle: asyncio.TimerHandle | None = None
+        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None = None
 
     def __call__(self) -> None:
         try:
@@ -55,17 +85,17 @@ class Later:
         except RuntimeError:
             self.function()
             return
-        if self._handle is None:
-            self._handle = loop.call_later(self.delay, self._run)
+        if self._waiting is None or self._waiting[0] is not loop:
+            self._waiting = loop, loop.call_later(self.delay, self._run)
 
     def flush(self) -> None:
         """Do now what is waiting."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._waiting is not None:
+            self._waiting[1].cancel()
             self._run()
 
     def _run(self) -> None:
-        self._handle = None
+        self._waiting = None
         self.function()
 
 
@@ -106,9 +136,11 @@ class Part:
     def sync(self) -> None:
         """Set the controls from the state; nothing to do for a part without controls."""
 
+    def without(self, job: Pending) -> None:
+        """Say that something is missing, whose computing was stopped; it is not begun again unasked."""
+
     def refresh(self) -> None:
-        """Bring the part up to date."""
-        self.sync()
+        """Draw again if what the part shows has changed."""
         key = self.key()
         if key != self._shown:
             self.draw()
@@ -118,10 +150,9 @@ class Part:
         """Call ``function(value)`` when a person changes a control. Returns the control."""
 
         def heard(change: dict[str, Any]) -> None:
-            if not self.panel.silent:
-                with self.panel.guarded():
-                    function(change["new"])
-                    self.panel.changed()
+            with self.panel.lock:
+                if not self.panel.silent:
+                    self.panel.answer(lambda: told(control, change["new"], function))
 
         control.observe(heard, "value")
         return control
@@ -130,9 +161,8 @@ class Part:
         """Call ``function()`` on a click. Returns the button."""
 
         def heard(_: Any) -> None:
-            with self.panel.guarded():
-                function()
-                self.panel.changed()
+            with self.panel.lock:
+                self.panel.answer(function)
 
         button.on_click(heard)
         return button
@@ -152,19 +182,55 @@ def quiet(panel: Any) -> Iterator[None]:
         panel.silent = before
 
 
+def told(control: Any, value: Any, function: Callable[[Any], object]) -> None:
+    """``function(value)``, and the control and the state agree on it; if it fails, the control will follow the state."""
+    try:
+        function(value)
+    except Pending as pending:  # until it is decided, the control keeps what was chosen
+        pending.control = control
+        raise
+    except Exception:
+        forget(control)
+        raise
+    _AGREED[control] = value
+
+
+def forget(control: Any) -> None:
+    """Let a control show the state's value again, whatever it shows now."""
+    _AGREED.pop(control, None)
+
+
 def put(control: Any, value: Any, options: Any = None) -> None:
-    """Set a control, and first its options, only where they differ: nothing is sent for nothing."""
+    """Show a value of the state in a control; nothing is sent for nothing.
+
+    A control that shows something else although the state has not changed is being moved by a person: it is left alone.
+    """
     if options is not None and list(control.options) != list(options):
+        if isinstance(control, widgets().Select):
+            control.value = None
         control.options = options
-    near = isinstance(value, float) and abs(control.value - value) < 1e-6  # 0.6999999999999998 is the state's 0.7
-    if control.value != value and not near:
+    elif control in _AGREED and near(_AGREED[control], value):
+        return
+    _AGREED[control] = value
+    if not near(control.value, value):
         control.value = value
 
 
-def set_image(image: Any, data: bytes) -> None:
-    """Give an Image widget new bytes, unless it shows them already."""
+def near(a: Any, b: Any) -> bool:
+    """Whether two values of a control are the same, up to the rounding of numbers: 0.6999999999999998 is 0.7."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(near, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) < 1e-6
+    return a == b
+
+
+def set_image(image: Any, data: bytes, alt: str) -> None:
+    """Give a picture new bytes, unless it shows them already, and say in words what it shows."""
     if bytes(image.value) != data:
         image.value = data
+    if image.tooltip != alt:
+        image.tooltip = alt
 
 
 STYLE = """<style>

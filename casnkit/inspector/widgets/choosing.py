@@ -7,14 +7,20 @@ from typing import Any
 import numpy as np
 
 from .. import filters, tiles
+from ..slices import Pending
 from ..state import TILES, step, toggle_pin, turn
 from ..views import camera, thumbnail
-from .binding import WRAPPED, Part, clip, hidden, put, safe, set_image, widgets
+from .binding import WRAPPED, Part, clip, picture, put, safe, set_image, widgets
 
 PAGES = (("first", "«", "first page"), ("previous", "◀", "previous page"),
          ("next", "▶", "next page"), ("last", "»", "last page"))  # fmt: skip
 ANY = "any"  # None would be shown as an empty list
 WAYS = {"features": "features", "attention": "attention", "sum": "both"}
+MARKS = (
+    "Legend: solid blue with a check, same person; dashed orange with a cross, another person; dotted with a ring, "
+    "distractor; grey, junk; grey dashed, same person and camera; dotted with an exclamation mark, unreadable. The last "
+    "three take no rank. Dark ground: chosen; diamond: pinned."
+)
 
 
 class Heading(Part):
@@ -49,7 +55,10 @@ class Heading(Part):
         """What one must know all the time: models and pictures that are missing, ways of ranking that there are not."""
         notes = list(self.desk.hints)
         if self.state.ranked_by not in self.desk.ways():
-            notes.append(f"{self.state.model}: the pair classifier was not trained, so it ranks by features alone")
+            notes.append(
+                f"{self.state.model}: the pair classifier was not trained, so it ranks by features alone; "
+                f"“{WAYS[self.state.ranked_by]}” comes back with a model that can"
+            )
         lines = [f'<div class="casnkit-note">note: {safe(clip(note, 400))}</div>' for note in notes]
         self.panel.notes.value = "".join(lines)
 
@@ -82,7 +91,7 @@ class Query(Part):
         names = [(f.label.replace("{x}", "x"), name) for name, f in filters.FILTERS.items()]
         self.filter = self._list("show", names, "filter", 236)
         self.place = w.HTML(layout={"flex": "1 1 160px"})
-        self.image = w.Image(format="png", layout={"width": "118px", "height": "auto", "margin": "0 auto"})
+        self.image = picture("query", layout={"width": "118px", "height": "auto", "margin": "0 auto"})
         self.text = w.HTML()
         label = w.HTML("<b>Query</b>", layout={"width": "54px"})
         self.bar = w.HBox(
@@ -105,6 +114,7 @@ class Query(Part):
 
     def _choose(self, **changes: Any) -> None:
         """Change which queries are listed; go to the first that fits, if this one does not."""
+        self.panel.work.give_way()
         if "filter" in changes and "filter_value" not in changes:
             default = filters.FILTERS[changes["filter"]].value
             changes["filter_value"] = 0.5 if default is None else default
@@ -139,14 +149,24 @@ class Query(Part):
         q, i = self.desk.dataset.query, self.state.query
         pictures = self.desk.library.query
         pixels = pictures.array(i)
-        set_image(self.image, tiles.plain(pixels, 118, min(210, 116 * pixels.shape[0] / pixels.shape[1])))
-        name = pictures.name(i)
+        name, who = pictures.name(i), f"person {q.pids[i]}, {camera(int(q.camids[i]))}"
+        drawn = tiles.plain(pixels, 118, min(210, 116 * pixels.shape[0] / pixels.shape[1]))
+        set_image(self.image, drawn, f"query {i}: {who}, file {clip(name, 200)}")
         lines = [f"<b>person {q.pids[i]}</b>", f"{safe(camera(int(q.camids[i])))}, {safe(q.name)}",
                  f'<span title="{safe(clip(name, 300))}" style="font-size:12px">{safe(clip(name, 17))}</span>']  # fmt: skip
         if i in pictures.errors:
             lines.append("<b>⚠ unreadable</b>")
         self.text.value = f'<div class="casnkit-centre">{"<br>".join(lines)}</div>'
-        self.place.value = f'<span class="casnkit-note">{safe(self.desk.place())}</span>'
+        try:
+            place = self.desk.place()
+        except Pending:
+            self.place.value = '<span class="casnkit-note">…</span>'
+            raise
+        self.place.value = f'<span class="casnkit-note">{safe(place)}</span>'
+
+    def without(self, job: Pending) -> None:
+        """The place in the list is not known."""
+        self.place.value = '<span class="casnkit-note">place unknown: stopped</span>'
 
     def sync(self) -> None:
         s = self.state
@@ -163,7 +183,7 @@ class Gallery(Part):
         w = widgets()
         self.images, self.buttons, self.captions, self.tiles = [], [], [], []
         for place in range(TILES):
-            image = w.Image(format="png", layout={"width": "100%", "margin": "0"})
+            image = picture("", layout={"width": "100%", "margin": "0"})
             button = w.Button(layout={"width": "auto", "margin": "2px 0", "padding": "0 1px"})
             self.click(button, lambda place=place: self._open(place))
             caption = w.HTML(layout={"margin": "0"})
@@ -181,7 +201,7 @@ class Gallery(Part):
         self.ignored = self.binds(
             w.Checkbox(description="show left-out", indent=False, layout={"width": "118px"},
                        tooltip="also those that do not count"), "show_ignored")  # fmt: skip
-        self.pin = self.click(w.Button(layout={"width": "160px"}, tooltip="keep the chosen image to compare with others"),
+        self.pin = self.click(w.Button(layout={"width": "176px"}, tooltip="keep the chosen image to compare with others"),
                               self._pin)  # fmt: skip
         self.by = self.binds(
             w.ToggleButtons(options=[(text, way) for way, text in WAYS.items()], value=self.state.ranked_by,
@@ -191,15 +211,14 @@ class Gallery(Part):
         label = w.HTML(
             '<span class="casnkit-note">rank by</span>', layout={"margin": "2px 4px 0 10px", "width": "56px"}
         )
+        self.alone = w.HTML('<span class="casnkit-note">alone: this model has no other way</span>')
         name = w.HTML("<b>Gallery</b>", layout={"width": "54px"})
-        self.bar = w.HBox([name, *self.turns[:2], self.page, *self.turns[2:], label, self.by, self.ignored, self.pin],
-                     layout=WRAPPED)  # fmt: skip
+        self.bar = w.HBox([name, *self.turns[:2], self.page, *self.turns[2:], label, self.by, self.alone, self.ignored,
+                           self.pin], layout=WRAPPED)  # fmt: skip
         self.protocol = w.HTML()
-        self.legend = w.Image(value=tiles.legend(), format="png", layout={"width": "1120px", "max_width": "100%"})
-        words = w.HTML(hidden("Marks: solid blue, same person; dashed orange, another person; dotted, distractor; grey, "
-                              "junk; grey dashed, same person and camera; the last two take no rank."))  # fmt: skip
+        self.legend = picture(MARKS, value=tiles.legend(), layout={"width": "1120px", "max_width": "100%"})
         self.row = row
-        return w.VBox([self.protocol, self.legend, words])
+        return w.VBox([self.protocol, self.legend])
 
     def _open(self, place: int) -> None:
         shown = self.desk.page_tiles()
@@ -243,16 +262,19 @@ class Gallery(Part):
         self.tiles[place].layout.visibility = "visible" if tile else "hidden"
         if tile is None:
             return
-        set_image(image, thumbnail(self.desk, tile, tall))
         chosen = tile.gallery == self.desk.gallery
+        words = f"{tile.words}; {self.desk.library.gallery.name(tile.gallery)}"
+        set_image(image, thumbnail(self.desk, tile, tall), clip(words + ("; chosen" if chosen else ""), 400))
         button.description = f"{tile.label} · {tile.distance:.3f}"
         button.button_style = "primary" if chosen else ""
-        button.tooltip = clip(
-            f"{tile.words}; {self.desk.library.gallery.name(tile.gallery)}. Open this pair", 400)  # fmt: skip
+        button.tooltip = clip(f"{words}. Open this pair", 400)
         who = "junk" if tile.pid == -1 else f"person {tile.pid}"
         caption.value = (f'<div style="text-align:center;line-height:1.25;font-size:12px">{who}<br>'
                          f"{safe(camera(tile.camid))}</div>")  # fmt: skip
 
     def sync(self) -> None:
         put(self.ignored, self.state.show_ignored)
-        put(self.by, self.state.ranked_by)
+        ways = self.desk.ways()  # the state keeps what was chosen: it comes back with a network that can
+        put(self.by, self.desk.ranked_by(), [(WAYS[way], way) for way in ways])
+        self.by.layout.width = "262px" if len(ways) > 1 else "88px"
+        self.alone.layout.display = "none" if len(ways) > 1 else None

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from .. import filters, render
-from ..views import figure_8, look
-from .binding import WRAPPED, Part, hidden, put, safe, set_image, widgets
-from .models import _list
+from ..slices import Pending
+from ..views import described, figure_8, look
+from .binding import WRAPPED, Part, hidden, picture, put, safe, set_image, widgets
 
 LISTED = 300
 
@@ -40,13 +40,17 @@ class FailuresView(Part):
         bar = w.HBox([self.filter, self.value, self.order, self.preset, self.name, self.save],
                      layout=WRAPPED)  # fmt: skip
         self.words = w.HTML()
+        self.again = self.click(
+            w.Button(description="rank all queries", layout={"width": "160px", "display": "none"},
+                     tooltip="rank the gallery for every query: the list needs it"), self.desk.table)  # fmt: skip
         self.queries = self.on(w.Select(options=[], value=None, rows=28, layout={"width": "auto"}), self._open)
         self.title = w.HTML()
-        self.image = w.Image(format="png", layout={"width": "100%"})
+        self.image = picture("figure 8", layout={"width": "100%"})
         self.image.add_class("casnkit-wide")
         left = w.VBox([w.HTML(hidden("queries of the list:")), self.queries], layout={"flex": "0 0 328px"})
         right = w.VBox([self.title, self.image], layout={"flex": "1 1 auto", "min_width": "0", "margin": "0 0 0 10px"})
-        return w.VBox([bar, self.words, w.HBox([left, right])])
+        said = w.HBox([self.words, self.again], layout=WRAPPED)
+        return w.VBox([bar, said, w.HBox([left, right])])
 
     def _open(self, query: int | None) -> None:
         if query is not None:
@@ -68,20 +72,38 @@ class FailuresView(Part):
                 s.normalisation, s.colours, s.opacity, s.threshold, tuple(notes.presets), tuple(notes.notes))  # fmt: skip
 
     def draw(self) -> None:
-        found, table = self.desk.candidates(), self.desk.table()
-        why = filters.FILTERS[self.state.filter].why
+        try:
+            self._draw_pairs()  # these are there at once
+        finally:
+            self._draw_list()
+
+    def without(self, job: Pending) -> None:
+        """The list is empty, and a button computes it after all."""
+        self.words.value = "<span class='casnkit-note'>the list needs every query’s ranking, which was stopped</span>"
+        self.again.layout.display = None
+
+    def _draw_list(self) -> None:
+        state, self.again.layout.display = self.state, "none"
+        try:
+            found, table = self.desk.candidates(), self.desk.table()
+        except Pending:
+            self.words.value = "<span class='casnkit-note'>the list needs every query’s ranking: being computed</span>"
+            put(self.queries, None, [])
+            raise
+        why = filters.FILTERS[state.filter].why
         cut = f" (the first {LISTED} are listed)" if len(found) > LISTED else ""
-        self.words.value = (f"<b>{safe(self.desk.place())}</b>{cut} <span class='casnkit-note'>{safe(why)}; "
-                            f"ranked by {safe(self.desk.ranked_by())}, {safe(self.state.model)}</span>")  # fmt: skip
+        way = "both" if self.desk.ranked_by() == "sum" else self.desk.ranked_by()
+        said = "; ".join(filter(None, [why, f"ranked by {way}, {state.model}"]))
+        self.words.value = f"<b>{safe(self.desk.place())}</b>{cut} <span class='casnkit-note'>· {safe(said)}</span>"
         options = [(self._line(table, i), i) for i in found[:LISTED]]
-        _list(self.queries, options, self.state.query if self.state.query in found[:LISTED] else None)
-        self._draw_pairs()
+        put(self.queries, state.query if state.query in found[:LISTED] else None, options)
 
     def _draw_pairs(self) -> None:
         ranking = self.desk.ranking()
         self.title.value = f"<b>Query {self.state.query}</b>: {safe(ranking.scores())}"
-        rows = [picture for picture, _ in figure_8(self.desk)]
-        set_image(self.image, render.draw_pairs(rows, look(self.desk), 800.0, brief=True))
+        rows = [row for row, _ in figure_8(self.desk)]
+        drawn = render.draw_pairs(rows, look(self.desk), 800.0, brief=True)
+        set_image(self.image, drawn, "; ".join(map(described, rows)))
 
     def _line(self, table: Any, i: int) -> str:
         ap, hit = table.average_precision[i], int(table.first_hit[i])

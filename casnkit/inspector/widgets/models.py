@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import slopes, tiles
-from ..changes import SORTS, all_moves, summary_text
-from .binding import Part, hidden, put, safe, set_image, widgets
+from ..changes import SORTS, all_moves_steps, summary_text
+from ..rankings import MARKS
+from .binding import Part, hidden, picture, put, safe, set_image, widgets
 
 LISTED = 20  # top gains, and as many top losses
 
@@ -19,8 +20,8 @@ class ModelsView(Part):
     def build(self) -> Any:
         w = widgets()
         self.title = w.HTML()
-        self.lists = w.Image(format="png", layout={"width": "1120px", "max_width": "100%"})
-        self.slopes = w.Image(format="png", layout={"width": f"{slopes.WIDTH:g}px", "max_width": "100%"})
+        self.lists = picture("both lists", layout={"width": "1120px", "max_width": "100%"})
+        self.slopes = picture("ranks", layout={"width": f"{slopes.WIDTH:g}px", "max_width": "100%"})
         for image in (self.lists, self.slopes):
             image.add_class("casnkit-wide")
         self.sort = w.Dropdown(options=[(words, name) for name, words in SORTS.items()], description="true matches",
@@ -52,9 +53,12 @@ class ModelsView(Part):
     def _compare_all(self) -> None:
         before, after = self.desk.sides()
         key = before.label, after.label
-        self.panel.busy(f"{before.label} → {after.label}: all queries")
-        found = all_moves(before, after, lambda done, total: self.desk.library.progress("ranking", done, total))
-        self._all = {key: found}
+
+        def keep(found: Any) -> None:
+            self._all = {key: found}
+
+        if key not in self._all:
+            self.desk.work(f"{before.label} → {after.label}: ranking", all_moves_steps(before, after), keep)
 
     def key(self) -> object:
         s = self.state
@@ -71,13 +75,15 @@ class ModelsView(Part):
             found = self.desk.ranking(model=side.network.name, by=side.ranked_by)
             shown = [(t, self.desk.library.gallery.array(t.gallery)) for t in found.page(0)]
             rows.append((side.label, found.scores(), shown))
-        set_image(self.lists, tiles.strips(rows))
+        set_image(self.lists, tiles.strips(rows), "; ".join(_said(*row) for row in rows))
         moves = self.desk.moves(self.sort.value)
-        set_image(self.slopes, slopes.draw_slopes(moves, (before.label, after.label), self.desk.gallery))
+        labels = before.label, after.label
+        said = f"ranks of the true matches, {labels[0]} → {labels[1]}: {', '.join(m.text for m in moves) or 'none'}"
+        set_image(self.slopes, slopes.draw_slopes(moves, labels, self.desk.gallery), " ".join(said.split()))
         pids = self.desk.dataset.gallery.camids
         listed = [(f"{m.text}   camera {pids[m.gallery]}, gallery {m.gallery}", m.gallery) for m in moves]
         chosen = self.desk.gallery if any(m.gallery == self.desk.gallery for m in moves) else None
-        _list(self.matches, listed, chosen)
+        put(self.matches, chosen, listed)
         self._draw_all(self._all.get((before.label, after.label)))
 
     def _draw_all(self, changes: Any) -> None:
@@ -87,7 +93,7 @@ class ModelsView(Part):
             index = getattr(changes, places)(LISTED) if changes else np.zeros(0, int)
             listed = [_entry(changes, int(k)) for k in index]
             pair = (self.state.query, self.desk.gallery)
-            _list(chooser, listed, pair if any(value == pair for _, value in listed) else None)
+            put(chooser, pair if any(value == pair for _, value in listed) else None, listed)
 
 
 def _entry(changes: Any, k: int) -> tuple[str, tuple[int, int]]:
@@ -97,15 +103,13 @@ def _entry(changes: Any, k: int) -> tuple[str, tuple[int, int]]:
     return f"{arrow} {abs(before - after):>5}   query {i:>5}   rank {before:>5} → {after:<5} gallery {j}", (i, j)
 
 
+def _said(name: str, scores: str, shown: list[Any]) -> str:
+    marks = ", ".join(f"{tile.position} {MARKS[tile.status][1]}" for tile, _ in shown)
+    return f"{name}: {scores}; first images: {marks}"
+
+
 def _titled(title: str, content: Any) -> Any:
     w = widgets()
     return w.VBox(
         [w.HTML(f"<b>{title}</b>{hidden(': choose one to open its pair')}"), content], layout={"flex": "1 1 0"}
     )
-
-
-def _list(chooser: Any, options: list[tuple[str, Any]], value: Any) -> None:
-    if list(chooser.options) != options:
-        chooser.value = None
-        chooser.options = options
-    put(chooser, value)

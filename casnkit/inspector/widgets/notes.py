@@ -82,18 +82,8 @@ class NotesView(Part):
         )
         self.text.value, self.tags.value = note.text, ", ".join(note.tags)
         place = {self.desk.library.query.name(i): i for i in range(len(self.desk.dataset.query))}
-        options = [
-            (
-                f"{place[key]:>5}  {'[' + ', '.join(n.tags) + '] ' if n.tags else ''}{' '.join(n.text.split())[:60]}",
-                place[key],
-            )
-            for key, n in notes.notes.items()
-            if key in place
-        ]
-        if list(self.noted.options) != options:
-            self.noted.value = None
-            self.noted.options = options
-        put(self.noted, self.state.query if note else None)
+        options = [(_entry(place[key], n), place[key]) for key, n in notes.notes.items() if key in place]
+        put(self.noted, self.state.query if note else None, options)
         self.json.value = json.dumps(self.state.to_dict(), indent=1)
 
 

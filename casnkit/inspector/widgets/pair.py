@@ -7,8 +7,8 @@ from typing import Any
 from .. import render
 from ..methods import method_options, method_words, target_options
 from ..state import COLOURS, NORMALISATIONS
-from ..views import look, numbers_line, pictures, verdict
-from .binding import WRAPPED, Part, hidden, put, safe, set_image, widgets
+from ..views import described, look, numbers_line, pictures
+from .binding import WRAPPED, Part, picture, put, safe, set_image, widgets
 
 SCALES = {"own maximum": "each map by itself", "shared": "one for both"}
 
@@ -49,9 +49,8 @@ class PairView(Part):
         )
         second = w.HBox([self.opacity, self.threshold, self.random],
                         layout=WRAPPED)  # fmt: skip
-        self.image = w.Image(
-            format="png", layout={"width": f"{render.PAGE:g}px", "max_width": "100%", "margin": "6px 0 0"}
-        )
+        layout = {"width": f"{render.PAGE:g}px", "max_width": "100%", "margin": "6px 0 0"}
+        self.image = picture("the pair", layout=layout)
         self.image.add_class("casnkit-wide")
         self.words = w.HTML()
         return w.VBox([first, second, self.image, self.words])
@@ -68,25 +67,16 @@ class PairView(Part):
         return tuple(getattr(s, field) for field in fields)
 
     def draw(self) -> None:
-        rows = [row for row, _ in pictures(self.desk)]
-        set_image(self.image, render.draw_pairs(rows, look(self.desk)))
-        pair, state = self.desk.pair(), self.state
-        glyph, _, words = verdict(pair)
+        rows, state = [row for row, _ in pictures(self.desk)], self.state
+        set_image(self.image, render.draw_pairs(rows, look(self.desk)), "; ".join(map(described, rows)))
         scale = "each map divided by its own maximum" if state.normalisation == NORMALISATIONS[0] else (
             "both maps divided by the larger maximum")  # fmt: skip
         lines = [
-            f"<b>{glyph} {safe(words)}</b>",
-            safe(numbers_line(pair)),
+            safe(numbers_line(self.desk.pair())),
             f'<span class="casnkit-note">map: {safe(method_words(state.method))}, of {safe(state.target)}; '
             f"{scale}; contour and cut at t = {state.threshold:.2f} of each map’s maximum</span>",
         ]
-        found = rows[0].rows
-        described = (
-            f"{words}; rows above t: {found.bounds[0][0] + 1} to {found.bounds[0][1] + 1} in the query, "
-            f"{found.bounds[1][0] + 1} to {found.bounds[1][1] + 1} in the gallery image; "
-            f"distance of the aligned rows {found.distance:.3f}"
-        )
-        self.words.value = "<br>".join(lines) + hidden(described)
+        self.words.value = "<br>".join(lines)
 
     def sync(self) -> None:
         s = self.state

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..slices import Pending
 from .binding import STYLE, Later, Part, quiet, safe, widgets
 from .choosing import Gallery, Heading, Query
 from .failures import FailuresView
@@ -15,6 +18,7 @@ from .models import ModelsView
 from .notes import NotesView
 from .pair import PairView
 from .whatif import WhatIfView
+from .work import Work
 
 TITLES = {"pair": "Pair", "models": "Models", "failures": "Failures", "what if": "What if", "notes": "Notes and export"}
 
@@ -30,7 +34,8 @@ class Panel:
         w = widgets()
         self.inspector, self.desk = inspector, inspector.desk
         self.silent, self.rng, self.error, self._busy = False, np.random.default_rng(0), "", False
-        self.later = Later(self.redraw)
+        self.lock, self._opened = threading.RLock(), self.desk.current.view
+        self.later, self.work = Later(self.redraw), Work(self)
         self.status, self.notes = w.HTML(), w.HTML()
         with quiet(self):
             self.always: list[Part] = [Heading(self), Query(self), Gallery(self)]
@@ -48,7 +53,7 @@ class Panel:
             row,
             self.gallery.box,
             self.notes,
-            self.status,
+            w.HBox([self.status, self.work.button], layout={"align_items": "center", "grid_gap": "2px 8px"}),
             self.tab,
         ]
         self.box = w.VBox(parts)
@@ -59,18 +64,27 @@ class Panel:
         parts = {"models": ModelsView, "failures": FailuresView, "what if": WhatIfView, "notes": NotesView}
         return {name: kind(self) for name, kind in parts.items()}
 
+    def answer(self, function: Callable[[], object]) -> None:
+        """Do what a person asked for; what takes long is computed in slices, and then asked for again."""
+        try:
+            with self.guarded(), self._hurried():
+                function()
+                self.changed()
+        except Pending as job:
+            self.work.start(job, lambda: self.answer(function), of_person=True)
+
     def changed(self) -> None:
-        """The state was changed: redraw soon."""
+        """The state was changed: the controls follow at once, the pictures soon."""
+        with self.lock, self._hurried():
+            self._sync()
         self.later()
 
     def redraw(self) -> None:
         """Bring what can be seen up to date; an error goes to the status line and leaves the rest as it was."""
-        with quiet(self):
-            names = list(self.tabs)
-            if self.desk.current.view in names and self.tab.selected_index != names.index(self.desk.current.view):
-                self.tab.selected_index = names.index(self.desk.current.view)
-            for part in [*self.always, self.tabs.get(self.desk.current.view, self.tabs["pair"])]:
-                with self.guarded(clear=False):
+        with self.lock, self._hurried():
+            self._sync()
+            for part in self._visible():
+                with self.guarded(clear=False), quiet(self), self._waiting(part):
                     part.refresh()
             if self._busy and not self.error:
                 self.hint("")
@@ -79,11 +93,44 @@ class Panel:
         """Open a tab."""
         self.desk.set(view=view)
 
+    def _visible(self) -> list[Part]:
+        return [*self.always, self.tabs.get(self.desk.current.view, self.tabs["pair"])]
+
+    def _sync(self) -> None:
+        """Set every visible control from the state."""
+        with quiet(self):
+            names, view = list(self.tabs), self.desk.current.view
+            if view in names and view != self._opened:
+                self._opened, self.tab.selected_index = view, names.index(view)
+            for part in self._visible():
+                with self.guarded(clear=False):
+                    part.sync()
+
+    @contextlib.contextmanager
+    def _waiting(self, part: Part) -> Iterator[None]:
+        """A part may show something that takes long: it is computed in slices, unless it was stopped before."""
+        try:
+            yield
+        except Pending as job:
+            if job.what in self.work.declined:
+                part.without(job)
+            else:
+                self.work.start(job, self.changed)
+
+    @contextlib.contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Long work is not waited for inside the block, where an event loop runs that can do it in slices."""
+        before, self.desk.patient = self.desk.patient, not _loop_runs()
+        try:
+            yield
+        finally:
+            self.desk.patient = before
+
     def _turned(self, change: dict[str, Any]) -> None:
-        if not self.silent and change["new"] is not None:
-            with self.guarded():
-                self.desk.set(view=list(self.tabs)[change["new"]])
-                self.changed()
+        with self.lock:
+            if not self.silent and change["new"] is not None:
+                self._opened = list(self.tabs)[change["new"]]
+                self.answer(lambda: self.desk.set(view=self._opened))
 
     @contextlib.contextmanager
     def guarded(self, clear: bool = True) -> Iterator[None]:
@@ -92,11 +139,16 @@ class Panel:
             self.hint("")
         try:
             yield
+        except Pending:
+            raise
         except Exception as error:
-            message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            self.warn(message)
+            self.fail(error)
             if clear:  # a control may show what could not be done
-                self.later()
+                self.changed()
+
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong."""
+        self.warn(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
 
     def warn(self, message: str) -> None:
         """Say that something is wrong, where it is seen."""
@@ -105,8 +157,11 @@ class Panel:
         self.status.value = f'<div class="casnkit-warn" role="alert"><b>⚠</b> {text}</div>'
 
     def hint(self, message: str) -> None:
-        """Say something, or nothing."""
+        """Say something, or nothing: then what is being computed, if anything is."""
         self.error, self._busy = "", False
+        if self.work.running and not message:
+            self.busy(self.work.note)
+            return
         note = f'<div class="casnkit-note" role="status">{safe(message)}</div>' if message else ""
         if self.status.value != note:
             self.status.value = note
@@ -115,3 +170,11 @@ class Panel:
         """Say what is being computed; the next hint takes it away."""
         self._busy = True
         self.status.value = f'<div class="casnkit-note" role="status">computing … {safe(message)}</div>'
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .. import render, whatif
+from .. import render, views, whatif
 from ..state import FILLS
-from ..views import edited_picture, look, picture
-from .binding import WRAPPED, Part, put, safe, set_image, widgets
+from .binding import WRAPPED, Part, picture, put, safe, set_image, widgets
 
 KINDS = {
     "none": "nothing",
@@ -65,7 +64,7 @@ class WhatIfView(Part):
         rest = [c for name, c in self.controls.items() if name not in ("kind", "side", "fill")]
         second = w.HBox(rest, layout=WRAPPED)
         self.numbers = w.HTML(layout={"margin": "4px 0"})
-        self.image = w.Image(format="png", layout={"width": f"{render.PAGE:g}px", "max_width": "100%"})
+        self.image = picture("the pair", layout={"width": f"{render.PAGE:g}px", "max_width": "100%"})
         self.image.add_class("casnkit-wide")
         self.moved = w.HTML()
         return w.VBox([first, second, self.numbers, self.image, self.moved])
@@ -84,16 +83,17 @@ class WhatIfView(Part):
                 s.threshold, s.edit)  # fmt: skip
 
     def draw(self) -> None:
-        before = dataclasses.replace(picture(self.desk), heading="before")
+        rows = [dataclasses.replace(views.picture(self.desk), heading="before")]
         if self.state.edit.kind == "none":
             self.numbers.value = "<span class='casnkit-note'>Choose what to hide.</span>"
             self.moved.value = ""
-            set_image(self.image, render.draw_pairs([before], look(self.desk)))
-            return
-        outcome = self.desk.outcome()
-        self.numbers.value = _numbers(outcome, self.state.edit.fill)
-        set_image(self.image, render.draw_pairs([before, edited_picture(self.desk)], look(self.desk)))
-        self.moved.value = _moved(outcome)
+        else:
+            outcome = self.desk.outcome()
+            rows.append(views.edited_picture(self.desk))
+            self.numbers.value = _numbers(outcome, self.state.edit.fill)
+            self.moved.value = _moved(outcome)
+        drawn = render.draw_pairs(rows, views.look(self.desk))
+        set_image(self.image, drawn, "; ".join(map(views.described, rows)))
 
     def sync(self) -> None:
         edit, needed = self.state.edit, NEEDS[self.state.edit.kind]
