@@ -11,7 +11,13 @@ from typing import Any
 from .config import Config, profile
 from .progress import say_epoch
 
-MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm", "pair_weight_decay")  # settings that may be left to their default
+MAY_BE_NONE = (
+    "weights",
+    "last_stride",
+    "id_hidden",
+    "clip_norm",
+    "pair_weight_decay",
+)  # settings that may be left to their default
 
 
 def demonstrate(options: argparse.Namespace) -> None:

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .data import open_dataset
+from .data.benchmarks import recognise
+from .data.check import not_whole
 from .data.layout import MARKET_FOLDERS
+from .data.layout import find_folders as folders_with
 from .data.people import PEOPLE_VERSION, SIZES
 from .estimate import estimate, spoken
 from .installed import Finding, find_browser, find_device, find_packages, find_python, find_widgets
@@ -64,7 +67,7 @@ def to_text(findings: list[Finding]) -> str:
         lines.append(f"{_MARKS[finding.state]}  {finding.topic:{width}}  {finding.text}")
         if finding.advice:
             lines.append(f"{'':{width + 6}}do: {finding.advice}")
-    missing = [finding.topic for finding in findings if finding.state == "missing"]
+    missing = dict.fromkeys(finding.topic for finding in findings if finding.state == "missing")
     verdict = f"not ready: {', '.join(missing)}" if missing else "ready: everything essential is there"
     return "\n".join([*lines, verdict])
 
@@ -87,8 +90,8 @@ def _data_folder() -> Path:
 
 
 def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
-    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep."""
-    given = [Path(root).expanduser() for root in roots]
+    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep; nothing is extracted."""
+    given = [Path(root).expanduser().absolute() for root in roots]
     base = [_data_folder()] if os.environ.get("CASNKIT_DATA") else []
     findings = []
     for root in (*given, *base):
@@ -96,9 +99,10 @@ def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
             state = "missing" if root in given else "note"
             findings.append(Finding("data", state, f"no folder {root}", "check the path" if root in given else ""))
             continue
-        inside = sorted(entry for entry in root.iterdir() if entry.is_dir())
-        whole = any((root / name).is_dir() for name in MARKET_FOLDERS)
-        found = [f for folder in ([root] if whole else [root, *inside]) if (f := _recognised(folder, folder == root))]
+        place, found = _recognised(root)
+        if place != root:  # else the set begins right here, and the folders inside are its own
+            inside = sorted(entry for entry in root.iterdir() if entry.is_dir())
+            found = [each for folder in inside for each in _recognised(folder)[1]]
         nothing = f"{root}: no data set recognised"
         advice = f"casnkit data check {root}"
         findings += found or [Finding("data", "missing" if root in given else "note", nothing, advice)]
@@ -108,17 +112,22 @@ def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
     return findings
 
 
-def _recognised(folder: Path, is_root: bool) -> Finding | None:
+def _recognised(folder: Path) -> tuple[Path | None, list[Finding]]:
+    """The one set at or below ``folder``: where it begins, and what to say of it; None and nothing if there is none."""
     if folder.name.startswith("people-"):  # the cache, listed by itself
-        return None
+        return None, []
     try:
-        dataset = open_dataset("auto", folder, require_train=False, progress=False)
+        name, place = recognise(folder)
+        if name.startswith("cuhk03-np") and not folders_with(place, MARKET_FOLDERS):
+            text = f"{folder}: cuhk-03.mat, as it was handed out; its pictures are extracted when it is first opened"
+            return place, [Finding(f"data: {name}", "ok", text)]
+        dataset = open_dataset(name, place, require_train=False, progress=False)
     except (ValueError, ImportError):
-        return None
-    if is_root and dataset.root != folder and dataset.root.parent != folder.parent:
-        return None  # it is one of the folders inside, which are asked too
+        return None, []
     counts = f"{len(dataset.train):,} / {len(dataset.query):,} / {len(dataset.gallery):,} images"
-    return Finding(f"data: {dataset.name}", "ok", f"{folder}: {counts} (training / query / gallery)")
+    like = "; laid out like it, but not the benchmark itself" if not_whole(dataset) else ""
+    text = f"{folder}: {counts} (training / query / gallery){like}"
+    return dataset.root, [Finding(f"data: {dataset.name}", "ok", text)]
 
 
 def find_runs(folder: Path | None = None) -> Finding:

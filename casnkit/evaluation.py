@@ -6,6 +6,8 @@ so for those only features are ranked.
 
 from __future__ import annotations
 
+import html
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,11 @@ from .ranking.extract import Extracted, extract, feature_distances
 from .ranking.pairwise import attention_distances
 
 HEADLINES = ("rank_1", "rank_5", "rank_10", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp")
+HEADINGS = dict(
+    zip(HEADLINES, ("rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mAP (trapezoid)", "mINP"), strict=True)
+)
+_WHOLE = 40  # letters: a number and its interval stay on one line, a sentence may be broken
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
 @dataclass(frozen=True)
@@ -156,14 +163,32 @@ def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, 
     return path
 
 
-def table(rows: list[dict[str, Any]], columns: dict[str, str] | None = None) -> str:
-    """Rows as aligned text; numbers with one decimal.
+class Table(str):
+    """A table as aligned text; a notebook shows the same as a table of its page, which breaks no line."""
+
+    markup: str
+
+    def __new__(cls, text: str, markup: str) -> Table:
+        """Text, and the HTML that a notebook shows in its place."""
+        made = super().__new__(cls, text)
+        made.markup = markup
+        return made
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+
+def table(rows: list[dict[str, Any]], columns: dict[str, str] | None = None) -> Table:
+    """Rows as aligned text, and in a notebook as a table of the page; numbers with one decimal.
 
     Args:
         rows: dicts with the same keys.
-        columns: heading by key, in order; default: the keys themselves.
+        columns: heading by key, in order; default: the keys themselves, the protocol's numbers by their usual names.
     """
-    columns = columns or {key: key for key in rows[0]}
+    columns = columns or {key: HEADINGS.get(key, key) for key in rows[0]}
     cells = [list(columns.values())] + [[_cell(row.get(key, "")) for key in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     numeric = [isinstance(rows[0].get(key), float) for key in columns]
@@ -172,8 +197,32 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str] | None = None) -> 
         pairs = zip(values, widths, numeric, strict=True)
         return "  ".join(value.rjust(width) if right else value.ljust(width) for value, width, right in pairs).rstrip()
 
-    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+    text = "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+    return Table(text, _markup(cells, numeric))
+
+
+def _wrapped(tag: str, value: str) -> str:
+    return "nowrap" if tag == "td" and len(value) <= _WHOLE else "normal"
+
+
+def _bold(text: str) -> str:
+    return _BOLD.sub(r"<b>\1</b>", text)
+
+
+def _markup(cells: list[list[str]], numeric: list[bool]) -> str:
+    """The same cells in HTML, the first line as heading; what stands between double asterisks is bold."""
+    lines = []
+    for tag, values in zip(["th"] + ["td"] * len(cells), cells, strict=False):
+        sides = ("right" if right else "left" for right in numeric)
+        inside = "".join(
+            f'<{tag} style="text-align: {side}; white-space: {_wrapped(tag, value)}">{_bold(html.escape(value))}</{tag}>'
+            for side, value in zip(sides, values, strict=True)
+        )
+        lines.append(f"<tr>{inside}</tr>")
+    return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if np.isnan(value) else f"{value:.1f}"
+    return str(value)

@@ -26,7 +26,7 @@ from ._optional import require
 from .config import Config
 from .data.augment import normalise
 from .data.loading import load_images
-from .data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
+from .data.records import UNKNOWN_CAMERA, ReidDataset, Split, camera_text, labels_of
 from .figures.film import show_film, show_progress
 from .models import CASN
 from .models.casn import evaluating
@@ -246,7 +246,7 @@ def callbacks(*calls: EpochCall | None) -> EpochCall:
 
 
 def _caption(pid: int, camid: int) -> str:
-    return f"pid {pid} " + ("camera unknown" if camid == UNKNOWN_CAMERA else f"camera {camid}")
+    return f"pid {pid} {camera_text(camid)}"
 
 
 __all__ = ["LiveView", "callbacks", "choose_pairs"]

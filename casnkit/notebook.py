@@ -12,10 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import evaluation, runs
@@ -23,11 +28,14 @@ from ._optional import require
 from .config import PROFILES, Config
 from .config import profile as profile_of
 from .data import ReidDataset, open_dataset
+from .data.check import not_whole
 from .data.loading import load_images
+from .data.records import Split
 from .live import LiveView
 from .models import CASN
 from .processes import pick_device
-from .shipped import fits, load_shipped
+from .ranking import RankingWarning
+from .shipped import fits, load_shipped, trained_on
 from .training import train
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
@@ -90,9 +98,11 @@ class Session:
             return Trained(model, result, info, shipped)
         watch = None
         if live and not (folder / "model.safetensors").is_file():
-            watch = LiveView(self.dataset, config, history=runs.read_log(folder))
+            part = "gallery" if _has_pairs(self.dataset.gallery) else "train"
+            watch = LiveView(self.dataset, config, split=part, history=runs.read_log(folder))
             require("IPython.display", "a live view").display(watch.widget)
-        train(self.dataset, config, folder, device=self.device, on_epoch=watch)
+        told = watch or _told(f"{variant} ({config.model.pooling})", config.train.epochs)
+        train(self.dataset, config, folder, device=self.device, progress=told is None, on_epoch=told)
         model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
         return Trained(model, result, info, folder)
@@ -105,11 +115,26 @@ class Session:
         part = getattr(self.dataset, split).subset(index)
         return normalise(load_images(part, (data.height, data.width), progress=False)).to(self.device)
 
+    def expect(self, holds: bool, otherwise: str) -> None:
+        """What has to come out on the drawn people; on other pictures, which may be few or hard, it is a finding.
+
+        Args:
+            holds: whether it did.
+            otherwise: what it means where it did not.
+
+        Raises:
+            ValueError: it did not hold on the drawn people.
+        """
+        if holds:
+            return
+        if self.dataset.name == "people":
+            raise ValueError(otherwise)
+        say(f"Look out: {otherwise}. With few people, or after a short training, this can happen; read on with care.")
+
     def _shipped(self, config: Config) -> Path | None:
+        """The network that comes with the kit, where it is of this configuration and was trained on these very people."""
         place = fits(config)
-        usual = PEOPLE_SIZES.get(self.profile, "")
-        is_people = self.dataset.name == "people" and self.dataset.root.name.startswith(usual.replace(":", "-"))
-        return place if place is not None and is_people else None
+        return place if place is not None and trained_on(place, self.dataset) else None
 
     def _folder(self, config: Config) -> Path:
         demo = self.folder / "demo" / config.variant
@@ -120,7 +145,8 @@ class Session:
         if not (usual / "run.json").is_file() or self._fits(usual, config):
             return usual
         # trained with other settings, by an older kit or on other data: kept, and this one is put beside it
-        choices = json.dumps([config.to_dict(), str(self.dataset.root)], sort_keys=True)
+        people = self.dataset.train.identities.tolist()
+        choices = json.dumps([config.to_dict(), str(self.dataset.root), people], sort_keys=True)
         return usual.with_name(f"{usual.name}-{hashlib.sha256(choices.encode()).hexdigest()[:8]}")
 
     def _fits(self, there: Path, config: Config) -> bool:
@@ -128,7 +154,8 @@ class Session:
             info = runs.read_run(there)
         except ValueError:
             return False
-        return info.config == config and info.data["root"] == str(self.dataset.root)
+        same_people = np.array_equal(info.pid_of_label, self.dataset.train.identities)
+        return info.config == config and info.data["root"] == str(self.dataset.root) and same_people
 
 
 def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> Session:
@@ -149,10 +176,60 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
         raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {profile!r}")
     dataset = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data)
     device = pick_device()
-    facts = {**runs.versions(), "device": device, "profile": profile, "seed": seed}
-    print(" | ".join(f"{name} {value}" for name, value in facts.items()))
+    for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
+        print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
+    if note := not_whole(dataset):
+        say(f"  note: {note}")
+    _say_warnings()
     return Session(profile, dataset, device, seed, Path(folder or default_folder()))
+
+
+def _say_warnings() -> None:
+    """From here on, what the kit warns of is printed as a sentence, once; all other warnings are left as they are."""
+    usual, told = warnings.showwarning, set()
+    if getattr(usual, "of_the_kit", False):
+        return
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+        ours = Path(__file__).parent in Path(filename).parents and category is UserWarning
+        if not (ours or issubclass(category, RankingWarning)):
+            usual(message, category, filename, *rest, **more)
+        elif str(message) not in told:
+            told.add(str(message))
+            say(f"note: {message}")
+
+    show.of_the_kit = True
+    warnings.showwarning = show
+
+
+def _told(name: str, epochs: int) -> Callable[[int, CASN, Mapping[str, Any]], None] | None:
+    """One line on the page, renewed after every epoch: bars leave gaps behind, red ones on a saved page. None elsewhere."""
+    shell = sys.modules.get("IPython")
+    if shell is None or shell.get_ipython() is None:
+        return None
+    display, line = require("IPython.display", "showing progress").display, []
+
+    def tell(epoch: int, _: CASN, row: Mapping[str, Any]) -> None:
+        speed = f"{row['images_per_second']:.0f} images/s"
+        text = {"text/plain": f"{name}: epoch {epoch} of {epochs}, loss {row['total']:.3f}, {speed}"}
+        if line:
+            line[0].update(text, raw=True)
+        else:
+            line.append(display(text, raw=True, display_id=True))
+
+    return tell
+
+
+def _has_pairs(split: Split) -> bool:
+    """Whether somebody has two pictures."""
+    return bool((np.unique(split.pids[split.pids > 0], return_counts=True)[1] > 1).any())
+
+
+def say(*lines: str, width: int = 115) -> None:
+    """Print sentences, broken between words: a notebook's page breaks a long line in the middle of one."""
+    for line in lines:
+        print(textwrap.fill(line, width, subsequent_indent="  "))
 
 
 def default_folder() -> Path:

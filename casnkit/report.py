@@ -13,7 +13,7 @@ from . import attention, figures, losses, runs
 from .config import Config
 from .data.augment import denormalise, normalise
 from .data.loading import load_images
-from .data.records import ReidDataset, Split
+from .data.records import ReidDataset, Split, camera_text
 from .evaluation import Evaluation
 from .models import CASN, evaluating
 from .ranking import rank_gallery
@@ -22,7 +22,7 @@ SHOWN = 10  # gallery images in a ranked list
 
 
 def draw_report(
-    run: Path, model: CASN, dataset: ReidDataset, result: Evaluation, info: runs.RunInfo, queries: int = 4
+    run: Path, model: CASN, dataset: ReidDataset, result: Evaluation, info: runs.RunInfo, queries: int = 3
 ) -> list[Path]:
     """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
     with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
@@ -79,12 +79,15 @@ def ranking_row(
 
 
 def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple[int, int]]:
-    """A right and a wrong first match as (query, gallery image): of all queries the ones with the smallest distance."""
+    """A right and a wrong first match as (query, gallery image): of all queries the ones with the smallest distance.
+
+    Queries without a match are left out: nobody could put the right picture first.
+    """
     query, gallery = dataset.query, dataset.gallery
     best: dict[str, tuple[float, int, int]] = {}
     for i in range(len(query)):
         ranking = rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
-        if not len(ranking.kept):
+        if ranking.first_hit < 0:
             continue
         j = int(ranking.kept[0])
         kind = "right" if ranking.status[j] == "correct" else "wrong"
@@ -107,7 +110,7 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
         map_1[0].cpu(),
         map_2[0].cpu(),
         options.threshold,
-        titles=tuple(f"{s.name}, pid {s.pids[k]}, camera {s.camids[k]}" for s, k in ((query, i), (gallery, j))),
+        titles=tuple(f"{s.name}, pid {s.pids[k]}, {camera_text(s.camids[k])}" for s, k in ((query, i), (gallery, j))),
         same=bool(query.pids[i] == gallery.pids[j]),
         probability=probability,
         distance=float(result.distances["features"][i, j]),
@@ -178,7 +181,7 @@ def draw_comparison(
     return [*paths, figures.save_figure(where_they_look(trained, dataset.train), folder / "attention.png", alt)]
 
 
-def where_they_look(trained: dict[str, tuple[CASN, Any, runs.RunInfo]], split: Split, count: int = 4) -> Any:
+def where_they_look(trained: dict[str, tuple[CASN, Any, runs.RunInfo]], split: Split, count: int = 3) -> Any:
     """Identification attention and plain mean map of several models on the same training images."""
     index, maps = training_examples(split, count), {}
     for name, (model, _, info) in trained.items():
@@ -197,6 +200,12 @@ def where_they_look(trained: dict[str, tuple[CASN, Any, runs.RunInfo]], split: S
         [f"pid {split.pids[i]}" for i in index],
         "Where the models look",
     )
+
+
+def has_mask(split: Split, i: int) -> bool:
+    """Whether the set knows where the person of image ``i`` is: a mask, and somebody in it."""
+    mask = split.mask(i)
+    return mask is not None and bool(mask.any())
 
 
 def training_examples(split: Split, count: int) -> list[int]:

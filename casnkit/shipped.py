@@ -12,6 +12,7 @@ that a notebook or the inspector shows trained attention within seconds; they ar
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from torch import Tensor
 from . import runs
 from .checkpoints import load_state, read_tensors, save_tensors
 from .config import VARIANTS, Config
+from .data.people import DIFFICULTY
+from .data.records import ReidDataset
 from .files import read_json, write_json, write_text
 from .models import CASN
 from .randomness import seeded
@@ -71,6 +74,22 @@ def fits(config: Config, folder: Path | None = None) -> Path | None:
         return None
     there = runs.read_run(place).config
     return place if there.replace(precision=config.train.precision) == config else None
+
+
+def trained_on(place: Path, dataset: ReidDataset) -> bool:
+    """Whether the shipped network in ``place`` was trained on this very data set.
+
+    Its own size of *people*, its own people in training, and drawn as hard as usual: people drawn with another seed have
+    the same pids and other faces, and a network that names them would name them wrongly.
+    """
+    there = runs.read_run(place)
+    counts = {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
+    if dataset.name != there.data["name"] or counts != there.data["images"]:
+        return False
+    if dataset.train.identities.tolist() != there.pid_of_label.tolist():
+        return False
+    drawn = read_json(dataset.root / "people.json")
+    return (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY))
 
 
 def add_parser(group: Any) -> None:

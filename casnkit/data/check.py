@@ -44,6 +44,19 @@ MARKET_WITHOUT_JUNK = 15913
 _KINDS = {"CMYK": "CMYK", "L": "grey", "1": "grey", "P": "palette", "RGBA": "alpha", "LA": "alpha", "PA": "alpha"}
 
 
+def not_whole(dataset: ReidDataset) -> str:
+    """What to say of a set that is laid out like a benchmark and has other numbers of images; empty where all is well."""
+    expected = EXPECTED.get(dataset.name, {})
+    counts = {f"{split.name} images": len(split) for split in (dataset.train, dataset.query, dataset.gallery)}
+    wrong = [what for what, count in counts.items() if what in expected and count != expected[what]]
+    if wrong == ["gallery images"] and dataset.name == "market1501":  # it may come without its junk
+        wrong = wrong if counts["gallery images"] != MARKET_WITHOUT_JUNK else []
+    if not wrong:
+        return ""
+    listed = ", ".join(f"{counts[what]:,} {what} instead of {expected[what]:,}" for what in wrong)
+    return f"laid out like {dataset.name} but not that benchmark ({listed}): published numbers are no yardstick"
+
+
 @dataclass(frozen=True)
 class CheckReport:
     """What ``check`` found.

@@ -82,7 +82,8 @@ class Split:
 
     def __repr__(self) -> str:
         cameras = len(set(self.camids.tolist()) - {UNKNOWN_CAMERA})
-        return f"Split({self.name!r}: {len(self)} images, {len(self.identities)} identities, {cameras or 'unknown'} cameras)"
+        seen_by = f"{cameras} camera{'s' * (cameras > 1)}" if cameras else "unknown cameras"
+        return f"Split({self.name!r}: {len(self)} images, {len(self.identities)} identities, {seen_by})"
 
     @property
     def identities(self) -> np.ndarray:
@@ -148,6 +149,13 @@ class ReidDataset:
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
+def camera_text(camid: int, short: bool = False) -> str:
+    """A camera in words: ``camera 3`` or ``camera unknown``; short: ``cam 3`` or ``cam ?``."""
+    if short:
+        return "cam ?" if camid == UNKNOWN_CAMERA else f"cam {camid}"
+    return "camera unknown" if camid == UNKNOWN_CAMERA else f"camera {camid}"
+
+
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Class labels of training images: ``(labels, pid_of_label)``, labels enumerated from the sorted pids.
 
@@ -157,4 +165,13 @@ def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(np.int64), pid_of_label
 
 
-__all__ = ["DISTRACTOR_PID", "JUNK_PID", "UNKNOWN_CAMERA", "ReidDataset", "Split", "labels_of", "read_image"]
+__all__ = [
+    "DISTRACTOR_PID",
+    "JUNK_PID",
+    "UNKNOWN_CAMERA",
+    "ReidDataset",
+    "Split",
+    "camera_text",
+    "labels_of",
+    "read_image",
+]

@@ -12,7 +12,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from casnkit.data.records import DISTRACTOR_PID, JUNK_PID
+from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 
 
 class PairSampler:
@@ -166,11 +166,19 @@ class PairSampler:
         singles = int((~self._paired).sum())
         if singles:
             notes.append(f"{singles} of {people} identities have one image: they appear in negative pairs only")
-        one_camera = len(np.unique(self.pids[self._one_camera]))
+        unknown = self.camids == UNKNOWN_CAMERA
+        one_camera, nobody_knows = (
+            len(np.unique(self.pids[chosen])) for chosen in (self._one_camera & ~unknown, self._paired & unknown)
+        )
         if self.across_cameras and one_camera and self.positives_per_batch:
             notes.append(
                 f"{one_camera} of {people} identities have several images but one camera: "
                 "their positive pairs stay within it"
+            )
+        if self.across_cameras and nobody_knows and self.positives_per_batch:
+            notes.append(
+                f"the cameras of {nobody_knows} of {people} identities are unknown: their positive pairs may show one "
+                "camera and one minute, which makes them easy"
             )
         extra = self.steps * self.batch_size - len(self.pids)
         got = int(self._quotas.sum()) + min(extra, self.positives_per_batch)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..evaluation import Table
 
 COLUMNS = {
     "method": "method",
@@ -20,6 +23,7 @@ COLUMNS = {
     "sane": "sane",
     "speed": "ms/pair",
 }
+SANITY = ("method", "pair", "untrained", "partner", "sane", "speed")  # the second table of a page
 LEGEND = """\
 energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
 cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
@@ -34,14 +38,31 @@ def league_table(result: dict[str, Any]) -> str:
     """The result of :func:`casnkit.explain.league.run_league` as text: a line per method, and what the columns mean."""
     from ..evaluation import table
 
+    notes = [f"note: {note}" for note in result["notes"]]
+    return "\n".join([league_head(result), table(*_cells(result)), LEGEND, *notes])
+
+
+def league_head(result: dict[str, Any]) -> str:
+    """Which network, which pairs, and where it was computed, in a line."""
     counts = ", ".join(f"{number} {kind}" for kind, number in result["pairs"].items())
     total, threads = sum(result["pairs"].values()), result["threads"]
     place = result["device"] if result["device"] != "cpu" else f"cpu ({threads} thread{'s' * (threads != 1)})"
-    head = f"{result['variant']} ({result['pooling']}) on {result['data']}: {total} test pairs ({counts}), {place}"
+    return f"{result['variant']} ({result['pooling']}) on {result['data']}: {total} test pairs ({counts}), {place}"
+
+
+def league_tables(result: dict[str, Any]) -> dict[str, Table]:
+    """The league as two tables of a page: ``maps`` (where they lie, what their pixels are worth) and ``sanity``."""
+    from ..evaluation import table
+
+    rows, columns = _cells(result)
+    maps = {key: name for key, name in columns.items() if key == "method" or key not in SANITY}
+    return {"maps": table(rows, maps), "sanity": table(rows, {key: columns[key] for key in SANITY if key in columns})}
+
+
+def _cells(result: dict[str, Any]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """A row per method, and the headings of the columns in which anything was measured."""
     rows = [_row(entry) for entry in result["methods"]]
-    columns = {key: name for key, name in COLUMNS.items() if any(row[key] != "-" for row in rows)}
-    notes = [f"note: {note}" for note in result["notes"]]
-    return "\n".join([head, table(rows, columns), LEGEND, *notes])
+    return rows, {key: name for key, name in COLUMNS.items() if any(row[key] != "-" for row in rows)}
 
 
 def findings(result: dict[str, Any]) -> list[str]:
@@ -149,4 +170,4 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
 
 
-__all__ = ["COLUMNS", "LEGEND", "findings", "league_table"]
+__all__ = ["COLUMNS", "LEGEND", "findings", "league_head", "league_table", "league_tables"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from ..attention import map_correlation, normalise_map
 from ..models.casn import CASN, evaluating
 from .intervals import Interval, bootstrap
 from .randomised import HEADS, cascade, randomised
+
+if TYPE_CHECKING:
+    from ..evaluation import Table
 
 Maps = tuple[Tensor, Tensor]
 Explainer = Callable[[CASN, Tensor, Tensor], Any]
@@ -84,6 +87,23 @@ class SanityReport:
             if line.name == name:
                 return line
         raise ValueError(f"expected a check out of {', '.join(line.name for line in self.lines)}, got {name!r}")
+
+    def table(self) -> Table:
+        """The same as a table of a notebook's page."""
+        from ..evaluation import table
+
+        mark = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
+        return table(
+            [
+                {
+                    "check": line.name,
+                    "": mark[line.passed],
+                    "correlation": f"{line.value:.2f} ({line.low:.2f} to {line.high:.2f})",
+                    "what it means": line.why,
+                }
+                for line in self.lines
+            ]
+        )
 
     def to_text(self) -> str:
         """A line for each check: pass, FAIL or a dash, the number with its interval, the limit, the reason."""

@@ -31,6 +31,7 @@ from .style import (
     new_figure,
     panel,
     picture_panel,
+    text_width,
     write,
 )
 
@@ -89,7 +90,7 @@ def show_pair(
             limits,
             threshold,
             titles,
-            f"{title} \u00b7 {how}",
+            (title, how),
             same,
             probability,
             distance,
@@ -102,7 +103,7 @@ def _draw(
     limits: tuple[float, float],
     threshold: float,
     titles: tuple[str, str],
-    heading: str,
+    heading: tuple[str, str],
     same: bool | None,
     probability: float | None,
     distance: float | None,
@@ -111,12 +112,15 @@ def _draw(
     fixed = 2 * MARGIN + 2 * _PROFILE + 4 * _NEAR + _SIDE + _FAR + ALIGNED_WIDTH
     height = min(3.4, (PAGE_WIDTH - fixed) / (2 * sum(ratios)))
     width = fixed + 2 * sum(ratios) * height
-    verdict = _verdict(same, probability, distance)
+    whole = " \u00b7 ".join(heading)
+    moved = text_width(whole, LARGE, True) > width - 2 * MARGIN  # the scale, to the line below
+    verdict = _verdict(same, probability, distance) or (("", INK, "") if moved else None)
     top = MARGIN + 0.36 + (0.27 if verdict else 0) + 2 * LINE + 0.1
     figure = new_figure(width, top + height + 0.82)
-    write(figure, MARGIN, MARGIN, heading, width - 2 * MARGIN, LARGE, weight="bold")
+    write(figure, MARGIN, MARGIN, heading[0] if moved else whole, width - 2 * MARGIN, LARGE, weight="bold")
     if verdict:
         mark, colour, text = verdict
+        text = " \u00b7 ".join(filter(None, (text, heading[1] if moved else "")))
         write(figure, MARGIN, MARGIN + 0.33, mark, size=NORMAL + 2, color=colour, weight="bold")
         indent = 0.22 if mark else 0.0
         write(figure, MARGIN + indent, MARGIN + 0.35, text, width - 2 * MARGIN - indent, NORMAL)
@@ -157,8 +161,10 @@ def _draw_side(
 ) -> float:
     """Image, overlay and profile of one image; returns the right edge in inches."""
     left, top, wide, tall = box
-    write(figure, left, top - 2 * LINE - 0.05, title, 2 * wide + 2 * _NEAR + _PROFILE, NORMAL, color=SERIES[number][0],
-          weight="bold")  # fmt: skip
+    room = 2 * wide + 2 * _NEAR + _PROFILE + (_FAR if number else _SIDE) - 0.1
+    looks = [(NORMAL, "bold"), (SMALL, "bold"), (SMALL, "normal")]
+    size, weight = next((look for look in looks if text_width(title, look[0], look[1] == "bold") <= room), looks[-1])
+    write(figure, left, top - 2 * LINE - 0.05, title, room, size, color=SERIES[number][0], weight=weight)
     picture_panel(figure, left, top, wide, tall, image)
     left += wide + _NEAR
     write(figure, left + wide / 2, top - LINE - 0.02, "attention" if wide > 0.75 else "map", wide, align="center")

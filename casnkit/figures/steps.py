@@ -16,6 +16,7 @@ from .pairs import aligned_rows, draw_profile
 from .style import (
     LARGE,
     LIGHT,
+    LINE,
     MARGIN,
     NORMAL,
     PAGE_WIDTH,
@@ -24,6 +25,7 @@ from .style import (
     new_figure,
     panel,
     picture_panel,
+    wrap,
     write,
 )
 
@@ -70,7 +72,8 @@ def show_alignment(
         for i in range(2):
             top = MARGIN + 0.68 + i * (tall + 0.5)
             _draw_steps(figure, places, widths, top, tall, pictures[i], values[i], aligned[i], threshold, i)
-            write(figure, 0.2, top + tall + 0.08, titles[i], 2.5, color=SERIES[i][0], weight="bold")
+            for k, line in enumerate(wrap(titles[i], 2.3)):
+                write(figure, 0.2, top + tall + 0.08 + k * LINE, line, 2.5, color=SERIES[i][0], weight="bold")
         top = MARGIN + 0.68 + (tall + 0.5) / 2
         ax = panel(figure, places[-1], top, widths[-1], tall)
         _draw_both(ax, aligned, threshold)

@@ -7,8 +7,10 @@ pixel and no label is cut; text is measured and shortened with an ellipsis where
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +78,7 @@ def new_figure(width: float, height: float) -> Figure:
     figure = require("matplotlib.figure", "drawing figures").Figure(figsize=(width, height), dpi=100)
     require("matplotlib.backends.backend_agg", "drawing figures").FigureCanvasAgg(figure)
     figure._repr_png_ = functools.partial(_notebook_png, figure)
+    figure._repr_mimebundle_ = functools.partial(_notebook_bundle, figure)
     return figure
 
 
@@ -84,6 +87,27 @@ def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
 
     width, height = figure.get_size_inches()
     return figure_png(figure, dpi=200), {"width": round(width * 100), "height": round(height * 100)}
+
+
+def _notebook_bundle(figure: Figure, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """PNG for tools that take pictures out of a notebook, and an HTML image for its page: only that has an ``alt``."""
+    data, size = _notebook_png(figure)
+    png, alt = base64.b64encode(data).decode(), describe(figure)
+    shown = " ".join(f'{name}="{value}"' for name, value in size.items())
+    page = f'<img alt="{html.escape(alt)}" {shown} style="height: auto" src="data:image/png;base64,{png}">'
+    return {"image/png": png, "text/html": page}, {"image/png": {**size, "alt": alt}}
+
+
+def describe(figure: Figure, most: int = 400) -> str:
+    """The words that stand in a figure, for a reader who cannot see it: headings, captions, axes, legends."""
+    words = [text.get_text() for text in figure.texts]
+    for ax in figure.axes:
+        words += [ax.get_title(), *([ax.get_xlabel(), ax.get_ylabel()] if ax.axison else [])]
+        words += [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+    pictures = sum(bool(ax.images) for ax in figure.axes)
+    kind = f"Figure with {pictures} images" if pictures else "Diagram"
+    found = "; ".join(dict.fromkeys(filter(None, (" ".join(word.split()) for word in words))))
+    return f"{kind}: {found if len(found) <= most else found[: most - 1] + chr(0x2026)}" if found else kind
 
 
 def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
