@@ -16,6 +16,7 @@ from .files import read_json, write_json, write_text
 PAGES = ("README.md", "docs/results.md")
 BENCHES = ("attention", "train", "ranking", "explain", "inspector")
 FIGURES = Path("figures")
+SIAMESE_POINTS = "open-points-pair_rate-siamese_mode-pair_activation-pair_order"
 
 
 def publish(name: str, result: Mapping[str, Any]) -> None:
@@ -191,6 +192,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "ablation": lambda figures: _study(figures, "ablation"),
     "test time": _test_time,
     "open points": lambda figures: _study(figures, "open-points"),
+    "siamese points": lambda figures: _study(figures, SIAMESE_POINTS),
     "league in short": _league_in_short,
     "league": _league,
     "speed in short": _speed_in_short,
