@@ -11,13 +11,8 @@ from typing import Any
 from .config import Config, profile
 from .progress import say_epoch
 
-MAY_BE_NONE = (
-    "weights",
-    "last_stride",
-    "id_hidden",
-    "clip_norm",
-    "pair_weight_decay",
-)  # settings that may be left to their default
+# settings that may be left to their default
+MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm", "pair_weight_decay")
 
 
 def demonstrate(options: argparse.Namespace) -> None:

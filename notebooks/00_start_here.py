@@ -25,9 +25,9 @@
 # baseline, and how to look at its two kinds of attention.
 #
 # **You need** nothing but this kit: the people are drawn by it, so that we know what is where.
-# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or seconds if `casnkit demo` has run
-# before; at `paper` hours on a GPU, for two trainings. **Hardware** a laptop; only `paper` asks for a GPU. What this
-# machine would take, `casnkit doctor` says.
+# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, in which you watch two networks learn, or
+# seconds if `casnkit demo` has trained them before; at `paper` hours on a GPU, for the two trainings. **Hardware** a laptop;
+# only `paper` asks for a GPU. What this machine would take, `casnkit doctor` says.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -50,9 +50,11 @@ dataset = session.dataset
 # the test part: the network has to compare people that it has never seen.
 
 # %%
-pid = dataset.query.identities[0]
-seen = [i for i, p in enumerate(dataset.gallery.pids) if p == pid]
-captions = [f"camera {dataset.gallery.camids[i]}" for i in seen]
+pid = np.intersect1d(dataset.query.pids, dataset.gallery.identities)[0]
+mine = int(np.flatnonzero(dataset.query.pids == pid)[0])
+seen = np.flatnonzero(dataset.gallery.pids == pid)
+seen = seen[np.linspace(0, len(seen) - 1, min(16, len(seen))).round().astype(int)]  # at most two lines of pictures
+captions = [ck.data.camera_text(dataset.gallery.camids[i]) for i in seen]
 show_batch([dataset.gallery.image(i) for i in seen], captions, columns=8)
 
 # %% [markdown]
@@ -71,16 +73,20 @@ casn = session.run("casn", live=True)
 show_losses({"ide": baseline.log, "casn": casn.log}, title="What was learned, epoch by epoch")
 
 # %% [markdown]
+# Each panel is one term of the loss, unweighted; below, how fast it learned. A rising curve is no accident: while a network
+# knows nobody, a masked picture gives nobody away, so the attention term begins near zero.
+#
 # ## 3 · Who stands where in the ranking?
 #
 # For each query picture the gallery is sorted by distance. **Rank-1** is the share of queries whose closest gallery
 # picture shows the right person, **mAP** looks at the whole list. CASN can rank by its features, by its attention, or by
-# both (`sum`). *Chance* is the same protocol with random distances.
+# both (`sum`). *Chance* is the same protocol with random distances. All in percent.
 
 # %%
 rows = [{"model": "ide", **row} for row in baseline.result.rows()[:1]]
 rows += [{"model": "casn", **row} for row in casn.result.rows()]
-print(ck.evaluation.table(rows))
+columns = {"model": "network", "ranked by": "ranked by", "rank_1": "rank-1", "rank_5": "rank-5", "mean_ap": "mAP"}
+ck.evaluation.table(rows, columns)
 
 # %%
 curves = {f"casn by {name}": result.cmc for name, result in casn.result.rankings.items()}
@@ -92,7 +98,7 @@ show_cmc({"ide by features": baseline.result.rankings["features"].cmc, **curves}
 
 # %% Who stands where in the ranking? tags=["slide"]
 features = casn.result.rankings["features"]
-assert features.mean_ap > casn.result.chance.mean_ap, "the network ranks no better than chance"
+session.expect(features.mean_ap > casn.result.chance.mean_ap, "the network ranks no better than chance")
 queries = report.spread_queries(features.average_precision, 3)
 show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i, f"query {i}") for i in queries])
 
@@ -101,16 +107,19 @@ show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i,
 #
 # **Siamese attention** asks: which parts of *both* pictures speak for "same person"? Beside each picture stand the largest
 # values of each row; cropped to the rows above the threshold $t$ and resized, the two profiles should agree. Their
-# distance is what CASN's consistency loss makes small.
+# distance is what CASN's consistency loss makes small. The line on top is the judgement of the pair classifier, ✓ where it
+# is right. It is *not* the ranking: it learned with a small weight, and may call a pair different that the distances put
+# first.
 
 # %%
 pairs = report.choose_pairs(dataset, casn.result.distances["sum"])
 kind, pair = next(iter(pairs.items()))
+print(f"a {kind} first match")
 report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
 
 # %%
 kind, pair = list(pairs.items())[-1]
-print(f"a {kind} first match")
+print(f"a {kind} first match" if len(pairs) > 1 else f"every first match is {kind} here: the same pair again")
 report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
 
 # %% [markdown]
@@ -118,6 +127,7 @@ report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
 #
 # **Identification attention** asks: which parts of *one* picture speak for its person? It belongs to the training people.
 # The plain mean of the feature map stands beside each map: an explanation that does not differ from it explains little.
+# The outline is the true person.
 
 # %% Where do they look? tags=["slide"]
 trained = {"ide": tuple(baseline), "casn": tuple(casn)}
@@ -125,7 +135,8 @@ report.where_they_look(trained, dataset.train)
 
 # %% [markdown]
 # The soft mask hides what attention found. Whatever the network still recognises in the masked picture is a part that
-# attention missed; CASN's `ia` term trains that away.
+# attention missed; CASN's `ia` term trains that away. Beside each person stands the probability $p$ of the own name, before
+# anything is hidden.
 
 # %%
 report.identification_figure(casn.model, dataset.train, casn.info, name="casn")
@@ -135,13 +146,28 @@ report.identification_figure(casn.model, dataset.train, casn.info, name="casn")
 # $\sum_{ij} M_{ij} = s = \langle\alpha, f\rangle$: nothing of the evidence is lost on the way to the picture.
 
 # %%
-first, second = (session.images("gallery", [seen[i]]) for i in (0, -1))
+first, second = session.images("query", [mine]), session.images("gallery", [seen[-1]])
 map_1, _ = casn.model.siamese_attention(first, second)
 f_1, f_2 = (casn.model.pool(casn.model.feature_map(image)) for image in (first, second))
 alpha = casn.model.pair_gradient(f_1 - f_2) > 0
 score = f_1[alpha].sum()
 assert abs(map_1.sum() - score) < 1e-3 * score.abs() + 1e-6
 print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
+
+# %% [markdown]
+# ## 6 · The paper's figures, made here
+#
+# The paper explains itself by figures. Each has a counterpart in this course, made by our code on our people; figure 6 and
+# figure 8 are drawn for any pair that you choose.
+#
+# | the paper's | what it is about | our counterpart |
+# |---|---|---|
+# | figure 1 | two pictures of one person should be looked at in the same way | notebook 03, section 12 |
+# | figure 4 | identification attention, the soft mask, what the mask leaves | section 5 above; notebook 03, section 10 |
+# | figure 5 | where a baseline looks, and where CASN looks | section 5 above; notebook 03, section 11 |
+# | figure 6 | two maps, row by row: maximum, crop, alignment | notebook 04, section 9; notebook 07, section 4 |
+# | figure 7 | a query, its ranked gallery, and the Siamese attention of the pairs | notebook 04, section 5; notebook 07 |
+# | figure 8 | a wrong pair beside a right one | notebook 07, section 3; notebook 08, section 4 |
 
 # %% [markdown]
 # ## A question for the next notebook
@@ -155,7 +181,7 @@ print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
 # [solutions/00_start_here](solutions/00_start_here.ipynb).
 #
-# **1. Predict.** Exchange `first` and `second` in the last cell above. Is the map of a picture the same when it comes
+# **1. Predict.** Exchange `first` and `second` in the last cell of section 5. Is the map of a picture the same when it comes
 # second: `"same"` or `"changes"`?
 #
 # <details><summary>Hint</summary>

@@ -19,7 +19,7 @@
 # Notebook 00 ended with numbers: *rank-1*, *mAP*. **Who counts the points, and by which rules?** A ranking is a list of
 # pictures; before a network comes into it, we score one by hand.
 #
-# ![Ranked galleries of four queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
+# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
 #
 # **You will learn** what the pictures of a benchmark are (queries, gallery, junk, distractors), how a ranked list becomes
 # an average precision, why there are two of them, what CMC is, and how ties and small print move a result by more than a
@@ -55,9 +55,10 @@ session = ck.notebook.start(profile, data)
 dataset = session.dataset
 query, gallery = dataset.query, dataset.gallery
 people = dataset.train.identities[:4]
-seen = [np.flatnonzero(dataset.train.pids == pid)[:6] for pid in people]
-captions = [f"{dataset.train.pids[i]}, cam {dataset.train.camids[i]}" for i in np.concatenate(seen)]
-figures.show_batch([dataset.train.image(i) for i in np.concatenate(seen)], captions, columns=12)
+seen = [np.flatnonzero(dataset.train.pids == pid)[:4] for pid in people]
+cameras = [ck.data.camera_text(camid, short=True) for camid in dataset.train.camids]
+captions = [f"{dataset.train.pids[i]}, {cameras[i]}" for i in np.concatenate(seen)]
+figures.show_batch([dataset.train.image(i) for i in np.concatenate(seen)], captions, columns=8)
 
 # %% [markdown]
 # **Look.** A caption is the person's number (`pid`) and the camera's (`camid`). One person stays the same in clothes and
@@ -68,9 +69,8 @@ figures.show_batch([dataset.train.image(i) for i in np.concatenate(seen)], capti
 both = np.intersect1d(dataset.train.identities, np.union1d(query.identities, gallery.identities))
 assert len(both) == 0
 for split in (dataset.train, query, gallery):
-    print(
-        f"{split.name:8} {len(split):6} pictures of {len(split.identities):4} people by {len(set(split.camids))} cameras"
-    )
+    cameras = len(set(split.camids[split.camids > 0])) or "unknown"
+    print(f"{split.name:8} {len(split):6} pictures of {len(split.identities):4} people, cameras: {cameras}")
 
 # %% [markdown]
 # ## 2 · What a drawn person knows about itself
@@ -80,11 +80,14 @@ for split in (dataset.train, query, gallery):
 
 # %%
 i = report.training_examples(dataset.train, 3)[1]
-pictures, parts = [dataset.train.image(i)], dataset.train.parts(i)
-if parts is not None:
-    mask = dataset.train.mask(i)
-    pictures += [(255 * mask).astype(np.uint8), (parts * (255 // 7)).astype(np.uint8)]
-figures.show_batch(pictures, ["picture", "person", "parts"][: len(pictures)], columns=6)
+known = {"picture": dataset.train.image(i)}
+mask, parts = dataset.train.mask(i), dataset.train.parts(i)
+known |= {"person": (255 * mask).astype(np.uint8)} if mask is not None else {}
+known |= {"parts": (parts * (255 // 7)).astype(np.uint8)} if parts is not None else {}
+missing = [name for name in ("person", "parts") if name not in known]
+if missing:
+    print(f"This set does not know of its pictures: {', '.join(missing)}.")
+figures.show_batch(list(known.values()), list(known), columns=6)
 
 # %%
 if "attributes" in dataset.tables:
@@ -92,9 +95,13 @@ if "attributes" in dataset.tables:
 
     attributes = read_attributes(dataset.root)
     row = attributes[int(dataset.train.pids[i])]
-    print({name: row[name] for name in ATTRIBUTE_PART if row[name] != "none"})
+    ck.notebook.say(", ".join(f"{name}: {row[name]}" for name in ATTRIBUTE_PART if row[name] != "none"))
+else:
+    print("What a person wears is not written down in this set.")
 
 # %% [markdown]
+# (Names of colours are those of the dye. Light, camera and noise then do to them what they do on a street.)
+#
 # **Look-alikes.** Some people come in pairs that differ in *one part alone*: shoes, a bag, hair. They make the set hard, and
 # they will be useful: a good explanation of "these two are *not* the same" has to point at that part.
 
@@ -253,7 +260,7 @@ result = ck.evaluate_ranking(distances, *sides)
 chance = ck.evaluate_ranking(np.random.default_rng(0).random(distances.shape), *sides)
 by_count = [np.mean(result.first_hit[result.num_matches > 0] < k) for k in range(1, 51)]
 assert np.allclose(by_count, result.cmc)
-assert result.mean_ap > chance.mean_ap, "the colours rank no better than chance"
+session.expect(result.mean_ap > chance.mean_ap, "the colours rank no better than chance")
 figures.show_cmc({"six stripes of colour": result.cmc, "chance": chance.cmc})
 
 # %% [markdown]
@@ -273,12 +280,16 @@ variants = {
 }
 rows = [{"rule": name, **ck.evaluation.headline(r)} for name, r in variants.items()]
 columns = {"rule": "rule", "rank_1": "rank-1", "mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)"}
-print(ck.evaluation.table(rows, columns))
+ck.evaluation.table(rows, columns)
 
 # %%
-changes = {name: 100 * (r.mean_ap - result.mean_ap) for name, r in variants.items()}
+changes = {name: 100 * (r.mean_ap - result.mean_ap) for name, r in variants.items() if r is not result}
 largest = max(changes, key=lambda name: abs(changes[name]))
-print(f"The largest change of mAP, {changes[largest]:+.1f} points, comes from: {largest}.")
+found = f"The largest change of mAP, {changes[largest]:+.1f} points, comes from: {largest}."
+print(found if abs(changes[largest]) >= 0.05 else "None of them changes mAP here.")
+there = {"distractors": gallery.pids == 0, "junk": gallery.pids == -1, "known cameras": gallery.camids > 0}
+if absent := [name for name, has in there.items() if not has.any()]:
+    print(f"(This gallery has no {', no '.join(absent)}: a rule about them changes nothing.)")
 assert changes["distractors dropped"] >= 0, "without wrong answers a list cannot get worse"
 
 # %% [markdown]
@@ -305,18 +316,21 @@ for name, order in orders.items():
 
 # %% [markdown]
 # The same "network" scores nearly nothing or everything. Less extreme, and more common: distances that are *rounded*, by
-# half precision or by a coarse code. The truth lies between the kindest and the unkindest order of the ties.
+# half precision or by a coarse code (here to steps of so many standard deviations). The truth lies between the kindest and
+# the unkindest order of the ties.
 
 # %%
 scale = distances.std()
-print("rounded to    mAP, ties by file    unkindest    kindest")
+rows = []
 for step in (0.001, 0.1, 0.5, 1.0):
     rounded = np.round(distances / scale / step) * step
     bounds = [rounded, rounded + 1e-6 * matches, rounded - 1e-6 * matches]
     with warnings.catch_warnings(record=True):  # the kit warns of so many ties
         means = [100 * ck.evaluate_ranking(d, *sides).mean_ap for d in bounds]
-    print(f"{step:10.3f}    {means[0]:17.1f}    {means[1]:9.1f}    {means[2]:7.1f}")
     assert means[1] - 1e-9 <= means[0] <= means[2] + 1e-9
+    names = ("mAP, ties by file", "unkindest", "kindest")
+    rows.append({"rounded to": f"{step:.3f}", **dict(zip(names, means, strict=True))})
+ck.evaluation.table(rows)
 
 # %% [markdown]
 # The kit ranks ties by their place in the sorted list of files, always, and *warns* where many distances are equal: an honest
@@ -334,9 +348,9 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     fewer = ck.evaluate_ranking(distances[:, left], *sides[:2], gallery.pids[left], gallery.camids[left])
 print(f"AP of query {q}: {fewer.average_precision[q]}; means run over {fewer.num_valid} of {fewer.num_queries} queries")
-print(f"the kit says: {said[0].message}")
+ck.notebook.say(f"the kit says: {said[0].message}")
 as_zero = np.nan_to_num(fewer.average_precision).mean()
-print(f"mAP {100 * fewer.mean_ap:.1f}; counted as zero instead it would be {100 * as_zero:.1f}")
+print(f"mAP {100 * fewer.mean_ap:.2f}; counted as zero instead it would be {100 * as_zero:.2f}")
 
 # %% [markdown]
 # ## A question for the next notebook
@@ -455,6 +469,9 @@ print(f"chance {chance.mean_ap:.4f}, the cameras alone {by_camera(same_camera):.
 exercises.check_number(got, by_camera(same_camera), {"the sign: lower must mean closer": by_camera(-same_camera)})
 
 # %% [markdown]
+# **To go on.** Which stripe is worth most? Rank by the three numbers of one stripe at a time: `stripe_colours` gives them in
+# the order red, green, blue, six stripes each.
+#
 # ## References
 #
 # - L. Zheng, L. Shen, L. Tian, S. Wang, J. Wang, Q. Tian: *Scalable Person Re-identification: A Benchmark*, ICCV 2015

@@ -25,9 +25,9 @@
 # turns it into a loss (the paper's section 3.1 and equation 2), and how to measure whether a map covers a person.
 #
 # **You need** `00_start_here`, and the words *gradient* and *convolution*.
-# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, or half a minute if `casnkit demo`
-# has run before; at `paper` hours on a GPU for its two trainings, or seconds where they are done. **Hardware** a laptop;
-# only `paper` asks for a GPU.
+# **Runtime** under a minute at `smoke`, and at `quick` with the networks that come with the kit (on pictures of your own,
+# some minutes for two trainings); at `paper` hours on a GPU for its two trainings, or seconds where they are done.
+# **Hardware** a laptop; only `paper` asks for a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, exercises, figures, losses, report
+from casnkit import ablation, attention, exercises, figures, losses, report
 
 session = ck.notebook.start(profile, data)
 
@@ -46,7 +46,7 @@ session = ck.notebook.start(profile, data)
 # ## 1 · One picture, one answer
 #
 # Two networks, as in notebook 00: the baseline **ide** has only learned to name the training people; **casn** has learned
-# with both kinds of attention. They are trained once and loaded from then on.
+# with both kinds of attention. They come with the kit, or are trained once and then loaded.
 
 # %%
 baseline, casn = session.run("ide"), session.run("casn")
@@ -264,9 +264,13 @@ figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" f
 # zero; a steep one cuts a hole. A low centre hides more. The paper names neither $a$ nor $b$.
 
 # %% [markdown]
-# > **What the paper leaves open: the mask.** *Our choice:* an edge of medium slope in the middle of the map's range (the
-# > values stand at the end of section 10), each map scaled by its own minimum and maximum, hidden pixels replaced by the
-# > mean colour. *To switch:* `session.run("casn", loss={"mask_slope": 40.0, "mask_centre": 0.25, "mask_fill": "blur"})`.
+# > **What the paper leaves open: the mask.** Slope, centre, and what hidden pixels show. *Our choice:* an edge of medium
+# > slope in the middle of the map's range (the values stand at the end of section 10), each map scaled by its own minimum
+# > and maximum, hidden pixels replaced by the mean colour. *The evidence:* what was tried, printed below. *To switch:*
+# > `session.run("casn", loss={"mask_slope": 40.0, "mask_centre": 0.25, "mask_fill": "blur"})`.
+
+# %%
+print(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"), sep="\n")
 
 # %% [markdown]
 # ## 10 · Does the network still know?
@@ -325,11 +329,16 @@ assert abs(L_ia["probability"] - left_over["casn: attention hidden"].mean().item
 print({name: round(value, 3) for name, value in L_ia.items()})
 
 # %% [markdown]
-# > **What the paper leaves open: which score?** "The label's score" can be the *logit* (the literal reading; it has no
+# > **What the paper leaves open: the score.** "The label's score" can be the *logit* (the literal reading; it has no
 # > lower bound, so a network can always win by pushing it down further), the *probability* or the *sigmoid*.
-# > *Our choice:* the probability; it is satisfied once the person is unknown. *To switch:*
-# > `session.run("casn", loss={"ia_score": "logit"})`, or all literal readings at once: `ck.paper_literal(config)`.
-#
+# > *Our choice:* the probability; it is satisfied once the person is unknown. *The evidence:* networks trained with each
+# > score, printed below. *To switch:* `session.run("casn", loss={"ia_score": "logit"})`, or all literal readings at once:
+# > `ck.paper_literal(config)`.
+
+# %%
+print(*ablation.evidence("ia_score"), sep="\n")
+
+# %% [markdown]
 # One more open point hides in the second pass. Masked pictures have other statistics than whole ones, and BatchNorm
 # measures statistics while it trains. How much does it matter by which of them a batch is normalised?
 
@@ -345,8 +354,15 @@ print("L_ia by the statistics", {name: round(value, 3) for name, value in L_ia.i
 # %% [markdown]
 # > **What the paper leaves open: BatchNorm in the masked pass.** It can count masked batches like any others
 # > (`update`), normalise them by themselves and forget (`batch`), or use what it knows of whole pictures (`running`).
-# > *Our choice:* `batch`: the running statistics, which the test uses, stay those of whole pictures. *To switch:*
-# > `session.run("casn", loss={"masked_batchnorm": "update"})`. Every run records its choice:
+# > *Our choice:* `batch`: the running statistics, which the test uses, stay those of whole pictures. *The evidence:* the two
+# > numbers above, and networks trained with each, printed below. *To switch:*
+# > `session.run("casn", loss={"masked_batchnorm": "update"})`.
+
+# %%
+print(*ablation.evidence("masked_batchnorm"), sep="\n")
+
+# %% [markdown]
+# Every run records its choices:
 
 # %%
 open_points = ("ia_score", "mask_slope", "mask_centre", "mask_fill", "masked_batchnorm")
@@ -356,15 +372,16 @@ print({name: getattr(options, name) for name in open_points})
 # ## 11 · Do they look at different things?
 #
 # The paper's claim (see its figures 4 and 5): a baseline finds *something* by which a person can be told, a stripe or a bag,
-# while attention trained by equation 2 covers *the person*. First the pictures, each with its plain mean beside it. The
-# outline is the true person.
+# while attention trained by equation 2 covers *the person*. First the pictures, our counterpart to the paper's figure 5,
+# each with its plain mean beside it. The outline, where the data knows it, is the true person.
 
 # %%
 report.where_they_look({"ide": tuple(baseline), "casn": tuple(casn)}, train)
 
 # %% [markdown]
-# Pictures invite stories. Our people were drawn, so we know which pixel is person and can *measure*. Two numbers, because
-# each alone can be had for nothing: a mask over the whole picture covers everybody, an empty one hides no background.
+# Pictures invite stories. Our people were drawn, so we know which pixel is person and can *measure* (photographs need
+# somebody who outlined the people). Two numbers, because each alone can be had for nothing: a mask over the whole picture
+# covers everybody, an empty one hides no background.
 
 
 # %%
@@ -375,19 +392,26 @@ def coverage(mask, person):
 
 
 # %%
-persons = [train.mask(k) for k in sample]
+known = [n for n, k in enumerate(sample) if report.has_mask(train, k)]
 covered, spilled = {}, {}
-for name, network in {"ide": baseline.model, "casn": model}.items() if persons[0] is not None else ():
-    person = torch.from_numpy(np.stack(persons)).float().to(session.device)
-    A_all = network.feature_map(images)
-    seen = {"attention": network.identification_attention_of(A_all, own), "plain mean": attention.mean_map(A_all)}
+for name, network in {"ide": baseline.model, "casn": model}.items() if known else ():
+    person = ck.data.loading.load_masks(train.subset(sample[known]), images.shape[2:]).float().to(session.device)
+    A_all = network.feature_map(images[known])
+    seen = {
+        "attention": network.identification_attention_of(A_all, own[known]),
+        "plain mean": attention.mean_map(A_all),
+    }
     for kind, maps in seen.items():
         mask = attention.image_mask(maps, person.shape[1:], options.mask_slope, options.mask_centre)[:, 0]
         covered[f"{name}: {kind}"], spilled[f"{name}: {kind}"] = coverage(mask, person)
-figures.show_distributions(covered, "share of the person covered, more is better", "Coverage") if covered else None
+figures.show_distributions(
+    covered, "share of the person covered", "Coverage, more is better", limits=(0, 1)
+) if covered else None
 
 # %%
-figures.show_distributions(spilled, "share of the mask beside the person, less is better", "Spill") if spilled else None
+figures.show_distributions(
+    spilled, "share of the mask beside the person", "Spill, less is better", limits=(0, 1)
+) if spilled else None
 
 # %%
 if covered:
@@ -410,16 +434,19 @@ else:
 # %% [markdown]
 # ## 12 · One person, several pictures
 #
-# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it.
+# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it; the Siamese
+# attention that `casn` has learned besides does. Our counterpart to the paper's figure 1: one person under several cameras,
+# through the eyes of the baseline and of CASN.
 
 # %%
-again = np.flatnonzero(train.pids == train.pids[i])[:4]
-where = {}
+own_pictures = np.flatnonzero(train.pids == train.pids[i])
+of_cameras = np.unique(train.camids[own_pictures], return_index=True)[1]  # the first picture of each camera
+again, where = own_pictures[of_cameras if len(of_cameras) > 1 else slice(None)][:4], {}
 for name, network in {"ide": baseline.model, "casn": model}.items():
     A_again = network.feature_map(session.images("train", again))
     where[name] = network.identification_attention_of(A_again, torch.tensor(labels[again], device=session.device))
-outlines, cameras = [train.mask(k) for k in again], [f"camera {train.camids[k]}" for k in again]
-figures.show_maps([train.image(k) for k in again], where, False, outlines, cameras, "One person, four pictures")
+outlines, cameras = [train.mask(k) for k in again], [ck.data.camera_text(train.camids[k]) for k in again]
+figures.show_maps([train.image(k) for k in again], where, False, outlines, cameras, "One person, again")
 
 # %% [markdown]
 # ## A question for the next notebook

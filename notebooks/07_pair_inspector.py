@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 07 · The pair inspector
 #
-# A network has put a stranger first. *Why?* Tables cannot say it; two pictures and two maps can, if one may take **any**
+# A network has put a stranger first. **Why?** Tables cannot say it; two pictures and two maps can, if one may take **any**
 # pair, turn every knob, and watch. This notebook is one instrument, and a short walk with it.
 #
 # ![A query and a page of its ranked gallery; below, a pair with its maps and row profiles](07_pair_inspector.png)
@@ -78,6 +78,8 @@ Inspector(networks, session.dataset, out=kept, notes=kept / "notes.json")
 
 # %%
 inspector = Inspector(networks, session.dataset)
+options = casn.info.config.ranking
+inspector.set(threshold=options.threshold)
 wrong = report.choose_pairs(session.dataset, casn.result.distances["sum"]).get("wrong")
 inspector.set(model="casn", ranked_by="sum", filter="rank-1 wrong" if wrong else "all", order="AP")
 query = inspector.desk.candidates()[0]
@@ -131,7 +133,8 @@ for name, j in (("stranger", stranger), ("true match", match)):
 # ## 4 · The consistency loss, made visible
 #
 # **Formula (equation 5).** Row-wise maximum, cut from the first to the last row above $t$, resized, then the l2 distance
-# $\lVert M^*_1 - M^*_2\rVert_2$. Here are the steps, for the stranger.
+# $\lVert M^*_1 - M^*_2\rVert_2$. Here are the steps, for the stranger, with a $t$ larger than ours. (Where all
+# rows exceed it, nothing is cut.)
 
 # %% Equation 5, for the picture that came first tags=["slide"]
 inspector.set(gallery=stranger, threshold=0.5)
@@ -154,7 +157,6 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
 # > $t$. *To switch:* `session.run("casn", loss={"threshold": 0.3})` for training, `ranking={"threshold": 0.3}` for the test.
 
 # %%
-options = casn.info.config.ranking
 inspector.set(threshold=options.threshold)
 print(f"threshold {options.threshold}, mode {options.siamese_mode!r}, order of the pair {options.pair_order!r}")
 
@@ -226,12 +228,12 @@ state = inspector.state()
 inspector.set(query=0, threshold=0.1)
 inspector.load_state(state)
 assert inspector.state() == state
-print(state)
+ck.notebook.say(str(state))
 
 # %% [markdown]
 # ## 9 · Without the instrument
 #
-# Whoever dislikes widgets needs only functions: arrays in, a figure out. These four lines work with any model of your own.
+# Whoever dislikes widgets needs only functions: arrays in, a figure out. These few lines work with any model of your own.
 
 # %%
 row = report.ranking_row(session.dataset, casn.result.distances["sum"], query, f"query {query}")

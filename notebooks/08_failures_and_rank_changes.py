@@ -16,10 +16,10 @@
 # %% [markdown]
 # # 08 · Failures and rank changes
 #
-# Notebook 07 looked at *one* failure and found a story. Here we look at **all of them**: which queries fail, in which ways,
-# what a second network changes, and whether the stories survive when they are counted.
+# Notebook 07 looked at *one* failure and found a story. Here we look at all of them. **Which queries fail, in which ways,
+# and do the stories survive when they are counted?**
 #
-# ![Ranked galleries of four queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
+# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
 #
 # **You will learn** to sort failures by what can be measured of them, to read gains and losses between two rankings without
 # being fooled by a list of the best ones, and to test a kind of failure by hiding parts of the pictures.
@@ -54,7 +54,7 @@ session = ck.notebook.start(profile, data)
 casn, ide = session.run("casn"), session.run("ide")
 rows = [{"model": "ide", **row} for row in ide.result.rows()[:1]]
 rows += [{"model": "casn", **row} for row in casn.result.rows()]
-print(ck.evaluation.table(rows))
+ck.evaluation.table(rows)
 
 # %% [markdown]
 # Each bar is one query, hardest first. A mean in the middle can be made of a few disasters and many perfect lists, or of
@@ -63,7 +63,7 @@ print(ck.evaluation.table(rows))
 # %%
 kept = session.folder / "inspector"
 inspector = Inspector({"casn": casn, "ide": ide}, session.dataset, out=kept, notes=kept / "notes.json")
-inspector.set(other="ide", ranked_by="sum", order="AP")
+inspector.set(other="ide", ranked_by="sum", order="AP", threshold=casn.info.config.ranking.threshold)
 inspector.figure("queries")
 
 # %% [markdown]
@@ -98,7 +98,7 @@ sides = (*(getattr(session.dataset.query, k) for k in ("pids", "camids")),)
 sides += (*(getattr(session.dataset.gallery, k) for k in ("pids", "camids")),)
 before, after = ide.result.distances["features"], casn.result.distances["sum"]
 changes = ranking.rank_changes(before, after, *sides)
-print(changes.summary())
+ck.notebook.say(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in changes.summary().items()))
 
 # %% [markdown]
 # Gains (to the right) and losses (to the left), for each true match. Below them, as a yardstick, what happens between two
@@ -196,6 +196,8 @@ fooled = [i for i in has_twin if twin[int(q.pids[i])] == g.pids[table.top[i]]]
 chance = f"{len(has_twin) / max(1, people - 1):.1f} if strangers came first at random"
 print(
     f"{len(has_twin)} wrong queries have a look-alike; for {len(fooled)} it is the look-alike that came first ({chance})"
+    if twin
+    else "Nobody knows who looks like whom in this data."
 )
 
 # %% [markdown]
@@ -207,9 +209,10 @@ margins = {name: table.margin[chosen] for name, chosen in groups.items() if chos
 figures.show_distributions(margins, "(nearest stranger - nearest true match) / the larger", "By how much?")
 
 # %%
-close = np.argsort(np.where(wrong, np.abs(table.margin), np.inf))[0]
+asked = "wrong" if wrong.any() else "right"
+close = np.argsort(np.where(wrong if wrong.any() else right, np.abs(table.margin), np.inf))[0]
 inspector.set(query=int(close), gallery=int(table.nearest_wrong[close]))
-print(f"query {close}: the wrong answer with the smallest margin, {table.margin[close]:.3f}")
+print(f"query {close}: the {asked} answer with the smallest margin, {table.margin[close]:.3f}")
 inspector.figure("pair")
 
 # %% [markdown]
@@ -231,13 +234,19 @@ figures.show_distributions(consistency, "attention distance to the nearest true 
 # %%
 def rank_correlation(x, y):
     both = np.isfinite(x) & np.isfinite(y)
-    return np.corrcoef(x[both].argsort().argsort(), y[both].argsort().argsort())[0, 1]
+    ranks = [
+        np.searchsorted(np.sort(v), v, "left") + np.searchsorted(np.sort(v), v, "right") for v in (x[both], y[both])
+    ]
+    return np.corrcoef(*ranks)[0, 1] if all(np.ptp(r) for r in ranks) else np.nan  # equal values share a rank
 
 
 for by in ("features", "sum"):
     inspector.set(ranked_by=by)
     of = inspector.desk.table()
-    print(f"ranked by {by:8}: rank correlation {rank_correlation(of.consistency, of.average_precision):+.2f}")
+    found = rank_correlation(of.consistency, of.average_precision)
+    print(
+        f"ranked by {by:8}: rank correlation {found:+.2f}" if np.isfinite(found) else f"by {by}, all queries are alike"
+    )
 
 # %% [markdown]
 # The query that disagrees most, in equation 5's steps:
@@ -250,22 +259,24 @@ inspector.figure("alignment")
 # %% [markdown]
 # ## 8 · What if? For many pairs
 #
-# **Idea.** Notebook 07 hid what one map pointed at. Now the same for many queries that go wrong, each with its stranger:
-# the most attended quarter of the query is hidden, and *as a control* a region of the very same shape at a random place.
+# **Idea.** Notebook 07 hid what one map pointed at. Now the same for many queries that go wrong (where none does, for right
+# ones), each with its nearest stranger: the most attended quarter of the query is hidden, and *as a control* a region of the
+# very same shape at a random place.
 
 # %%
 network, generator = inspector.desk.network(), torch.Generator().manual_seed(0)
 size, fell = network.size, {"attended": [], "random": []}
-for i in np.flatnonzero(wrong)[:12]:
-    attended, _ = inspector.desk.maps(int(i), int(table.top[i]))
+for i in np.flatnonzero((wrong if wrong.any() else right) & (table.nearest_wrong >= 0))[:12]:
+    stranger = int(table.nearest_wrong[i])
+    attended, _ = inspector.desk.maps(int(i), stranger)
     mask = masking.area_mask(torch.from_numpy(attended)[None], 0.25, size)
     for name, hidden in (("attended", mask), ("random", masking.random_like(mask, generator))):
-        p = counterfactual.counterfactual(network, int(i), hidden, gallery_index=int(table.top[i])).probability
+        p = counterfactual.counterfactual(network, int(i), hidden, gallery_index=stranger).probability
         fell[name].append(p[0] - p[1])
 
 # %%
 for name, drops in fell.items():
-    error = np.std(drops, ddof=1) / len(drops) ** 0.5 if len(drops) > 1 else np.nan
+    error = np.std(drops, ddof=1) / len(drops) ** 0.5 if len(drops) > 1 else np.inf
     print(f"{name:8} quarter hidden: p(same) falls by {np.mean(drops):+.3f} on average (standard error {error:.3f})")
 difference = np.subtract(fell["attended"], fell["random"])
 print(f"the attended one matters more in {(difference > 0).sum()} of {len(difference)} queries")

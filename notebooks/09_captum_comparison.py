@@ -106,13 +106,21 @@ figures.show_gallery_of_methods(pictures, gallery_of, labels, outlines, "By capt
 # **Look.** Cover the headings. Could you say which map belongs to the *wrong* match, and so should speak of an error? If
 # you found a story for one of the columns: the next column would have given you another story, just as good.
 #
+# Do they at least tell *one* story? We correlate the maps of every two methods, on the coarsest grid of all:
+
+# %% Which methods say the same? tags=["slide"]
+figures.show_agreement(list(asked), explain.agreement(asked))
+
+# %% [markdown]
+# Find the blue blocks: methods within one are nearly the same map under several names. Then look in which block the plain
+# mean stands, which explains nothing. (A row of zeros is a method whose maps have no pattern here.)
+#
 # What each costs is not the same either:
 
 # %%
-for name in sorted(asked, key=lambda name: asked[name].seconds):
-    print(
-        f"{name:22} {1000 * asked[name].seconds / len(first):7.1f} ms a pair, {len(first)} pairs at once on {session.device}"
-    )
+print(f"{len(first)} pairs at once on {session.device}")
+costs = {name: 1000 * asked[name].seconds / len(first) for name in asked}
+evaluation.table([{"method": name, "ms a pair": costs[name]} for name in sorted(costs, key=costs.get)])
 
 # %% [markdown]
 # ## 3 · Do they compute what they promise?
@@ -127,12 +135,9 @@ A = [model.feature_map(x).requires_grad_() for x in few]
 z_1 = model.pair_scores(model.pool(A[0]) - model.pool(A[1]))[:, 1]
 gradients = torch.autograd.grad(z_1.sum(), A)
 by_hand = [(g.mean((2, 3), keepdim=True) * a).sum(1).clamp_min(0).cpu() for g, a in zip(gradients, A, strict=True)]
-
-# %%
 for name in ("layer-gradcam", "siamese-gradcam"):
-    apart = [
-        (m - h).abs().max() / h.max() for m, h in zip((asked[name].query, asked[name].gallery), by_hand, strict=True)
-    ]
+    both = zip((asked[name].query, asked[name].gallery), by_hand, strict=True)
+    apart = [(m - h).abs().max() / h.max().clamp_min(1e-9) for m, h in both]  # a map can be zero everywhere
     print(f"{name:16} differs from the hand-made map by {max(apart).item():.1e} of its maximum, at most")
     assert max(apart) < 1e-4
 
@@ -173,13 +178,7 @@ for steps in (2, 8, 32):
     missed[steps] = (m.delta.abs() / gained.abs().clamp_min(1e-6)).max().item()
     print(f"{steps:3} steps: the maps add up to {total[0]:+.3f}, the score gained {gained[0]:+.3f}", end="; ")
     print(f"off by {missed[steps]:.1%} at most")
-
-# %%
-print(
-    "More steps, a smaller error."
-    if missed[32] < missed[2]
-    else "Here more steps did not help: the network bends a lot."
-)
+print("More steps, a smaller error." if missed[32] < missed[2] else "More steps did not help: the network bends a lot.")
 
 # %% [markdown]
 # ## 4 · A trap: the shared trunk
@@ -206,10 +205,10 @@ twice = CalledTwice(model)
 answer = LayerGradCam(twice, twice.trunk).attribute(few, relu_attributions=True)
 assert isinstance(answer, torch.Tensor), "two pictures, one map"
 for side, right in zip(("query", "gallery image"), by_hand, strict=True):
-    apart = (answer[:, 0].cpu() - right).abs().max() / right.max()
+    apart = (answer[:, 0].cpu() - right).abs().max() / max(answer.max().item(), right.max().item(), 1e-9)
     print(f"captum's only map against the {side}'s: off by {apart:.2%} of the maximum")
 
-assert torch.allclose(answer[:, 0].cpu(), by_hand[1], atol=1e-4 * by_hand[1].max().item())
+assert torch.allclose(answer[:, 0].cpu(), by_hand[1], atol=1e-4 * by_hand[1].max().item() + 1e-9)
 
 # %% [markdown]
 # Two pictures went in and one map came out, without a warning. **It belongs to the second picture**; the trunk's first call
@@ -234,7 +233,7 @@ class WithMirror(torch.nn.Module):
 try:
     explain.explain(WithMirror(model).eval(), *few, "layer-gradcam", layer="trunk")
 except ValueError as refusal:
-    print(refusal)
+    ck.notebook.say(str(refusal))
 else:
     raise AssertionError("a map came back, and nobody can say whose")
 
@@ -270,11 +269,11 @@ for name, e in energy.items() if pairs.masks is not None else ():
         {
             "method": name,
             "energy": f"{mean:.0f} ({low:.0f} to {high:.0f})",
-            "chance": 100 * float(np.nanmean(e["chance"])),
+            "chance": 100 * float(np.nanmean(e["chance"])) if np.isfinite(e["chance"]).any() else float("nan"),
         }
     )
     rows[-1]["than the plain mean"] = verdict if name != "plain-mean" else ""
-print(evaluation.table(rows) if rows else "this data set has no masks")
+evaluation.table(rows) if rows else print("This data set has no person masks: this cannot be measured here.")
 
 # %% [markdown]
 # **What this test cannot say.** A map may lie on the person and be wrong, or beside the person and be right: if a network
@@ -335,7 +334,7 @@ figures.show_sanity(reports)
 # explain the trained one's judgement, however well it lies on the person. In words, for equation 4:
 
 # %%
-print(reports["siamese"].to_text())
+reports["siamese"].table()
 
 # %% [markdown]
 # A check that nothing can fail proves nothing. An "explanation" that says *the middle of the picture*, always:
@@ -350,14 +349,14 @@ def always(model, query, gallery):
 
 
 constant = sanity_checks(always, model, queries[distinct], galleries[distinct], every_step=False)
-print(constant.to_text())
 assert not constant.passed
+constant.table()
 
 # %% [markdown]
 # ## 8 · What if it were hidden?
 #
-# The last test one can see. Take the right match with the best rank, hide the rows that equation 4 attends to in the query,
-# and rank the gallery anew; then hide *as many rows somewhere else*.
+# The last test one can see. Take the right match with the best rank, hide the rows that equation 4 attends to in the query
+# (half of all rows at most), and rank the gallery anew; then hide *as many rows somewhere else*.
 
 # %%
 from casnkit.data.augment import denormalise
@@ -367,7 +366,9 @@ from casnkit.explain.counterfactual import counterfactual
 right = np.flatnonzero(pairs.kinds == "right")
 p = min(right, key=lambda p: retrieval.rank(pairs.pairs[p, 0], retrieval.row(pairs.pairs[p, 0])).first_hit)
 i, j = pairs.pairs[p].tolist()
-mask = masking.row_mask(maps["siamese"][0][p][None], 0.7, tuple(queries.shape[2:]))
+of_query = maps["siamese"][0][p][None]
+middle_row = (attention.row_profile(of_query).median() / of_query.max()).item()
+mask = masking.row_mask(of_query, max(0.7, middle_row), tuple(queries.shape[2:]))
 elsewhere = masking.random_like(mask, torch.Generator().manual_seed(session.seed), "shift")
 what_ifs = {
     name: counterfactual(retrieval, i, m.to(session.device), gallery_index=j)
@@ -394,20 +395,37 @@ for name, w in what_ifs.items():
 # %% [markdown]
 # ## 9 · The league
 #
-# All of this, for all methods, on many more pairs: `casnkit league --publish` measures it and writes `figures/league.json`.
-# Where that file is not there yet, a small league is played here, with too few pairs to believe in.
+# All of this, for all methods, on many more pairs: `casnkit league --publish` measures it on our drawn people, whatever data
+# you have chosen above, and writes `figures/league.json`. Where that file is not there yet, a small league is played here,
+# with too few pairs to believe in.
 
 # %%
 from pathlib import Path
 
-from casnkit.explain.league import findings, league_table, run_league
+from casnkit.explain.league import findings, run_league
+from casnkit.explain.league_report import league_head, league_tables
 from casnkit.files import read_json
 
 file = Path("../figures/league.json")
 small = {"pairs": 12, "steps": 3, "sanity_pairs": 4, "progress": False, "retrieval": retrieval}
 names = ["plain-mean", "siamese", "siamese-gradcam", "siamese-centred", "evidence"]
 league = read_json(file) if file.is_file() else run_league(model, session.dataset, config, names, **small)
-print(league_table(league) if file.is_file() else f"no {file.name} yet (`casnkit league --publish`): a small one")
+print(league_head(league) if file.is_file() else f"no {file.name} yet (`casnkit league --publish`): a small one")
+league_tables(league)["maps"]
+
+# %% [markdown]
+# *Energy*, *pointing*, *IoU*: percent on the person, ± half of the 95 % interval over pairs; in brackets the same map moved
+# at random. *Cue*: in how many look-alikes has the part in which they differ more weight than the rest? *Deletion* and
+# *insertion* (of the probability $p$, and of the average precision AP): points against random masks of the same shape;
+# deletion is good below 0, insertion above 0.
+
+# %%
+league_tables(league)["sanity"]
+
+# %% [markdown]
+# *Pair cls*, *untrained*, *partner*: correlation of the map with the one beside a random pair classifier, of an untrained
+# network, beside another partner; a star marks one that is too high. *Sane*: all sanity checks passed. And all of it as one
+# picture:
 
 # %% The league tags=["slide"]
 figures.show_league(league)
@@ -421,7 +439,7 @@ figures.show_league(league)
 # These sentences are not ours. A rule makes them of the numbers, whatever they turn out to be:
 
 # %%
-print(*findings(league), sep="\n")
+ck.notebook.say(*findings(league))
 
 # %%
 entries = {entry["method"]: entry for entry in league["methods"]}
@@ -432,8 +450,8 @@ faithful = [
     if (row["curve"], row["axis"]) == ("insertion", "probability") and row["low"] is not None and row["low"] > 0
 ]
 trusted = [name for name in faithful if entries[name]["sanity"]["passed"]]
-print("Pixels that matter more than random ones (insertion):", ", ".join(faithful) or "no method's", end=".\n")
-print("These and all sanity checks passed:", ", ".join(trusted) or "no method", end=".\n")
+ck.notebook.say(f"Pixels that matter more than random ones (insertion): {', '.join(faithful) or 'those of no method'}.")
+ck.notebook.say(f"These and all sanity checks passed: {', '.join(trusted) or 'no method'}.")
 if not entries["siamese"]["sanity"]["passed"]:
     print("So show equation 4's map as a picture of where the trunk found something, not as the reason of a judgement.")
 if "plain-mean" in faithful:
@@ -446,7 +464,7 @@ if "plain-mean" in faithful:
 # %% [markdown]
 # ## A question for the next notebook
 #
-# All this was measured on drawn people, where we know the truth. The paper's claims are about three benchmarks of real ones.
+# The league was played on drawn people, where we know the truth. The paper's claims are about three benchmarks of real ones.
 # **What do its tables say, and what would yours?** Notebook `10_paper_tables` puts them side by side.
 
 # %% [markdown]

@@ -16,11 +16,11 @@
 # %% [markdown]
 # # 10 · The paper's tables
 #
-# The paper answers *does it work?* with three tables, one for each benchmark: **1** CUHK03-NP (boxes by a detector, and
+# **Does it work?** The paper answers with three tables, one for each benchmark: **1** CUHK03-NP (boxes by a detector, and
 # by hand), **2** DukeMTMC-reID, **3** Market-1501. Here they stand as published, and beside each number the one that *you*
 # measured, if you have the pictures.
 #
-# ![Four queries and their ranked galleries, from the hardest to the easiest](../figures/rankings.png)
+# ![Queries and their ranked galleries, from the hardest to the easiest](../figures/rankings.png)
 #
 # **You will learn** to read such a table with care, to fill it in with one command, and what makes a difference between
 # two numbers worth believing.
@@ -33,8 +33,10 @@
 profile = "paper"  # whose runs to read: "paper" (section 4.1), or "smoke" and "quick" for a try
 
 # %%
+from IPython.display import Markdown
+
 import casnkit as ck
-from casnkit import exercises, tables
+from casnkit import evaluation, exercises, tables
 from casnkit.data.imitate import Shape, imitate
 
 toy = imitate("market1501", ck.notebook.default_folder() / "imitated", shape=Shape(num_train=8, num_test=6))
@@ -69,13 +71,13 @@ measured = [(r["benchmark"], r["name"]) for t in read.values() for r in t["recor
 print(f"{len(measured)} measured rows below {folder}" if measured else f"Nothing is measured yet below {folder}.")
 
 # %%
-print(tables.to_text(read[1]))
+Markdown(tables.to_markdown(read[1]))
 
 # %%
-print(tables.to_text(read[2]))
+Markdown(tables.to_markdown(read[2]))
 
 # %%
-print(tables.to_text(read[3]))
+Markdown(tables.to_markdown(read[3]))
 
 # %% [markdown]
 # **Look.** A row of the paper's method may be ranked in two ways: by *features* alone, or by the *sum* of both distances,
@@ -90,8 +92,7 @@ sources = {}
 for entry in tables.PUBLISHED:
     if entry.confirmed:
         sources.setdefault(entry.confirmed_in, []).append(f"{entry.system} ({entry.benchmark})")
-for source, entries in sources.items():
-    print(f"{source}\n    {', '.join(entries)}")
+ck.notebook.say(*(f"{source}: {', '.join(entries)}" for source, entries in sources.items()))
 
 # %% [markdown]
 # ## 3 · The same as a picture
@@ -106,13 +107,14 @@ tables.show_table(read[3])
 # How much of CASN's advantage is there already in the baseline that it is built on? Published gains, in points:
 
 # %%
+gains = []
 for benchmark in ("cuhk03-np-detected", "dukemtmc-reid", "market1501"):
     ide, pcb, casn = (tables.published(row, benchmark) for row in ("ide", "pcb", "pcb-casn"))
-    print(f"{benchmark:20}", end="")
-    for name in ("rank_1", "mean_ap"):
-        steps = [getattr(b, name) - getattr(a, name) for a, b in ((ide, pcb), (pcb, casn))]
-        print(f"{name:>9}: PCB over IDE {steps[0]:+5.1f}, CASN over PCB {steps[1]:+5.1f}", end="")
-    print()
+    gains.append({"benchmark": benchmark})
+    for name, short in {"rank_1": "rank-1", "mean_ap": "mAP"}.items():
+        for step, before, after in (("PCB over IDE", ide, pcb), ("CASN over PCB", pcb, casn)):
+            gains[-1][f"{short}, {step}"] = f"{getattr(after, name) - getattr(before, name):+.1f}"
+evaluation.table(gains)
 
 # %% [markdown]
 # ## 4 · From a folder of pictures to a table
@@ -126,7 +128,7 @@ plan = tables.make_plan(
 )
 problems = tables.measure(plan, toy, device=str(session.device), progress=False)
 result = tables.read_table(plan, problems)
-print(tables.to_text(result))
+Markdown(tables.to_markdown(result))
 
 # %% [markdown]
 # **Look at the lines below the table**, not at the numbers: they say that this is not the benchmark, not the paper's
@@ -144,7 +146,7 @@ assert any("not the whole benchmark" in note for note in result["notes"]), "a to
 assert tables.measure(plan, toy, device=str(session.device), progress=False) == problems
 again = tables.read_table(plan)
 assert [r["measured"] for r in again["records"]] == [r["measured"] for r in result["records"]]
-print(f"read back: {', '.join(sorted({folder for r in rows for folder in r['folders']}))}")
+ck.notebook.say(f"read back: {', '.join(sorted({folder for r in rows for folder in r['folders']}))}")
 
 # %% [markdown]
 # ## 5 · Before you say "reproduced"
@@ -178,7 +180,7 @@ my_prediction = None  # "trained" or "missing"
 # %% tags=["check"]
 wrong_set = tables.make_plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
 refused = tables.measure(wrong_set, toy, device=str(session.device), progress=False)["missing"]
-print(refused.get("dukemtmc-reid", "trained"))
+ck.notebook.say(refused.get("dukemtmc-reid", "trained"))
 reasons = {
     "trained": "a table sets numbers beside published ones, so what only looks like another benchmark is refused",
     "missing": "the file names are Market-1501's: it is refused, and the folder that was looked for is named",
