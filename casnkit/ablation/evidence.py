@@ -66,4 +66,6 @@ def _line(entry: Mapping[str, Any]) -> str:
 def _where(result: Mapping[str, Any]) -> str:
     data = result["data"]
     pooled = ", intervals by the spread of all settings" if result["pooled"] else ""
-    return f"(against the default, on {data['identities']} {result['on']} people of {data['data']!r}{pooled})"
+    base = result["groups"][0]["setting"].partition(" [")[2].rstrip("]")
+    settings = f" with {base}" if base else ""
+    return f"(against the default{settings}, on {data['identities']} {result['on']} people of {data['data']!r}{pooled})"

@@ -84,7 +84,7 @@ def caption(result: Mapping[str, Any]) -> str:
         f"people, {data['gallery']} gallery images{'; ' + common if common else ''}. Percent; mean ± half of the 95 % "
         "interval over seeds; differences paired by seed"
         + (", their deviation pooled over all settings" if result["pooled"] else "")
-        + "; in bold between asterisks where the interval leaves zero out."
+        + "; marked where the interval leaves zero out."
     )
 
 
@@ -163,7 +163,7 @@ def test_time_text(entries: Sequence[Mapping[str, Any]]) -> str:
     ]
     caption = (
         "mAP in percent on the test people; t, normalisation and attention's weight chosen on other people; mean ± half "
-        "of the 95 % interval over seeds, gains paired by seed, between asterisks where the interval leaves zero out. "
+        "of the 95 % interval over seeds, gains paired by seed, marked where the interval leaves zero out. "
         "plain: row profiles of the plain mean map instead of Siamese attention. The paper's sum: weight 0.5."
     )
     return f"{caption}\n{evaluation.table(rows)}"
@@ -270,7 +270,7 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
     for entry in result["groups"]:
         found = entry.get("differences", {})
         checks = [claims[entry["variant"]]] if entry["variant"] in claims else list(claims.values())
-        checks += [(f"{model_name(entry)} finds people better", name) for name in SHOWN]
+        checks += [("finds people better", name) for name in SHOWN]
         for claim, name in checks if found else []:
             if name in found:
                 lines.append(f"{model_name(entry):11} {claim} ({heading(name)}): {_judged(found[name])}")
