@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from PIL import Image
 
 import casnkit as ck
 from casnkit import runs
+from casnkit.cli import main
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import PARTS, lookalike_pairs, synthesize
 from casnkit.explain import league, league_pairs
-from casnkit.explain.league import add_parser, findings, league_table, run_league
+from casnkit.explain.league import findings, league_table, run_league
 from casnkit.explain.league_pairs import choose_pairs
 from casnkit.explain.retrieval import Retrieval
 from casnkit.ranking import matches_mask
@@ -250,19 +250,16 @@ def test_findings_follow_the_numbers():
 
 
 def test_the_command(model, people, config, tmp_path, monkeypatch, capsys):
-    top = argparse.ArgumentParser()
-    add_parser(top.add_subparsers())
-    (tmp_path / "README.md").write_text("x\n<!-- league -->\nold\n<!-- /league -->\n")
+    (tmp_path / "README.md").write_text("x\n<!-- league -->\nformer\n<!-- /league -->\n")
     monkeypatch.chdir(tmp_path)
     info = runs.RunInfo(config, np.arange(5), {"root": str(people.root)}, {})
     monkeypatch.setattr(runs, "load_model", lambda run, device: (model, info))
     arguments = ["league", "--run", "run", "--methods", "siamese", "--pairs", "6", "--steps", "2", "--publish"]
-    options = top.parse_args([*arguments, "--device", "cpu"])
-    options.command(options)
+    assert main([*arguments, "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     readme = (tmp_path / "README.md").read_text()
     assert "Equation 4's map" in said
-    assert "old" not in readme
+    assert "former" not in readme
     assert "```text\ncasn (gap) on people: 6 test pairs" in readme
     published = json.loads((tmp_path / "figures" / "league.json").read_text())
     assert published == json.loads((tmp_path / "run" / "league" / "league.json").read_text())
