@@ -255,9 +255,11 @@ def profile(name: str = "quick", **changes: Any) -> Config:
 
 def paper_literal(config: Config) -> Config:
     """The same run with every open point at its most literal reading: the label's logit as L_ia, attention from the
-    first step, statistics updated by the masked pass, both distances with the same weight."""
+    first step, statistics updated by the masked pass, one learning rate, both distances with the same weight."""
     literal = {"ia_score": "logit", "masked_batchnorm": "update", "ia_start": 0.0, "sa_start": 0.0}
-    return config.replace(loss=literal, ranking={"attention_weight": 0.5})
+    return config.replace(
+        loss=literal, ranking={"attention_weight": 0.5}, train={"pair_rate": 1.0, "pair_weight_decay": None}
+    )
 
 
 _SMALL = {"backbone": "small", "last_stride": 1, "id_hidden": 128, "pair_hidden": 128}

@@ -91,6 +91,11 @@ def test_paper_literal_changes_the_loss_only():
     assert dataclasses.replace(literal, loss=config.loss) == config
 
 
+def test_paper_literal_has_one_learning_rate():
+    train = paper_literal(profile("quick", variant="casn")).train
+    assert (train.pair_rate, train.pair_weight_decay) == (1.0, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
