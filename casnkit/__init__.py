@@ -1,107 +1,34 @@
 """casnkit: see why a network thinks two pictures show the same person.
 
-Consistent Attentive Siamese Networks (Zheng, Karanam, Wu, Radke, CVPR 2019) as a thin library for notebooks:
+Consistent Attentive Siamese Networks (Zheng, Karanam, Wu, Radke, CVPR 2019) as a thin library for notebooks. Six modules
+are the method itself: attention, config, models, losses, training, runs. Around them stand
 
-    data        pictures of people, real and drawn        models, losses, training    the network and how it learns
-    attention   equations as functions of tensors         ranking                     the protocol, attention for all pairs
-    explain     other explanations, and how good they are claims, ablation            what is true of attention
-    figures     every picture                             inspector                   query, gallery, two maps, sliders
-    cli         the same without a notebook
+    data         pictures of people, real and drawn       ranking      the protocol, attention of all pairs
+    evaluation   one network on one data set              explain      other explanations, and how good they are
+    figures      every picture                            inspector    query, gallery, two maps, sliders
+    experiments  what is true of attention                notebook     what lessons call
 
-Names are imported when they are first used: ranking a finished distance matrix loads no torch. Nothing here needs more
-than torch, torchvision, numpy and pillow; whatever else a part needs is imported where it is used.
+Names load on first use (scientific Python's SPEC 1), so that ``import casnkit`` costs next to nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "CASN": "models",
-    "CASNLoss": "losses",
-    "Config": "config",
-    "Inspector": "inspector",
-    "ReidDataset": "data",
-    "Split": "data",
-    "evaluate_ranking": "ranking",
-    "load_shipped": "shipped",
-    "open_dataset": "data",
-    "paper_literal": "config",
-    "profile": "config",
-}
-_MODULES = (
-    "attention",
-    "claims",
-    "data",
-    "evaluation",
-    "explain",
-    "figures",
-    "inspector",
-    "models",
-    "notebook",
-    "ranking",
-    "runs",
-    "training",
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        *("attention", "config", "models", "losses", "training", "runs"),
+        *("data", "ranking", "evaluation", "explain", "figures", "inspector", "experiments", "notebook"),
+    ],
+    submod_attrs={
+        "config": ["Config", "paper_literal", "profile"],
+        "data": ["ReidDataset", "Split", "open_dataset"],
+        "experiments.shipped": ["load_shipped"],
+        "inspector": ["Inspector"],
+        "losses": ["CASNLoss"],
+        "models": ["CASN"],
+        "notebook": ["exercises", "report"],
+        "ranking": ["evaluate_ranking"],
+    },
 )
-
-__all__ = [
-    "CASN",
-    "CASNLoss",
-    "Config",
-    "Inspector",
-    "ReidDataset",
-    "Split",
-    "attention",
-    "claims",
-    "data",
-    "evaluate_ranking",
-    "evaluation",
-    "explain",
-    "figures",
-    "inspector",
-    "load_shipped",
-    "models",
-    "notebook",
-    "open_dataset",
-    "paper_literal",
-    "profile",
-    "ranking",
-    "runs",
-    "training",
-]
-
-if TYPE_CHECKING:
-    from . import (
-        attention,
-        claims,
-        data,
-        evaluation,
-        explain,
-        figures,
-        inspector,
-        models,
-        notebook,
-        ranking,
-        runs,
-        training,
-    )
-    from .config import Config, paper_literal, profile
-    from .data import ReidDataset, Split, open_dataset
-    from .inspector import Inspector
-    from .losses import CASNLoss
-    from .models import CASN
-    from .ranking import evaluate_ranking
-    from .shipped import load_shipped
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.pairs import PairSampler
+
 from .config import Config
 from .data.records import ReidDataset
-from .data.sampling import PairSampler
 from .processes import Processes
 
 

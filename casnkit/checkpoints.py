@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .files import atomic_path, read_json, write_json
+from casnkit.data.files import atomic_path, read_json, write_json
+
 from .models import CASN
 
 

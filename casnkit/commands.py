@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from casnkit.training import say_epoch
+
 from .config import Config, profile
-from .progress import say_epoch
 
 # settings that may be left to their default
 MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm", "pair_weight_decay")
@@ -24,7 +25,7 @@ def demonstrate(options: argparse.Namespace) -> None:
 
 def draw_people(options: argparse.Namespace) -> None:
     """Draw a data set of people."""
-    from .data.people import synthesize
+    from casnkit.data import people as synthesize
 
     print(synthesize(options.out, options.size, options.seed, options.processes))
 
@@ -40,8 +41,9 @@ def check_data(options: argparse.Namespace) -> int:
 
 def train_network(options: argparse.Namespace) -> None:
     """Train one network, or go on with a run that was stopped."""
+    from casnkit.training import find_processes
+
     from .data import open_dataset
-    from .processes import find_processes
     from .training import train
 
     config, main_process = train_config(options), find_processes(options.device).is_main
@@ -57,7 +59,7 @@ def train_network(options: argparse.Namespace) -> None:
     dataset, validate = _validation(dataset, config, options)
     calls = [say_epoch]
     if options.tensorboard:
-        from .tensorboard import TensorBoardLog
+        from casnkit.training import TensorBoardLog
 
         calls.append(TensorBoardLog(out / "tensorboard"))
     if main_process:
@@ -120,7 +122,8 @@ def _value(field: str, text: str) -> Any:
 def _validation(dataset: Any, config: Config, options: argparse.Namespace) -> tuple[Any, Any]:
     if not options.validate:
         return dataset, None
-    from .data.holdout import hold_out
+    from casnkit.data.records import hold_out
+
     from .evaluation import evaluate
 
     dataset, validation = hold_out(dataset, options.validate, config.train.seed)
@@ -136,9 +139,10 @@ def _validation(dataset: Any, config: Config, options: argparse.Namespace) -> tu
 
 def evaluate_run(options: argparse.Namespace) -> None:
     """Rank a gallery with a trained network; table and pictures."""
+    from casnkit.training import find_processes
+
     from . import evaluation, runs
     from .data import open_dataset
-    from .processes import find_processes
 
     processes = find_processes(options.device)
     run = options.run or newest_run(Path("runs"))
@@ -173,8 +177,9 @@ def measure_speed(options: argparse.Namespace) -> None:
     """Measure speed, side by side."""
     import importlib
 
+    from casnkit.runs import pick_device
+
     from . import pages
-    from .processes import pick_device
 
     module = importlib.import_module(f"casnkit.bench.{options.what}")
     figures = module.run(device=str(pick_device(options.device)), quick=options.quick, out=options.out)

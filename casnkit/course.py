@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from casnkit.data.files import read_json
+
 from .config import PROFILES
-from .files import read_json
 
 
 @dataclass(frozen=True)

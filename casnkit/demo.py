@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from casnkit.data.files import atomic_path, write_json, write_text
+from casnkit.data.images import load_images
+from casnkit.runs import pick_device
+from casnkit.training import say_epoch
+
 from . import evaluation, figures, runs
 from .config import Config, profile
 from .data import ReidDataset, open_dataset
-from .data.loading import load_images
-from .files import atomic_path, write_json, write_text
-from .processes import pick_device
-from .progress import say_epoch
 from .report import draw_comparison, draw_report, tour
 from .shipped import load_shipped
 from .training import train

@@ -15,16 +15,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from casnkit.data.readers import MARKET_FOLDERS, recognise
+from casnkit.data.readers import find_folders as folders_with
+from casnkit.runs import pick_device
+
 from .data import open_dataset
-from .data.benchmarks import recognise
 from .data.check import not_whole
-from .data.layout import MARKET_FOLDERS
-from .data.layout import find_folders as folders_with
 from .data.people import PEOPLE_VERSION, SIZES
 from .estimate import estimate, spoken
 from .installed import Finding, find_browser, find_device, find_packages, find_python, find_widgets
 from .notebook import default_folder
-from .processes import pick_device
 
 _MARKS = {"ok": "ok", "note": "--", "missing": "!!"}
 _ROOM = 2.0  # GiB: the people of size quick, two runs of it, and their pictures

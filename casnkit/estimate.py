@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
+from casnkit.models import seeded
+from casnkit.training import make_optimiser
+
 from .config import Config, profile
 from .data.people import SIZES
 from .losses import CASNLoss
 from .models import CASN
-from .randomness import seeded
-from .schedule import make_optimiser
 
 PEOPLE_OF_PROFILE = {"smoke": "tiny", "quick": "quick", "paper": "market"}
 _FEW = 2  # pairs of a probe on a processor where the batch would take many seconds

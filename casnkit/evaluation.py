@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from casnkit.data.files import write_json
+from casnkit.data.images import load_images
+from casnkit.ranking import Extracted, attention_distances, extract, feature_distances
+from casnkit.runs import pick_device
+from casnkit.training import Processes
+
 from . import runs
 from .config import Config
-from .data.loading import load_images
 from .data.records import ReidDataset, Split
-from .files import write_json
 from .models import CASN
-from .processes import Processes, pick_device
 from .ranking import RankingResult, evaluate_ranking, fuse
-from .ranking.extract import Extracted, extract, feature_distances
-from .ranking.pairwise import attention_distances
 
 HEADLINES = ("rank_1", "rank_5", "rank_10", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp")
 HEADINGS = dict(

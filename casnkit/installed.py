@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from casnkit.runs import pick_device
+
 from . import __version__
-from .processes import pick_device
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "firefox")
 

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from casnkit.data.images import load_images, normalise
+from casnkit.figures import show_film, show_progress
+from casnkit.models import evaluating
+
 from . import figures
 from ._optional import require
 from .config import Config
-from .data.augment import normalise
-from .data.loading import load_images
 from .data.records import UNKNOWN_CAMERA, ReidDataset, Split, camera_text, labels_of
-from .figures.film import show_film, show_progress
 from .models import CASN
-from .models.casn import evaluating
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

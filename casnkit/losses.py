@@ -143,7 +143,7 @@ def fill_of(images: Tensor, fill: str) -> Tensor | float:
     if fill == "mean":
         return 0.0
     if fill == "black":
-        from .data.augment import IMAGENET_MEAN, IMAGENET_STD
+        from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
 
         black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
         return black.to(images).view(1, 3, 1, 1)

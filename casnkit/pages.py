@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, write_json, write_text
+from casnkit.data.files import read_json, write_json, write_text
 
 PAGES = ("README.md", "docs/results.md")
 BENCHES = ("attention", "train", "ranking", "explain", "inspector")
@@ -69,14 +69,15 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _study(figures: Path, name: str) -> str:
-    from .ablation import report
+    from casnkit.experiments import ablation as report
 
     result = _read(figures, name)
     return report.markdown(result) if result else ""
 
 
 def _test_time(figures: Path) -> str:
-    from .ablation import report, testtime
+    from casnkit.experiments import ablation as report
+    from casnkit.experiments import ablation as testtime
 
     result = _read(figures, "test-time")
     return fenced(report.test_time_text(testtime.best_per_mode(result["readings"]))) if result else ""
@@ -84,7 +85,7 @@ def _test_time(figures: Path) -> str:
 
 def _ablation_in_short(figures: Path) -> str:
     """The paper's rows with what matters most: accuracy, its difference, and what the attention does."""
-    from .ablation import report
+    from casnkit.experiments import ablation as report
 
     result = _read(figures, "ablation")
     if not result:

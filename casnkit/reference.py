@@ -20,8 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import casnkit
-
-from .files import write_text
+from casnkit.data.files import write_text
 
 PAGE = Path("docs/reference.md")
 # In the order in which one meets them; of whatever else there is, one line each.

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from casnkit.data.files import write_json
+
 from . import pages, runs
 from ._optional import require
 from .config import PROFILES
-from .files import write_json
 
 ABLATION = ["--set", "precision=bf16"]
 BEFORE = ["positive_share=0.5", "loss.threshold=0.5", "ranking.threshold=0.5", "ranking.attention_weight=0.5"]

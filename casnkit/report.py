@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.images import denormalise, load_images, normalise
+
 from . import attention, figures, losses, runs
 from .config import Config
-from .data.augment import denormalise, normalise
-from .data.loading import load_images
 from .data.records import ReidDataset, Split, camera_text
 from .evaluation import Evaluation
 from .models import CASN, evaluating

@@ -24,10 +24,11 @@ import torch
 import torchvision
 from filelock import FileLock, Timeout
 
+from casnkit.data.files import atomic_path, read_json, write_json
+
 from .checkpoints import load_checkpoint, load_state, read_tensors, save_tensors, without_prefix
 from .config import Config
 from .data.records import ReidDataset
-from .files import atomic_path, read_json, write_json
 from .models import CASN
 
 RUN_FORMAT = 1
@@ -204,3 +205,27 @@ def _first_difference(there: Config, here: Config) -> str:
             name = next(name for name in values if values[name] != b[group][name])
             return f"{group}.{name} is {values[name]!r} there, {b[group][name]!r} here"
     return "other identities"
+
+
+# facade: to be replaced
+_FACADE = {
+    "pick_device": "casnkit.processes",
+    "load_state": "casnkit.checkpoints",
+    "read_tensors": "casnkit.checkpoints",
+    "save_tensors": "casnkit.checkpoints",
+}
+_FACADE_MODULES = ["casnkit.checkpoints"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

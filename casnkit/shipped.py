@@ -19,14 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from casnkit.data.files import read_json, write_json, write_text
+from casnkit.models import seeded
+from casnkit.runs import load_state, read_tensors, save_tensors
+
 from . import runs
-from .checkpoints import load_state, read_tensors, save_tensors
 from .config import VARIANTS, Config
 from .data.people import DIFFICULTY
 from .data.records import ReidDataset
-from .files import read_json, write_json, write_text
 from .models import CASN
-from .randomness import seeded
 
 FOLDER = Path(__file__).parent / "weights"
 PAIR_HEAD = "pair_head."
@@ -105,7 +106,8 @@ def add_parser(group: Any) -> None:
 
 
 def _ship(options: argparse.Namespace) -> None:
-    from .ablation import Trial, run_trials, variants
+    from casnkit.experiments.ablation import Trial, run_trials, variants
+
     from .commands import assignments
 
     changes = assignments(options.set)

@@ -20,9 +20,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from casnkit.data.files import write_text
+
 from ._optional import require
 from .config import PROFILES
-from .files import write_text
 
 MINUTES = 20
 SHOWN = 30  # slides that fit into the time, title slides included

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from casnkit.data.images import Augmentation, ImageSource, augment, open_images
+from casnkit.data.pairs import PairSampler
+
 from . import checkpoints, runs
 from .batches import check_parts, image_parts, pair_sampler, part_rows, positives_first
 from .config import Config
-from .data.augment import Augmentation, augment
-from .data.feeding import ImageSource, open_images
 from .data.records import ReidDataset, labels_of
-from .data.sampling import PairSampler
 from .guards import DivergenceError, Interruption, check_finite, check_weights, explain_out_of_memory, peak_memory
 from .losses import CASNLoss
 from .models import CASN, map_size
@@ -260,3 +260,32 @@ def _build(
     if state is not None:
         checkpoints.restore(model, optimiser, state)
     return model, optimiser
+
+
+# facade: to be replaced
+_FACADE = {
+    "Processes": "casnkit.processes",
+    "make_optimiser": "casnkit.schedule",
+    "find_processes": "casnkit.processes",
+    "TensorBoardLog": "casnkit.tensorboard",
+    "say_epoch": "casnkit.progress",
+    "DivergenceError": "casnkit.guards",
+    "peak_memory": "casnkit.guards",
+    "pair_sampler": "casnkit.batches",
+    "learning_rate": "casnkit.schedule",
+}
+_FACADE_MODULES = ["casnkit.batches", "casnkit.guards", "casnkit.schedule"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

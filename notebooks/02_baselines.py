@@ -38,7 +38,9 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import ablation, attention, evaluation, exercises, figures, ranking, report
+from casnkit import attention, evaluation, figures, ranking
+from casnkit.experiments import ablation
+from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 

@@ -38,7 +38,9 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import ablation, attention, exercises, figures, losses, report
+from casnkit import attention, figures, losses
+from casnkit.experiments import ablation
+from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 

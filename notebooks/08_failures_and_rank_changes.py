@@ -38,10 +38,12 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import exercises, figures, ranking
-from casnkit.claims.lookalikes import lookalikes_of
-from casnkit.explain import counterfactual, masking
+from casnkit import figures, ranking
+from casnkit.experiments.claims import lookalikes_of
+from casnkit.explain import masks as masking
+from casnkit.explain import pair as counterfactual
 from casnkit.inspector import Inspector, filters
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

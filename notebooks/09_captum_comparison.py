@@ -39,7 +39,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, evaluation, exercises, explain, figures, report
+from casnkit import attention, evaluation, explain, figures
+from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 
@@ -51,8 +52,8 @@ session = ck.notebook.start(profile, data)
 # somebody else) or, among drawn people, a **look-alike** (the person who differs in one piece of clothing alone).
 
 # %%
-from casnkit.explain.league_pairs import choose_pairs
-from casnkit.explain.retrieval import Retrieval
+from casnkit.explain.league import choose_pairs
+from casnkit.explain.pair import Retrieval
 
 casn = session.run("casn")
 model, config = casn.model.requires_grad_(False).eval(), casn.info.config
@@ -258,7 +259,7 @@ for name in judged:
 energy = {name: pairs.localisation(m).get("energy") for name, m in maps.items()}
 
 # %%
-from casnkit.explain.intervals import bootstrap
+from casnkit.explain.league import bootstrap
 
 rows, rng = [], np.random.default_rng(session.seed)
 for name, e in energy.items() if pairs.masks is not None else ():
@@ -359,9 +360,9 @@ constant.table()
 # (half of all rows at most), and rank the gallery anew; then hide *as many rows somewhere else*.
 
 # %%
-from casnkit.data.augment import denormalise
-from casnkit.explain import masking
-from casnkit.explain.counterfactual import counterfactual
+from casnkit.data.images import denormalise
+from casnkit.explain import masks as masking
+from casnkit.explain.pair import counterfactual
 
 right = np.flatnonzero(pairs.kinds == "right")
 p = min(right, key=lambda p: retrieval.rank(pairs.pairs[p, 0], retrieval.row(pairs.pairs[p, 0])).first_hit)
@@ -402,9 +403,8 @@ for name, w in what_ifs.items():
 # %%
 from pathlib import Path
 
-from casnkit.explain.league import findings, run_league
-from casnkit.explain.league_report import league_head, league_tables
-from casnkit.files import read_json
+from casnkit.data.files import read_json
+from casnkit.explain.league import findings, league_head, league_tables, run_league
 
 file = Path("../figures/league.json")
 small = {"pairs": 12, "steps": 3, "sanity_pairs": 4, "progress": False, "retrieval": retrieval}

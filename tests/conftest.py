@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from casnkit.models import CASN
-from casnkit.models.heads import StripeLinear
+from casnkit.models import CASN, StripeLinear
 
 torch.set_num_threads(1)  # the models are tiny; two threads that share busy cores wait for each other
 

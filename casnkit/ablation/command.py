@@ -10,7 +10,7 @@ from typing import Any
 from casnkit import pages, runs
 from casnkit.config import PROFILES
 from casnkit.data import open_dataset
-from casnkit.files import write_json, write_text
+from casnkit.data.files import write_json, write_text
 
 from .report import draw, test_time_text, to_text
 from .studies import POOLINGS, STUDIES, Setting, open_points, variants
@@ -134,7 +134,7 @@ def publish(result: dict[str, Any], pictures: list[Path], study: str, points: Se
     """Put the figures and the result into ``figures/``; what was measured of some points alone gets a name of its own."""
     import shutil
 
-    from casnkit.files import atomic_path
+    from casnkit.data.files import atomic_path
 
     if points:
         pages.publish("-".join(["open-points", *points]), result)

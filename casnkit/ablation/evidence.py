@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from casnkit.files import read_json
+from casnkit.data.files import read_json
 
 from . import report
 from .studies import OPEN_POINTS

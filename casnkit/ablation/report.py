@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from casnkit import evaluation
-from casnkit.files import read_json
+from casnkit.data.files import read_json
 
 from .summary import SHOWN
 
@@ -198,7 +198,7 @@ def picture(result: Mapping[str, Any]) -> Figure:
     Raises:
         ValueError: no setting has a difference yet.
     """
-    from casnkit.figures.ablation import show_differences
+    from casnkit.figures import show_differences
 
     entries = [entry for entry in result["groups"] if entry.get("differences")]
     if not entries:

@@ -20,11 +20,9 @@ from casnkit import attention, evaluation, runs
 from casnkit._optional import require
 from casnkit.config import Config
 from casnkit.data import ReidDataset
-from casnkit.data.loading import load_images
-from casnkit.files import read_json, write_json
-from casnkit.ranking import fuse
-from casnkit.ranking.extract import Extracted, extract, feature_distances
-from casnkit.ranking.pairwise import attention_distances
+from casnkit.data.files import read_json, write_json
+from casnkit.data.images import load_images
+from casnkit.ranking import Extracted, attention_distances, extract, feature_distances, fuse
 
 from .statistics import Estimate, estimate
 from .trials import Trial, _datasets, _open_people

@@ -29,8 +29,8 @@ from casnkit import evaluation, runs
 from casnkit._optional import require
 from casnkit.config import Config
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.loading import load_images
-from casnkit.files import atomic_path, read_json, write_json
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.images import load_images
 from casnkit.ranking import choose_weight
 from casnkit.training import train
 
@@ -181,7 +181,7 @@ def _at_weights(result: evaluation.Evaluation, dataset: ReidDataset, config: Con
 def _datasets(trial: Trial) -> tuple[ReidDataset, ReidDataset]:
     dataset = open_dataset(trial.data, progress=False)
     if trial.hold_out:
-        from casnkit.data.holdout import hold_out
+        from casnkit.data.records import hold_out
 
         return hold_out(dataset, trial.hold_out, seed=0)  # the same people for every seed of training
     return dataset, dataset if trial.test is None else _open_people(trial.test)
@@ -190,7 +190,7 @@ def _datasets(trial: Trial) -> tuple[ReidDataset, ReidDataset]:
 def _open_people(name: str) -> ReidDataset:
     """``people:SIZE@SEED``: people drawn with another seed, beside those of seed 0, whose test people are new to all."""
     size, _, seed = name.partition("@")
-    from casnkit.data.people import synthesize
+    from casnkit.data import people as synthesize
 
     usual = open_dataset(size, progress=False).root
     return open_dataset(str(synthesize(usual.with_name(f"{usual.name}-seed{seed}"), size.partition(":")[2], int(seed))))

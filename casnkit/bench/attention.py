@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import write_json
+from casnkit.data.files import write_json
+from casnkit.models import evaluating
+from casnkit.ranking import Extracted, attention_distances
+
 from ..models import CASN
-from ..models.casn import evaluating
-from ..ranking.extract import Extracted
-from ..ranking.pairwise import attention_distances
 from ..runs import versions
 from .rivals import Contestant, bare_products, by_autograd, captum_pair
 

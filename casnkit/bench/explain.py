@@ -22,12 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from casnkit.data.files import write_json
+from casnkit.models import evaluating
+
 from .._optional import require
 from ..attention import normalise_map
 from ..explain import METHODS, explain
-from ..files import write_json
 from ..models import CASN
-from ..models.casn import evaluating
 from ..runs import versions
 from .attention import _device_name, _peak, _timed
 

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from casnkit.data.files import write_json
+from casnkit.experiments.shipped import load_shipped
+
 from ..config import profile
 from ..data import ReidDataset, open_dataset
 from ..evaluation import table
-from ..files import write_json
 from ..inspector import Inspector
 from ..models import CASN
 from ..runs import versions
-from ..shipped import load_shipped
 
 GALLERY, MARKET, QUERIES = 2000, 19732, 100
 LIMITS = {"page change": 150, "slider": 100, "map, first time": 1000, "map, again": 50}  # milliseconds

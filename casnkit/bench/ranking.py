@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from casnkit.data.files import write_json
+
 from ..evaluation import table
-from ..files import write_json
 from ..ranking import evaluate_ranking
 from ..runs import versions
 

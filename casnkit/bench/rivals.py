@@ -7,14 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from casnkit.models import evaluating
+from casnkit.ranking import PRECISIONS, ClosedFormEngine, Extracted, Request, weighted_sums
+
 from .. import attention
 from .._optional import require
 from ..models import CASN
-from ..models.casn import evaluating
-from ..ranking.engines import ClosedFormEngine
-from ..ranking.extract import Extracted
-from ..ranking.request import PRECISIONS, Request
-from ..ranking.tiles import weighted_sums
 
 Contestant = tuple[Callable[[], object], int]  # what is timed, and how many pairs it treats
 

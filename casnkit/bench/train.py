@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.files import write_json
+from casnkit.data.images import Augmentation, augment
+from casnkit.training import make_optimiser, peak_memory
+
 from ..config import VARIANTS, Config, profile
-from ..data.augment import Augmentation, augment
 from ..evaluation import table
-from ..files import write_json
-from ..guards import peak_memory
 from ..losses import CASNLoss
 from ..models import CASN
 from ..runs import versions
-from ..schedule import make_optimiser
 
 WARM_UP = 2  # rounds
 

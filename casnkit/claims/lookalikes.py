@@ -17,10 +17,9 @@ from casnkit.claims.pictures import BATCH, Pictures, difference_maps, maps_of, s
 from casnkit.config import Config
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset, Split
-from casnkit.explain.localisation import mean_of
-from casnkit.explain.parts import Cue, right_cue_pairs
+from casnkit.explain.localisation import Cue, mean_of, right_cue_pairs
 from casnkit.models import CASN
-from casnkit.ranking.extract import Extracted
+from casnkit.ranking import Extracted
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:

@@ -15,9 +15,9 @@ from casnkit.config import Config
 from casnkit.data.people import PARTS
 from casnkit.data.records import ReidDataset, labels_of
 from casnkit.explain import localisation
-from casnkit.explain.parts import part_coverage, part_energy
+from casnkit.explain.localisation import part_coverage, part_energy
 from casnkit.models import CASN
-from casnkit.ranking.extract import Extracted, feature_distances
+from casnkit.ranking import Extracted, feature_distances
 
 
 def with_chance(maps: Tensor, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:

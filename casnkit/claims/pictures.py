@@ -10,13 +10,10 @@ from torch import Tensor
 
 from casnkit import attention
 from casnkit.config import Config
-from casnkit.data.loading import load_images, load_masks, load_parts
+from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split
-from casnkit.models import CASN
-from casnkit.models.casn import evaluating
-from casnkit.ranking import matches_mask
-from casnkit.ranking.extract import Extracted, extract
-from casnkit.ranking.pairs import pair_maps
+from casnkit.models import CASN, evaluating
+from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 
 MAPS = ("ia", "siamese", "plain")
 BATCH = 128  # maps at a time, in the network's head and at the size of pictures

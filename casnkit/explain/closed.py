@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from casnkit.models import CASN
+
 from .. import attention
-from ..models.casn import CASN
 from .checks import check_choice, check_count
 from .pairmodel import PairModel
 from .targets import PAIR_TARGETS, similarity_score

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.ranking import Extracted, extract
+
 from ..ranking import RankChanges, Ranking, rank_changes
-from ..ranking.extract import Extracted, extract
 from .masking import apply_mask, check_mask
 from .retrieval import RANKED_BY, SIDES, Retrieval, pair_probability
 

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.ranking import extract, feature_distances
+
 from ..ranking import RankingWarning, evaluate_ranking, ignored_mask, matches_mask
-from ..ranking.extract import extract, feature_distances
 from .intervals import bootstrap
 from .masking import apply_mask, pixel_ranks, random_like
 from .retrieval import Retrieval, pair_probability

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from casnkit.data.files import read_json, write_json
+from casnkit.models import CASN
+from casnkit.ranking import fingerprint
+
 from .._optional import require
 from ..config import Config
 from ..data.records import ReidDataset
-from ..files import read_json, write_json
-from ..models.casn import CASN
-from ..ranking.extract import fingerprint
 from .faithfulness import faithfulness
 from .intervals import Interval, bootstrap
 from .league_command import add_parser
@@ -239,3 +240,27 @@ def _bar(names: Iterable[str], wanted: bool) -> Iterator[str]:
 
 
 __all__ = ["OPTIONS", "add_parser", "findings", "league_table", "run_league"]
+
+
+# facade: to be replaced
+_FACADE = {
+    "choose_pairs": "casnkit.explain.league_pairs",
+    "bootstrap": "casnkit.explain.intervals",
+    "league_head": "casnkit.explain.league_report",
+    "league_tables": "casnkit.explain.league_report",
+}
+_FACADE_MODULES = ["casnkit.explain.league_pairs"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

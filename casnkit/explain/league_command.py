@@ -24,10 +24,11 @@ def add_parser(group: Any) -> None:
 
 def run_command(options: argparse.Namespace) -> None:
     """Measure, print the table and what it says."""
+    from casnkit.runs import pick_device
+
     from .. import pages, runs
     from ..commands import newest_run
     from ..data import open_dataset
-    from ..processes import pick_device
     from .league import findings, league_table, run_league
     from .league_pictures import draw_league
     from .retrieval import Retrieval

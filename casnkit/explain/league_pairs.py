@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.loading import load_masks, load_parts
+from casnkit.data.images import load_masks, load_parts
+from casnkit.data.people import TABLE
+
 from ..data.people import PARTS, lookalike_pairs
-from ..data.people.table import TABLE
 from .localisation import chance, energy_inside, iou, pointing_game
 from .parts import right_cue_pairs
 from .retrieval import SIDES, Retrieval

@@ -24,8 +24,9 @@ def draw_league(
         retrieval: the network and what it saw; pairs are chosen as in the league.
         shown: methods of the second picture; those that the league did not measure are left out.
     """
+    from casnkit.figures import show_league
+
     from ..figures import save_figure
-    from ..figures.league import show_league
 
     alt = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity."
     table = save_figure(show_league(result), Path(folder) / "league.png", alt)
@@ -38,7 +39,8 @@ def draw_league(
 
 def explanations_figure(retrieval: Retrieval, methods: Sequence[str], pairs: int = 200, seed: int = 0) -> Any:
     """The first pair of each kind, chosen as in the league, with the maps of some methods."""
-    from ..figures.league import show_gallery_of_methods
+    from casnkit.figures import show_gallery_of_methods
+
     from . import explain
 
     chosen = choose_pairs(retrieval, pairs, seed)

@@ -237,3 +237,27 @@ __all__ = [
     "resized_maps",
     "soft_coverage",
 ]
+
+
+# facade: to be replaced
+_FACADE = {
+    "part_coverage": "casnkit.explain.parts",
+    "part_energy": "casnkit.explain.parts",
+    "Cue": "casnkit.explain.parts",
+    "right_cue_pairs": "casnkit.explain.parts",
+}
+_FACADE_MODULES = ["casnkit.explain.parts"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

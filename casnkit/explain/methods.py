@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from casnkit.models import CASN
+
 from .._optional import require
-from ..models.casn import CASN
 from . import closed, gradients, perturbation
 from .checks import check_finite, check_images, check_model, check_options
 from .pairmaps import PairMaps

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..models.casn import CASN
+from casnkit.models import CASN
+
 from .targets import Target
 
 

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..models.casn import CASN
-from ..randomness import fork_random, seeded
+from casnkit.models import CASN, fork_random, seeded
 
 HEADS = {"pair classifier": ("pair_head.",), "ID classifier": ("identity_head.",)}
 _STAGES = 6  # at most so many steps through a trunk

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.images import load_images, normalise
+from casnkit.models import CASN, evaluating
+from casnkit.ranking import Extracted, attention_distances, extract, feature_distances
+
 from ..config import Config
-from ..data.augment import normalise
-from ..data.loading import load_images
 from ..data.records import ReidDataset, Split
-from ..models.casn import CASN, evaluating
 from ..ranking import Ranking, fuse, rank_gallery
-from ..ranking.extract import Extracted, extract, feature_distances
-from ..ranking.pairwise import attention_distances
 
 SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")

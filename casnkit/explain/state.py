@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..models.casn import evaluating
-from ..randomness import fork_random
+from casnkit.models import evaluating, fork_random
 
 _HOOKS = tuple(
     name

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.casn import CASN
+from casnkit.models import CASN
 
 SIMILARITIES = ("cosine", "euclidean", "correlation")
 PAIR_TARGETS = ("same", "different", "log-odds")

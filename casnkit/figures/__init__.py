@@ -63,3 +63,41 @@ __all__ = [
     "show_weight_curve",
     "show_weights",
 ]
+
+
+# facade: to be replaced
+_FACADE = {
+    "show_film": "casnkit.figures.film",
+    "show_progress": "casnkit.figures.film",
+    "upsample": "casnkit.figures.inputs",
+    "map_limits": "casnkit.figures.difference",
+    "show_gallery_of_methods": "casnkit.figures.league",
+    "show_league": "casnkit.figures.league",
+    "show_differences": "casnkit.figures.ablation",
+    "show_distance_histograms": "casnkit.figures.verification",
+    "show_roc": "casnkit.figures.verification",
+    "show_camera_pairs": "casnkit.figures.breakdown",
+    "show_weight_curve": "casnkit.figures.breakdown",
+    "show_curves": "casnkit.figures.scrutiny",
+    "show_sanity": "casnkit.figures.scrutiny",
+    "overlay": "casnkit.figures.maps",
+    "as_image": "casnkit.figures.inputs",
+    "as_mask": "casnkit.figures.inputs",
+    "spread_evenly": "casnkit.figures.film",
+    "show_precision": "casnkit.figures.precision",
+}
+_FACADE_MODULES = []
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,8 @@ from xml.sax.saxutils import escape
 
 from PIL import ExifTags, Image
 
-from ..files import atomic_path
+from casnkit.data.files import atomic_path
+
 from .style import figure_style
 
 if TYPE_CHECKING:

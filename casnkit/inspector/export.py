@@ -6,8 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from casnkit.data.files import write_json, write_text
+
 from ..figures import save_figure
-from ..files import write_json, write_text
 from .desk import Desk
 from .twins import FIGURES
 from .views import verdict

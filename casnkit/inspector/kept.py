@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.ranking import Extracted, fingerprint
+
 from ..data.records import Split
-from ..files import atomic_path, read_json, write_json
 from ..models import CASN
-from ..ranking.extract import Extracted, fingerprint
 
 FORMAT, MARKER, NAMES = 1, "kept.json", ("features", "maps")
 LEAST_IMAGES, MOST_BYTES = 1000, 2 * 2**30  # what is kept unasked: worth the while, and not too much of a disk

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from casnkit.data.files import DiskFullError
+from casnkit.ranking import Extracted, extract
+
 from .. import runs
 from ..config import Config
 from ..data.records import ReidDataset
-from ..files import DiskFullError
 from ..models import CASN
-from ..ranking.extract import Extracted, extract
 from . import kept
 from .networks import Network, network_of
 from .pictures import Pictures, batches

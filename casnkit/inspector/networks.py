@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..explain.retrieval import Retrieval
+from casnkit.explain.pair import Retrieval
+from casnkit.ranking import Extracted
+
 from ..models import CASN
 from ..ranking import fuse
-from ..ranking.extract import Extracted
 from .caches import Recent
 
 BLOCK = 32  # queries whose feature distances are computed together: one product, not 32

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.images import load_images, normalise
+from casnkit.explain.pair import pair_probability
+from casnkit.ranking import pair_maps
+
 from .. import attention
 from ..config import Config
-from ..data.augment import normalise
-from ..data.loading import load_images
 from ..data.records import Split
-from ..explain.retrieval import pair_probability
 from ..models import CASN
 from ..ranking import normalise_distances
-from ..ranking.pairs import pair_maps
 from .networks import Network
 from .rankings import QueryRanking
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.augment import IMAGENET_MEAN, normalise
-from ..data.loading import load_images
+from casnkit.data.images import IMAGENET_MEAN, load_images, normalise
+
 from ..data.records import JUNK_PID, Split
 from .caches import Recent
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from casnkit.figures import map_limits, upsample
+
 from .._optional import require
 from ..figures import overlay
-from ..figures.difference import map_limits
-from ..figures.inputs import upsample
 from ..figures.style import DIFFERENCE_COLOURS, LIGHT, SERIES
 from .canvas import DASHED, GREY, INK, LARGE, NORMAL, NOTE, SCALE, SMALL, Canvas, text_width
 from .pairs import Agreement, Rows

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..explain.retrieval import pair_probability
+from casnkit.explain.pair import pair_probability
+
 from ..ranking import attention_distances
 from .networks import WHOLE, Network
 from .slices import Portion, Steps, finish

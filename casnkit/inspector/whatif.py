@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casnkit.data.images import denormalise
+from casnkit.explain import masks as masking
+from casnkit.explain.pair import Counterfactual, counterfactual
+
 from .. import attention
-from ..data.augment import denormalise
-from ..explain import masking
-from ..explain.counterfactual import Counterfactual, counterfactual
 from .networks import Network
 from .pairs import explained, images_of
 from .state import PARTS, Edit
@@ -44,7 +45,7 @@ def part_names(network: Network, side: str = "query") -> tuple[str, ...]:
     """The parts that can be hidden: those of the data set's part maps, or else thirds of the image's height."""
     if getattr(network.dataset, side).part_folder is None:
         return PARTS
-    from ..data.people import settings
+    from casnkit.data import people as settings
 
     return settings.PARTS
 

@@ -83,7 +83,62 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _before_facade(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"casnkit.ranking.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# facade: to be replaced
+_FACADE = {
+    "attention_distances": "casnkit.ranking.pairwise",
+    "Extracted": "casnkit.ranking.extract",
+    "extract": "casnkit.ranking.extract",
+    "feature_distances": "casnkit.ranking.extract",
+    "pair_maps": "casnkit.ranking.pairs",
+    "fingerprint": "casnkit.ranking.extract",
+    "weighted_sums": "casnkit.ranking.tiles",
+    "PRECISIONS": "casnkit.ranking.request",
+    "Request": "casnkit.ranking.request",
+    "ClosedFormEngine": "casnkit.ranking.engines",
+    "PairDistances": "casnkit.ranking.verification",
+    "choose_thresholds": "casnkit.ranking.verification",
+    "error_rates": "casnkit.ranking.verification",
+    "pair_distances": "casnkit.ranking.verification",
+    "verify": "casnkit.ranking.verification",
+    "Blocks": "casnkit.ranking.rerank",
+    "rerank": "casnkit.ranking.rerank",
+    "rerank_features": "casnkit.ranking.rerank",
+    "rerank_with_attention": "casnkit.ranking.rerank",
+    "WEIGHTS": "casnkit.ranking.weighting",
+    "choose_weight": "casnkit.ranking.weighting",
+    "RANKS": "casnkit.ranking.breakdown",
+    "camera_pairs": "casnkit.ranking.breakdown",
+    "choose_engine": "casnkit.ranking.request",
+    "nearest_gallery": "casnkit.ranking.pairs",
+    "row_profiles": "casnkit.ranking.pairs",
+}
+_FACADE_MODULES = [
+    "casnkit.ranking.engines",
+    "casnkit.ranking.extract",
+    "casnkit.ranking.matching",
+    "casnkit.ranking.neighbours",
+    "casnkit.ranking.pairwise",
+    "casnkit.ranking.tiles",
+    "casnkit.ranking.verification",
+]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    return _before_facade(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

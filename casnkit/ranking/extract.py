@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from casnkit.data.loading import iterate_batches
-from casnkit.files import atomic_path, read_json, write_json
-from casnkit.models.casn import evaluating
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.images import iterate_batches
+from casnkit.models import evaluating
 
 if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
+    from casnkit.models import CASN
 
 _MARKER = "complete.json"  # written last: a folder without it is a cache that was never finished
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from casnkit import attention
-from casnkit.models.casn import evaluating
+from casnkit.models import evaluating
 from casnkit.ranking import tiles
 from casnkit.ranking.extract import Extracted
 from casnkit.ranking.request import Request
 
 if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
+    from casnkit.models import CASN
 
 
 def pair_maps(

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from casnkit.files import atomic_path, read_json, write_json
-from casnkit.models.casn import evaluating
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.models import evaluating
 from casnkit.ranking.engines import ENGINES
 from casnkit.ranking.extract import Extracted, fingerprint
 from casnkit.ranking.pairs import nearest_gallery, pair_maps, row_profiles
 from casnkit.ranking.request import Request, choose_engine
 
 if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
+    from casnkit.models import CASN
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from casnkit import attention
 from casnkit.ranking.extract import Extracted
 
 if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
+    from casnkit.models import CASN
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16, "tf32": torch.float32}
 

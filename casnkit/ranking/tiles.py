@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from casnkit import attention
 
 if TYPE_CHECKING:
-    from casnkit.models.casn import CASN
+    from casnkit.models import CASN
 
 FLOAT64_ROWS = 256  # images at a time where the first layer is applied in float64
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import EXPECTED
-from casnkit.data.market import kind_of
+from casnkit.data.readers import kind_of
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:

@@ -41,7 +41,7 @@ def add_parser(group: Any) -> None:
 def make_table(options: argparse.Namespace) -> int:
     """One table from its options to its last printed line. Returns 1 where nothing could be measured."""
     from casnkit.commands import assignments
-    from casnkit.processes import find_processes
+    from casnkit.training import find_processes
 
     from .read import read_table
     from .run import measure

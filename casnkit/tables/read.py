@@ -12,7 +12,7 @@ import numpy as np
 
 from casnkit import runs
 from casnkit.config import Config
-from casnkit.files import read_json
+from casnkit.data.files import read_json
 
 from .benchmarks import count_note
 from .plan import TABLES, Plan, Row

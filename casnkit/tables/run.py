@@ -11,11 +11,8 @@ from pathlib import Path
 from casnkit import evaluation, runs
 from casnkit.config import Config
 from casnkit.data import ReidDataset
-from casnkit.files import read_json
-from casnkit.guards import DivergenceError
-from casnkit.processes import Processes, find_processes
-from casnkit.progress import say_epoch
-from casnkit.training import train
+from casnkit.data.files import read_json
+from casnkit.training import DivergenceError, Processes, find_processes, say_epoch, train
 
 from .benchmarks import counts_of, open_benchmark
 from .plan import Plan, Row

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from casnkit.data.files import write_json, write_text
 from casnkit.evaluation import table
-from casnkit.files import write_json, write_text
 
 DASH = "-"
 COLUMNS = {

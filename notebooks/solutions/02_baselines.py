@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import evaluation, exercises, ranking
+from casnkit import evaluation, ranking
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

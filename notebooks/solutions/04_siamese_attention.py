@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, exercises
+from casnkit import attention
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

@@ -27,7 +27,8 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit import evaluation, exercises, ranking
+from casnkit import evaluation, ranking
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

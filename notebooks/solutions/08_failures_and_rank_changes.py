@@ -27,7 +27,8 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit import exercises, ranking
+from casnkit import ranking
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

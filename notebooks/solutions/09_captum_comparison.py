@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import exercises, explain
+from casnkit import explain
+from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 
@@ -36,8 +37,8 @@ session = ck.notebook.start(profile, data)
 
 # %%
 from casnkit.explain.faithfulness import faithfulness
-from casnkit.explain.league_pairs import choose_pairs
-from casnkit.explain.retrieval import Retrieval
+from casnkit.explain.league import choose_pairs
+from casnkit.explain.pair import Retrieval
 from casnkit.explain.sanity import sanity_checks
 
 casn = session.run("casn")

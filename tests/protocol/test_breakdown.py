@@ -7,9 +7,7 @@ import pytest
 import torch
 from slow_protocol import Problem, random_problem, slow_evaluation
 
-from casnkit.ranking import evaluate_ranking, fuse
-from casnkit.ranking.breakdown import RANKS, camera_pairs
-from casnkit.ranking.weighting import WEIGHTS, choose_weight
+from casnkit.ranking import RANKS, WEIGHTS, camera_pairs, choose_weight, evaluate_ranking, fuse
 
 
 def only(problem: Problem, query_camera: int, gallery_camera: int) -> Problem:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
 
+from casnkit import ranking as matching
 from casnkit.ranking import (
     RankingResult,
     RankingWarning,
@@ -19,7 +20,6 @@ from casnkit.ranking import (
     ignored_mask,
     iterate_matches,
     matches_mask,
-    matching,
     rank_gallery,
 )
 

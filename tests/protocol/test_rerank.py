@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from casnkit.ranking import evaluate_ranking, feature_distances, fuse, neighbours
-from casnkit.ranking.rerank import Blocks, rerank, rerank_features, rerank_with_attention
+from casnkit import ranking as neighbours
+from casnkit.ranking import (
+    Blocks,
+    evaluate_ranking,
+    feature_distances,
+    fuse,
+    rerank,
+    rerank_features,
+    rerank_with_attention,
+)
 
 
 def slow_rerank(query_gallery, query_query, gallery_gallery, k1=20, k2=6, lambda_value=0.3) -> np.ndarray:

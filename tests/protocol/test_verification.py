@@ -11,14 +11,8 @@ import pytest
 import torch
 from slow_protocol import Problem, random_problem
 
-from casnkit.ranking import verification
-from casnkit.ranking.verification import (
-    PairDistances,
-    choose_thresholds,
-    error_rates,
-    pair_distances,
-    verify,
-)
+from casnkit import ranking as verification
+from casnkit.ranking import PairDistances, choose_thresholds, error_rates, pair_distances, verify
 
 
 def slow_pairs(problem: Problem) -> tuple[list[float], list[float]]:

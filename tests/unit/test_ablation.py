@@ -11,26 +11,28 @@ import numpy as np
 import pytest
 import torch
 
-from casnkit.ablation import (
+from casnkit.attention import attention_distance, mean_map
+from casnkit.cli import main
+from casnkit.experiments import ablation as evidence
+from casnkit.experiments.ablation import (
     OPEN_POINTS,
     Setting,
     Trial,
     compare,
     estimate,
-    evidence,
+    markdown,
+    model_name,
     open_points,
     pooled_deviation,
     read_rows,
     run_trials,
     seeds_needed,
     smallest_difference,
+    summarise,
+    summary,
+    to_text,
     variants,
 )
-from casnkit.ablation.report import markdown, model_name, to_text
-from casnkit.ablation.summary import summary
-from casnkit.ablation.testtime import summarise
-from casnkit.attention import attention_distance, mean_map
-from casnkit.cli import main
 
 
 def test_interval_worked_by_hand() -> None:
@@ -240,7 +242,7 @@ def test_command_from_nothing_to_table(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_validation_people_are_not_the_test_people(tmp_path: Path) -> None:
-    from casnkit.ablation.trials import _datasets
+    from casnkit.experiments.ablation import _datasets
 
     trial = Trial(
         "open-points", "", "default", Setting("ide").config("smoke", 0), "people:tiny", "validation", "people:tiny@1"
@@ -270,8 +272,8 @@ def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
 
 
 def test_plain_distances_are_those_of_the_mean_maps(study: Path) -> None:
-    from casnkit.ablation.testtime import _distances
-    from casnkit.ranking.extract import Extracted
+    from casnkit.experiments.ablation import _distances
+    from casnkit.ranking import Extracted
 
     maps = torch.rand(5, 3, 6, 4)
     found = _distances(None, Extracted(None, maps[:2]), Extracted(None, maps[2:]), "plain", 0.3)

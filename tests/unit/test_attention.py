@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit import attention
-from casnkit.models import CASN, evaluating
-from casnkit.models.heads import PairHead
+from casnkit.models import CASN, PairHead, evaluating
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 POOLINGS = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from casnkit.data.augment import (
+from casnkit.data.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Augmentation,

@@ -8,7 +8,7 @@ import pytest
 
 from casnkit.bench import ranking, train
 from casnkit.cli import main
-from casnkit.files import read_json
+from casnkit.data.files import read_json
 
 
 def test_bench_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

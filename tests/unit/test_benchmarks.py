@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casnkit.data import benchmarks, cuhk03_raw, open_dataset
+from casnkit.data import cuhk03 as cuhk03_raw
+from casnkit.data import open_dataset
+from casnkit.data import readers as benchmarks
+from casnkit.data.files import DiskFullError
 from casnkit.data.imitate import NAMES, Shape, draw, imitate
 from casnkit.data.records import Split
-from casnkit.files import DiskFullError
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 MARKET = {

@@ -10,8 +10,8 @@ from PIL import Image
 
 from casnkit.data import check as module
 from casnkit.data.check import EXPECTED, check
+from casnkit.data.files import write_json
 from casnkit.data.imitate import imitate
-from casnkit.files import write_json
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 

@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 import casnkit as ck
-from casnkit import attention, claims
-from casnkit.claims import lookalikes, measures, pictures
+from casnkit import attention
+from casnkit.data import people as synthesize
 from casnkit.data.imitate import imitate
-from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs, synthesize
+from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset
-from casnkit.ranking.extract import Extracted
+from casnkit.experiments import claims
+from casnkit.experiments import claims as lookalikes
+from casnkit.experiments import claims as measures
+from casnkit.experiments import claims as pictures
+from casnkit.ranking import Extracted
 
 PETS = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
 CONFIG = ck.profile("smoke", height=64, width=32)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from casnkit import doctor, estimate, installed
-from casnkit.batches import pair_sampler
 from casnkit.config import profile
 from casnkit.data import open_dataset
+from casnkit.data import people as synthesize
 from casnkit.data.imitate import imitate
-from casnkit.data.people import synthesize
+from casnkit.notebook import doctor
+from casnkit.notebook import doctor as estimate
+from casnkit.notebook import doctor as installed
+from casnkit.training import pair_sampler
 
 
 def parse(*arguments: str) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from casnkit.exercises import Verdict, check_choice, check_function, check_number
+from casnkit.notebook.exercises import Verdict, check_choice, check_function, check_number
 
 
 def test_number() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from casnkit import figures
-from casnkit.explain import agreement
+from casnkit.explain import sanity as agreement
 
 
 def maps(*shape: int, seed: int = 0) -> SimpleNamespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casnkit.bench import explain
-from casnkit.files import read_json
+from casnkit.data.files import read_json
 
 pytest.importorskip("captum.attr")
 

@@ -8,12 +8,11 @@ import torch
 from scipy.spatial.distance import cdist
 
 import casnkit as ck
-from casnkit.data.augment import normalise
+from casnkit.data.files import write_text
+from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
-from casnkit.data.loading import load_images
-from casnkit.explain import masking
-from casnkit.explain.counterfactual import Retrieval, counterfactual
-from casnkit.files import write_text
+from casnkit.explain import masks as masking
+from casnkit.explain.pair import Retrieval, counterfactual
 
 SIZE = 32, 16
 

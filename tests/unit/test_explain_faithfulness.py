@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 import casnkit as ck
-from casnkit.data.augment import normalise
+from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
-from casnkit.data.loading import load_images
-from casnkit.explain.counterfactual import Retrieval
 from casnkit.explain.faithfulness import AXES, Curves, faithfulness
-from casnkit.explain.intervals import bootstrap
-from casnkit.explain.masking import random_like
-from casnkit.ranking.extract import Extracted
+from casnkit.explain.league import bootstrap
+from casnkit.explain.masks import random_like
+from casnkit.explain.pair import Retrieval
+from casnkit.ranking import Extracted
 
 SIZE = 32, 16
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from casnkit.explain import METHODS, explain
-from casnkit.explain.state import undisturbed
+from casnkit.explain.pair import undisturbed
 from casnkit.models import CASN
 
 pytest.importorskip("captum.attr")

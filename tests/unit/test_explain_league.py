@@ -13,12 +13,13 @@ from PIL import Image
 import casnkit as ck
 from casnkit import runs
 from casnkit.cli import main
+from casnkit.data import people as synthesize
 from casnkit.data.imitate import Shape, imitate
-from casnkit.data.people import PARTS, lookalike_pairs, synthesize
-from casnkit.explain import league, league_pairs
-from casnkit.explain.league import findings, league_table, run_league
-from casnkit.explain.league_pairs import choose_pairs
-from casnkit.explain.retrieval import Retrieval
+from casnkit.data.people import PARTS, lookalike_pairs
+from casnkit.explain import league
+from casnkit.explain import league as league_pairs
+from casnkit.explain.league import choose_pairs, findings, league_table, run_league
+from casnkit.explain.pair import Retrieval
 from casnkit.ranking import matches_mask
 
 METHODS = ["siamese", "siamese-gradcam", "saliency"]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from casnkit.explain import localisation as by_part
 from casnkit.explain import localisation as loc
-from casnkit.explain import parts as by_part
 
 MEASURES = {
     "energy_inside": loc.energy_inside,

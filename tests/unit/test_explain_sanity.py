@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from casnkit import attention
-from casnkit.explain.randomised import cascade, randomised
 from casnkit.explain.sanity import (
     Limits,
     as_explainer,
+    cascade,
     compute_maps,
     correlation,
     label_shuffling,
     partner_shuffling,
     randomisation,
+    randomised,
     sanity_checks,
 )
-from casnkit.models import CASN
-from casnkit.models.trunks import TRUNKS
+from casnkit.models import CASN, TRUNKS
 
 PAIRS = 8
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from casnkit.data.augment import normalise
-from casnkit.ranking import extract as module
-from casnkit.ranking.extract import Extracted, extract, feature_distances
+from casnkit import ranking as module
+from casnkit.data.images import normalise
+from casnkit.ranking import Extracted, extract, feature_distances
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import checkpoints, guards, runs, training
-from casnkit.data import feeding
+from casnkit import runs, training
+from casnkit import runs as checkpoints
+from casnkit import training as guards
+from casnkit.data import images as feeding
 from casnkit.data.imitate import imitate
 from casnkit.training import train
 

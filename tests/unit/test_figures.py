@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from casnkit import figures
-from casnkit.figures.inputs import as_image, as_mask, upsample
+from casnkit.figures import as_image, as_mask, upsample
 from casnkit.figures.style import BLUE, ORANGE, fit, text_width, wrap
 
 pytestmark = pytest.mark.filterwarnings("error")

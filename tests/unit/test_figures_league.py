@@ -13,9 +13,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from casnkit.explain.faithfulness import Curves, Faithfulness
-from casnkit.figures.league import show_gallery_of_methods, show_league
-from casnkit.figures.maps import overlay
-from casnkit.figures.scrutiny import show_curves, show_sanity
+from casnkit.figures import overlay, show_curves, show_gallery_of_methods, show_league, show_sanity
 from casnkit.figures.style import BLUE, GREY, ORANGE
 
 pytestmark = pytest.mark.filterwarnings("error")

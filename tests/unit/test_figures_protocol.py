@@ -12,9 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_figures import check_layout
 
-from casnkit.figures.breakdown import show_camera_pairs, show_weight_curve
+from casnkit.figures import show_camera_pairs, show_distance_histograms, show_roc, show_weight_curve
 from casnkit.figures.style import BLUE, ORANGE
-from casnkit.figures.verification import show_distance_histograms, show_roc
 
 pytestmark = pytest.mark.filterwarnings("error")
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from casnkit import ReidDataset, Split, evaluate_ranking, open_dataset
-from casnkit.data.holdout import hold_out
 from casnkit.data.imitate import imitate
+from casnkit.data.records import hold_out
 
 
 def made(pids: list[int], camids: list[int], **options: object) -> ReidDataset:

@@ -16,11 +16,11 @@ import torch
 from inspector_world import config, make_data, make_networks
 
 import casnkit as ck
-from casnkit.checkpoints import save_tensors
-from casnkit.files import DiskFullError, write_json
+from casnkit.data.files import DiskFullError, write_json
 from casnkit.inspector import kept, loading
 from casnkit.inspector.desk import Desk
 from casnkit.models import CASN
+from casnkit.runs import save_tensors
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 
 import casnkit as ck
-from casnkit import checkpoints, figures, live
-from casnkit.data.augment import normalise
+from casnkit import figures
+from casnkit import runs as checkpoints
+from casnkit.data.images import normalise
 from casnkit.data.imitate import imitate
-from casnkit.figures.film import show_film, show_progress, spread_evenly
-from casnkit.live import LiveView, callbacks, choose_pairs
-from casnkit.tensorboard import TensorBoardLog
-from casnkit.training import train
+from casnkit.figures import show_film, show_progress, spread_evenly
+from casnkit.notebook import live
+from casnkit.notebook.live import LiveView, callbacks, choose_pairs
+from casnkit.training import TensorBoardLog, train
 
 SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1, "epochs": 3}
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from casnkit.data.augment import normalise
-from casnkit.data.loading import iterate_batches, load_images, load_masks, load_parts, memory_needed
+from casnkit.data.images import iterate_batches, load_images, load_masks, load_parts, memory_needed, normalise
 from casnkit.data.records import Split
 
 PETS = Path(__file__).parents[3] / "shared" / "data" / "pets-small"

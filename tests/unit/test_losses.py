@@ -22,8 +22,7 @@ from casnkit.losses import (
     masked_pass,
     pair_loss,
 )
-from casnkit.models import CASN
-from casnkit.models.heads import IdentityHead, PairHead
+from casnkit.models import CASN, IdentityHead, PairHead
 
 LABELS_1, LABELS_2 = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 4, 2, 1])  # same, different, same, different
 

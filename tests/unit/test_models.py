@@ -9,9 +9,7 @@ from torch import nn
 
 from casnkit import attention
 from casnkit.config import ModelConfig
-from casnkit.models import CASN, TRUNKS, evaluating, map_size
-from casnkit.models.heads import IdentityHead, PairHead, StripeLinear
-from casnkit.models.trunks import build_trunk
+from casnkit.models import CASN, TRUNKS, IdentityHead, PairHead, StripeLinear, build_trunk, evaluating, map_size
 
 # (C, h, w) at 288x144, stride 2 in the last stage (gap), and at 384x128, stride 1 (stripes). resnet50's are the
 # paper's and PCB's; densenet121 and vgg16 halve five times and round down; squeezenet1_1 four times, without padding.

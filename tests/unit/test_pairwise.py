@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit import attention
+from casnkit import ranking as engines
+from casnkit import ranking as pairwise
+from casnkit import ranking as tiles
 from casnkit.bench import attention as bench
 from casnkit.bench import rivals
 from casnkit.models import CASN
-from casnkit.ranking import engines, pairwise, tiles
-from casnkit.ranking.extract import Extracted
-from casnkit.ranking.pairwise import attention_distances, choose_engine, nearest_gallery, pair_maps, row_profiles
+from casnkit.ranking import Extracted, attention_distances, choose_engine, nearest_gallery, pair_maps, row_profiles
 
 MODES = attention.SIAMESE_MODES
 Problem = tuple[CASN, Extracted, Extracted]

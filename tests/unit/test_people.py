@@ -16,28 +16,39 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from casnkit.data import people as settings_module
+from casnkit.data import people as synthesize
+from casnkit.data.files import DiskFullError
 from casnkit.data.people import (
     ATTRIBUTE_PART,
+    CAMERAS,
     DIFFICULTY,
+    FOLDS,
+    PART_INDEX,
     PARTS,
     PEOPLE_VERSION,
     SIZES,
+    SLOTS,
+    Dyes,
+    Person,
+    View,
+    WorkerError,
     contact_sheet,
+    differing_parts,
+    draw_lookalike,
+    draw_passage,
+    draw_person,
+    draw_population,
+    draw_pose,
+    dress,
+    frame_of,
     lookalike_pairs,
+    make_plan,
+    paint,
     read_attributes,
-    synthesize,
+    render,
+    spread,
 )
-from casnkit.data.people import settings as settings_module
-from casnkit.data.people.attributes import Person, differing_parts, draw_lookalike, draw_person, draw_population
-from casnkit.data.people.body import draw_pose, frame_of
-from casnkit.data.people.cameras import CAMERAS
-from casnkit.data.people.clothes import dress
-from casnkit.data.people.dyes import PART_INDEX, SLOTS, Dyes
-from casnkit.data.people.plan import make_plan, spread
-from casnkit.data.people.render import draw_passage, render
-from casnkit.data.people.shapes import FOLDS, View, paint
-from casnkit.data.people.worker import WorkerError
-from casnkit.files import DiskFullError
 
 MARKET_NAME = re.compile(r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d{2}\.jpg")
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from casnkit import ablation, cli, course, pages, renew
+from casnkit import cli, course, pages, renew
+from casnkit.data.files import read_json
 from casnkit.data.imitate import imitate
+from casnkit.experiments import ablation
 from casnkit.explain.league import findings
-from casnkit.files import read_json
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from casnkit.data.sampling import PairSampler
+from casnkit.data.pairs import PairSampler
 
 
 def people(counts: list[int], cameras: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import casnkit as ck
-from casnkit import evaluation, notebook, report, shipped
+from casnkit import evaluation, notebook
 from casnkit.data import ReidDataset, Split, camera_text
 from casnkit.data.check import EXPECTED, not_whole
+from casnkit.data.files import write_json
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import DIFFICULTY
-from casnkit.files import write_json
-from casnkit.notebook import Session
+from casnkit.experiments import shipped
+from casnkit.notebook import Session, report
 from casnkit.ranking import RankingWarning
 
 

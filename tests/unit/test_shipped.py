@@ -9,9 +9,18 @@ import pytest
 import torch
 
 from casnkit import runs
-from casnkit.ablation import Setting, Trial, run_trials
 from casnkit.config import VARIANTS
-from casnkit.shipped import FOLDER, LIMIT, fits, list_shipped, load_shipped, put, shipped_name, shipped_results
+from casnkit.experiments.ablation import Setting, Trial, run_trials
+from casnkit.experiments.shipped import (
+    FOLDER,
+    LIMIT,
+    fits,
+    list_shipped,
+    load_shipped,
+    put,
+    shipped_name,
+    shipped_results,
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,24 +14,25 @@ import pytest
 from casnkit import runs
 from casnkit.config import profile
 from casnkit.data.check import EXPECTED
+from casnkit.data.files import read_json, write_json
 from casnkit.data.imitate import Shape, imitate
-from casnkit.files import read_json, write_json
-from casnkit.tables import (
+from casnkit.experiments import tables as command
+from casnkit.experiments import tables as published
+from casnkit.experiments import tables as run
+from casnkit.experiments.tables import (
     PUBLISHED,
     ROWS,
     TABLES,
-    command,
+    count_note,
     make_plan,
     measure,
+    open_benchmark,
     other_systems,
-    published,
     read_table,
-    run,
     show_table,
     to_markdown,
     to_text,
 )
-from casnkit.tables.benchmarks import count_note, open_benchmark
 
 SMALL = Shape(num_train=4, num_test=3, per_camera=2)
 FOLDERS = {

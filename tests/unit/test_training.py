@@ -12,12 +12,14 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import batches, checkpoints, runs, schedule, training
+from casnkit import runs, training
+from casnkit import runs as checkpoints
+from casnkit import training as batches
+from casnkit import training as schedule
 from casnkit.config import VARIANTS, TrainConfig
+from casnkit.data.files import DiskFullError, atomic_path, read_json, write_json
 from casnkit.data.imitate import imitate
-from casnkit.files import DiskFullError, atomic_path, read_json, write_json
-from casnkit.schedule import learning_rate
-from casnkit.training import DivergenceError, train
+from casnkit.training import DivergenceError, learning_rate, train
 
 SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1}
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from casnkit.models import CASN
-from casnkit.models.trunks import TRUNKS, build_trunk, load_trunk_weights, read_state
+from casnkit.models import CASN, TRUNKS, build_trunk, load_trunk_weights, read_state
 
 FILES = {  # names as torchvision's documentation gives them, not read from the code under test
     "resnet50": "resnet50-0676ba61.pth",

@@ -21,3 +21,44 @@ __all__ = [
     "read_attributes",
     "synthesize",
 ]
+
+
+# facade: to be replaced
+_FACADE = {
+    "TABLE": "casnkit.data.people.table",
+    "WorkerError": "casnkit.data.people.worker",
+    "FOLDS": "casnkit.data.people.shapes",
+    "View": "casnkit.data.people.shapes",
+    "paint": "casnkit.data.people.shapes",
+    "draw_passage": "casnkit.data.people.render",
+    "render": "casnkit.data.people.render",
+    "make_plan": "casnkit.data.people.plan",
+    "spread": "casnkit.data.people.plan",
+    "PART_INDEX": "casnkit.data.people.dyes",
+    "SLOTS": "casnkit.data.people.dyes",
+    "Dyes": "casnkit.data.people.dyes",
+    "dress": "casnkit.data.people.clothes",
+    "CAMERAS": "casnkit.data.people.cameras",
+    "draw_pose": "casnkit.data.people.body",
+    "frame_of": "casnkit.data.people.body",
+    "Person": "casnkit.data.people.attributes",
+    "differing_parts": "casnkit.data.people.attributes",
+    "draw_lookalike": "casnkit.data.people.attributes",
+    "draw_person": "casnkit.data.people.attributes",
+    "draw_population": "casnkit.data.people.attributes",
+}
+_FACADE_MODULES = ["casnkit.data.people.settings", "casnkit.data.people.synthesize"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

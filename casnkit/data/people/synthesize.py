@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from casnkit.data.files import DiskFullError, read_json, write_json, write_text
+
 from ..._optional import require
-from ...files import DiskFullError, read_json, write_json, write_text
 from .attributes import Person, draw_person
 from .cameras import CAMERAS
 from .plan import IMAGES, PASSAGES, STRANGERS, Job, Plan, make_plan

@@ -94,8 +94,8 @@ def _work() -> None:
         stub = ModuleType(name)  # the folder without its __init__
         stub.__path__ = [str(folder)]
         sys.modules[name] = stub
+    from casnkit.data.files import DiskFullError
     from casnkit.data.people.synthesize import carry_out
-    from casnkit.files import DiskFullError
 
     try:
         for made in carry_out(json.loads(sys.stdin.read())):

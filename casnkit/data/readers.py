@@ -1,0 +1,24 @@
+"""Facade of casnkit.data.readers."""
+
+# facade: to be replaced
+_FACADE = {
+    "find_folders": "casnkit.data.layout",
+    "MARKET_FOLDERS": "casnkit.data.layout",
+    "recognise": "casnkit.data.benchmarks",
+    "kind_of": "casnkit.data.market",
+}
+_FACADE_MODULES = ["casnkit.data.benchmarks"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

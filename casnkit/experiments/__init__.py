@@ -1,0 +1,1 @@
+"""Experiments: ablation, claims, the paper's tables, shipped networks."""

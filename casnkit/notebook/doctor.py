@@ -1,0 +1,19 @@
+"""Facade of casnkit.notebook.doctor."""
+
+# facade: to be replaced
+_FACADE = {}
+_FACADE_MODULES = ["casnkit.doctor", "casnkit.estimate", "casnkit.installed"]
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _FACADE:
+        return getattr(import_module(_FACADE[name]), name)
+    if not name.startswith("__"):
+        for module in _FACADE_MODULES:
+            if module != __name__:
+                found = import_module(module)
+                if hasattr(found, name):
+                    return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
