@@ -25,7 +25,7 @@ def demonstrate(options: argparse.Namespace) -> None:
 
 def draw_people(options: argparse.Namespace) -> None:
     """Draw a data set of people."""
-    from casnkit.data import people as synthesize
+    from casnkit.data.people import synthesize
 
     print(synthesize(options.out, options.size, options.seed, options.processes))
 

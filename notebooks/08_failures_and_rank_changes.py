@@ -41,7 +41,7 @@ import casnkit as ck
 from casnkit import figures, ranking
 from casnkit.experiments.claims import lookalikes_of
 from casnkit.explain import masks as masking
-from casnkit.explain import pair as counterfactual
+from casnkit.explain.pair import counterfactual
 from casnkit.inspector import Inspector, filters
 from casnkit.notebook import exercises
 

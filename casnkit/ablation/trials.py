@@ -190,7 +190,7 @@ def _datasets(trial: Trial) -> tuple[ReidDataset, ReidDataset]:
 def _open_people(name: str) -> ReidDataset:
     """``people:SIZE@SEED``: people drawn with another seed, beside those of seed 0, whose test people are new to all."""
     size, _, seed = name.partition("@")
-    from casnkit.data import people as synthesize
+    from casnkit.data.people import synthesize
 
     usual = open_dataset(size, progress=False).root
     return open_dataset(str(synthesize(usual.with_name(f"{usual.name}-seed{seed}"), size.partition(":")[2], int(seed))))

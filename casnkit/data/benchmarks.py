@@ -167,7 +167,7 @@ def _open_people(name: str, root: Path, progress: bool) -> ReidDataset:
     size = name.partition(":")[2]
     fresh = not root.exists() or (root.is_dir() and not any(root.iterdir()))
     if size or fresh:
-        from casnkit.data import people as synthesize
+        from casnkit.data.people import synthesize
 
         root = synthesize(root, size=size or "quick", progress=progress)
     return market.open_people(root)

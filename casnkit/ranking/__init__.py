@@ -27,17 +27,17 @@ from casnkit.ranking.verification import (
 from casnkit.ranking.weighting import WeightCurve, choose_weight
 
 if TYPE_CHECKING:
-    from casnkit.ranking.extract import Extracted, feature_distances
+    from casnkit.ranking.extraction import Extracted, feature_distances
     from casnkit.ranking.pairs import nearest_gallery, pair_maps, row_profiles
     from casnkit.ranking.pairwise import PairwiseResult, attention_distances
     from casnkit.ranking.request import choose_engine
 
 _HOME = {
-    "Extracted": "extract",
+    "Extracted": "extraction",
     "PairwiseResult": "pairwise",
     "attention_distances": "pairwise",
     "choose_engine": "request",
-    "feature_distances": "extract",
+    "feature_distances": "extraction",
     "nearest_gallery": "pairs",
     "pair_maps": "pairs",
     "row_profiles": "pairs",
@@ -92,11 +92,11 @@ def _before_facade(name: str) -> Any:
 # facade: to be replaced
 _FACADE = {
     "attention_distances": "casnkit.ranking.pairwise",
-    "Extracted": "casnkit.ranking.extract",
-    "extract": "casnkit.ranking.extract",
-    "feature_distances": "casnkit.ranking.extract",
+    "Extracted": "casnkit.ranking.extraction",
+    "extract": "casnkit.ranking.extraction",
+    "feature_distances": "casnkit.ranking.extraction",
     "pair_maps": "casnkit.ranking.pairs",
-    "fingerprint": "casnkit.ranking.extract",
+    "fingerprint": "casnkit.ranking.extraction",
     "weighted_sums": "casnkit.ranking.tiles",
     "PRECISIONS": "casnkit.ranking.request",
     "Request": "casnkit.ranking.request",
@@ -120,7 +120,7 @@ _FACADE = {
 }
 _FACADE_MODULES = [
     "casnkit.ranking.engines",
-    "casnkit.ranking.extract",
+    "casnkit.ranking.extraction",
     "casnkit.ranking.matching",
     "casnkit.ranking.neighbours",
     "casnkit.ranking.pairwise",

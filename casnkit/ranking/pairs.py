@@ -11,7 +11,7 @@ from torch import Tensor
 from casnkit import attention
 from casnkit.models import evaluating
 from casnkit.ranking import tiles
-from casnkit.ranking.extract import Extracted
+from casnkit.ranking.extraction import Extracted
 from casnkit.ranking.request import Request
 
 if TYPE_CHECKING:

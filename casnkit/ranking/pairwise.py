@@ -21,7 +21,7 @@ from torch import Tensor
 from casnkit.data.files import atomic_path, read_json, write_json
 from casnkit.models import evaluating
 from casnkit.ranking.engines import ENGINES
-from casnkit.ranking.extract import Extracted, fingerprint
+from casnkit.ranking.extraction import Extracted, fingerprint
 from casnkit.ranking.pairs import nearest_gallery, pair_maps, row_profiles
 from casnkit.ranking.request import Request, choose_engine
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from casnkit import attention
-from casnkit.ranking.extract import Extracted
+from casnkit.ranking.extraction import Extracted
 
 if TYPE_CHECKING:
     from casnkit.models import CASN

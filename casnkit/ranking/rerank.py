@@ -110,7 +110,7 @@ def rerank_features(
     Each distance is computed twice; in return a gallery of 20,000 images needs no 1.6 GB for its own distances.
     ``normalise``, ``device`` and the errors are those of :func:`casnkit.ranking.feature_distances`.
     """
-    from casnkit.ranking.extract import feature_distances
+    from casnkit.ranking.extraction import feature_distances
 
     both = np.concatenate(
         [f.detach().cpu() if is_tensor(f) else np.asarray(f) for f in (query_features, gallery_features)]

@@ -13,7 +13,7 @@ import torch
 
 from casnkit.attention import attention_distance, mean_map
 from casnkit.cli import main
-from casnkit.experiments import ablation as evidence
+from casnkit.experiments.ablation import evidence
 from casnkit.experiments.ablation import (
     OPEN_POINTS,
     Setting,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import casnkit as ck
 from casnkit import attention
-from casnkit.data import people as synthesize
+from casnkit.data.people import synthesize
 from casnkit.data.imitate import imitate
 from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset

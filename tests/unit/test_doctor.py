@@ -11,7 +11,7 @@ import torch
 
 from casnkit.config import profile
 from casnkit.data import open_dataset
-from casnkit.data import people as synthesize
+from casnkit.data.people import synthesize
 from casnkit.data.imitate import imitate
 from casnkit.notebook import doctor
 from casnkit.notebook import doctor as estimate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from casnkit import figures
-from casnkit.explain import sanity as agreement
+from casnkit.explain.sanity import agreement
 
 
 def maps(*shape: int, seed: int = 0) -> SimpleNamespace:

@@ -13,7 +13,7 @@ from PIL import Image
 import casnkit as ck
 from casnkit import runs
 from casnkit.cli import main
-from casnkit.data import people as synthesize
+from casnkit.data.people import synthesize
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.explain import league

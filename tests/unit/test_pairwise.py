@@ -321,7 +321,7 @@ def test_a_budget_too_small_says_the_least_that_would_do(make_problem, options):
 _MEASURE = """
 import sys, torch
 from casnkit.models import CASN
-from casnkit.ranking.extract import Extracted
+from casnkit.ranking.extraction import Extracted
 from casnkit.ranking.pairwise import attention_distances
 torch.set_num_threads(1)
 model = CASN(2, "small", pair_hidden=512)

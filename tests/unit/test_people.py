@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from casnkit.data import people as settings_module
-from casnkit.data import people as synthesize
+from casnkit.data.people import synthesize
 from casnkit.data.files import DiskFullError
 from casnkit.data.people import (
     ATTRIBUTE_PART,
