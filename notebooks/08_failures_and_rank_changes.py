@@ -273,7 +273,7 @@ for i in np.flatnonzero((wrong if wrong.any() else right) & (table.nearest_wrong
     attended, _ = inspector.desk.maps(int(i), stranger)
     mask = masking.area_mask(torch.from_numpy(attended)[None], 0.25, size)
     for name, hidden in (("attended", mask), ("random", masking.random_like(mask, generator))):
-        p = counterfactual.counterfactual(network, int(i), hidden, gallery_index=stranger).probability
+        p = counterfactual(network, int(i), hidden, gallery_index=stranger).probability
         fell[name].append(p[0] - p[1])
 
 # %%
@@ -294,7 +294,7 @@ thirds = {"upper": (0, 0, 1 / 3, 1), "middle": (1 / 3, 0, 2 / 3, 1), "lower": (2
 for name, box in thirds.items():
     hidden = masking.rectangle_mask(box, size)
     found = [
-        counterfactual.counterfactual(network, int(i), hidden, gallery_index=int(table.nearest_right[i]))
+        counterfactual(network, int(i), hidden, gallery_index=int(table.nearest_right[i]))
         for i in np.flatnonzero(known)[:12]
     ]
     drops = [f.probability[0] - f.probability[1] for f in found]

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from casnkit import evaluation, runs
+from casnkit._optional import require
 from casnkit.config import PROFILES, Config
 from casnkit.config import profile as profile_of
 from casnkit.data import ReidDataset, open_dataset
@@ -36,8 +37,6 @@ from casnkit.ranking import RankingWarning
 from casnkit.runs import pick_device
 from casnkit.shipped import fits, load_shipped, trained_on
 from casnkit.training import train
-
-from casnkit._optional import require
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 

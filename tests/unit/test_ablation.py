@@ -13,13 +13,13 @@ import torch
 
 from casnkit.attention import attention_distance, mean_map
 from casnkit.cli import main
-from casnkit.experiments.ablation import evidence
 from casnkit.experiments.ablation import (
     OPEN_POINTS,
     Setting,
     Trial,
     compare,
     estimate,
+    evidence,
     markdown,
     model_name,
     open_points,

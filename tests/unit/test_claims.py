@@ -14,9 +14,8 @@ from torch import Tensor
 
 import casnkit as ck
 from casnkit import attention
-from casnkit.data.people import synthesize
 from casnkit.data.imitate import imitate
-from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs
+from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs, synthesize
 from casnkit.data.records import ReidDataset
 from casnkit.experiments import claims
 from casnkit.experiments import claims as lookalikes

@@ -11,8 +11,8 @@ import torch
 
 from casnkit.config import profile
 from casnkit.data import open_dataset
-from casnkit.data.people import synthesize
 from casnkit.data.imitate import imitate
+from casnkit.data.people import synthesize
 from casnkit.notebook import doctor
 from casnkit.notebook import doctor as estimate
 from casnkit.notebook import doctor as installed

@@ -13,9 +13,8 @@ from PIL import Image
 import casnkit as ck
 from casnkit import runs
 from casnkit.cli import main
-from casnkit.data.people import synthesize
 from casnkit.data.imitate import Shape, imitate
-from casnkit.data.people import PARTS, lookalike_pairs
+from casnkit.data.people import PARTS, lookalike_pairs, synthesize
 from casnkit.explain import league
 from casnkit.explain import league as league_pairs
 from casnkit.explain.league import choose_pairs, findings, league_table, run_league

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from casnkit.data import people as settings_module
-from casnkit.data.people import synthesize
 from casnkit.data.files import DiskFullError
 from casnkit.data.people import (
     ATTRIBUTE_PART,
@@ -48,6 +47,7 @@ from casnkit.data.people import (
     read_attributes,
     render,
     spread,
+    synthesize,
 )
 
 MARKET_NAME = re.compile(r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d{2}\.jpg")
