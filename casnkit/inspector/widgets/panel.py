@@ -20,7 +20,13 @@ from .pair import PairView
 from .whatif import WhatIfView
 from .work import Work
 
-TITLES = {"pair": "Pair", "models": "Models", "failures": "Failures", "what if": "What if", "notes": "Notes and export"}
+TABS: dict[str, tuple[str, type[Part]]] = {  # view -> title and part: a tab is one entry
+    "pair": ("Pair", PairView),
+    "models": ("Models", ModelsView),
+    "failures": ("Failures", FailuresView),
+    "what if": ("What if", WhatIfView),
+    "notes": ("Notes and export", NotesView),
+}
 
 
 class Panel:
@@ -40,9 +46,9 @@ class Panel:
         with quiet(self):
             self.always: list[Part] = [Heading(self), Query(self), Gallery(self)]
             self.heading, self.query, self.gallery = self.always
-            self.tabs: dict[str, Part] = {"pair": PairView(self), **self._more()}
+            self.tabs = {name: kind(self) for name, (_, kind) in TABS.items()}
         self.tab = w.Tab([part.box for part in self.tabs.values()], layout={"margin": "6px 0 0"})
-        self.tab.titles = [TITLES[name] for name in self.tabs]
+        self.tab.titles = [title for title, _ in TABS.values()]
         self.tab.observe(self._turned, "selected_index")
         row = w.HBox([self.query.box, self.gallery.row], layout={"align_items": "stretch", "margin": "4px 0"})
         parts = [
@@ -59,10 +65,6 @@ class Panel:
         self.box = w.VBox(parts)
         self.box.add_class("casnkit-inspector")
         self.redraw()
-
-    def _more(self) -> dict[str, Part]:
-        parts = {"models": ModelsView, "failures": FailuresView, "what if": WhatIfView, "notes": NotesView}
-        return {name: kind(self) for name, kind in parts.items()}
 
     def answer(self, function: Callable[[], object]) -> None:
         """Do what a person asked for; what takes long is computed in slices, and then asked for again."""

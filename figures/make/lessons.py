@@ -1,0 +1,99 @@
+"""The lessons in their order, and how long each takes: ``python figures/make/lessons.py --profile quick``.
+
+Every notebook is run from first to last, in place and without writing into it; the seconds go to
+``figures/results/lessons.csv``, from which README's table is filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+TIMES = ROOT / "figures" / "results" / "lessons.csv"
+PROFILES = ("smoke", "quick", "paper")
+LESSONS = pd.DataFrame(
+    [
+        ("00_start_here", "Start here", "Same person? And what made you think so?", "nothing"),
+        ("01_data_and_protocol", "Data and protocol", "Who counts the points, and by which rules?", "00; no network"),
+        ("02_baselines", "Baselines", "What does a network learn that colours cannot tell?", "01"),
+        (
+            "03_identification_attention",
+            "Identification attention",
+            "Which places made it say *this person*?",
+            "00",
+        ),
+        ("04_siamese_attention", "Siamese attention", "Which parts of both pictures speak for *the same*?", "03"),
+        (
+            "05_casn_and_ablation",
+            "CASN and ablation",
+            "Which term earns its place, and how many trainings does it take to tell?",
+            "04",
+        ),
+        ("06_ranking_with_attention", "Ranking with attention", "Does attention add anything to the features?", "04"),
+        ("07_pair_inspector", "Pair inspector", "What changes when I change the pair?", "04"),
+        ("08_failures_and_rank_changes", "Failures", "Where does it fail, and what did attention move?", "06"),
+        ("09_captum_comparison", "Explanations compared", "Is a closed-form map a good explanation?", "04"),
+        ("10_paper_tables", "The paper's tables", "What of the paper comes out again?", "05"),
+    ],
+    columns=["name", "title", "question", "needs"],
+)
+
+
+def execute(path: Path, profile: str) -> nbformat.NotebookNode:
+    """The notebook after a run from first to last cell at a profile; the file stays as it is."""
+    book = nbformat.read(path, as_version=4)
+    before = dict(os.environ)
+    os.environ["CASNKIT_PROFILE"] = profile  # kernels inherit it
+    try:
+        place = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(book, timeout=3600, kernel_name="python3", resources=place).execute()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return book
+
+
+def markdown(times: Path = TIMES) -> str:
+    """README's table of the lessons, with the seconds that were measured."""
+    seconds = pd.read_csv(times).pivot(index="name", columns="profile", values="seconds")
+    seconds = seconds[[profile for profile in PROFILES if profile in seconds]]
+    rows = ["| notebook | the question | needs | " + "".join(f"`{profile}` | " for profile in seconds).strip()]
+    rows.append("|---|---|---|" + "--:|" * seconds.shape[1])
+    for lesson in LESSONS.itertuples():
+        link = f"[{lesson.name[:2]} {lesson.title}](notebooks/{lesson.name}.ipynb)"
+        took = [f"{value:.0f} s" for value in seconds.loc[lesson.name]]
+        rows.append(f"| {' | '.join([link, lesson.question, lesson.needs, *took])} |")
+    total = ", ".join(f"{value / 60:.0f} min at `{profile}`" for profile, value in seconds.sum().items())
+    cores = pd.read_csv(times)["cores"].max()
+    note = (
+        f"Seconds from first to last cell on {cores} processor cores, after `casnkit demo` and with the networks that come "
+        f"with the kit; all of them: {total}. Without the demo, notebook 00 trains its two networks first."
+    )
+    return "\n".join([*rows, "", note])
+
+
+def main() -> None:
+    """Run the lessons and write their times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", choices=PROFILES, default="quick")
+    profile = parser.parse_args().profile
+    rows = []
+    for name in LESSONS["name"]:
+        started = time.perf_counter()
+        execute(ROOT / "notebooks" / f"{name}.ipynb", profile)
+        seconds = round(time.perf_counter() - started, 1)
+        rows.append({"name": name, "profile": profile, "seconds": seconds, "cores": os.cpu_count()})
+        print(f"{name}: {seconds} s", flush=True)
+    kept = pd.read_csv(TIMES)
+    pd.concat([kept[kept["profile"] != profile], pd.DataFrame(rows)]).to_csv(TIMES, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""README's pictures, by the networks that come with the kit: ``python figures/make/pictures.py``.
+
+The inspector's screenshot is its browser test's: ``CASNKIT_SCREENSHOTS=shots pytest tests/browser -k readme``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import casnkit as ck
+from casnkit.figures import save_animation
+from casnkit.notebook import report
+
+FIGURES = Path(__file__).parents[1]
+SHOWN = {
+    "casn/pictures/pair-right.png": "pair-right.png",
+    "casn/pictures/rankings.png": "rankings.png",
+    "casn/pictures/identification.png": "identification.png",
+    "pictures/attention.png": "attention.png",
+}
+TOUR = (
+    "One query and its first ten gallery images, one after the other: both pictures, where Siamese attention looks in each, "
+    "and the row profiles of both maps"
+)
+
+
+def main() -> None:
+    """Draw the reports of the baseline and CASN, and keep what the README shows."""
+    dataset, tested = ck.open_dataset("people:quick"), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for variant in ("ide", "casn"):
+            model, info = ck.load_shipped(variant)
+            result = ck.evaluation.evaluate(model, dataset, info.config, progress=False)
+            tested[variant] = model, result, info
+            report.draw_report(Path(folder) / variant, model, dataset, result, info)
+        report.draw_comparison(Path(folder), tested, dataset)
+        for source, name in SHOWN.items():
+            shutil.copyfile(Path(folder) / source, FIGURES / name)
+    model, result, info = tested["casn"]
+    save_animation(report.tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
+
+
+if __name__ == "__main__":
+    main()
