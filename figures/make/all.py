@@ -23,7 +23,7 @@ STEPS = {
     f"--points pair_rate siamese_mode pair_activation pair_order {BF16}",
     "test-time": f"-m casnkit ablate --study test-time --publish {BF16}",
     "ship": f"figures/make/ship.py {BF16}",
-    "league": "-m casnkit league --run gap-casn --data people --out runs/league --publish",
+    "league": "-m casnkit league --run gap-casn --data people --out figures/results",
     "speed": "figures/make/bench.py",
     "lessons": "figures/make/lessons.py --profile quick",
     "pictures": "figures/make/pictures.py",
