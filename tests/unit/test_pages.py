@@ -100,9 +100,9 @@ def test_every_command_is_known_and_parsed(command: str) -> None:
     if words[0] == "python":
         assert (ROOT / words[1]).is_file()
     elif words[:2] == ["accelerate", "launch"]:
-        command_line.parser().parse_args(words[4:])
+        command_line.parser(words[4]).parse_args(words[4:])
     elif not words[1].startswith("-"):
-        command_line.parser().parse_args(words[1:])  # exits with status 2 where an option does not exist
+        command_line.parser(words[1]).parse_args(words[1:])  # exits with status 2 where an option does not exist
 
 
 def test_own_data_in_three_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_every_step_of_the_renewal_is_there() -> None:
     for _, step in steps:
         words = step.split()
         if words[0] == "-m":
-            command_line.parser().parse_args(words[2:])
+            command_line.parser(words[2]).parse_args(words[2:])
         else:
             assert (ROOT / words[0]).is_file()
 
