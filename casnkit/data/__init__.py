@@ -1,11 +1,15 @@
-"""Data: records of pictures, readers of benchmarks, a generator of people, pair sampling, augmentation and loading.
+"""Data: records of pictures, readers of benchmarks, drawn people, pairs, augmentation and loading.
 
-Only what is cheap to import is named here; ``data`` knows no model.
+``data`` knows no model. Names and modules load on first use.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from casnkit.data.benchmarks import open_dataset
-from casnkit.data.records import ReidDataset, Split, camera_text, labels_of, read_image
-
-__all__ = ["ReidDataset", "Split", "camera_text", "labels_of", "open_dataset", "read_image"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["check", "cuhk03", "files", "images", "imitate", "layout", "pairs", "people", "readers", "records"],
+    submod_attrs={
+        "readers": ["open_dataset"],
+        "records": ["ReidDataset", "Split", "camera_text", "hold_out", "labels_of", "read_image"],
+    },
+)

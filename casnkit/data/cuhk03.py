@@ -1,19 +1,125 @@
-"""Facade of casnkit.data.cuhk03."""
+"""CUHK03 in its raw form: ``cuhk-03.mat`` and the new protocol's ``cuhk03_new_protocol_config_<variant>.mat``.
 
-# facade: to be replaced
-_FACADE = {}
-_FACADE_MODULES = ["casnkit.data.cuhk03_raw"]
+The pictures are written out once as PNG, in the arrangement of the ready-made folders, beside the ``.mat`` file; from
+then on the set is read like the others. An interrupted extraction stays as ``<variant>.part`` and is continued.
+
+Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for
+each pair of cameras; each leads to (10, people) references, image 1-5 from the first view and 6-10 from the second;
+each of those to an image of shape (3, W, H), or to an empty cell. The protocol names an image by pair, person, view and
+number: ``1_001_1_01.png``.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+from tqdm.auto import tqdm
+
+from casnkit.data.files import atomic_path
+from casnkit.data.layout import MARKET_FOLDERS, MissingData, find_folders, walk
+
+VARIANTS = ("detected", "labeled")
+RAW_FILE = "cuhk-03.mat"
+EXTRACTED = "cuhk03-np-extracted"
 
 
-def __getattr__(name):
-    from importlib import import_module
+def config_name(variant: str) -> str:
+    """Name of the new protocol's file for ``variant``."""
+    return f"cuhk03_new_protocol_config_{variant}.mat"
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def import_h5py() -> ModuleType:
+    """The package that reads MATLAB 7.3 files. Raises ImportError, naming the extra, where it is not installed."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f'{RAW_FILE} needs the package h5py: pip install "casnkit[raw]"') from error
+    return h5py
+
+
+def extract(root: Path, variant: str, progress: bool = True) -> Path | None:
+    """Write the pictures of ``variant`` into ``cuhk03-np-extracted/<variant>`` beside the raw file, once.
+
+    Returns:
+        That folder; None where there is no raw file at or below ``root``.
+
+    Raises:
+        ValueError: a file cannot be read, a picture of the protocol is not in ``cuhk-03.mat``, or the disk is full.
+    """
+    raw = next((folder / RAW_FILE for folder in find_folders(root, (RAW_FILE,))), None)
+    if raw is None:
+        return None
+    target, partial = (raw.parent / EXTRACTED / name for name in (variant, f"{variant}.part"))
+    if target.is_dir():
+        return target
+    jobs = _read_protocol(raw, root, config_name(variant))
+    try:
+        with import_h5py().File(raw, "r") as file:
+            _write_pictures(file, variant, tqdm(jobs, f"extracting {raw.name}", disable=not progress), partial)
+        os.replace(partial, target)
+    except OSError as error:
+        if target.is_dir():  # another process finished the same extraction meanwhile
+            shutil.rmtree(partial, ignore_errors=True)
+            return target
+        if isinstance(error, PermissionError):
+            raise ValueError(f"cannot read {raw} or write beside it ({error}): copy the files elsewhere.") from error
+        raise ValueError(
+            f"expected a MATLAB 7.3 file at {raw}, could not read it: {error}. Unpack it again."
+        ) from error
+    return target
+
+
+def _read_protocol(raw: Path, root: Path, name: str) -> list[tuple[str, str]]:
+    """``(name in the protocol, path to write)`` of every picture."""
+    config = next((folder / name for folder in (*walk(root), *walk(raw.parent, 1)) if (folder / name).is_file()), None)
+    if config is None:
+        raise MissingData(f"found {raw}, but no {name} below {root}: it says what is for training, query and gallery.")
+    keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
+    try:
+        protocol = loadmat(config)
+        files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
+        pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
+        pids += pids.min() == 0  # 0 would mean distractor
+        return [
+            (files[i], f"{folder}/{pids[i]:04d}_c{cameras[i]}_{Path(files[i]).stem}.png")
+            for folder, index in zip(MARKET_FOLDERS, indices, strict=True)
+            for i in index - 1  # MATLAB counts from 1
+        ]
+    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
+        raise MissingData(f"expected {', '.join(keys)} in {config}, could not read them ({error}).") from error
+
+
+def _write_pictures(file: Any, variant: str, jobs: Any, partial: Path) -> None:
+    if variant not in file:
+        raise ValueError(f"expected {variant!r} in {file.filename}, found {', '.join(file) or 'nothing'}.")
+    pairs = [np.asarray(file[reference]) for reference in np.asarray(file[variant]).ravel()]
+    table = [pair.T if pair.shape[0] == 10 else pair for pair in pairs]  # (people, 10) references each
+    for name, relative in jobs:
+        if (partial / relative).is_file():  # whole, since every picture is renamed only when complete
+            continue
+        pixels = _pixels(file, table, name)
+        if pixels is None:
+            raise ValueError(
+                f"the protocol names {name}, but {file.filename} holds no such image: the files do not belong together."
+            )
+        with atomic_path(partial / relative) as temporary:
+            Image.fromarray(pixels).save(temporary)
+
+
+def _pixels(file: Any, table: list[np.ndarray], name: str) -> np.ndarray | None:
+    """Image ``<pair>_<person>_<view>_<image>``, (H, W, 3) uint8; None where the cell is empty or does not exist."""
+    try:
+        pair, person, _, image = (int(part) for part in Path(name).stem.split("_"))
+        if min(pair, person, image) < 1:  # would count from the end
+            return None
+        values = np.asarray(file[table[pair - 1][person - 1, image - 1]])
+    except (IndexError, ValueError, KeyError):
+        return None
+    # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
+    return np.ascontiguousarray(values.transpose(2, 1, 0)) if values.ndim == 3 else None

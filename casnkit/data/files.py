@@ -1,25 +1,64 @@
-"""Facade of casnkit.data.files."""
+"""Writing files so that nothing is ever half there.
 
-# facade: to be replaced
-_FACADE = {
-    "write_text": "casnkit.files",
-    "write_json": "casnkit.files",
-    "read_json": "casnkit.files",
-    "atomic_path": "casnkit.files",
-    "DiskFullError": "casnkit.files",
-}
-_FACADE_MODULES = []
+Every result, picture, checkpoint and image goes through :func:`atomic_path`: it is written under a temporary name in the
+same folder and renamed only when complete, so a reader sees the old file or the new one, never a part.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 
-def __getattr__(name):
-    from importlib import import_module
+class DiskFullError(ValueError):
+    """There was no room (or no quota) left for a file; whatever stood there before is untouched."""
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, remove it if not.
+
+    Raises:
+        DiskFullError: the disk or the quota is full. The file that stood at ``path`` is kept.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem[:40]}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"no space left on the disk while writing {target}; the file was not changed. "
+                "Free some space or choose another folder (--out), then run the same command again."
+            ) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` to ``path`` in UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused: JSON has no such numbers."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file. Raises ValueError, naming the file, where it is missing or no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"expected a file {path}, found none") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"expected JSON in {path}, found something else ({error}); the file may be damaged") from error

@@ -4,8 +4,6 @@ For tests, and for trying a command before a benchmark is at hand. A person's co
 identity alone, the background on the camera. These are no people: ``casnkit.data.people`` draws those.
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,22 +11,21 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
-from casnkit._optional import require
-from casnkit.data.cuhk03_raw import RAW_FILE, config_name
+from casnkit.data.cuhk03 import RAW_FILE, VARIANTS, config_name, import_h5py
+from casnkit.data.files import atomic_path, write_text
 from casnkit.data.layout import MARKET_FOLDERS
-from casnkit.files import atomic_path, write_text
 
-NAMES = (
-    "market1501",
-    "dukemtmc-reid",
-    "cuhk03-np-detected",
-    "cuhk03-np-labeled",
-    "cuhk03-raw",
-    "msmt17",
-    "folder",
-    "folder-flat",
-)
+MARKET = {  # names of pictures in Market-1501's layout
+    "market1501": "{person}_c{camid}s1_{frame:06d}_0{index}.jpg",
+    "dukemtmc-reid": "{person}_c{camid}_f{duke:07d}.jpg",
+    "cuhk03-np-detected": "{person}_c{camid}_{number}.png",
+    "cuhk03-np-labeled": "{person}_c{camid}_{number}.png",
+}
+NAMES = (*MARKET, "cuhk03-raw", "msmt17", "folder", "folder-flat")
+# top, bottom, left, right of head, upper body and legs as fractions of the image
+BODY = ((0.06, 0.2, 0.36, 0.64), (0.2, 0.55, 0.22, 0.78), (0.55, 0.96, 0.3, 0.7))
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = No
     """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
 
     Args:
-        name: one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py and scipy).
+        name: one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py).
         root: folder to write into.
         seed: of the pixel noise; names and counts do not depend on it.
         shape: numbers of people, cameras and images.
@@ -62,37 +59,32 @@ def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = No
         _write_cuhk03_raw(root, shape, rng)
     elif name == "msmt17":
         _write_msmt17(root, shape, rng)
-    elif name.startswith("folder"):
-        _write_folder(root, shape, rng, flat=name == "folder-flat")
+    elif name in MARKET:
+        _write_market(name, root, shape, rng, extras)
     else:
-        sub = root / name.rpartition("-")[2] if name.startswith("cuhk03-np") else root
-        _write_market(name, sub, shape, rng, extras)
+        for split, pid, camid, index in _images(shape):
+            folder = root / f"person{pid:02d}" if name == "folder-flat" else root / split / f"person{pid:02d}"
+            _save(draw(pid, camid, shape.size, rng), folder / f"cam{camid}_{index:02d}.png")
     return root
 
 
 def draw(pid: int, camid: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A person of coloured blocks, (H, W, 3) uint8, before a background that depends on the camera."""
-    width, height = size
-    pixels = np.full((height, width, 3), 60 + 35 * (camid % 5), dtype=np.float32)
-    for part, (top, bottom, left, right) in enumerate(_BODY):
-        rows, columns = slice(int(top * height), int(bottom * height)), slice(int(left * width), int(right * width))
+    pixels = np.full((size[1], size[0], 3), 60 + 35 * (camid % 5), dtype=np.float32)
+    for part, place in enumerate(_places(size)):
         # steps of the golden ratio keep neighbouring pids apart in hue
         hue = (0.618034 * (pid + 1) * (part + 1)) % 1.0
-        pixels[rows, columns] = np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.85)) * 255
+        pixels[place] = np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.85)) * 255
     return np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
 
 
-# top, bottom, left, right of head, upper body and legs as fractions of the image
-_BODY = ((0.06, 0.2, 0.36, 0.64), (0.2, 0.55, 0.22, 0.78), (0.55, 0.96, 0.3, 0.7))
-
-
-def draw_mask(size: tuple[int, int]) -> np.ndarray:
-    """The person of ``draw``, (H, W) uint8, 255 on the person."""
+def _places(size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Rows and columns of head, upper body and legs."""
     width, height = size
-    mask = np.zeros((height, width), dtype=np.uint8)
-    for top, bottom, left, right in _BODY:
-        mask[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = 255
-    return mask
+    return [
+        (slice(int(top * height), int(bottom * height)), slice(int(left * width), int(right * width)))
+        for top, bottom, left, right in BODY
+    ]
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
@@ -108,24 +100,22 @@ def _images(shape: Shape) -> Iterator[tuple[str, int, int, int]]:
                 yield "train" if pid <= shape.num_train else ("gallery" if index else "query"), pid, camid, index
 
 
-def _market_name(name: str, pid: int, camid: int, index: int) -> str:
-    if name == "dukemtmc-reid":
-        return f"{pid:04d}_c{camid}_f{1000 * pid + index:07d}.jpg"
-    if name.startswith("cuhk03-np"):
-        return f"{pid:04d}_c{camid}_{index + 1}.png"
-    return f"{pid if pid < 0 else f'{pid:04d}'}_c{camid}s1_{100 * index + 1:06d}_0{index}.jpg"
-
-
 def _write_market(name: str, root: Path, shape: Shape, rng: np.random.Generator, extras: bool) -> None:
+    root = root / name.rpartition("-")[2] if name.startswith("cuhk03-np") else root
     folders = dict(zip(("train", "query", "gallery"), MARKET_FOLDERS, strict=True))
     images = list(_images(shape))
     if name == "market1501":
         images += [("gallery", pid, camid, index) for pid in (-1, 0) for camid in (1, 2) for index in range(2)]
     for split, pid, camid, index in images:
-        file = _market_name(name, pid, camid, index)
+        numbers = {"frame": 100 * index + 1, "duke": 1000 * pid + index, "number": index + 1}
+        person = f"{pid:04d}" if pid >= 0 else pid
+        file = MARKET[name].format(person=person, camid=camid, index=index, **numbers)
         _save(draw(pid, camid, shape.size, rng), root / folders[split] / file)
         if extras:
-            _save(draw_mask(shape.size), root / "masks" / f"{Path(file).stem}.png")
+            mask = np.zeros(shape.size[::-1], dtype=np.uint8)
+            for place in _places(shape.size):
+                mask[place] = 255
+            _save(mask, root / "masks" / f"{Path(file).stem}.png")
     if extras:
         write_text(root / "bounding_box_test" / "Thumbs.db", "not a picture")
         write_text(root / "readme.txt", "an imitation")
@@ -134,58 +124,40 @@ def _write_market(name: str, root: Path, shape: Shape, rng: np.random.Generator,
 
 
 def _write_msmt17(root: Path, shape: Shape, rng: np.random.Generator) -> None:
-    lines: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
+    lines: dict[str, str] = {"train": "", "val": "", "query": "", "gallery": ""}
     for split, pid, camid, index in _images(shape):
         number = pid - 1 if split == "train" else pid - 1 - shape.num_train  # both count from 0
         relative = f"{number:04d}/{number:04d}_{index:03d}_{camid:02d}_0303morning_{10 * index:04d}_0.jpg"
         _save(draw(pid, camid, shape.size, rng), root / ("train" if split == "train" else "test") / relative)
-        last = split == "train" and index == shape.per_camera - 1
-        lines["val" if last and camid == shape.num_cameras else split].append(f"{relative} {number}")
-    for name, own in lines.items():
-        write_text(root / f"list_{name}.txt", "\n".join(own) + "\n")
-
-
-def _write_folder(root: Path, shape: Shape, rng: np.random.Generator, flat: bool) -> None:
-    for split, pid, camid, index in _images(shape):
-        folder = root / f"person{pid:02d}" if flat else root / split / f"person{pid:02d}"
-        _save(draw(pid, camid, shape.size, rng), folder / f"cam{camid}_{index:02d}.png")
+        last = split == "train" and (camid, index) == (shape.num_cameras, shape.per_camera - 1)
+        lines["val" if last else split] += f"{relative} {number}\n"
+    for name, text in lines.items():
+        write_text(root / f"list_{name}.txt", text)
 
 
 def _write_cuhk03_raw(root: Path, shape: Shape, rng: np.random.Generator) -> None:
-    """One pair of cameras holds everybody; the other four are empty, as is every tenth picture of a person."""
-    h5py = require("h5py", "imitating cuhk-03.mat", extra="raw")
+    """One pair of cameras holds everybody; the other four are empty, as are the pictures that a person lacks."""
+    h5py = import_h5py()
     people, per_view = shape.num_train + shape.num_test, min(shape.per_camera, 5)
     with atomic_path(root / RAW_FILE) as temporary, h5py.File(temporary, "w", userblock_size=512) as file:
-        for variant in ("detected", "labeled"):
+        for variant in VARIANTS:
             pairs = file.create_dataset(variant, (1, 5), dtype=h5py.ref_dtype)
             for pair in range(5):
-                cells = file.create_dataset(
-                    f"#refs#/{variant}{pair}", (10, people if pair == 0 else 0), dtype=h5py.ref_dtype
-                )
+                shown = (10, 0 if pair else people)
+                cells = file.create_dataset(f"#refs#/{variant}{pair}", shown, dtype=h5py.ref_dtype)
                 pairs[0, pair] = cells.ref
-                for image, person in np.ndindex(cells.shape):
-                    pixels = draw(person + 1, image // 5 + 1, shape.size, rng) if image % 5 < per_view else None
-                    # MATLAB's column order: (H, W, 3) arrives as (3, W, H); an empty cell as its sizes
-                    value = np.zeros(2, dtype=np.uint64) if pixels is None else pixels.transpose(2, 1, 0)
+                for image, person in np.ndindex(shown):
+                    value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
+                    if image % 5 < per_view:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
+                        value = draw(person + 1, image // 5 + 1, shape.size, rng).transpose(2, 1, 0)
                     cells[image, person] = file.create_dataset(f"#refs#/{variant}_{person}_{image}", data=value).ref
-    for variant in ("detected", "labeled"):
-        _write_protocol(root / config_name(variant), shape, per_view)
-
-
-def _write_protocol(path: Path, shape: Shape, per_view: int) -> None:
-    savemat = require("scipy.io", "imitating CUHK03's protocol", extra="raw").savemat
-    names, labels, cameras = [], [], []
-    index: dict[str, list[int]] = {"train": [], "query": [], "gallery": []}
-    for person in range(1, shape.num_train + shape.num_test + 1):
-        for view in (1, 2):
-            for image in range(per_view):
-                names.append(f"1_{person:03d}_{view}_{5 * (view - 1) + image + 1:02d}.png")
-                labels.append(person)
-                cameras.append(view)
-                split = "train" if person <= shape.num_train else ("gallery" if image else "query")
-                index[split].append(len(names))  # MATLAB counts from 1
-    filelist = np.empty((len(names), 1), dtype=object)
-    filelist[:, 0] = names
-    columns = {"labels": labels, "camId": cameras} | {f"{split}_idx": own for split, own in index.items()}
-    with atomic_path(path) as temporary:
-        savemat(temporary, {"filelist": filelist} | {key: np.array(own)[:, None] for key, own in columns.items()})
+    images = list(_images(Shape(shape.num_train, shape.num_test, 2, per_view)))
+    names = [f"1_{pid:03d}_{view}_{5 * (view - 1) + index + 1:02d}.png" for _, pid, view, index in images]
+    columns = {"labels": [pid for _, pid, _, _ in images], "camId": [view for _, _, view, _ in images]}
+    for split in ("train", "query", "gallery"):  # MATLAB counts from 1
+        columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
+    protocol = {"filelist": np.array(names, dtype=object)[:, None]}
+    protocol |= {key: np.array(values)[:, None] for key, values in columns.items()}
+    for variant in VARIANTS:
+        with atomic_path(root / config_name(variant)) as temporary:
+            savemat(temporary, protocol)

@@ -8,7 +8,7 @@ protocol does not apply to such an image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips to white instead of scaling
         values = np.asarray(image, dtype=np.float32)
         image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "PA"):
+    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
         background = Image.new("RGBA", image.size, (128, 128, 128, 255))
         image = Image.alpha_composite(background, image.convert("RGBA"))
     return image.convert("RGB")
@@ -68,9 +66,8 @@ class Split:
     part_folder: Path | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", np.asarray(self.paths, dtype=str).reshape(-1))
-        for key in ("pids", "camids"):
-            object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=np.int64).reshape(-1))
+        for key, dtype in (("paths", str), ("pids", np.int64), ("camids", np.int64)):
+            object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=dtype).reshape(-1))
         if not len(self.paths) == len(self.pids) == len(self.camids):
             raise ValueError(
                 f"split {self.name!r}: expected as many pids and camids as paths, got {len(self.paths)} paths, "
@@ -88,8 +85,7 @@ class Split:
     @property
     def identities(self) -> np.ndarray:
         """Sorted pids of real people, without junk (-1) and distractors (0)."""
-        unique = np.unique(self.pids)
-        return unique[unique > 0]
+        return np.unique(self.pids[self.pids > 0])
 
     def image(self, i: int) -> Image.Image:
         """Image ``i`` as 8-bit RGB. Raises ValueError, naming the file, where it cannot be read."""
@@ -107,15 +103,11 @@ class Split:
     def subset(self, index: Sequence[int] | np.ndarray) -> Split:
         """The images at ``index`` (integers or a boolean mask), in that order."""
         index = np.asarray(index)
-        return Split(
-            self.paths[index], self.pids[index], self.camids[index], self.name, self.mask_folder, self.part_folder
-        )
+        return replace(self, paths=self.paths[index], pids=self.pids[index], camids=self.camids[index])
 
     def _side_file(self, folder: Path | None, i: int) -> np.ndarray | None:
-        if folder is None:
-            return None
-        path = Path(folder) / f"{Path(self.paths[i]).stem}.png"
-        if not path.is_file():
+        path = Path(folder or "") / f"{Path(self.paths[i]).stem}.png"
+        if folder is None or not path.is_file():
             return None
         try:
             with Image.open(path) as image:
@@ -151,9 +143,9 @@ class ReidDataset:
 
 def camera_text(camid: int, short: bool = False) -> str:
     """A camera in words: ``camera 3`` or ``camera unknown``; short: ``cam 3`` or ``cam ?``."""
-    if short:
-        return "cam ?" if camid == UNKNOWN_CAMERA else f"cam {camid}"
-    return "camera unknown" if camid == UNKNOWN_CAMERA else f"camera {camid}"
+    if camid == UNKNOWN_CAMERA:
+        return "cam ?" if short else "camera unknown"
+    return f"cam {camid}" if short else f"camera {camid}"
 
 
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,32 +157,62 @@ def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(np.int64), pid_of_label
 
 
-__all__ = [
-    "DISTRACTOR_PID",
-    "JUNK_PID",
-    "UNKNOWN_CAMERA",
-    "ReidDataset",
-    "Split",
-    "camera_text",
-    "labels_of",
-    "read_image",
-]
+def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
+    """Take people out of the training split and make a validation set of them.
+
+    The people are drawn uniformly by ``seed``; of two numbers with one seed, the smaller's people are among the
+    larger's. Of each person, the first image from each camera is a query. The gallery holds all images: a query's own
+    image is of its own person and camera and never counts for it, yet is a match for queries from other cameras. People
+    seen by one camera have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all
+    others: of several, the first is a query and left out of the gallery, for it would find itself.
+
+    Returns:
+        ``(training, validation)``: the data set with the smaller ``train``, its test as before; and one with the same
+        smaller ``train`` whose ``query`` and ``gallery`` show the held-out people.
+
+    Raises:
+        ValueError: fewer than one identity asked for, fewer than two would remain, or none can be searched for.
+    """
+    train, there = dataset.train, len(dataset.train.identities)
+    if not isinstance(identities, int | np.integer) or identities < 1:
+        raise ValueError(f"expected a number of identities to hold out of at least 1, got {identities!r}")
+    if identities > there - 2:
+        raise ValueError(
+            f"expected to hold out at most {max(there - 2, 0)} of the {there} training identities of {dataset.name!r}, "
+            f"so that 2 remain to train on, got {identities}: hold out fewer"
+        )
+    held = np.isin(train.pids, np.random.default_rng(seed).permutation(train.identities)[:identities])
+    images = train.subset(held)
+    is_query, in_gallery = _queries(images.pids, images.camids)
+    if not is_query.any():
+        raise ValueError(
+            f"none of the {identities} held-out identities was seen by two cameras, so no query would have a match: "
+            "hold out more identities, or choose another seed"
+        )
+    note = f"{identities} training identities held out for validation (seed {seed})"
+    smaller = replace(dataset, train=train.subset(~held), notes=(*dataset.notes, note))
+    lonely = identities - len(np.unique(images.pids[is_query]))
+    if lonely:
+        note += f"; {lonely} of them cannot be searched for and only stand in the gallery"
+    validation = replace(
+        smaller,
+        name=f"{dataset.name}-validation",
+        query=replace(images.subset(is_query), name="query"),
+        gallery=replace(images.subset(in_gallery), name="gallery"),
+        notes=(*dataset.notes, note),
+    )
+    return smaller, validation
 
 
-# facade: to be replaced
-_FACADE = {"hold_out": "casnkit.data.holdout"}
-_FACADE_MODULES = []
-
-
-def __getattr__(name):
-    from importlib import import_module
-
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _queries(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the held-out images are queries and which stand in the gallery, two (N,) bool arrays."""
+    _, first = np.unique(np.stack([pids, camids]), axis=1, return_index=True)
+    is_query, in_gallery = np.zeros(len(pids), bool), np.ones(len(pids), bool)
+    for i in first:
+        own = camids[pids == pids[i]]
+        if camids[i] == UNKNOWN_CAMERA:
+            is_query[i] = np.count_nonzero(own == UNKNOWN_CAMERA) > 1
+            in_gallery[i] = not is_query[i]
+        else:
+            is_query[i] = (own != camids[i]).any()
+    return is_query, in_gallery
