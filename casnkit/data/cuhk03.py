@@ -22,7 +22,7 @@ from scipy.io.matlab import MatReadError
 from tqdm.auto import tqdm
 
 from casnkit.data.files import atomic_path
-from casnkit.data.layout import MARKET_FOLDERS, MissingData, find_folders, walk
+from casnkit.data.layout import MARKET_FOLDERS, NotFound, find_folders, walk
 
 VARIANTS = ("detected", "labeled")
 RAW_FILE = "cuhk-03.mat"
@@ -79,7 +79,7 @@ def _read_protocol(raw: Path, root: Path, name: str) -> list[tuple[str, str]]:
     """``(name in the protocol, path to write)`` of every picture."""
     config = next((folder / name for folder in (*walk(root), *walk(raw.parent, 1)) if (folder / name).is_file()), None)
     if config is None:
-        raise MissingData(f"found {raw}, but no {name} below {root}: it says what is for training, query and gallery.")
+        raise NotFound(f"found {raw}, but no {name} below {root}: it says what is for training, query and gallery.")
     keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
     try:
         protocol = loadmat(config)
@@ -92,7 +92,7 @@ def _read_protocol(raw: Path, root: Path, name: str) -> list[tuple[str, str]]:
             for i in index - 1  # MATLAB counts from 1
         ]
     except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
-        raise MissingData(f"expected {', '.join(keys)} in {config}, could not read them ({error}).") from error
+        raise NotFound(f"expected {', '.join(keys)} in {config}, could not read them ({error}).") from error
 
 
 def _write_pictures(file: Any, variant: str, jobs: Any, partial: Path) -> None:

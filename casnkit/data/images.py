@@ -63,13 +63,6 @@ class Augmentation:
     padding: int = 0  # pixels on each side before a random crop to the old size; 10 at 256x128 is common, 0 = off
     erase: float = 0.0  # probability of an erased rectangle; 0.5 is common in re-identification (Zhong et al. 2020)
 
-    def __post_init__(self) -> None:
-        for name in ("flip", "erase"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}: expected a probability from 0 to 1, got {getattr(self, name)!r}")
-        if not isinstance(self.padding, int) or self.padding < 0:
-            raise ValueError(f"padding: expected a whole number of pixels, 0 or more, got {self.padding!r}")
-
 
 def augment(
     images: Tensor, config: Augmentation, generator: torch.Generator, rows: tuple[Tensor, int] | None = None
@@ -134,6 +127,14 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     return torch.where(inside[:, None], colour, images)
 
 
+def iterate_batches(images: Tensor, batch_size: int, device: torch.device | str | None = None) -> Iterator[Tensor]:
+    """Yield normalised float batches (b, 3, H, W) of uint8 images in order, on ``device``; the last may be smaller."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
+    for batch in images.split(batch_size):
+        yield normalise(batch.to(device or images.device))
+
+
 def memory_needed(n: int, size: tuple[int, int]) -> int:
     """Bytes that :func:`load_images` needs for ``n`` images of ``size`` (H, W): 3 * n * H * W."""
     return 3 * n * size[0] * size[1]
@@ -152,9 +153,9 @@ def load_images(split: Split, size: tuple[int, int], threads: int | None = None,
         (N, 3, H, W) uint8 RGB, in the split's order.
 
     Raises:
-        ValueError: images that cannot be read, all named together; a wrong size; or not enough memory.
+        ValueError: images that cannot be read, all named together; or a wrong size.
     """
-    return _load(split, size, (3,), lambda i: _decode(split, i, size), threads, progress)
+    return _load(split, size, lambda i: _decode(split, i, size), (3,), threads, progress)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
@@ -172,22 +173,6 @@ def load_parts(split: Split, size: tuple[int, int]) -> Tensor | None:
     return _load_side_files(split, size, split.part_folder, split.parts)
 
 
-def iterate_batches(images: Tensor, batch_size: int, device: torch.device | str | None = None) -> Iterator[Tensor]:
-    """Yield normalised float batches (b, 3, H, W) of uint8 images in order, on ``device``; the last may be smaller."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    for batch in images.split(batch_size):
-        yield normalise(batch.to(device or images.device))
-
-
-def _decode(split: Split, i: int, size: tuple[int, int]) -> np.ndarray:
-    """Image ``i``, (3, H, W) uint8."""
-    image = split.image(i)
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
-
-
 def _load_side_files(
     split: Split, size: tuple[int, int], folder: Path | None, get: Callable[[int], np.ndarray | None]
 ) -> Tensor | None:
@@ -201,32 +186,33 @@ def _load_side_files(
         picture = Image.fromarray(labels.astype(np.uint8))
         return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
 
-    return _load(split, size, (), read, None, False)
+    return _load(split, size, read)
+
+
+def _decode(split: Split, i: int, size: tuple[int, int]) -> np.ndarray:
+    """Image ``i``, (3, H, W) uint8."""
+    image = split.image(i)
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _load(
     split: Split,
     size: tuple[int, int],
-    channels: tuple[int, ...],
     read: Callable[[int], np.ndarray],
-    threads: int | None,
-    progress: bool,
+    channels: tuple[int, ...] = (),
+    threads: int | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """``read(i)`` of every image, (N, *channels, H, W) uint8; one error names all the files that failed."""
-    if len(size) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
+    if np.shape(size) != (2,) or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
         raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {size!r}")
-    try:
-        images = torch.empty((len(split), *channels, *size), dtype=torch.uint8)
-    except RuntimeError as error:  # torch's allocator raises no MemoryError
-        need = f"{memory_needed(len(split), size) / 2**30:.1f} GiB"
-        raise ValueError(
-            f"no memory for {len(split)} images of {size[0]}x{size[1]} ({need}): choose a smaller size or a subset"
-        ) from error
-    rows, failures = images.numpy(), {}
+    images, failures = np.empty((len(split), *channels, *size), dtype=np.uint8), {}
 
     def work(i: int) -> None:
         try:
-            rows[i] = read(i)
+            images[i] = read(i)
         except ValueError as error:
             failures[i] = str(error)
 
@@ -240,27 +226,19 @@ def _load(
         lines += [f"  ... and {len(failures) - NAMED} more"] * (len(failures) > NAMED)
         lines += [f"Run `casnkit data check {folder}` to list every one, then replace or remove these files."]
         raise ValueError("\n".join(lines))
-    return images
+    return torch.from_numpy(images)
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Decoded images by index, as uint8 batches on the device.
-
-    Attributes:
-        split, size: what is read, at (H, W).
-        device: where batches go.
-        place: ``device``, ``memory`` or ``disk``.
-        workers: processes that read from disk; 0 reads in this one.
-        images: (N, 3, H, W) uint8, None for ``disk``.
-    """
+    """Decoded images by index, as uint8 batches on the device."""
 
     split: Split
-    size: tuple[int, int]
-    device: torch.device
-    place: str
-    workers: int = 0
-    images: Tensor | None = None
+    size: tuple[int, int]  # (H, W)
+    device: torch.device  # where batches go
+    place: str  # "device", "memory" or "disk"
+    workers: int = 0  # processes that read from disk; 0 reads in this one
+    images: Tensor | None = None  # (N, 3, H, W) uint8, None for "disk"
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
@@ -268,9 +246,7 @@ class ImageSource:
             files, pin = _Files(self.split, self.size, indices), self.device.type == "cuda"
             found = DataLoader(files, batch_size=None, num_workers=self.workers, pin_memory=pin)
         else:
-            found = (
-                self.images[torch.from_numpy(np.ascontiguousarray(index)).to(self.images.device)] for index in indices
-            )
+            found = (self.images[torch.from_numpy(index.copy()).to(self.images.device)] for index in indices)
         for batch in found:
             yield batch.to(self.device, non_blocking=True)
 

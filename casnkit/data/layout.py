@@ -18,7 +18,7 @@ LEAVES = {*MARKET_FOLDERS, "gt_bbox", "gt_query", "masks", "parts", "images", "d
 DEPTH, CROWDED, MOST_FOLDERS = 3, 200, 20_000  # levels below; subfolders of a folder that holds identities; in all
 
 
-class MissingData(ValueError):  # noqa: N818
+class NotFound(ValueError):  # noqa: N818
     """A data set is not where it was looked for."""
 
 
@@ -59,22 +59,20 @@ def find_folders(root: Path, wanted: tuple[str, ...]) -> list[Path]:
 
 
 def require_folder(root: str | Path, name: str) -> Path:
-    """``root`` as an absolute path. Raises MissingData, naming the nearest folders, where it is no folder."""
+    """``root`` as an absolute path. Raises NotFound, naming the nearest folders, where it is no folder."""
     path = Path(root).expanduser().absolute()
     if path.is_dir():
         return path
     if path.is_file():
         packed = "a packed archive: unpack it first" if path.name.lower().endswith(ARCHIVES) else "a file"
-        raise MissingData(
-            f"{name}: expected a folder, found {path}, {packed}. Give the folder that holds the pictures."
-        )
+        raise NotFound(f"{name}: expected a folder, found {path}, {packed}. Give the folder that holds the pictures.")
     parent = next(folder for folder in path.parents if folder.is_dir())
     near = difflib.get_close_matches(path.relative_to(parent).parts[0], contents(parent)[0], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(str(parent / n) for n in near)}?" if near else ""
-    raise MissingData(f"{name}: expected a folder at {path}, found none ({parent} is there).{hint}")
+    raise NotFound(f"{name}: expected a folder at {path}, found none ({parent} is there).{hint}")
 
 
-def missing(name: str, root: Path, wanted: tuple[str, ...], expected: str = "") -> MissingData:
+def missing(name: str, root: Path, wanted: tuple[str, ...], expected: str = "") -> NotFound:
     """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
     folders, pictures, others = contents(root)
     found = [f"{folder}/" for folder in folders] + others
@@ -95,4 +93,4 @@ def missing(name: str, root: Path, wanted: tuple[str, ...], expected: str = "") 
     packed = [path for path in packed if path.lower().endswith(ARCHIVES)]
     if packed:
         told.append(f"Still packed: {', '.join(packed[:4])}; unpack it first.")
-    return MissingData(" ".join(told))
+    return NotFound(" ".join(told))

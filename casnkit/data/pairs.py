@@ -77,30 +77,22 @@ class PairSampler:
         return self.pids[pairs[..., 0]] == self.pids[pairs[..., 1]]
 
     def _check_people(self) -> None:
-        pids, advice = (
-            self.pids,
-            "Add images, or check that the file names give the right pids (casnkit data check PATH)",
-        )
+        pids, people = self.pids, len(np.unique(self.pids))
         if pids.ndim != 1 or pids.shape != self.camids.shape:
             raise ValueError(f"expected pids and camids of one shape (N,), got {pids.shape} and {self.camids.shape}")
-        if not len(pids):
+        if not people:
             raise ValueError("expected at least one training image, got an empty split")
         if nobody := int((pids <= 0).sum()):
-            raise ValueError(
-                f"{nobody} of {len(pids)} images have a pid of 0 (distractors), -1 (junk) or less: expected people only. "
-                "Train on split.subset(split.pids > 0)."
-            )
-        people = len(np.unique(pids))
+            what = f"{nobody} of {len(pids)} images have pid 0 (distractors) or less (-1: junk)"
+            raise ValueError(f"expected people only, got {what}: train on split.subset(split.pids > 0)")
+        advice = (
+            "Add images, check that file names give the right pids (casnkit data check PATH), or set positive_share"
+        )
         if self.positive_share > 0 and people == len(pids):
-            raise ValueError(
-                f"positive_share={self.positive_share}: a positive pair needs two images of one person, but each of the "
-                f"{people} identities has a single image. {advice}, or set positive_share=0."
-            )
+            what = f"a positive pair needs two images of one person, but {people} people have a single image each"
+            raise ValueError(f"positive_share={self.positive_share}: {what}. {advice}=0.")
         if self.positives_per_batch < self.batch_size and people < 2:
-            raise ValueError(
-                f"a negative pair needs two people, but all {len(pids)} images are of pid {pids[0]}. {advice}, "
-                "or set positive_share=1."
-            )
+            raise ValueError(f"a negative pair needs two people, but all images are of pid {pids[0]}. {advice}=1.")
 
     def _index_people(self) -> None:
         """Sort images by (pid, camid): a person, and a person's camera, is then one block ``[start, stop)``."""
@@ -168,33 +160,30 @@ class PairSampler:
         return self._sorted[place]
 
     def _write_notes(self) -> tuple[str, ...]:
-        notes, people = [], len(np.unique(self.pids))
-        if singles := int((~self._paired).sum()):
-            notes.append(f"{singles} of {people} identities have one image: they appear in negative pairs only")
+        """What could not be had as asked, or makes the pairs easier than they look."""
         unknown = self.camids == UNKNOWN_CAMERA
-        if self.across_cameras and self.positives_per_batch:
-            if one_camera := len(np.unique(self.pids[self._one_camera & ~unknown])):
-                notes.append(
-                    f"{one_camera} of {people} identities have several images but one camera: "
-                    "their positive pairs stay within it"
-                )
-            if unseen := len(np.unique(self.pids[self._paired & unknown])):
-                notes.append(
-                    f"the cameras of {unseen} of {people} identities are unknown: their positive pairs may show one "
-                    "camera and one minute, which makes them easy"
-                )
-        extra = self.steps * self.batch_size - len(self.pids)
-        got, asked = (
-            int(self._quotas.sum()) + min(extra, self.positives_per_batch),
-            self.steps * self.positives_per_batch,
+        cameras = self.across_cameras and self.positives_per_batch > 0
+        people, singles, one_camera, unseen = (
+            len(np.unique(self.pids[chosen]))
+            for chosen in (self.pids > 0, ~self._paired, self._one_camera & ~unknown, self._paired & unknown)
         )
-        if got < asked:
-            notes.append(
-                f"{got} positive pairs per epoch instead of {asked}: too few images belong to an identity with two images"
-            )
-        if self.positive_share > 0 and not self.positives_per_batch:
-            notes.append(f"positive_share {self.positive_share} of {self.batch_size} pairs rounds to no positive pair")
-        return tuple(notes)
+        extra, asked = self.steps * self.batch_size - len(self.pids), self.steps * self.positives_per_batch
+        got = int(self._quotas.sum()) + min(extra, self.positives_per_batch)
+        share = f"positive_share {self.positive_share} of {self.batch_size} pairs"
+        notes = (
+            (singles, f"{singles} of {people} people have one image: they appear in negative pairs only"),
+            (
+                cameras and one_camera,
+                f"{one_camera} of {people} people were seen by one camera: their pairs stay within it",
+            ),
+            (
+                cameras and unseen,
+                f"the cameras of {unseen} of {people} people are unknown: their pairs may show one camera",
+            ),
+            (got < asked, f"{got} positive pairs per epoch instead of {asked}: too few people have two images"),
+            (self.positive_share > 0 and not self.positives_per_batch, f"{share} rounds to no positive pair"),
+        )
+        return tuple(note for holds, note in notes if holds)
 
 
 def _block_bounds(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
 JUNK_PID = -1
@@ -183,7 +184,10 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
         )
     held = np.isin(train.pids, np.random.default_rng(seed).permutation(train.identities)[:identities])
     images = train.subset(held)
-    is_query, in_gallery = _queries(images.pids, images.camids)
+    table, unknown = pd.DataFrame({"pid": images.pids, "camid": images.camids}), images.camids == UNKNOWN_CAMERA
+    from_elsewhere = table.groupby("pid").camid.transform("nunique") > 1
+    from_same_camera = table.groupby(["pid", "camid"]).camid.transform("size") > 1
+    is_query = (~table.duplicated() & from_elsewhere.where(~unknown, from_same_camera)).to_numpy()
     if not is_query.any():
         raise ValueError(
             f"none of the {identities} held-out identities was seen by two cameras, so no query would have a match: "
@@ -198,21 +202,7 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
         smaller,
         name=f"{dataset.name}-validation",
         query=replace(images.subset(is_query), name="query"),
-        gallery=replace(images.subset(in_gallery), name="gallery"),
+        gallery=replace(images.subset(~(is_query & unknown)), name="gallery"),
         notes=(*dataset.notes, note),
     )
     return smaller, validation
-
-
-def _queries(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the held-out images are queries and which stand in the gallery, two (N,) bool arrays."""
-    _, first = np.unique(np.stack([pids, camids]), axis=1, return_index=True)
-    is_query, in_gallery = np.zeros(len(pids), bool), np.ones(len(pids), bool)
-    for i in first:
-        own = camids[pids == pids[i]]
-        if camids[i] == UNKNOWN_CAMERA:
-            is_query[i] = np.count_nonzero(own == UNKNOWN_CAMERA) > 1
-            in_gallery[i] = not is_query[i]
-        else:
-            is_query[i] = (own != camids[i]).any()
-    return is_query, in_gallery
