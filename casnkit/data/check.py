@@ -13,8 +13,8 @@ from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
-from casnkit.data.layout import MARKET_FOLDERS
-from casnkit.data.readers import READERS, SPLITS, open_dataset
+from casnkit.data.layout import MARKET_FOLDERS, SPLITS
+from casnkit.data.readers import READERS, open_dataset
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, ReidDataset, read_image
 
 EXPECTED = {name: reader.expected for name, reader in READERS.items() if reader.expected}
@@ -66,14 +66,10 @@ class CheckReport:
         """What to do; empty where all is well."""
         advice, wrong = [], self.wrong.drop(SIDES, errors="ignore")
         if self.unreadable:
-            advice.append(
-                f"restore the {len(self.unreadable)} files named above from the archive; where that is impossible delete "
-                "them: the set is then read without them, and results are no longer comparable"
-            )
+            what = f"restore the {len(self.unreadable)} files named above from the archive, or delete them"
+            advice.append(f"{what}: the set is then read without them, and results are no longer comparable")
         if len(wrong) < len(self.wrong):
-            advice.append(
-                "some images have no mask or part map: for them maps cannot be scored; write the missing files"
-            )
+            advice.append("some images have no mask or part map: write the missing files, or maps cannot be scored")
         if len(wrong):
             short = (wrong.found < wrong.expected).any()
             what = "images are missing (an interrupted download?)" if short else "there is more than in the original"
@@ -84,7 +80,7 @@ class CheckReport:
         """The report as text: counts, every unreadable file, conversions, notes, advice, and the verdict last."""
         marks = [" <- differs" if what in self.wrong.index else "" for what in self.counts.index]
         lines = [f"{self.dataset.name} in {self.dataset.root}"]
-        lines += self.counts.assign(**{"": marks}).to_string(na_rep="-").splitlines()
+        lines += self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string().splitlines()
         lines += [f"{len(self.unreadable)} files cannot be used:"] * bool(self.unreadable)
         lines += [f"  {path}: {reason}" for path, reason in self.unreadable]
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.converted.items()))

@@ -46,11 +46,8 @@ def import_h5py() -> ModuleType:
 def extract(root: Path, variant: str, progress: bool = True) -> Path | None:
     """Write the pictures of ``variant`` into ``cuhk03-np-extracted/<variant>`` beside the raw file, once.
 
-    Returns:
-        That folder; None where there is no raw file at or below ``root``.
-
-    Raises:
-        ValueError: a file cannot be read, a picture of the protocol is not in ``cuhk-03.mat``, or the disk is full.
+    Returns that folder, or None where no raw file lies at or below ``root``. Raises ValueError where a file cannot be
+    read, or a picture of the protocol is not in ``cuhk-03.mat``, or the disk is full.
     """
     raw = next((folder / RAW_FILE for folder in find_folders(root, (RAW_FILE,))), None)
     if raw is None:
@@ -67,17 +64,16 @@ def extract(root: Path, variant: str, progress: bool = True) -> Path | None:
         if target.is_dir():  # another process finished the same extraction meanwhile
             shutil.rmtree(partial, ignore_errors=True)
             return target
-        if isinstance(error, PermissionError):
-            raise ValueError(f"cannot read {raw} or write beside it ({error}): copy the files elsewhere.") from error
-        raise ValueError(
-            f"expected a MATLAB 7.3 file at {raw}, could not read it: {error}. Unpack it again."
-        ) from error
+        advice = "unpack it again, or copy it to where you may write"
+        raise ValueError(f"expected a MATLAB 7.3 file at {raw}, could not read it ({error}): {advice}") from error
     return target
 
 
 def _read_protocol(raw: Path, root: Path, name: str) -> list[tuple[str, str]]:
     """``(name in the protocol, path to write)`` of every picture."""
-    config = next((folder / name for folder in (*walk(root), *walk(raw.parent, 1)) if (folder / name).is_file()), None)
+    config = next(
+        (folder / name for folder in (*walk(root), *walk(raw.parent.parent, 1)) if (folder / name).is_file()), None
+    )
     if config is None:
         raise NotFound(f"found {raw}, but no {name} below {root}: it says what is for training, query and gallery.")
     keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
@@ -105,9 +101,8 @@ def _write_pictures(file: Any, variant: str, jobs: Any, partial: Path) -> None:
             continue
         pixels = _pixels(file, table, name)
         if pixels is None:
-            raise ValueError(
-                f"the protocol names {name}, but {file.filename} holds no such image: the files do not belong together."
-            )
+            told = "holds no such image: the files do not belong together"
+            raise ValueError(f"the protocol names {name}, but {file.filename} {told}")
         with atomic_path(partial / relative) as temporary:
             Image.fromarray(pixels).save(temporary)
 

@@ -36,11 +36,7 @@ NAMED = 10  # unreadable files that an error message lists
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(x / 255 - mean) / std with ImageNet's values: uint8 (..., 3, H, W) -> float32 of the same shape.
-
-    Raises:
-        ValueError: the images are not uint8, for instance because they are normalised already.
-    """
+    """(x / 255 - mean) / std with ImageNet's values: uint8 (..., 3, H, W) -> float32 of the same shape."""
     if images.dtype != torch.uint8:
         raise ValueError(f"expected uint8 images (0 to 255), got {images.dtype}: are they normalised already?")
     scaled = v2.functional.to_dtype(images, torch.float32, scale=True)
@@ -141,16 +137,9 @@ def memory_needed(n: int, size: tuple[int, int]) -> int:
 
 
 def load_images(split: Split, size: tuple[int, int], threads: int | None = None, progress: bool = True) -> Tensor:
-    """Decode and resize all images of a split (bilinear with antialiasing, PIL's).
+    """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    Args:
-        split: the images.
-        size: (H, W) in pixels.
-        threads: threads that decode; None is one for each usable core, at most 16. It changes nothing but the time.
-        progress: show a bar on stderr.
-
-    Returns:
-        (N, 3, H, W) uint8 RGB, in the split's order.
+    ``threads`` decode, by default one for each usable core and at most 16; their number changes nothing but the time.
 
     Raises:
         ValueError: images that cannot be read, all named together; or a wrong size.
@@ -161,8 +150,7 @@ def load_images(split: Split, size: tuple[int, int], threads: int | None = None,
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
     """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks.
 
-    Raises:
-        ValueError: some images have a mask and others none, or masks that cannot be read, named together.
+    Raises ValueError where only some images have a mask, or masks cannot be read; they are named together.
     """
     masks = _load_side_files(split, size, split.mask_folder, split.mask)
     return None if masks is None else masks.bool()
@@ -282,12 +270,10 @@ def open_images(
     progress: bool = True,
     images: Tensor | None = None,
 ) -> ImageSource:
-    """Decide where the images live and decode them if it is not the disk.
+    """Decode the images to where they live: on the GPU, in main memory, or on disk (then batch by batch).
 
-    Args:
-        place: ``auto`` prefers the GPU, then main memory, then the disk, by what is free.
-        workers: for ``disk``; None: one for each core, at most 8.
-        images: the decoded images, if the caller has them.
+    ``place`` is one of ``PLACES``; ``auto`` takes the first in this order that is large enough. ``workers`` read from
+    disk; None: one for each core, at most 8. ``images`` are the decoded images, if the caller has them.
 
     Raises:
         ValueError: an unknown place, or images that cannot be read.

@@ -13,19 +13,14 @@ from casnkit.data.records import UNKNOWN_CAMERA
 class PairSampler:
     """Plans of pairs over a training split; holds no state between epochs.
 
-    Every image is the first member (the anchor) of one pair per epoch. The last batch is filled up with further random
-    anchors, so all batches are full; a split smaller than one batch gives one full batch. Each batch holds exactly
-    ``positives_per_batch`` positive pairs, at random places, as long as there are enough anchors for them.
+    Every image is the first member (the anchor) of one pair per epoch; further random anchors fill the last batch. Each
+    of the ``steps`` batches holds exactly ``positives_per_batch`` positive pairs, ``round(positive_share * batch_size)``,
+    at random places, as long as there are enough anchors for them. ``notes`` say what could not be had as asked.
 
     A positive partner is drawn uniformly from the same person's images of *other* cameras, or, where there are none (or
     with ``across_cameras=False``), from all of that person's other images; never the anchor itself. An unknown camera
     (-1) counts as one camera. A person with a single image is never part of a positive pair. A negative partner is
     drawn uniformly over the *images* of all other people: who has more pictures is met more often, as in the gallery.
-
-    Attributes:
-        steps: batches per epoch, ``ceil(N / batch_size)``.
-        positives_per_batch: ``round(positive_share * batch_size)``, Python's rounding (half to even).
-        notes: sentences for the reader of a run: what could not be had as asked.
 
     Raises:
         ValueError: an empty split, junk (-1) or distractors (0) in it, no identity with two images although positive

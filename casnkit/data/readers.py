@@ -6,7 +6,6 @@ back as ``dataset.notes``.
 """
 
 import difflib
-import filecmp
 import os
 import re
 from collections import Counter
@@ -17,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casnkit.data import cuhk03, people
+from casnkit.data import cuhk03, layout, people
 from casnkit.data.files import read_json
-from casnkit.data.layout import MARKET_FOLDERS, NotFound, contents, find_folders, holds, missing, require_folder, walk
-from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA, ReidDataset, Split
+from casnkit.data.layout import MARKET_FOLDERS, SPLITS, NotFound, find_folders, holds, listing, missing, to_folder, walk
+from casnkit.data.records import DISTRACTOR_PID, UNKNOWN_CAMERA, ReidDataset, Split
 
-SPLITS = ("train", "query", "gallery")
 COLUMNS = ["split", "path", "pid", "camid"]
 Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images in these columns
 
@@ -65,7 +63,7 @@ def open_dataset(
     options |= {"require_train": require_train, "progress": progress}
     try:
         taken = {option: options[option] for option in reader.options}
-        folder, images = reader.read(name, require_folder(root, name), notes, **taken)
+        folder, images = reader.read(name, to_folder(root, name), notes, **taken)
     except NotFound as error:
         raise ValueError(f"{error} {reader.where}") from None
     return _to_dataset(name, folder, pd.DataFrame(images, columns=COLUMNS), notes, require_train)
@@ -98,9 +96,9 @@ def kind_of(folder: Path) -> str:
 
 def recognise(root: str | Path) -> tuple[str, Path]:
     """``(name, folder)`` of the set at or below ``root``. Raises ValueError where there is none, or several."""
-    root = require_folder(root, "auto")
+    root = to_folder(root, "auto")
     found = {folder: kind for folder in walk(root) if (kind := kind_of(folder))}
-    if not found and _holds_own(root):
+    if not found and layout.holds_own(root):
         return "folder", root
     if not found:
         expected = f"the folders of one of {', '.join(READERS)}"
@@ -166,23 +164,18 @@ def queries_without_match(query: Split, gallery: Split) -> np.ndarray:
     return np.array([own[p] == (0 if c == UNKNOWN_CAMERA else seen[p, c]) for p, c in pairs], dtype=bool)
 
 
-# Market-1501's layout, shared by DukeMTMC-reID, CUHK03-NP and the drawn people: three folders of pictures called
-# 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png. The pattern is applied to the file's name alone, because
-# a path such as /data/run-2_c9/... would match it too.
-
-MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")
 DUKE_NAME = re.compile(r"\d+_c\d+_f\d+")
 DISTRACTORS = ("images", "distractors", "distractors_500k")
 
 
 def _read_market(name: str, root: Path, notes: list[str], distractors_500k: bool = False) -> Found:
     folder = _choose(name, root, MARKET_FOLDERS, notes)
-    images = _market_images(folder, notes)
+    images = layout.market_images(folder, notes)
     extra = next((sub for sub in DISTRACTORS if name == "market1501" and (folder / sub).is_dir()), None)
     if distractors_500k and not extra:
         raise NotFound(f"{name}: expected the distractors in {'/, '.join(DISTRACTORS)}/ in {folder}, found none.")
     if distractors_500k:
-        added = contents(folder / extra)[1]
+        added = listing(folder / extra)[1]
         images += [("gallery", str(folder / extra / file), DISTRACTOR_PID, UNKNOWN_CAMERA) for file in added]
         notes.append(f"{len(added)} extra distractors from {extra}/ appended to the gallery (pid 0, camera unknown)")
     elif extra:
@@ -190,23 +183,8 @@ def _read_market(name: str, root: Path, notes: list[str], distractors_500k: bool
     return folder, images
 
 
-def _market_images(folder: Path, notes: list[str]) -> list[tuple]:
-    images = []
-    for sub, split in zip(MARKET_FOLDERS, SPLITS, strict=True):
-        _, pictures, skipped = contents(folder / sub)
-        for file in pictures:
-            if match := MARKET_NAME.match(file):
-                images.append((split, str(folder / sub / file), int(match[1]), int(match[2])))
-            else:
-                skipped.append(file)
-        if skipped:
-            shown = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
-            notes.append(f"{sub}: {len(skipped)} files that are not called <pid>_c<camera>....jpg skipped ({shown})")
-    return images
-
-
 def _begins_duke(folder: Path) -> bool:
-    queries = contents(folder / "query")[1] if holds(folder, MARKET_FOLDERS) else []
+    queries = listing(folder / "query")[1] if holds(folder, MARKET_FOLDERS) else []
     return any(map(DUKE_NAME.match, queries[:1]))
 
 
@@ -241,7 +219,7 @@ def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool) -> Fou
     notes.append(f"CUHK03-NP: the {variant} boxes are in use ({other} ones give other numbers)")
     raw = f"{cuhk03.RAW_FILE} with {cuhk03.config_name(variant)}"
     folder = _choose(name, root, MARKET_FOLDERS, notes, f"{variant}/ with {', '.join(MARKET_FOLDERS)}, or {raw},")
-    return folder, _market_images(folder, notes)
+    return folder, layout.market_images(folder, notes)
 
 
 def _begins_cuhk03(folder: Path, variant: str) -> bool:
@@ -251,143 +229,35 @@ def _begins_cuhk03(folder: Path, variant: str) -> bool:
     return raw and any(holds(place, (cuhk03.config_name(variant),)) for place in walk(folder.parent, 1))
 
 
-# MSMT17: lists of `<path> <number>` lines beside two folders of pictures. The third field of a name is the camera. The
-# lists count people from 0 both in training and in test; here training people are 1, 2, ... and test people follow them.
-
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
 MSMT_PICTURES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 2 masks faces
-MSMT_LINE = re.compile(r"((?:.*/)?[^/_]+_[^/_]+_(\d+)_[^/]*) (\d+)")
 
 
 def _read_msmt17(name: str, root: Path, notes: list[str]) -> Found:
-    """Training takes list_train and list_val together (32,621 images)."""
+    """Training takes list_train and list_val together (32,621 images).
+
+    The lists count people from 0 both in training and in test; here training people are 1, 2, ... and test people follow
+    them, for 0 means distractor.
+    """
     folder = _choose(name, root, MSMT_LISTS, notes)
     pictures = next((pair for pair in MSMT_PICTURES if holds(folder, pair)), None)
     if pictures is None:
         wanted = " or ".join(f"{train}/ and {test}/" for train, test in MSMT_PICTURES)
         raise NotFound(f"{name}: expected {wanted} beside the lists in {folder}, found neither.")
     lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
-    images = sorted(row for file in lists for row in _msmt_images(folder / file, folder / pictures[0], "train", 1))
+    images = sorted(
+        row for file in lists for row in layout.msmt_images(folder / file, folder / pictures[0], "train", 1)
+    )
     notes.append(f"training takes {' and '.join(lists)}, {len(images)} images")
     offset = max((pid for _, _, pid, _ in images), default=0) + 1
     notes.append(f"test people are numbered from {offset} on: number in the list plus {offset}")
     for split in SPLITS[1:]:
-        images += sorted(_msmt_images(folder / f"list_{split}.txt", folder / pictures[1], split, offset))
+        images += sorted(layout.msmt_images(folder / f"list_{split}.txt", folder / pictures[1], split, offset))
     return folder, images
 
 
-def _msmt_images(file: Path, pictures: Path, split: str, offset: int) -> list[tuple]:
-    images = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if match := MSMT_LINE.fullmatch(line.strip().replace("\\", "/")):
-            images.append((split, str(pictures / match[1]), int(match[3]) + offset, int(match[2])))
-        elif line.strip():
-            expected = "`0000/0000_000_01_....jpg 0`"
-            raise NotFound(f"msmt17: expected {expected} in line {number} of {file}, found {line.strip()[:80]!r}.")
-    # Listing folders: a hundred thousand single look-ups are slow on a network disk.
-    folders = {Path(path).parent for _, path, _, _ in images}
-    there = {str(folder / name) for folder in folders if folder.is_dir() for name in contents(folder)[1]}
-    absent = sorted(path for _, path, _, _ in images if path not in there)
-    if absent:
-        raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(images)} absent pictures: {absent[:3]}")
-    return images
-
-
-# Own pictures, one folder for each identity: root/{train,query,gallery}/<identity>/*.jpg, or root/<identity>/*.jpg, of
-# which the first half of the identities trains and the rest is the test.
-
-OWN_SPECIAL = {"-1": JUNK_PID, "0000": DISTRACTOR_PID}  # Market-1501's own names, kept by conversions to folders
-
-
-def _holds_own(root: Path) -> bool:
-    names = contents(root)[0]
-    if {"query", "gallery"} <= set(names):
-        return any(contents(root / name)[0] for name in ("query", "gallery"))
-    reserved = any(name.startswith("bounding_box") or name in SPLITS for name in names)
-    return not reserved and sum(bool(contents(root / name)[1]) for name in names[:50]) >= 2
-
-
 def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | None, require_train: bool) -> Found:
-    """The camera is what ``camera_pattern`` finds in a file's name; where it finds none the camera rule is off."""
-    try:
-        groups = re.compile(camera_pattern or "()").groups
-    except re.error as error:
-        raise ValueError(f"camera_pattern: expected a regular expression, got {camera_pattern!r} ({error})") from error
-    if groups != 1:
-        raise ValueError(rf"camera_pattern: expected one group, e.g. 'cam(\d+)', got {groups} in {camera_pattern!r}")
-    present = [split for split in SPLITS if (root / split).is_dir()]
-    lacking = [split for split in SPLITS if split not in present and (require_train or split != "train")]
-    if present and lacking:
-        raise NotFound(f"{name}: {root} holds {'/, '.join(present)}/ but lacks {'/, '.join(lacking)}/.")
-    places = [(split, identity) for split in present or [""] for identity in contents(root / split)[0]]
-    found = [(*place, file) for place in places for file in contents(root.joinpath(*place))[1]]
-    loose = sum(len(contents(root / split)[1]) for split in present or [""])
-    if not found:
-        hint = " The pictures lie loose: this is the wrong level, each identity needs a folder." if loose else ""
-        raise NotFound(f"{missing(name, root, SPLITS, 'one folder per identity')}{hint}")
-    empty = len(places) - len({place[:2] for place in found})
-    if loose or empty:
-        notes.append(f"left out: {loose} pictures outside any identity's folder, {empty} folders without pictures")
-    table = pd.DataFrame(found, columns=["split", "identity", "file"])
-    table["path"] = [str(root.joinpath(*place)) for place in found]
-    table["camera"] = table.file.str.extract(camera_pattern, expand=False) if camera_pattern else None
-    if not present:
-        table["split"] = _halves(root, table, notes)
-    table["pid"], table["camid"] = _own_pids(table, notes), _own_cameras(table, camera_pattern, notes)
-    if same := sum(_in_gallery(table, query) for query in table[table.split == "query"].itertuples()):
-        notes.append(f"{same} queries lie in the gallery as the same file: results are too good")
-    return root, table
-
-
-def _in_gallery(table: pd.DataFrame, query: tuple) -> bool:
-    """Whether a query's very file lies in the gallery too: it would find itself."""
-    own = table.path[(table.split == "gallery") & (table.pid == query.pid)]
-    return any(filecmp.cmp(query.path, path, shallow=False) for path in own)
-
-
-def _halves(root: Path, table: pd.DataFrame, notes: list[str]) -> np.ndarray:
-    """The split of each picture: the first half of the people trains; first pictures of each camera are queries."""
-    identities = sorted(set(table.identity))
-    half = len(identities) // 2
-    if not half:
-        raise ValueError(f"folder: {root} holds one identity ({identities[0]}), expected two: one trains, one tests.")
-    counts = f"of {len(identities)} identities the first {half} train, the other {len(identities) - half} test"
-    notes.append(
-        f"no train/, query/, gallery/: {counts}; their first image of each camera is a query, the rest gallery"
-    )
-    first = ~table.duplicated(["identity", "camera"])
-    all_first = first.groupby(table.identity).transform("all")  # one image per camera: keep something to be found
-    query = first & ~(all_first & table.duplicated("identity"))
-    return np.select([table.identity.isin(identities[:half]), query], ["train", "query"], "gallery")
-
-
-def _own_pids(table: pd.DataFrame, notes: list[str]) -> pd.Series:
-    gallery_alone = set(table.identity) - set(table.identity[table.split != "gallery"])
-    special = {name: pid for name, pid in OWN_SPECIAL.items() if name in gallery_alone}
-    if special:
-        notes.append(f"gallery/{' and gallery/'.join(special)}: read as Market-1501 means them (-1 junk, 0 distractor)")
-    names = sorted(set(table.identity) - set(special))
-    pids = {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
-    if len(set(pids.values())) < len(names):
-        pids = {name: i for i, name in enumerate(names, 1)}
-        notes.append(f"identities are numbered 1 .. {len(names)} in the order of their folders' names")
-    return table.identity.map(pids | special)
-
-
-def _own_cameras(table: pd.DataFrame, camera_pattern: str | None, notes: list[str]) -> list[int]:
-    texts, unknown = sorted(table.camera.dropna().unique()), int(table.camera.isna().sum())
-    if unknown:
-        looks = not camera_pattern and all(map(MARKET_NAME.match, table.file))
-        hint = r"; the names look like Market-1501's: camera_pattern='_c(\d+)' would read them" if looks else ""
-        notes.append(
-            f"{unknown} of {len(table)} cameras are unknown (camera_pattern={camera_pattern!r}): for them the same-camera "
-            f"rule is off, and results look better than with it{hint}"
-        )
-    camids = {text: int(text) for text in texts if text.isdecimal()}
-    if len(camids) < len(texts):
-        camids = {text: i for i, text in enumerate(texts, 1)}
-        notes.append("cameras: " + ", ".join(f"{text} is {i}" for text, i in camids.items()))
-    return [camids.get(text, UNKNOWN_CAMERA) for text in table.camera]
+    return root, layout.own_images(root, notes, camera_pattern, require_train)
 
 
 @dataclass(frozen=True)

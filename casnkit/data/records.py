@@ -48,32 +48,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Split:
-    """Part of a data set: parallel arrays, one entry per image, sorted by file name.
+    """Part of a data set: parallel arrays, one entry per image, sorted by file name."""
 
-    Attributes:
-        paths: (N,) array of strings.
-        pids: (N,) int64, the persons' numbers as in the files; -1 junk, 0 distractor.
-        camids: (N,) int64, the cameras' numbers as in the files; -1 unknown.
-        name: "train", "query" or "gallery".
-        mask_folder: folder of person masks ``<stem>.png`` (non-zero = person), if the set has one.
-        part_folder: folder of body-part maps ``<stem>.png`` (0 = background), if the set has one.
-    """
-
-    paths: np.ndarray
-    pids: np.ndarray
-    camids: np.ndarray
-    name: str = ""
-    mask_folder: Path | None = None
-    part_folder: Path | None = None
+    paths: np.ndarray  # (N,) strings
+    pids: np.ndarray  # (N,) int64, the persons' numbers as in the files; -1 junk, 0 distractor
+    camids: np.ndarray  # (N,) int64, the cameras' numbers as in the files; -1 unknown
+    name: str = ""  # "train", "query" or "gallery"
+    mask_folder: Path | None = None  # of person masks <stem>.png (non-zero = person), if the set has one
+    part_folder: Path | None = None  # of body-part maps <stem>.png (0 = background), if the set has one
 
     def __post_init__(self) -> None:
         for key, dtype in (("paths", str), ("pids", np.int64), ("camids", np.int64)):
             object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=dtype).reshape(-1))
         if not len(self.paths) == len(self.pids) == len(self.camids):
-            raise ValueError(
-                f"split {self.name!r}: expected as many pids and camids as paths, got {len(self.paths)} paths, "
-                f"{len(self.pids)} pids and {len(self.camids)} camids"
-            )
+            got = f"{len(self.paths)} paths, {len(self.pids)} pids and {len(self.camids)} camids"
+            raise ValueError(f"split {self.name!r}: expected as many pids and camids as paths, got {got}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -119,22 +108,15 @@ class Split:
 
 @dataclass(frozen=True)
 class ReidDataset:
-    """A benchmark: training images, queries and gallery, and what a reader of its results must be told.
+    """A benchmark: training images, queries and gallery, and what a reader of its results must be told."""
 
-    Attributes:
-        name: e.g. ``"market1501"``, ``"people"``, ``"folder"``.
-        root: the folder in which the three splits were found.
-        notes: sentences that a command prints once (which variant is in use, rules that are off, ...).
-        tables: paths of extra tables by name, e.g. ``{"attributes": .../attributes.csv}``.
-    """
-
-    name: str
-    root: Path
+    name: str  # e.g. "market1501", "people", "folder"
+    root: Path  # the folder in which the three splits were found
     train: Split
     query: Split
     gallery: Split
-    notes: tuple[str, ...] = ()
-    tables: dict[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences that a command prints once: which variant is in use, rules that are off
+    tables: dict[str, Path] = field(default_factory=dict)  # extra tables by name, {"attributes": .../attributes.csv}
 
     def __repr__(self) -> str:
         lines = [f"ReidDataset {self.name!r} in {self.root}"]
@@ -159,17 +141,17 @@ def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
-    """Take people out of the training split and make a validation set of them.
+    """Take people out of the training split, drawn by ``seed``, and make a validation set of them.
 
-    The people are drawn uniformly by ``seed``; of two numbers with one seed, the smaller's people are among the
-    larger's. Of each person, the first image from each camera is a query. The gallery holds all images: a query's own
-    image is of its own person and camera and never counts for it, yet is a match for queries from other cameras. People
-    seen by one camera have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all
-    others: of several, the first is a query and left out of the gallery, for it would find itself.
+    Of each person, the first image from each camera is a query. The gallery holds all images: a query's own image is of
+    its own person and camera and never counts for it, yet is a match for queries from other cameras. People seen by one
+    camera have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of
+    several, the first is a query and left out of the gallery, for it would find itself.
 
     Returns:
         ``(training, validation)``: the data set with the smaller ``train``, its test as before; and one with the same
-        smaller ``train`` whose ``query`` and ``gallery`` show the held-out people.
+        smaller ``train`` whose ``query`` and ``gallery`` show the held-out people. Of two numbers with one seed, the
+        smaller's people are among the larger's.
 
     Raises:
         ValueError: fewer than one identity asked for, fewer than two would remain, or none can be searched for.
@@ -178,10 +160,8 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     if not isinstance(identities, int | np.integer) or identities < 1:
         raise ValueError(f"expected a number of identities to hold out of at least 1, got {identities!r}")
     if identities > there - 2:
-        raise ValueError(
-            f"expected to hold out at most {max(there - 2, 0)} of the {there} training identities of {dataset.name!r}, "
-            f"so that 2 remain to train on, got {identities}: hold out fewer"
-        )
+        most = f"at most {max(there - 2, 0)} of the {there} training identities of {dataset.name!r}"
+        raise ValueError(f"expected {most}, so that 2 remain to train on, got {identities}: hold out fewer")
     held = np.isin(train.pids, np.random.default_rng(seed).permutation(train.identities)[:identities])
     images = train.subset(held)
     table, unknown = pd.DataFrame({"pid": images.pids, "camid": images.camids}), images.camids == UNKNOWN_CAMERA
@@ -189,10 +169,8 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     from_same_camera = table.groupby(["pid", "camid"]).camid.transform("size") > 1
     is_query = (~table.duplicated() & from_elsewhere.where(~unknown, from_same_camera)).to_numpy()
     if not is_query.any():
-        raise ValueError(
-            f"none of the {identities} held-out identities was seen by two cameras, so no query would have a match: "
-            "hold out more identities, or choose another seed"
-        )
+        none = f"none of the {identities} held-out identities was seen by two cameras, so no query would have a match"
+        raise ValueError(f"{none}: hold out more identities, or choose another seed")
     note = f"{identities} training identities held out for validation (seed {seed})"
     smaller = replace(dataset, train=train.subset(~held), notes=(*dataset.notes, note))
     lonely = identities - len(np.unique(images.pids[is_query]))
