@@ -64,7 +64,7 @@ class CheckReport:
     @property
     def advice(self) -> list[str]:
         """What to do; empty where all is well."""
-        advice, wrong = [], self.wrong.drop(SIDES, errors="ignore")
+        advice, wrong = [], self.wrong.drop(list(SIDES), errors="ignore")
         if self.unreadable:
             what = f"restore the {len(self.unreadable)} files named above from the archive, or delete them"
             advice.append(f"{what}: the set is then read without them, and results are no longer comparable")

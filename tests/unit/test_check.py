@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from casnkit.data import check as module
-from casnkit.data.check import EXPECTED, check
+from casnkit.data import ReidDataset, Split, open_dataset
+from casnkit.data.check import EXPECTED, CheckReport, check, not_whole
 from casnkit.data.files import write_json
 from casnkit.data.imitate import imitate
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
+
+
+def wrong(report: CheckReport) -> dict[str, list[int]]:
+    return {what: row.tolist() for what, row in report.wrong.iterrows()}
 
 
 @pytest.mark.parametrize(
@@ -32,18 +37,16 @@ def test_expected_counts_add_up_to_the_published_totals(name: str, images: int, 
     # Market-1501's 32,668 boxes are without its hand-drawn queries; the other sets count everything
     assert boxes + (0 if name == "market1501" else counts["query images"]) == images
     assert counts["train identities"] + counts["query identities"] == identities
-
-
-def test_market_gallery_without_junk() -> None:
-    counts = EXPECTED["market1501"]
-    assert counts["gallery images"] - counts["gallery junk"] == module.MARKET_WITHOUT_JUNK
-    assert module.MARKET_WITHOUT_JUNK - counts["gallery distractors"] == 13115
+    if name == "market1501":
+        assert counts["gallery images"] - counts["gallery junk"] == 15913 == 13115 + counts["gallery distractors"]
 
 
 @pytest.fixture
 def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An imitation whose counts are the expected ones."""
-    counts = module._expected((16, 4), (6, 3), 14, 2, gallery_distractors=4, gallery_junk=4)
+    images, people = {"train": 16, "query": 6, "gallery": 14}, {"train": 4, "query": 3}
+    counts = {f"{split} images": n for split, n in images.items()} | {f"{s} identities": n for s, n in people.items()}
+    counts |= {"cameras": 2, "gallery distractors": 4, "gallery junk": 4}
     monkeypatch.setitem(EXPECTED, "market1501", counts)
     return imitate("market1501", tmp_path)
 
@@ -51,8 +54,8 @@ def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_sound_set(market: Path) -> None:
     report = check(market)
     assert report.ok
-    assert report.rows[0] == ("train images", 16, 16)
-    assert (report.unreadable, report.converted, report.advice) == ((), {}, ())
+    assert report.counts.loc["train images"].tolist() == [16, 16]
+    assert (report.unreadable, report.converted, report.advice) == ((), {}, [])
     assert report.to_text().splitlines()[-1].strip() == "all is well"
 
 
@@ -69,9 +72,7 @@ def test_every_bad_file_is_named_at_once(market: Path) -> None:
     assert [path for path, _ in report.unreadable] == [str(p) for p in (*train[:3], query)]
     assert [why for _, why in report.unreadable][1:] == ["empty file (zero bytes)", "not an image", "not an image"]
     assert "truncated" in report.unreadable[0][1].lower()
-    text = report.to_text()
-    assert all(str(p) in text for p in (*train[:3], query))
-    assert "restore the 4 files" in text
+    assert all(text in report.to_text() for text in (*map(str, train[:3]), query.name, "restore the 4 files"))
 
 
 def test_conversions_are_counted(market: Path) -> None:
@@ -95,59 +96,63 @@ def test_conversions_are_counted(market: Path) -> None:
 def test_missing_images_are_counted(market: Path) -> None:
     sorted((market / "bounding_box_test").iterdir())[-1].unlink()
     report = check(market)
-    assert report.wrong == (("gallery images", 13, 14),)
     assert not report.ok
+    assert wrong(report) == {"gallery images": [13, 14]}
     assert "images are missing" in report.advice[0]
     assert "<- differs" in report.to_text()
 
 
-def test_gallery_without_its_junk_is_in_order(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gallery_without_its_junk_is_in_order(market: Path) -> None:
     for path in (market / "bounding_box_test").glob("-1_*"):
         path.unlink()
-    monkeypatch.setattr(module, "MARKET_WITHOUT_JUNK", 10)
     report = check(market)
     assert report.ok
-    assert ("gallery images", 10, 10) in report.rows
-    assert any("without its" in note for note in report.notes)
+    assert report.counts.loc["gallery images"].tolist() == [10, 10]
+    assert any("without its junk" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("junk", "whole"), [(0, True), (3819, True), (1, False)])
+def test_market_is_whole_with_and_without_its_junk(tmp_path: Path, junk: int, whole: bool) -> None:
+    counts = {name: EXPECTED["market1501"][f"{name} images"] for name in ("train", "query", "gallery")}
+    counts["gallery"] -= junk
+    splits = [Split([f"{i}.jpg" for i in range(n)], np.ones(n), np.ones(n), name) for name, n in counts.items()]
+    assert (not_whole(ReidDataset("market1501", tmp_path, *splits)) == "") == whole
 
 
 def test_a_set_of_another_size_is_ones_own_unless_it_is_named(tmp_path: Path) -> None:
-    imitate("market1501", tmp_path)
-    own, named = check(tmp_path), check(tmp_path, "market1501")
+    own, named = check(imitate("market1501", tmp_path)), check(tmp_path, "market1501")
     assert own.ok
-    assert all(expected is None for _, _, expected in own.rows)
+    assert own.counts.expected.isna().all()
     assert not named.ok
-    assert ("train images", 16, 12936) in named.wrong
+    assert wrong(named)["train images"] == [16, 12936]
+    toy = open_dataset("market1501", tmp_path)
+    assert "16 train images instead of 12,936" in not_whole(toy)
+    assert not_whole(dataclasses.replace(toy, name="folder")) == "", "own pictures are measured by nothing"
 
 
 def test_masks_must_fit(tmp_path: Path) -> None:
     imitate("market1501", tmp_path, extras=True)
-    assert ("masks", 36, 36) in check(tmp_path).rows
     first, second = sorted((tmp_path / "masks").iterdir())[-2:]
     Image.new("L", (64, 32)).save(first)  # width and height exchanged
     second.unlink()
     report = check(tmp_path)
-    assert ("masks", 35, 36) in report.rows
-    assert len(report.unreadable) == 1
-    assert "its mask is (64, 32), the image (32, 64)" in report.unreadable[0][1]
-    assert Path(report.unreadable[0][0]).stem == first.stem
+    assert wrong(report) == {"masks": [35, 36]}
+    ((path, reason),) = report.unreadable
+    assert (Path(path).stem, reason) == (first.stem, "its mask is (64, 32), the image (32, 64) (width, height)")
     assert any("no mask" in advice for advice in report.advice)
 
 
 def test_people_are_compared_with_what_their_generator_noted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a folder"):
+        check(tmp_path / "people", "people")
+    assert not (tmp_path / "people").exists(), "a check generates nothing"
     imitate("market1501", tmp_path)
     counts = {"bounding_box_train": 16, "query": 6, "bounding_box_test": 15}
     write_json(tmp_path / "people.json", {"size": "tiny", "counts": counts, "cameras": 2})
     report = check(tmp_path)
-    assert report.name == "people"
-    assert ("cameras", 2, 2) in report.rows
-    assert report.wrong == (("gallery images", 14, 15),)
-
-
-def test_check_generates_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a folder"):
-        check(tmp_path / "people", "people")
-    assert not (tmp_path / "people").exists()
+    assert report.dataset.name == "people"
+    assert report.counts.loc["cameras"].tolist() == [2, 2]
+    assert wrong(report) == {"gallery images": [14, 15]}
 
 
 def test_pets_small() -> None:
@@ -155,4 +160,4 @@ def test_pets_small() -> None:
         pytest.skip(f"real data not found at {PETS}")
     report = check(PETS)
     assert report.ok
-    assert ("masks", 539, 539) in report.rows
+    assert report.counts.loc["masks"].tolist() == [539, 539]

@@ -12,8 +12,7 @@ import pytest
 
 import casnkit as ck
 from casnkit import evaluation, notebook
-from casnkit.data import ReidDataset, Split, camera_text
-from casnkit.data.check import EXPECTED, not_whole
+from casnkit.data import ReidDataset, Split
 from casnkit.data.files import write_json
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import DIFFICULTY
@@ -111,26 +110,6 @@ def test_warnings_of_the_kit_become_sentences_once(market: Session, capsys: pyte
     assert capsys.readouterr().out.splitlines() == ["note: two queries have no match", "note: they form no pair"]
     assert told == ["another library's business"] * 2
     assert warnings.showwarning is usual
-
-
-@pytest.mark.parametrize(("junk", "whole"), [(0, True), (3819, True), (1, False)])
-def test_market_is_whole_with_and_without_its_junk(tmp_path: Path, junk: int, whole: bool) -> None:
-    counts = [EXPECTED["market1501"][f"{name} images"] for name in ("train", "query", "gallery")]
-    splits = [split_of(*both) for both in zip(("train", "query", "gallery"), counts, strict=True)]
-    splits[2] = splits[2].subset(np.arange(counts[2] - junk))
-    assert (not_whole(ReidDataset("market1501", tmp_path, *splits)) == "") == whole
-
-
-def test_a_toy_is_told_from_the_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    toy = ck.open_dataset(str(imitate("msmt17", tmp_path)))
-    assert "16 train images instead of 32,621" in not_whole(toy)
-    own = dataclasses.replace(toy, name="folder")
-    assert not_whole(own) == "", "pictures of one's own are measured by nothing"
-
-
-def test_cameras_in_words() -> None:
-    assert [camera_text(3), camera_text(-1)] == ["camera 3", "camera unknown"]
-    assert [camera_text(3, short=True), camera_text(-1, short=True)] == ["cam 3", "cam ?"]
 
 
 def test_a_query_without_a_match_is_no_wrong_match(market: Session) -> None:
