@@ -1,12 +1,10 @@
 """From files to batches: decoding, the place where decoded images live, augmentation and normalisation.
 
 People crops are small: Market-1501's 12,936 training images at 128x64 are 318 MB as uint8. A split is decoded once and
-kept on the GPU or in memory, so that no step waits for a file; sets that fit nowhere are read by worker processes, some
-batches ahead. ``size`` is always (height, width): people are taller than wide.
+kept on the GPU or in memory, so that no step waits for a file. ``size`` is always (height, width).
 
-``torchvision.transforms.v2`` draws once per call: a batch would be flipped as a whole, and erased at one place. So the
-draws here are per sample, and the pixels are moved in one vectorised step. All random numbers come from a CPU generator,
-as one small tensor per operation: a seed gives the same pictures on a CPU and on a GPU.
+``torchvision.transforms.v2`` draws once per call: a batch would be flipped as a whole. So the draws here are per sample,
+from a CPU generator, and the pixels are moved in one step: a seed gives the same pictures on a CPU and on a GPU.
 """
 
 import math
@@ -127,8 +125,8 @@ def iterate_batches(images: Tensor, batch_size: int, device: torch.device | str 
     """Yield normalised float batches (b, 3, H, W) of uint8 images in order, on ``device``; the last may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    for batch in images.split(batch_size):
-        yield normalise(batch.to(device or images.device))
+    for start in range(0, len(images), batch_size):
+        yield normalise(images[start : start + batch_size].to(device or images.device))
 
 
 def memory_needed(n: int, size: tuple[int, int]) -> int:

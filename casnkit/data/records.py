@@ -148,10 +148,9 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     camera have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of
     several, the first is a query and left out of the gallery, for it would find itself.
 
-    Returns:
-        ``(training, validation)``: the data set with the smaller ``train``, its test as before; and one with the same
-        smaller ``train`` whose ``query`` and ``gallery`` show the held-out people. Of two numbers with one seed, the
-        smaller's people are among the larger's.
+    Returns ``(training, validation)``, both with the smaller ``train``: one has its test as before, the ``query`` and
+    ``gallery`` of the other show the held-out people. Of two numbers with one seed, the smaller's people are among the
+    larger's.
 
     Raises:
         ValueError: fewer than one identity asked for, fewer than two would remain, or none can be searched for.
