@@ -48,15 +48,8 @@ class Shape:
 def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = None, extras: bool = False) -> Path:
     """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
 
-    Args:
-        name: one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py).
-        root: folder to write into.
-        seed: of the pixel noise; names and counts do not depend on it.
-        shape: numbers of people, cameras and images.
-        extras: Market-1501 only: also write masks, 500k-style distractors in ``images/``, and stray files.
-
-    Raises:
-        ValueError: unknown name.
+    ``name`` is one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py). ``seed`` is of the
+    pixel noise alone. ``extras`` (Market-1501 only): also masks, 500k-style distractors in ``images/``, stray files.
     """
     if name not in NAMES:
         raise ValueError(f"expected one of {', '.join(NAMES)} to imitate, got {name!r}")

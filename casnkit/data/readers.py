@@ -37,8 +37,8 @@ def open_dataset(
     """Open a data set.
 
     Args:
-        name: one of ``NAMES``; ``"people:tiny"``, ``"people:quick"`` or ``"people:market"``; ``"auto"`` recognises what
-            lies at ``root``; the path of an existing folder means ``("auto", path)``.
+        name: one of ``NAMES``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of an existing
+            folder, which means ``("auto", path)``: whatever lies there is recognised.
         root: the set's folder or one up to three levels above it. None: generated people go to ``$CASNKIT_DATA`` or
             ``~/.cache/casnkit``; the other sets are searched for in ``$CASNKIT_DATA``.
         distractors_500k: Market-1501 only: append the 500k extra distractors to the gallery.
