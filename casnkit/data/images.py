@@ -113,7 +113,7 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     wide = (pixels / ratio).sqrt().round().clamp(1, width)
     top = (draws[:, 2] * (height - tall + 1)).floor()
     left = (draws[:, 3] * (width - wide + 1)).floor()
-    edges = torch.stack([top, top + tall, left, left + wide, chosen]).to(images.device, non_blocking=True)
+    edges = torch.stack([top, top + tall, left, left + wide, chosen]).int().to(images.device, non_blocking=True)
     top, bottom, left, right, chosen = edges[:, :, None, None]
     y, x = torch.arange(height, device=images.device)[:, None], torch.arange(width, device=images.device)
     inside = chosen.bool() & (y >= top) & (y < bottom) & (x >= left) & (x < right)  # (B, H, W)
