@@ -1,19 +1,270 @@
-"""Facade of casnkit.notebook.doctor."""
+"""``casnkit doctor``: is everything there, and what would run how long on this machine.
 
-# facade: to be replaced
-_FACADE = {}
-_FACADE_MODULES = ["casnkit.doctor", "casnkit.estimate", "casnkit.installed"]
+Each look is a function that returns findings; nothing is written. How long a training would take is measured: one step of
+each profile's network is timed and multiplied by the number of steps that its configuration and data make.
+"""
+
+import argparse
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from packaging.requirements import Requirement
+from torch.utils.benchmark import Timer
+
+import casnkit
+from casnkit.config import PROFILES, Config, profile
+from casnkit.data import open_dataset
+from casnkit.data.check import not_whole
+from casnkit.data.people import PEOPLE_VERSION, SIZES
+from casnkit.data.readers import MARKET_FOLDERS, find_folders, recognise
+from casnkit.losses import CASNLoss
+from casnkit.models import CASN, seeded
+from casnkit.notebook import PEOPLE_SIZES, default_folder
+from casnkit.runs import pick_device
+from casnkit.training import make_optimiser
+
+_MARKS = {"ok": "ok", "note": "--", "missing": "!!"}
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "firefox")
+_WIDGETS = ("ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel")  # these belong together
+_ROOM = 2.0  # GiB: the people of size quick, two runs of it, and their pictures
 
 
-def __getattr__(name):
-    from importlib import import_module
+class Finding(NamedTuple):
+    """One line of the report. ``state``: ok, note (nothing essential needs it) or missing; ``advice``: what to do."""
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    topic: str
+    state: str
+    text: str
+    advice: str = ""
+
+
+def add_parser(group: Any) -> None:
+    """Add ``doctor`` to the command line."""
+    doctor = group.add_parser("doctor", help="what is installed and found, and what would run how long here")
+    doctor.add_argument("--data", type=Path, nargs="*", default=[], help="folders in which to look for benchmarks")
+    doctor.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    doctor.add_argument("--no-speed", action="store_true", help="leave out the measurement, which takes some seconds")
+    doctor.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Print the report. Returns 1 where something essential is missing."""
+    findings = examine(options.data, options.device, speed=not options.no_speed)
+    print(to_text(findings))
+    return int(any(finding.state == "missing" for finding in findings))
+
+
+def examine(roots: Iterable[Path] = (), device: str | None = None, speed: bool = True) -> list[Finding]:
+    """Look at everything; for benchmarks in ``roots`` and in ``$CASNKIT_DATA``. ``speed``: time a step of each profile."""
+    kit = Finding("python", "ok", f"{platform.python_version()}, casnkit {casnkit.__version__}")
+    try:
+        packages = find_packages("packages", importlib.metadata.requires("casnkit") or ())
+    except importlib.metadata.PackageNotFoundError:
+        packages = [Finding("packages", "missing", "casnkit is not installed", "pip install -e . in the kit's folder")]
+    findings = [kit, *packages, find_device(device), *find_packages("widgets", _WIDGETS), find_browser()]
+    findings += [*find_people(), *find_benchmarks(roots), find_runs(), *find_places()]
+    return findings + (find_times(device) if speed else [])
+
+
+def to_text(findings: list[Finding]) -> str:
+    """The report: a line for each finding, advice below it, the verdict last."""
+    width = max(len(finding.topic) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{_MARKS[finding.state]}  {finding.topic:{width}}  {finding.text}")
+        if finding.advice:
+            lines.append(f"{'':{width + 6}}do: {finding.advice}")
+    missing = dict.fromkeys(finding.topic for finding in findings if finding.state == "missing")
+    verdict = f"not ready: {', '.join(missing)}" if missing else "ready: everything essential is there"
+    return "\n".join([*lines, verdict])
+
+
+def find_packages(topic: str, requirements: Iterable[str]) -> list[Finding]:
+    """Which packages are there, and one finding for each that is absent or of a wrong version; extras are left out."""
+    found, wrong = [], []
+    for wanted in map(Requirement, requirements):
+        if wanted.marker is not None:  # an optional extra
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+            found.append(f"{wanted.name} {version}")
+            fits = wanted.specifier.contains(version, prereleases=True)
+        except importlib.metadata.PackageNotFoundError:
+            version, fits = "is not installed", False
+        if not fits:
+            text = f"{wanted.name} {version}, expected {wanted.specifier or 'any version'}"
+            wrong.append(Finding(topic, "missing", text, f'pip install --upgrade "{wanted}"'))
+    return [Finding(topic, "ok", ", ".join(found) or "none"), *wrong]
+
+
+def find_device(device: str | None = None) -> Finding:
+    """What would compute: name and memory of the GPU and whether it has bfloat16, or the processor's threads."""
+    place = pick_device(device)
+    if place.type != "cuda":
+        text = f"{place.type}, {torch.get_num_threads()} threads of {os.cpu_count()} processors, no GPU in use"
+        return Finding("device", "ok", text)
+    facts, bf16 = torch.cuda.get_device_properties(place), "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+    text = f"{torch.cuda.device_count()} x {facts.name}, {facts.total_memory / 2**30:.0f} GiB, {bf16}"
+    return Finding("device", "ok", text)
+
+
+def find_browser() -> Finding:
+    """A browser on this machine; only the tests of the widgets need one here, JupyterLab opens in any."""
+    for name in _BROWSERS:
+        if path := shutil.which(name):
+            return Finding("browser", "ok", path)
+    return Finding("browser", "note", "none on this machine: open JupyterLab's address in one elsewhere")
+
+
+def find_people() -> list[Finding]:
+    """Which sizes of the drawn people lie in the cache."""
+    findings = []
+    for size, counts in SIZES.items():
+        folder = _data_folder() / f"people-{size}-{PEOPLE_VERSION}"
+        there = (folder / "people.json").is_file()
+        place = f"in {folder}" if there else "not drawn yet; drawn when first used"
+        findings.append(Finding(f"people:{size}", "ok" if there else "note", f"{counts.images:,} images, {place}"))
+    return findings
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("CASNKIT_DATA") or Path.home() / ".cache" / "casnkit").expanduser()
+
+
+def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
+    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep; nothing is extracted."""
+    wanted = {Path(root).expanduser().absolute(): "missing" for root in roots}  # a folder that was named must be there
+    if os.environ.get("CASNKIT_DATA"):
+        wanted.setdefault(_data_folder(), "note")
+    findings = []
+    for root, state in wanted.items():
+        inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        found = _recognise(root) or [each for folder in inside for each in _recognise(folder)]
+        if not found:
+            text = "no data set recognised" if root.is_dir() else "no such folder"
+            found = [Finding("data", state, f"{root}: {text}", f"casnkit data check {root}")]
+        findings += found
+    nothing = "no benchmark folder given; the drawn people need none (--data FOLDER or CASNKIT_DATA)"
+    return findings or [Finding("data", "note", nothing)]
+
+
+def _recognise(folder: Path) -> list[Finding]:
+    """The one set at or below ``folder``; nothing where there is none, or several."""
+    try:
+        name, place = recognise(folder)
+        if name.startswith("cuhk03-np") and not find_folders(place, MARKET_FOLDERS):
+            text = f"{folder}: cuhk-03.mat, as it was handed out; its pictures are extracted when it is first opened"
+            return [Finding(f"data: {name}", "ok", text)]
+        dataset = open_dataset(name, place, require_train=False, progress=False)
+    except (ValueError, ImportError):
+        return []
+    if dataset.root.name.startswith("people-"):  # the cache, listed by itself
+        return []
+    counts = " / ".join(f"{len(split):,}" for split in (dataset.train, dataset.query, dataset.gallery))
+    like = "; laid out like it, but not the benchmark itself" if not_whole(dataset) else ""
+    text = f"{dataset.root}: {counts} images (training / query / gallery){like}"
+    return [Finding(f"data: {dataset.name}", "ok", text)]
+
+
+def find_runs() -> Finding:
+    """Trained and unfinished runs in the folder that notebooks and commands use."""
+    folder = default_folder().absolute()
+    files = [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]
+    if not files:
+        return Finding("runs", "note", f"none in {folder}: notebooks train what they need, once")
+    finished = sum((file.parent / "model.safetensors").is_file() for file in files)
+    return Finding("runs", "ok", f"{finished} finished, {len(files) - finished} unfinished in {folder}")
+
+
+def find_places() -> list[Finding]:
+    """Whether one can write where data and runs go, and how much room is there."""
+    findings = []
+    for variable, folder in (("CASNKIT_DATA", _data_folder()), ("CASNKIT_RUNS", default_folder().absolute())):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        state, advice = "ok", ""
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                free = shutil.disk_usage(there).free / 2**30
+            text = f"{folder}: {free:.1f} GiB free"
+            if free < _ROOM:
+                state, advice = "missing", f"free some room: at least {_ROOM:.0f} GiB"
+        except OSError as error:
+            state, text = "missing", f"{folder}: cannot be written ({error.strerror})"
+            advice = f"set {variable} to a folder that can be written to"
+        findings.append(Finding(f"folder of {variable.removeprefix('CASNKIT_').lower()}", state, text, advice))
+    return findings
+
+
+def find_times(device: str | None = None, profiles: Iterable[str] = PROFILES) -> list[Finding]:
+    """What training and test of ``ide`` and ``casn`` would take here: twice the work, at each profile.
+
+    The test is the forward pass alone; what attention of all pairs adds depends on the gallery.
+    """
+    place, findings = pick_device(device), []
+    for name in profiles:
+        size = SIZES[PEOPLE_SIZES[name].removeprefix("people:")]
+        for variant in ("ide", "casn"):
+            config = profile(name, variant=variant, weights=None)
+            steps, (step, image) = count_steps(config, size.train_images), probe(config, size.train_ids, place)
+            training, test = spoken(steps * step), spoken(image * (size.images - size.train_images))
+            text = f"training about {training} ({steps:,} steps of {1000 * step:.0f} ms), features for the test {test}"
+            findings.append(Finding(f"{name}, {variant}", "ok", text))
+    if place.type == "cpu":
+        findings.append(Finding("paper", "note", "on a processor: take smoke and quick here, and a GPU for paper"))
+    return findings
+
+
+def count_steps(config: Config, train_images: int) -> int:
+    """Steps of a whole training: in an epoch every training image is once the first of a pair."""
+    return config.train.epochs * math.ceil(train_images / config.data.batch_size)
+
+
+def probe(config: Config, num_ids: int, device: torch.device) -> tuple[float, float]:
+    """Seconds of a training step at the configuration's batch size, and of one image's forward pass.
+
+    On a processor a batch of large images is timed with two pairs and scaled up. No state is left behind: weights are
+    random, and torch's random state is put back.
+    """
+    large = config.data.height * config.data.width > 128 * 64 and device.type == "cpu"
+    pairs = min(2, config.data.batch_size) if large else config.data.batch_size
+    with seeded(0, 0):
+        model = CASN.from_config(num_ids, config.model).to(device, memory_format=torch.channels_last)
+        images = torch.randn(2 * pairs, 3, config.data.height, config.data.width).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(pairs, device=device) % num_ids
+    partners = torch.where(labels % 2 == 0, labels, (labels + 1) % num_ids)
+    optimiser, loss = make_optimiser(model, config.train), CASNLoss(config.loss)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss(model, *images.chunk(2), labels, partners)["total"].backward()
+        optimiser.step()
+
+    def forward() -> None:
+        with torch.no_grad():
+            model.pool(model.feature_map(images))
+
+    step_seconds = _seconds(step, large) * config.data.batch_size / pairs
+    model.eval()
+    return step_seconds, _seconds(forward, large) / len(images)
+
+
+def _seconds(task: Callable[[], None], once: bool) -> float:
+    timer = Timer("task()", globals={"task": task}, num_threads=torch.get_num_threads())  # warms up, waits for a GPU
+    return timer.timeit(1 if once else 3).mean
+
+
+def spoken(seconds: float) -> str:
+    """A duration with one unit: ``12 s``, ``4 min``, ``3.5 h``, ``2.1 days``."""
+    for limit, unit, name in ((90, 1, " s"), (90 * 60, 60, " min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f}{name}"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

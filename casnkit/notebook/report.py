@@ -1,19 +1,217 @@
-"""Facade of casnkit.notebook.report."""
+"""The pictures of a trained run: which queries it solves, where it looked, how it learned. Chosen by rule, not by hand."""
 
-# facade: to be replaced
-_FACADE = {}
-_FACADE_MODULES = ["casnkit.report"]
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from casnkit import attention, figures, losses, runs
+from casnkit.config import Config
+from casnkit.data.images import denormalise, load_images, normalise
+from casnkit.data.records import ReidDataset, Split, camera_text
+from casnkit.evaluation import Evaluation
+from casnkit.models import CASN, evaluating
+from casnkit.ranking import Ranking, rank_gallery
+
+SHOWN = 10  # gallery images in a ranked list
+Trained = tuple[CASN, Evaluation, runs.RunInfo]  # what a run of a notebook unpacks to
 
 
-def __getattr__(name):
-    from importlib import import_module
+def draw_report(
+    run: Path, model: CASN, dataset: ReidDataset, result: Evaluation, info: runs.RunInfo, queries: int = 3
+) -> list[Path]:
+    """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
+    with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
+    folder, name = Path(run) / "pictures", f"{info.config.variant} ({info.config.model.pooling})"
+    ranked_by, paths = "sum" if "sum" in result.distances else "features", []
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def save(figure: Figure, file: str, alt: str) -> None:
+        paths.append(figures.save_figure(figure, folder / file, alt))
+
+    if log := runs.read_log(run):
+        figure = figures.show_losses(log, title=f"{name}: loss terms")
+        save(figure, "losses.png", f"Loss terms of {name} over {len(log)} epochs.")
+    chosen = spread_queries(result.rankings[ranked_by].average_precision, queries)
+    rows = [ranking_row(dataset, result.distances[ranked_by], i, f"query {i}") for i in chosen]
+    figure = figures.show_rankings(rows, f"{name}, ranked by {ranked_by}: from the hardest query to the easiest")
+    alt = f"Ranked gallery images of {len(chosen)} queries, from the worst to the best average precision."
+    save(figure, "rankings.png", alt)
+    if info.config.loss.siamese_attention:
+        for kind, pair in choose_pairs(dataset, result.distances[ranked_by]).items():
+            alt = f"Siamese attention of {name} for a query and a {kind} match: maps, row profiles, aligned profiles."
+            save(pair_figure(model, dataset, info.config, result, *pair), f"pair-{kind}.png", alt)
+    alt = "Training images, their identification attention, the soft mask, and what the mask leaves."
+    save(identification_figure(model, dataset.train, info, name=name), "identification.png", alt)
+    return paths
+
+
+def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset) -> list[Path]:
+    """Runs side by side: loss curves, CMC, and where each looks in the same images, with the plain mean map beside."""
+    drawn: dict[str, tuple[Figure, str]] = {}
+    if logs := {name: log for name in trained if (log := runs.read_log(Path(out) / name))}:
+        figure = figures.show_losses(logs, title="Loss terms: " + " and ".join(logs))
+        drawn["losses.png"] = figure, f"Loss curves of {', '.join(logs)}."
+    curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
+    alt = "Cumulative matching characteristic of every model and way of ranking."
+    drawn["cmc.png"] = figures.show_cmc(curves), alt
+    alt = "Training images with identification attention of each model and its plain mean map; outlines: the person."
+    drawn["attention.png"] = where_they_look(trained, dataset.train), alt
+    folder = Path(out) / "pictures"
+    return [figures.save_figure(figure, folder / name, alt) for name, (figure, alt) in drawn.items()]
+
+
+def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
+    """Queries at evenly spaced places of the order by average precision, hardest first; those without a match left out."""
+    order = np.argsort(average_precision, kind="stable")
+    order = order[np.isfinite(average_precision[order])]
+    return order[_evenly(len(order), count)].tolist()
+
+
+def ranking_row(
+    dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = SHOWN
+) -> dict[str, Any]:
+    """One query's closest gallery images, ignored ones left out, as :func:`casnkit.figures.show_rankings` takes them."""
+    query, gallery, ranking = dataset.query, dataset.gallery, _rank(dataset, distances, i)
+    top = ranking.kept[:shown]
+    return {
+        "query_image": query.image(i),
+        "query_pid": int(query.pids[i]),
+        "query_camid": int(query.camids[i]),
+        "gallery_images": [gallery.image(j) for j in top],
+        "statuses": [str(ranking.status[j]) for j in top],
+        "distances": distances[i][top].tolist(),
+        "pids": gallery.pids[top].tolist(),
+        "camids": gallery.camids[top].tolist(),
+        "title": f"{title}, average precision {100 * ranking.average_precision:.0f} %",
+    }
+
+
+def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple[int, int]]:
+    """A right and a wrong first match as (query, gallery image): of all queries the ones with the smallest distance.
+
+    Queries without a match are left out: nobody could put the right picture first.
+    """
+    found: dict[str, list[tuple[float, int, int]]] = {"right": [], "wrong": []}
+    for i in range(len(dataset.query)):
+        ranking = _rank(dataset, distances, i)
+        if ranking.first_hit >= 0:
+            j = int(ranking.kept[0])
+            found["right" if ranking.status[j] == "correct" else "wrong"].append((float(distances[i, j]), i, j))
+    return {kind: min(pairs)[1:] for kind, pairs in found.items() if pairs}
+
+
+def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
+    """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
+    query, gallery, options = dataset.query, dataset.gallery, config.ranking
+    images = torch.cat([_inputs(model, query, [i], config), _inputs(model, gallery, [j], config)])
+    with torch.no_grad(), evaluating(model):
+        maps = model.feature_map(images).chunk(2)
+        map_1, map_2 = model.siamese_attention_of(*maps, mode=options.siamese_mode, order=options.pair_order)
+        probability = model.pair_scores(model.pool(maps[0]) - model.pool(maps[1])).softmax(1)[0, 1].item()
+    return figures.show_pair(
+        query.image(i),
+        gallery.image(j),
+        map_1[0].cpu(),
+        map_2[0].cpu(),
+        options.threshold,
+        titles=tuple(f"{s.name}, pid {s.pids[k]}, {camera_text(s.camids[k])}" for s, k in ((query, i), (gallery, j))),
+        same=bool(query.pids[i] == gallery.pids[j]),
+        probability=probability,
+        distance=float(result.distances["features"][i, j]),
+        title=f"Siamese attention, mode {options.siamese_mode}",
+    )
+
+
+def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, shown: int = SHOWN) -> list[Figure]:
+    """One query beside each of its first gallery images: the frames of the README's moving picture.
+
+    The query is the middle one, by average precision, of those whose first images are of both kinds (at least two right
+    and two wrong, the first one right); where there is none, the middle one of all.
+    """
+    options, distances = config.ranking, result.distances["features"]
+    ordered = spread_queries(result.rankings["features"].average_precision, len(dataset.query))
+    mixed = []
+    for i in ordered:
+        ranking = _rank(dataset, distances, i)
+        statuses = ranking.status[ranking.kept[:shown]].tolist()
+        if statuses[0] == "correct" and min(map(statuses.count, ("correct", "wrong"))) >= 2:
+            mixed.append(i)
+    candidates = mixed or ordered
+    i = candidates[len(candidates) // 2]
+    row, nearest = ranking_row(dataset, distances, i, shown=shown), _rank(dataset, distances, i).kept[:shown]
+    with torch.no_grad(), evaluating(model):
+        A_2 = model.feature_map(_inputs(model, dataset.gallery, nearest.tolist(), config))
+        A_1 = model.feature_map(_inputs(model, dataset.query, [i], config)).expand_as(A_2)
+        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
+    return [figures.show_step(row, k, *(m[k].cpu() for m in maps), options.threshold) for k in range(len(A_2))]
+
+
+def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: int = 3, name: str = "") -> Figure:
+    """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
+    index, config = training_examples(split, count), info.config.loss
+    images, labels = _inputs(model, split, index, info.config), _labels(model, split, index, info)
+    with torch.no_grad(), evaluating(model):
+        feature_map = model.feature_map(images)
+        maps = model.identification_attention_of(feature_map, labels)
+        mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
+        masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
+        share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])[:, 0]
+    return figures.show_identification(
+        list(denormalise(images.cpu())),
+        list(maps.cpu()),
+        list(mask[:, 0].cpu()),
+        list(denormalise(masked.cpu())),
+        [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share.tolist(), strict=True)],
+        f"{name}: identification attention",
+    )
+
+
+def where_they_look(trained: dict[str, Trained], split: Split, count: int = 3) -> Figure:
+    """Identification attention and plain mean map of several models on the same training images."""
+    index, maps = training_examples(split, count), {}
+    for name, (model, _, info) in trained.items():
+        with torch.no_grad(), evaluating(model):
+            feature_map = model.feature_map(_inputs(model, split, index, info.config))
+            found = model.identification_attention_of(feature_map, _labels(model, split, index, info))
+            maps[f"{name}: attention"] = list(found.cpu())
+            maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
+    images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
+    captions = [f"pid {split.pids[i]}" for i in index]
+    return figures.show_maps(images, maps, False, masks, captions, "Where the models look")
+
+
+def has_mask(split: Split, i: int) -> bool:
+    """Whether the set knows where the person of image ``i`` is: a mask, and somebody in it."""
+    mask = split.mask(i)
+    return mask is not None and bool(mask.any())
+
+
+def training_examples(split: Split, count: int) -> list[int]:
+    """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
+    people = split.identities[_evenly(len(split.identities), count)]
+    images = [np.flatnonzero(split.pids == pid) for pid in people]
+    return [int(own[(2 * n) % len(own)]) for n, own in enumerate(images)]
+
+
+def _evenly(total: int, count: int) -> np.ndarray:
+    """``count`` places of 0 .. total - 1 at even distances, the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
+def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
+    query, gallery = dataset.query, dataset.gallery
+    return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
+
+
+def _inputs(model: CASN, split: Split, index: list[int], config: Config) -> Tensor:
+    """Images as the model takes them, (B, 3, H, W) normalised, where it computes."""
+    pixels = load_images(split.subset(index), (config.data.height, config.data.width), progress=False)
+    return normalise(pixels).to(next(model.parameters()).device)
+
+
+def _labels(model: CASN, split: Split, index: list[int], info: runs.RunInfo) -> Tensor:
+    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index]))
+    return labels.to(next(model.parameters()).device)

@@ -1,0 +1,109 @@
+"""``casnkit demo``: draw people, train the baseline and CASN side by side, test both, save table and pictures.
+
+Everything lies below one folder and every step is skipped when its result is there, so a stopped demo goes on.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from casnkit import evaluation, runs
+from casnkit.config import PROFILES, profile
+from casnkit.data import open_dataset
+from casnkit.data.files import write_json, write_text
+from casnkit.notebook import PEOPLE_SIZES
+from casnkit.notebook.report import draw_comparison, draw_report
+from casnkit.training import say_epoch, train
+
+DEMO_VARIANTS = ("ide", "casn")
+COLUMNS = {
+    "variant": "model",
+    "ranked by": "ranked by",
+    "rank_1": "rank-1",
+    "rank_5": "rank-5",
+    "mean_ap": "mAP",
+    "mean_ap_trapezoid": "mAP (trapezoid)",
+    "seeds": "seeds",
+}
+SPREAD = {"rank_1": "range of rank-1", "mean_ap": "range of mAP"}
+ONE_SEED = (
+    "One seed decides nothing: the baseline alone varies by several points of rank-1 from seed to seed. "
+    "`casnkit demo --seeds 3` goes on from here."
+)
+
+
+def add_parser(group: Any) -> None:
+    """Add ``demo`` to the command line."""
+    demo = group.add_parser("demo", help="draw people, train the baseline and CASN, compare them, save pictures")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for runs, results and pictures")
+    demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
+    demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
+    demo.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    demo.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    run_demo(options.out, options.profile, options.seeds, options.device)
+
+
+def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str | None = None) -> list[dict[str, Any]]:
+    """The whole demonstration. Returns the rows of the table, which also stand in ``out/results.json``."""
+    if seeds < 1:
+        raise ValueError(f"expected at least one seed, got {seeds}")
+    started, device, out = time.perf_counter(), runs.pick_device(device), Path(out)
+    dataset = open_dataset(PEOPLE_SIZES[profile_name])
+    print(dataset, flush=True)
+    rows, first = [], {}
+    for seed in range(seeds):
+        for variant in DEMO_VARIANTS:
+            config = profile(profile_name, variant=variant, seed=seed)
+            run = out / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
+            print(f"\n{variant}, seed {seed}: {run}", flush=True)
+            train(dataset, config, run, device=device, on_epoch=say_epoch)
+            model, info = runs.load_model(run, device)
+            result = evaluation.evaluate(model, dataset, config, device=device)
+            evaluation.save_results(run, result, dataset, info)
+            rows += [{"variant": variant, "seed": seed, **row} for row in result.rows()]
+            if variant not in first:
+                first[variant] = model, result, info
+                draw_report(run, model, dataset, result, info)
+    table = summarise(rows)
+    shown = evaluation.table(table.to_dict("records"), columns_of(table))
+    heading = f"{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent"
+    text = "\n".join([heading, str(shown), *([ONE_SEED] if seeds == 1 else [])])
+    print(f"\n{text}", flush=True)
+    pictures = draw_comparison(out, first, dataset)
+    facts = {"seeds": seeds, "profile": profile_name, "seconds": round(time.perf_counter() - started)}
+    facts |= {"device": str(device), "versions": runs.versions()}
+    write_json(out / "results.json", {"rows": table.to_dict("records"), **facts})
+    write_text(out / "results.txt", text + "\n")
+    print("\n".join(f"picture: {path}" for path in pictures))
+    print(f"results: {out / 'results.json'}\n{facts['seconds']} s in all, on {device}", flush=True)
+    return table.to_dict("records")
+
+
+def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Means over the seeds for each model and way of ranking, with the spread of rank-1 and mAP where there are several.
+
+    Chance depends on the data alone: it is taken from the first model, and stands last.
+    """
+    table = pd.DataFrame(rows)
+    chance = table["ranked by"] == "chance"
+    table = table[~chance | (table["variant"] == table["variant"].iloc[0])]
+    table.loc[table["ranked by"] == "chance", "variant"] = "chance"
+    groups = table.groupby(["variant", "ranked by"], sort=False)
+    summary = groups.mean(numeric_only=True).drop(columns="seed")
+    summary["seeds"] = groups["seed"].nunique()
+    if summary["seeds"].max() > 1:
+        for name in SPREAD:
+            summary[f"{name}_range"] = groups[name].max() - groups[name].min()
+    return summary.reset_index().sort_values("variant", key=lambda names: names == "chance", kind="stable")
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, str]:
+    """Headings by key; with several seeds also how far the numbers spread (largest minus smallest)."""
+    spread = {f"{name}_range": heading for name, heading in SPREAD.items()}
+    return {**COLUMNS, **{key: heading for key, heading in spread.items() if key in table}}
