@@ -4,6 +4,7 @@ Everything lies below one folder and every step is skipped when its result is th
 """
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,15 @@ import pandas as pd
 
 from casnkit import evaluation, runs
 from casnkit.config import PROFILES, profile
-from casnkit.data import open_dataset
+from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import write_json, write_text
 from casnkit.notebook import PEOPLE_SIZES
 from casnkit.notebook.report import draw_comparison, draw_report
 from casnkit.training import say_epoch, train
 
 DEMO_VARIANTS = ("ide", "casn")
-COLUMNS = {
-    "variant": "model",
-    "ranked by": "ranked by",
-    "rank_1": "rank-1",
-    "rank_5": "rank-5",
-    "mean_ap": "mAP",
-    "mean_ap_trapezoid": "mAP (trapezoid)",
-    "seeds": "seeds",
-}
-SPREAD = {"rank_1": "range of rank-1", "mean_ap": "range of mAP"}
+SHOWN = ("variant", "ranked by", "rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid")
+RANGES = {"rank_1": "range of rank-1", "mean_ap": "range of mAP"}  # largest minus smallest of several seeds
 ONE_SEED = (
     "One seed decides nothing: the baseline alone varies by several points of rank-1 from seed to seed. "
     "`casnkit demo --seeds 3` goes on from here."
@@ -57,53 +50,50 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
     dataset = open_dataset(PEOPLE_SIZES[profile_name])
     print(dataset, flush=True)
     rows, first = [], {}
-    for seed in range(seeds):
-        for variant in DEMO_VARIANTS:
-            config = profile(profile_name, variant=variant, seed=seed)
-            run = out / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
-            print(f"\n{variant}, seed {seed}: {run}", flush=True)
-            train(dataset, config, run, device=device, on_epoch=say_epoch)
-            model, info = runs.load_model(run, device)
-            result = evaluation.evaluate(model, dataset, config, device=device)
-            evaluation.save_results(run, result, dataset, info)
-            rows += [{"variant": variant, "seed": seed, **row} for row in result.rows()]
-            if variant not in first:
-                first[variant] = model, result, info
-                draw_report(run, model, dataset, result, info)
-    table = summarise(rows)
-    shown = evaluation.table(table.to_dict("records"), columns_of(table))
-    heading = f"{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent"
-    text = "\n".join([heading, str(shown), *([ONE_SEED] if seeds == 1 else [])])
+    for seed, variant in itertools.product(range(seeds), DEMO_VARIANTS):
+        config = profile(profile_name, variant=variant, seed=seed)
+        run = out / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
+        print(f"\n{variant}, seed {seed}: {run}", flush=True)
+        train(dataset, config, run, device=device, on_epoch=say_epoch)
+        model, info = runs.load_model(run, device)
+        result = evaluation.evaluate(model, dataset, config, device=device)
+        evaluation.save_results(run, result, dataset, info)
+        rows += [{"variant": variant, "seed": seed, **row} for row in result.rows()]
+        if variant not in first:
+            first[variant] = model, result, info
+            draw_report(run, model, dataset, result, info)
+    rows = summarise(rows)
+    text = _to_text(rows, dataset)
     print(f"\n{text}", flush=True)
     pictures = draw_comparison(out, first, dataset)
-    facts = {"seeds": seeds, "profile": profile_name, "seconds": round(time.perf_counter() - started)}
-    facts |= {"device": str(device), "versions": runs.versions()}
-    write_json(out / "results.json", {"rows": table.to_dict("records"), **facts})
+    seconds = round(time.perf_counter() - started)
+    facts = {"seeds": seeds, "profile": profile_name, "seconds": seconds, "device": str(device)}
+    write_json(out / "results.json", {"rows": rows, **facts, "versions": runs.versions()})
     write_text(out / "results.txt", text + "\n")
     print("\n".join(f"picture: {path}" for path in pictures))
-    print(f"results: {out / 'results.json'}\n{facts['seconds']} s in all, on {device}", flush=True)
-    return table.to_dict("records")
+    print(f"results: {out / 'results.json'}\n{seconds} s in all, on {device}", flush=True)
+    return rows
 
 
-def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Means over the seeds for each model and way of ranking, with the spread of rank-1 and mAP where there are several.
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the seeds for each model and way of ranking, with the range of rank-1 and mAP where there are several.
 
     Chance depends on the data alone: it is taken from the first model, and stands last.
     """
-    table = pd.DataFrame(rows)
-    chance = table["ranked by"] == "chance"
-    table = table[~chance | (table["variant"] == table["variant"].iloc[0])]
-    table.loc[table["ranked by"] == "chance", "variant"] = "chance"
-    groups = table.groupby(["variant", "ranked by"], sort=False)
-    summary = groups.mean(numeric_only=True).drop(columns="seed")
-    summary["seeds"] = groups["seed"].nunique()
-    if summary["seeds"].max() > 1:
-        for name in SPREAD:
-            summary[f"{name}_range"] = groups[name].max() - groups[name].min()
-    return summary.reset_index().sort_values("variant", key=lambda names: names == "chance", kind="stable")
+    kept = [row for row in rows if row["ranked by"] != "chance" or row["variant"] == rows[0]["variant"]]
+    named = [{**row, "variant": "chance"} if row["ranked by"] == "chance" else row for row in kept]
+    groups = pd.DataFrame(named).groupby(["variant", "ranked by"], sort=False)
+    table = groups.mean(numeric_only=True).drop(columns="seed")
+    table["seeds"] = groups["seed"].nunique()
+    if table["seeds"].max() > 1:
+        for name, heading in RANGES.items():
+            table[heading] = groups[name].max() - groups[name].min()
+    table = table.reset_index().sort_values("variant", key=lambda names: names == "chance", kind="stable")
+    return table.to_dict("records")
 
 
-def columns_of(table: pd.DataFrame) -> dict[str, str]:
-    """Headings by key; with several seeds also how far the numbers spread (largest minus smallest)."""
-    spread = {f"{name}_range": heading for name, heading in SPREAD.items()}
-    return {**COLUMNS, **{key: heading for key, heading in spread.items() if key in table}}
+def _to_text(rows: list[dict[str, Any]], dataset: ReidDataset) -> str:
+    columns = [*SHOWN, *(heading for heading in RANGES.values() if heading in rows[0]), "seeds"]
+    heading = f"{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent"
+    table = evaluation.table([{name: row[name] for name in columns} for row in rows])
+    return "\n".join([heading, str(table), *([ONE_SEED] if rows[0]["seeds"] == 1 else [])])

@@ -26,11 +26,10 @@ from casnkit.data.images import load_images, normalise
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, camera_text
 from casnkit.models import CASN, evaluating
 
-BATCH = 4  # pairs whose maps are computed at a time: no more memory than a training step takes
+BATCH = 8  # images whose maps are computed at a time: no more memory than a training step takes
 COLUMNS = 10  # epochs in the film strip
 SCREEN = 100  # pixels per inch of the live pictures
-DRAWING_SHARE = 0.05  # of the time, at most
-_STATUS = {"total": "loss", "learning_rate": "learning rate", "images_per_second": "images/s"}
+_NUMBERS = {"total": "loss", "learning_rate": "learning rate", "images_per_second": "images/s"}
 
 
 class LiveView:
@@ -41,8 +40,7 @@ class LiveView:
     that takes at most a twentieth of the time since the last drawing, and after the last epoch.
 
     Args:
-        dataset: the pairs are taken from its gallery, or from its training images where nobody in the gallery has two;
-            for held-out people pass that data set.
+        dataset: the pairs are taken from its gallery, or from its training images where nobody in the gallery has two.
         config: the run's configuration.
         pairs: same-person pairs, from two cameras where there are two; fewer if fewer people have them.
         history: log rows of earlier epochs, for a run that is resumed.
@@ -54,21 +52,24 @@ class LiveView:
     def __init__(
         self, dataset: ReidDataset, config: Config, pairs: int = 3, history: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        self.config = config
-        split = dataset.gallery if _has_pairs(dataset.gallery) else dataset.train
-        self.pairs = choose_pairs(split, pairs)
-        part = split.subset(self.pairs.reshape(-1))
-        self.images = load_images(part, (config.data.height, config.data.width), progress=False)
-        self.captions = [f"pid {pid} {camera_text(camid)}" for pid, camid in zip(part.pids, part.camids, strict=True)]
+        self.config, self.name = config, f"{config.variant} ({config.model.pooling})"
+        self.split = dataset.gallery if len(choose_pairs(dataset.gallery, 1)) else dataset.train
+        self.pairs = choose_pairs(self.split, pairs)
+        if not len(self.pairs):
+            raise ValueError("expected somebody with two images, found nobody: train without the live view")
+        shown = self.split.subset(self.pairs.reshape(-1))
+        self.images = load_images(shown, (config.data.height, config.data.width), progress=False)
+        self.captions = [f"pid {p} {camera_text(c)}" for p, c in zip(shown.pids, shown.camids, strict=True)]
         self.rows = [dict(row) for row in history]
         self.maps: dict[int, np.ndarray] = {}  # epoch -> (2 * pairs, h, w)
-        self._drawn_at, self._cost, self._error, self._warned = perf_counter(), 0.0, "", False
         layout = {"max_width": "100%", "align_self": "flex-start", "display": "none"}  # never larger than drawn
-        self._pictures = {name: widgets.Image(format="png", layout=layout) for name in ("curves", "film")}
-        self._status = widgets.HTML()
-        self.widget = widgets.VBox([self._status, *self._pictures.values()])
+        self.status = widgets.HTML()
+        self.pictures = {name: widgets.Image(format="png", layout=layout) for name in ("curves", "film")}
+        self.widget = widgets.VBox([self.status, *self.pictures.values()])
+        self._error = ""
         self._draw()
-        self._show_status()
+        self._say()
+        self._drawn_at, self._cost = perf_counter(), 0.0  # the first drawing loads fonts and is not counted
 
     def __call__(self, epoch: int, model: CASN, row: Mapping[str, Any]) -> None:
         """Take in one epoch; never raises an ``Exception``."""
@@ -78,34 +79,30 @@ class LiveView:
             self.maps = {e: maps for e, maps in self.maps.items() if e < epoch}  # a resumed run repeats epochs
         with self._guarded():
             self.maps[epoch] = self._attention(model)
-        if epoch >= self.config.train.epochs or self._cost <= DRAWING_SHARE * (perf_counter() - self._drawn_at):
-            started = perf_counter()
+        started = perf_counter()
+        if epoch >= self.config.train.epochs or 20 * self._cost <= started - self._drawn_at:
             self._draw()
             self._drawn_at = perf_counter()
             self._cost = self._drawn_at - started
         with self._guarded():
-            self._show_status()
+            self._say()
 
     def curves(self) -> Figure:
         """Loss terms, learning rate, speed and validation so far. Raises ValueError before the first epoch."""
-        return figures.show_progress(self.rows, self.config.train.epochs, f"{self._name()}: epoch by epoch")
+        return figures.show_progress(self.rows, self.config.train.epochs, f"{self.name}: epoch by epoch")
 
     def film(self, pixels: int = 200) -> Figure:
         """The fixed pairs' maps, at most ten epochs of those so far; ``pixels`` per inch."""
-        siamese = self.config.loss.siamese_attention
-        title = f"{self._name()}: {'Siamese attention' if siamese else 'attention of the highest score'}"
-        maps, room = list(self.maps.values()), min(COLUMNS, self.config.train.epochs)
+        kind = "Siamese attention" if self.config.loss.siamese_attention else "attention of the highest score"
+        maps, title, room = list(self.maps.values()), f"{self.name}: {kind}", min(COLUMNS, self.config.train.epochs)
         return figures.show_film(self.images, maps, list(self.maps), title, self.captions, COLUMNS, room, pixels=pixels)
-
-    def _name(self) -> str:
-        return f"{self.config.variant} ({self.config.model.pooling})"
 
     @torch.no_grad()
     def _attention(self, model: CASN) -> np.ndarray:
         """The maps of all images, (2 * pairs, h, w) float32; image 2k and 2k + 1 are pair k."""
         parameter, loss, found = next(model.parameters()), self.config.loss, []
         with evaluating(model):
-            for images in self.images.split(2 * BATCH):
+            for images in self.images.split(BATCH):
                 A = model.feature_map(normalise(images).to(parameter))
                 if loss.siamese_attention:
                     both = model.siamese_attention_of(A[::2], A[1::2], mode=loss.siamese_mode, order=loss.pair_order)
@@ -120,30 +117,26 @@ class LiveView:
         for name, draw in {"curves": self.curves, "film": lambda: self.film(SCREEN)}.items():
             if name == "film" or self.rows:
                 with self._guarded():
-                    self._pictures[name].value = figures.figure_png(draw(), SCREEN)
-                    self._pictures[name].layout.display = None
+                    self.pictures[name].value = figures.figure_png(draw(), SCREEN)
+                    self.pictures[name].layout.display = None
 
-    def _show_status(self) -> None:
-        epochs = self.config.train.epochs
-        text = f"{self._name()}: the first of {epochs} epochs has not ended yet"
-        if self.rows:
-            row = self.rows[-1]
-            numbers = [f"{label} {row[name]:.4g}" for name, label in _STATUS.items() if row.get(name) is not None]
-            text = " · ".join([f"{self._name()}: epoch {row['epoch']} of {epochs}", *numbers])
+    def _say(self) -> None:
+        """The status line: the epoch, its numbers, and what went wrong."""
+        row = self.rows[-1] if self.rows else {"epoch": 0}
+        numbers = [f"{label} {row[name]:.4g}" for name, label in _NUMBERS.items() if row.get(name) is not None]
+        text = " · ".join([f"{self.name}: epoch {row['epoch']} of {self.config.train.epochs}", *numbers])
         error = f"<br><b>&#9888; not drawn:</b> {html.escape(self._error)}" if self._error else ""
-        self._status.value = html.escape(text) + error
+        self.status.value = html.escape(text) + error
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """An error inside the block goes to the status line and is warned of once; training goes on."""
+        """An error inside the block goes to the status line and is warned of; training goes on."""
         try:
             yield
         except Exception as error:
             self._error = f"{type(error).__name__}: {error}"
-            if not self._warned:
-                self._warned = True
-                with contextlib.suppress(UserWarning):  # where warnings are errors, training still goes on
-                    warnings.warn(f"the live view could not be drawn: {self._error}", UserWarning, stacklevel=4)
+            with contextlib.suppress(UserWarning):  # where warnings are errors, training still goes on
+                warnings.warn(f"the live view could not be drawn: {self._error}", UserWarning, stacklevel=4)
 
 
 def choose_pairs(split: Split, pairs: int = 3, seed: int = 0) -> np.ndarray:
@@ -151,30 +144,15 @@ def choose_pairs(split: Split, pairs: int = 3, seed: int = 0) -> np.ndarray:
 
     People seen by two cameras come first: then the two images are from two cameras. Only where there are too few of
     them, others with two images follow.
-
-    Raises:
-        ValueError: no pair asked for, or nobody in the split has two images.
     """
-    if pairs < 1:
-        raise ValueError(f"expected at least one pair, got {pairs}")
-    rng = np.random.default_rng(seed)
-    across, within = [], []
+    rng, found = np.random.default_rng(seed), []
     for pid in rng.permutation(split.identities):
         own = rng.permutation(np.flatnonzero(split.pids == pid))
         known = own[split.camids[own] != UNKNOWN_CAMERA]
-        others = known[split.camids[known] != split.camids[known[0]]] if len(known) else known
-        if len(others):
-            across.append((known[0], others[0]))
+        elsewhere = known[split.camids[known] != split.camids[known[:1]]]
+        if len(elsewhere):
+            found.append((0, int(pid), known[0], elsewhere[0]))
         elif len(own) > 1:
-            within.append((own[0], own[1]))
-    chosen = (across + within)[:pairs]
-    if not chosen:
-        raise ValueError(
-            f"expected somebody with two images in the split {split.name!r}, found nobody among {len(split)} images, so "
-            "there is no pair to look at: add images, or train without the live view"
-        )
-    return np.array(sorted(chosen, key=lambda pair: split.pids[pair[0]]), dtype=np.int64)
-
-
-def _has_pairs(split: Split) -> bool:
-    return bool((np.unique(split.pids[split.pids > 0], return_counts=True)[1] > 1).any())
+            found.append((1, int(pid), own[0], own[1]))
+    chosen = sorted(sorted(found, key=lambda one: one[0])[:pairs], key=lambda one: one[1])
+    return np.array([one[2:] for one in chosen], dtype=np.int64).reshape(-1, 2)

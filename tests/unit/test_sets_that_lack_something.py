@@ -1,116 +1,24 @@
-"""Data that is not the drawn people: no network of the kit is taken for its own, and what it lacks is said, not shown."""
+"""Data that is not the drawn people: what it lacks is said, not shown."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import casnkit as ck
-from casnkit import evaluation, notebook
+from casnkit import evaluation
 from casnkit.data import ReidDataset, Split, camera_text
 from casnkit.data.check import EXPECTED, not_whole
-from casnkit.data.files import write_json
-from casnkit.data.imitate import Shape, imitate
-from casnkit.data.people import DIFFICULTY
-from casnkit.experiments import shipped
-from casnkit.notebook import Session, report
-from casnkit.ranking import RankingWarning
-
-
-@pytest.fixture
-def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    for name in ("CASNKIT_PROFILE", "CASNKIT_DATASET"):
-        monkeypatch.delenv(name, raising=False)
-    return notebook.start("smoke", str(imitate("market1501", tmp_path / "data")), folder=tmp_path / "runs")
+from casnkit.data.imitate import imitate
 
 
 def split_of(name: str, images: int, people: np.ndarray | None = None) -> Split:
     """Records without pictures: as many as asked for, of these people in turn."""
     people = np.array([1]) if people is None else people
     return Split([f"{i}.jpg" for i in range(images)], np.resize(people, images), np.ones(images), name)
-
-
-def people_like(place: Path, root: Path, **header: object) -> ReidDataset:
-    """The data set on which the shipped network in ``place`` was trained, as far as its records go."""
-    there = ck.runs.read_run(place)
-    write_json(root / "people.json", {"seed": 0, "difficulty": dataclasses.asdict(DIFFICULTY), **header})
-    counts = there.data["images"]
-    splits = [split_of("train", counts["train"], there.pid_of_label)]
-    splits += [split_of(name, counts[name]) for name in ("query", "gallery")]
-    return ReidDataset("people", root, *splits)
-
-
-def test_a_shipped_network_belongs_to_its_own_people_alone(tmp_path: Path) -> None:
-    place = shipped.FOLDER / "gap-ide"
-    own = people_like(place, tmp_path)
-    assert shipped.trained_on(place, own)
-    assert not shipped.trained_on(place, dataclasses.replace(own, name="market1501"))
-    assert not shipped.trained_on(place, dataclasses.replace(own, gallery=split_of("gallery", 999)))
-    others = dataclasses.replace(own.train, pids=own.train.pids + 1)
-    assert not shipped.trained_on(place, dataclasses.replace(own, train=others)), "other people in training"
-    assert not shipped.trained_on(place, people_like(place, tmp_path, seed=1)), "drawn anew: the same pids, other faces"
-    harder = dataclasses.asdict(DIFFICULTY) | {"blur": 2.0}
-    assert not shipped.trained_on(place, people_like(place, tmp_path, difficulty=harder))
-
-
-def test_no_network_of_the_kit_on_another_data_set(market: Session) -> None:
-    quick = dataclasses.replace(market, profile="quick")
-    config = quick.config("ide")
-    assert shipped.fits(config) is not None, "one of this configuration comes with the kit"
-    assert quick._shipped(config) is None
-
-
-def test_a_run_on_other_people_of_the_same_folder_is_another_run(market: Session, tmp_path: Path) -> None:
-    first = market.run("ide", epochs=1)
-    assert first.model.num_ids == 4
-    shutil.rmtree(tmp_path / "data")
-    imitate("market1501", tmp_path / "data", shape=Shape(num_train=5))
-    again = dataclasses.replace(market, dataset=ck.open_dataset(str(tmp_path / "data")))
-    second = again.run("ide", epochs=1)
-    assert second.folder != first.folder
-    assert second.model.num_ids == 5
-    assert again.run("ide", epochs=1).folder == second.folder
-
-
-def test_watching_a_training_where_everybody_has_one_gallery_picture(market: Session) -> None:
-    gallery = market.dataset.gallery
-    one_each = gallery.subset(np.unique(gallery.pids, return_index=True)[1])
-    alone = dataclasses.replace(market, dataset=dataclasses.replace(market.dataset, gallery=one_each))
-    assert len(alone.run("ide", live=True, epochs=1).log) == 1
-
-
-def test_what_is_expected_of_drawn_people_is_a_finding_elsewhere(
-    market: Session, capsys: pytest.CaptureFixture[str]
-) -> None:
-    market.expect(True, "never said")
-    market.expect(False, "the network ranks no better than chance")
-    assert "Look out: the network ranks no better than chance." in capsys.readouterr().out
-    drawn = dataclasses.replace(market, dataset=dataclasses.replace(market.dataset, name="people"))
-    drawn.expect(True, "never said")
-    with pytest.raises(ValueError, match="no better than chance"):
-        drawn.expect(False, "the network ranks no better than chance")
-
-
-def test_warnings_of_the_kit_become_sentences_once(market: Session, capsys: pytest.CaptureFixture[str]) -> None:
-    told = []
-    usual = warnings.showwarning
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = lambda *message, **_: told.append(str(message[0]))
-        notebook._say_warnings()
-        notebook._say_warnings()  # a second start in one notebook
-        for _ in range(2):
-            warnings.warn("two queries have no match", RankingWarning, stacklevel=1)
-            warnings.warn("another library's business", stacklevel=1)
-            warnings.warn_explicit("they form no pair", UserWarning, str(Path(notebook.__file__).parent / "x.py"), 1)
-    assert capsys.readouterr().out.splitlines() == ["note: two queries have no match", "note: they form no pair"]
-    assert told == ["another library's business"] * 2
-    assert warnings.showwarning is usual
 
 
 @pytest.mark.parametrize(("junk", "whole"), [(0, True), (3819, True), (1, False)])
@@ -131,28 +39,6 @@ def test_a_toy_is_told_from_the_benchmark(tmp_path: Path, capsys: pytest.Capture
 def test_cameras_in_words() -> None:
     assert [camera_text(3), camera_text(-1)] == ["camera 3", "camera unknown"]
     assert [camera_text(3, short=True), camera_text(-1, short=True)] == ["cam 3", "cam ?"]
-
-
-def test_a_query_without_a_match_is_no_wrong_match(market: Session) -> None:
-    data = market.dataset
-    distances = np.where(data.query.pids[:, None] == data.gallery.pids, 0.0, 1.0)  # a perfect network
-    assert set(report.choose_pairs(data, distances)) == {"right"}
-    left = data.gallery.subset(data.gallery.pids != data.query.pids[0])  # nobody can find the first person now
-    fewer = dataclasses.replace(data, gallery=left)
-    assert set(report.choose_pairs(fewer, distances[:, data.gallery.pids != data.query.pids[0]])) == {"right"}
-
-
-def test_who_has_a_mask(tmp_path: Path) -> None:
-    data = ck.open_dataset(str(imitate("market1501", tmp_path, extras=True)))
-    assert report.has_mask(data.train, 0)
-    empty = data.train.mask_folder / f"{Path(data.train.paths[1]).stem}.png"
-    from PIL import Image
-
-    Image.new("L", (32, 64)).save(empty)
-    assert not report.has_mask(data.train, 1), "a mask with nobody in it"
-    empty.unlink()
-    assert not report.has_mask(data.train, 1)
-    assert not report.has_mask(dataclasses.replace(data.train, mask_folder=None), 0)
 
 
 def test_a_number_that_does_not_exist_is_a_dash() -> None:
