@@ -4,34 +4,32 @@ Every command prints what it did and where the results lie; bad input ends with 
 interruption with what to do and status 130. What a command needs is loaded when it is called.
 """
 
+from __future__ import annotations
+
 import argparse
-import ast
-import contextlib
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import casnkit as ck
-from casnkit.config import PROFILES, VARIANTS
+from casnkit.config import PROFILES, VARIANTS, assignments
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
-RUN_HELP = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
 SETTINGS = {  # those of casnkit/config.py that have an option of their own
-    "backbone": "resnet50, resnet18, densenet121, vgg16, squeezenet1_1 or small",
+    "backbone": "small, or one of torchvision's such as resnet50",
     "weights": "imagenet (torchvision's cached file), a file, or none",
-    "epochs": "how often every training image is seen",
+    "epochs": "passes over the training images",
     "learning_rate": "of SGD",
     "warmup": "share of the epochs in which the learning rate rises",
     "clip_norm": "gradient norm at which to clip",
     "batch_size": "pairs in a batch",
     "seed": "of weights, pairs and augmentation",
 }
-MAY_BE_NONE = ("weights", "last_stride", "id_hidden", "clip_norm", "pair_weight_decay")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,16 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _say_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    print(f"note: {message}", file=sys.stderr)
+
+
 def parser(command: str = "") -> argparse.ArgumentParser:
     """The commands and their options; where ``command`` is given, of that one alone."""
     top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
     top.add_argument("--version", action="version", version=f"casnkit {ck.__version__}")
     group = top.add_subparsers(required=True, metavar="COMMAND")
     for name in [command] if command in COMMANDS else COMMANDS:
-        described = COMMANDS[name]
-        if isinstance(described, str):
-            described = importlib.import_module(described).add_parser
-        described(group)
+        describe = COMMANDS[name]
+        if isinstance(describe, str):
+            describe = importlib.import_module(describe).add_parser
+        describe(group)
     return top
 
 
@@ -118,12 +120,17 @@ def train_network(options: argparse.Namespace) -> None:
     """Train one network, or go on with a run that was stopped."""
     config, dataset = train_config(options), ck.open_dataset(options.data)
     name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
-    out = options.out or Path("runs") / "-".join([*name, str(config.train.seed)])
-    dataset, validate = _validation(dataset, config, options.validate)
-    main_process = ck.training.find_processes(options.device).is_main
-    calls = [ck.training.say_epoch]
-    if options.tensorboard:
-        calls.append(ck.training.TensorBoardLog(out / "tensorboard"))
+    out, validate = options.out or Path("runs") / "-".join([*name, str(config.train.seed)]), None
+    if options.validate:
+        dataset, held_out = ck.data.hold_out(dataset, options.validate, config.train.seed)
+
+        def validate(model: ck.CASN) -> dict[str, float]:
+            device = next(model.parameters()).device
+            result = ck.evaluation.evaluate(model, held_out, config, device=device, progress=False, attention=False)
+            found = ck.evaluation.headline(result.rankings["features"])
+            return {"validation_mean_ap": found["mean_ap"], "validation_rank_1": found["rank_1"]}
+
+    main_process = ck.training.make_accelerator(options.device).is_main_process
     if main_process:
         print(dataset, flush=True)
     ck.training.train(
@@ -133,7 +140,8 @@ def train_network(options: argparse.Namespace) -> None:
         device=options.device,
         place=options.images,
         workers=options.workers,
-        on_epoch=lambda *row: [call(*row) for call in calls],
+        log_with="tensorboard" if options.tensorboard else None,
+        on_epoch=ck.training.say_epoch,
         validate=validate,
     )
     if main_process:
@@ -148,48 +156,11 @@ def train_config(options: argparse.Namespace) -> ck.Config:
     return ck.profile(options.profile, **assignments([*given, *options.set]))
 
 
-def assignments(given: Iterable[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` or ``GROUP.NAME=VALUE`` as changes of a configuration. Raises ValueError where there is no ``=``."""
-    changes: dict[str, Any] = {}
-    for assignment in given:
-        name, equals, text = map(str.strip, assignment.partition("="))
-        if not equals:
-            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
-        group, dot, field = name.rpartition(".")
-        (changes.setdefault(group, {}) if dot else changes)[field] = _value(field, text)
-    return changes
-
-
-def _value(field: str, text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text.lower() == "none":
-        return None if field in MAY_BE_NONE else "none"  # elsewhere "none" is a choice, such as no activation
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _validation(dataset: Any, config: Any, people: int) -> tuple[Any, Callable[[Any], dict[str, float]] | None]:
-    """The data set without the people to validate on, and the function that ranks them after an epoch."""
-    if not people:
-        return dataset, None
-    dataset, held_out = ck.data.records.hold_out(dataset, people, config.train.seed)
-
-    def validate(model: Any) -> dict[str, float]:
-        device = next(model.parameters()).device
-        result = ck.evaluation.evaluate(model, held_out, config, device=device, progress=False, attention=False)
-        ranking = result.rankings["features"]
-        return {"validation_mean_ap": 100 * ranking.mean_ap, "validation_rank_1": 100 * ranking.rank(1)}
-
-    return dataset, validate
-
-
 def add_evaluate(group: Any) -> None:
     """``casnkit evaluate``."""
     evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
-    evaluate.add_argument("--run", type=Path, help=RUN_HELP)
+    help_of_run = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
+    evaluate.add_argument("--run", type=Path, help=help_of_run)
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
     evaluate.add_argument("--device", help=DEVICE_HELP)
@@ -198,11 +169,10 @@ def add_evaluate(group: Any) -> None:
 
 def evaluate_run(options: argparse.Namespace) -> None:
     """Rank a gallery with a trained network; table and pictures."""
-    processes = ck.training.find_processes(options.device)
-    folder, model, info = open_network(options.run, processes.device)
-    dataset = ck.open_dataset(options.data or info.data["root"] or "people")
-    result = ck.evaluation.evaluate(model, dataset, info.config, processes=processes)
-    if not processes.is_main:
+    accelerator = ck.training.make_accelerator(options.device)
+    model, dataset, info, folder = _open(options, accelerator.device)
+    result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
+    if not accelerator.is_main_process:
         return
     file = ck.evaluation.save_results(folder, result, dataset, info)
     print(dataset)
@@ -216,50 +186,47 @@ def evaluate_run(options: argparse.Namespace) -> None:
             print(f"picture: {path}")
 
 
-def open_network(run: str | Path | None, device: Any) -> tuple[Path, Any, Any]:
-    """A trained network by its run's folder or by its name in the kit: folder for results, model, what is known of it.
-
-    None is the run below ``runs`` that was written last.
-
-    Raises:
-        ValueError: there is no such run, or none at all.
-    """
-    shipped = importlib.import_module("casnkit.experiments.shipped")
-    if run is not None and str(run) in shipped.list_shipped() and not Path(run).exists():
-        config = ck.runs.read_run(shipped.FOLDER / run).config
-        return Path("runs") / run, *shipped.load_shipped(config.variant, config.model.pooling, device)
+def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDataset, Any, Path]:
+    """Network and data that ``--run`` and ``--data`` name, what is known of the run, and the folder for results."""
+    run, newest = options.run, lambda file: file.stat().st_mtime
     if run is None:
-        found = sorted(Path("runs").glob("**/model.safetensors"), key=lambda path: path.stat().st_mtime)
+        found = sorted(Path("runs").glob("**/model.safetensors"), key=newest)
         if not found:
-            place = Path("runs").resolve()
-            raise ValueError(f"found no trained run below {place}: name one with --run, or train one")
+            raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
         run = found[-1].parent
-    return Path(run), *ck.runs.load_model(run, device)
+    model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
+    dataset = ck.open_dataset(options.data or info.data["root"] or "people")
+    return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
 
 
 def add_league(group: Any) -> None:
-    """``casnkit league``, with what :mod:`casnkit.explain.league` asks for."""
+    """``casnkit league``: options and measures are those of :mod:`casnkit.explain.league`."""
     importlib.import_module("casnkit.explain.league").add_parser(group)
-    group.choices["league"].set_defaults(command=run_league)
+    league = group.choices["league"]
+    league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
+    league.set_defaults(command=compare_explanations)
 
 
-def run_league(options: argparse.Namespace) -> None:
-    """Measure all explanations side by side; print the table and what it says."""
-    league = importlib.import_module("casnkit.explain.league")
-    folder, model, info = open_network(options.run, ck.runs.pick_device(options.device))
-    dataset, out = ck.open_dataset(options.data or info.data["root"] or "people"), options.out or folder / "league"
+def compare_explanations(options: argparse.Namespace) -> None:
+    """Measure all explanations side by side; print the table and what it says, draw it."""
+    league, save, figures = importlib.import_module("casnkit.explain.league"), ck.figures.save_figure, ck.figures
+    model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
+    out = options.out or folder / "league"
     found = league.run_league(
         model, dataset, info.config, options.methods, options.pairs, options.seed, out=out, steps=options.steps
     )
-    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.json'}", sep="\n")
+    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
+    if options.publish:
+        found.write("figures/results")
+        alt = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity."
+        save(figures.show_league(found), "figures/league.png", alt)
+        seen = ck.evaluation.Retrieval.of(model, dataset, info.config, keep_maps=False)
+        alt = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images."
+        examples = league.league_examples(seen, found)
+        save(figures.show_gallery_of_methods(**examples, title="Why the same person?"), "figures/explanations.png", alt)
 
 
-def _say_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    with contextlib.suppress(ValueError):  # a closed stream
-        print(f"note: {message}", file=sys.stderr)
-
-
-COMMANDS: dict[str, str | Callable[[Any], None]] = {  # each is described by add_parser of a module, or a function here
+COMMANDS: dict[str, str | Callable[[Any], None]] = {  # described by a function here, or by a module's add_parser
     "demo": "casnkit.notebook.demo",
     "data": add_data,
     "train": add_train,

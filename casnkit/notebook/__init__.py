@@ -7,6 +7,7 @@ The environment variables ``CASNKIT_PROFILE`` and ``CASNKIT_DATASET`` override t
 runs all notebooks at another size or on other data; ``CASNKIT_RUNS`` names the folder of the runs.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from casnkit import evaluation, runs
 from casnkit.config import PROFILES, Config
 from casnkit.config import profile as profile_of
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
-from casnkit.data.images import load_images, normalise
 from casnkit.experiments.shipped import fits, load_shipped, trained_on
 from casnkit.models import CASN
 from casnkit.notebook import exercises, report
@@ -60,13 +59,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Session:
-    """Settings of one notebook.
-
-    Attributes:
-        profile: smoke, quick or paper.
-        dataset: the opened data set.
-        folder: where runs are kept; those of ``casnkit demo`` are reused where they fit.
-    """
+    """Settings of one notebook; runs are kept in ``folder``, and those of ``casnkit demo`` are reused where they fit."""
 
     profile: str
     dataset: ReidDataset
@@ -83,17 +76,16 @@ class Session:
 
         Args:
             variant: ide, ide+ia, ide+sa or casn.
-            live: show curves and a film strip of attention maps while it trains; nothing that comes with the kit is
-                used then.
+            live: show curves and a film strip of attention maps while it trains, and take nothing from the kit.
             **changes: as in :meth:`casnkit.config.Config.replace`.
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
-        shipped = None if live or (folder / "run.json").is_file() else self._shipped(config)
-        if shipped is not None:
-            folder = shipped
+        shipped = None if live or (folder / "run.json").is_file() else fits(config)
+        if shipped is not None and trained_on(shipped, self.dataset):
+            folder, name = shipped, f"{variant} ({config.model.pooling})"
             model, info = load_shipped(variant, config.model.pooling, self.device)
-            print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
+            print(f"{name}: trained before, from {shipped.name} in the package")
         else:
             self._train(config, folder, live)
             model, info = runs.load_model(folder, self.device)
@@ -102,60 +94,44 @@ class Session:
 
     def images(self, split: str, index: Sequence[int]) -> torch.Tensor:
         """Images of a split as the network takes them: normalised float (B, 3, H, W) on the device."""
-        size = self.config().data.height, self.config().data.width
-        part = getattr(self.dataset, split).subset(index)
-        return normalise(load_images(part, size, progress=False)).to(self.device)
+        return report.load_inputs(getattr(self.dataset, split), index, self.config(), self.device)
 
     def expect(self, holds: bool, otherwise: str) -> None:
         """What has to come out on the drawn people; on other pictures, which may be few or hard, it is a finding.
 
-        Args:
-            holds: whether it did.
-            otherwise: what it means where it did not.
-
         Raises:
-            ValueError: it did not hold on the drawn people.
+            ValueError: it did not hold on the drawn people; the message is ``otherwise``, what that means.
         """
-        if holds:
-            return
-        if self.dataset.name == "people":
+        if not holds and self.dataset.name == "people":
             raise ValueError(otherwise)
-        say(f"Look out: {otherwise}. With few people, or after a short training, this can happen; read on with care.")
-
-    def _shipped(self, config: Config) -> Path | None:
-        """The network that comes with the kit, where it is of this configuration and was trained on these very people."""
-        place = fits(config)
-        return place if place is not None and trained_on(place, self.dataset) else None
+        if not holds:
+            say(
+                f"Look out: {otherwise}. With few people, or after a short training, this can happen; read on with care."
+            )
 
     def _train(self, config: Config, folder: Path, live: bool) -> None:
-        watch: Callable[..., None] | None = None
+        show: Callable[..., None] | None = None
         if live and not (folder / "model.safetensors").is_file():
-            watch = LiveView(self.dataset, config, history=runs.read_log(folder))
-            display(watch.widget)
+            show = LiveView(self.dataset, config, runs.read_log(folder))
+            display(show.widget)
         elif get_ipython() is not None:
-            watch = _line_of_progress(config)
-        train(self.dataset, config, folder, device=self.device, progress=watch is None, on_epoch=watch)
+            show = _line_of_progress(config)
+        train(self.dataset, config, folder, device=self.device, progress=show is None, on_epoch=show)
 
     def _folder(self, config: Config) -> Path:
-        demo = self.folder / "demo" / config.variant
-        if (demo / "model.safetensors").is_file() and self._fits(demo, config):
-            return demo
+        """Of the demonstration if it fits, else by the settings' names; where that holds another run, one beside it."""
+        demo, people = self.folder / "demo" / config.variant, self.dataset.train.identities.tolist()
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]
         usual = self.folder / "-".join([*parts, f"seed{self.seed}"])
-        if not (usual / "run.json").is_file() or self._fits(usual, config):
+        for place in (demo, usual):
+            with contextlib.suppress(ValueError):  # no run there, or one of an older kit
+                info, root = runs.read_run(place), str(self.dataset.root)
+                if (info.config, info.data["root"], info.pid_of_label.tolist()) == (config, root, people):
+                    return place
+        if not (usual / "run.json").is_file():
             return usual
-        # trained with other settings, by an older kit or on other data: kept, and this one is put beside it
-        people = self.dataset.train.identities.tolist()
         choices = json.dumps([config.to_dict(), str(self.dataset.root), people], sort_keys=True)
         return usual.with_name(f"{usual.name}-{hashlib.sha256(choices.encode()).hexdigest()[:8]}")
-
-    def _fits(self, there: Path, config: Config) -> bool:
-        try:
-            info = runs.read_run(there)
-        except ValueError:
-            return False
-        same_people = np.array_equal(info.pid_of_label, self.dataset.train.identities)
-        return info.config == config and info.data["root"] == str(self.dataset.root) and same_people
 
 
 def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> Session:
@@ -165,17 +141,15 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
         profile: smoke, quick or paper.
         data: ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder.
         seed: of training.
-        folder: for runs; default: ``runs`` in the project's folder.
+        folder: for runs; default: :func:`default_folder`.
 
     Raises:
         ValueError: an unknown profile, or data that cannot be opened.
     """
-    profile = os.environ.get("CASNKIT_PROFILE", profile)
-    data = os.environ.get("CASNKIT_DATASET", data)
+    profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
     if profile not in PROFILES:
         raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {profile!r}")
-    dataset = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data)
-    device = runs.pick_device()
+    dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data), runs.pick_device()
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
@@ -193,39 +167,34 @@ def say(*lines: str, width: int = 115) -> None:
 
 def default_folder() -> Path:
     """``$CASNKIT_RUNS``, else ``runs`` beside the notebooks' folder, where the command line puts runs too."""
-    if "CASNKIT_RUNS" in os.environ:
-        return Path(os.environ["CASNKIT_RUNS"])
-    return Path("../runs" if Path.cwd().name in ("notebooks", "solutions") else "runs")
+    usual = "../runs" if Path.cwd().name in ("notebooks", "solutions") else "runs"
+    return Path(os.environ.get("CASNKIT_RUNS", usual))
 
 
 def _say_warnings() -> None:
     """From here on, what the kit warns of is printed as a sentence, once; all other warnings are left as they are."""
     usual, told = warnings.showwarning, set()
-    if getattr(usual, "of_the_kit", False):
-        return
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
         ours = Path(__file__).parents[1] in Path(filename).parents and category is UserWarning
-        if not (ours or issubclass(category, RankingWarning)):
+        if not ours and not issubclass(category, RankingWarning):
             usual(message, category, filename, *rest, **more)
         elif str(message) not in told:
             told.add(str(message))
             say(f"note: {message}")
 
-    show.of_the_kit = True
-    warnings.showwarning = show
+    if usual.__qualname__ != show.__qualname__:  # else a second start in one notebook
+        warnings.showwarning = show
 
 
 def _line_of_progress(config: Config) -> Callable[[int, CASN, Mapping[str, Any]], None]:
     """One line on the page, renewed after every epoch: a saved page would show a bar in red, with gaps below it."""
-    shown: list[Any] = []
+    line, shown = DisplayHandle(), []
 
     def tell(epoch: int, _: CASN, row: Mapping[str, Any]) -> None:
         name = f"{config.variant} ({config.model.pooling})"
         text = {"text/plain": f"{name}: epoch {epoch} of {config.train.epochs}, loss {row['total']:.3f}"}
-        if shown:
-            shown[0].update(text, raw=True)
-        else:
-            shown.append(display(text, raw=True, display_id=True))
+        (line.update if shown else line.display)(text, raw=True)
+        shown.append(epoch)
 
     return tell

@@ -5,6 +5,7 @@ each profile's network is timed and multiplied by the number of steps that its c
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import math
 import os
@@ -12,6 +13,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,24 +23,20 @@ from torch.utils.benchmark import Timer
 
 import casnkit
 from casnkit.config import PROFILES, Config, profile
-from casnkit.data import open_dataset
-from casnkit.data.check import not_whole
 from casnkit.data.people import PEOPLE_VERSION, SIZES
-from casnkit.data.readers import MARKET_FOLDERS, find_folders, recognise
+from casnkit.data.readers import recognise
 from casnkit.losses import CASNLoss
 from casnkit.models import CASN, seeded
 from casnkit.notebook import PEOPLE_SIZES, default_folder
 from casnkit.runs import pick_device
 from casnkit.training import make_optimiser
 
-_MARKS = {"ok": "ok", "note": "--", "missing": "!!"}
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "firefox")
-_WIDGETS = ("ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel")  # these belong together
-_ROOM = 2.0  # GiB: the people of size quick, two runs of it, and their pictures
+WIDGETS = ("ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel")  # these belong together
+ROOM = 2.0  # GiB: the people of size quick, two runs of it, and their pictures
 
 
 class Finding(NamedTuple):
-    """One line of the report. ``state``: ok, note (nothing essential needs it) or missing; ``advice``: what to do."""
+    """One line of the report; ``state`` is ok, note (nothing essential needs it) or missing; ``advice``: what to do."""
 
     topic: str
     state: str
@@ -56,30 +54,25 @@ def add_parser(group: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Print the report. Returns 1 where something essential is missing."""
-    findings = examine(options.data, options.device, speed=not options.no_speed)
-    print(to_text(findings))
-    return int(any(finding.state == "missing" for finding in findings))
-
-
-def examine(roots: Iterable[Path] = (), device: str | None = None, speed: bool = True) -> list[Finding]:
-    """Look at everything; for benchmarks in ``roots`` and in ``$CASNKIT_DATA``. ``speed``: time a step of each profile."""
+    """Look at everything and print it. Returns 1 where something essential is missing."""
     kit = Finding("python", "ok", f"{platform.python_version()}, casnkit {casnkit.__version__}")
     try:
         packages = find_packages("packages", importlib.metadata.requires("casnkit") or ())
     except importlib.metadata.PackageNotFoundError:
-        packages = [Finding("packages", "missing", "casnkit is not installed", "pip install -e . in the kit's folder")]
-    findings = [kit, *packages, find_device(device), *find_packages("widgets", _WIDGETS), find_browser()]
-    findings += [*find_people(), *find_benchmarks(roots), find_runs(), *find_places()]
-    return findings + (find_times(device) if speed else [])
+        packages = [Finding("packages", "missing", "casnkit is not installed", "pip install -e . in its folder")]
+    findings = [kit, *packages, *find_packages("widgets", WIDGETS), find_device(options.device)]
+    findings += [*find_people(), *find_benchmarks(options.data), find_runs(), *find_places()]
+    findings += [] if options.no_speed else find_times(options.device)
+    print(to_text(findings))
+    return int(any(finding.state == "missing" for finding in findings))
 
 
 def to_text(findings: list[Finding]) -> str:
     """The report: a line for each finding, advice below it, the verdict last."""
     width = max(len(finding.topic) for finding in findings)
-    lines = []
+    marks, lines = {"ok": "ok", "note": "--", "missing": "!!"}, []
     for finding in findings:
-        lines.append(f"{_MARKS[finding.state]}  {finding.topic:{width}}  {finding.text}")
+        lines.append(f"{marks[finding.state]}  {finding.topic:{width}}  {finding.text}")
         if finding.advice:
             lines.append(f"{'':{width + 6}}do: {finding.advice}")
     missing = dict.fromkeys(finding.topic for finding in findings if finding.state == "missing")
@@ -108,20 +101,11 @@ def find_packages(topic: str, requirements: Iterable[str]) -> list[Finding]:
 def find_device(device: str | None = None) -> Finding:
     """What would compute: name and memory of the GPU and whether it has bfloat16, or the processor's threads."""
     place = pick_device(device)
-    if place.type != "cuda":
-        text = f"{place.type}, {torch.get_num_threads()} threads of {os.cpu_count()} processors, no GPU in use"
-        return Finding("device", "ok", text)
-    facts, bf16 = torch.cuda.get_device_properties(place), "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-    text = f"{torch.cuda.device_count()} x {facts.name}, {facts.total_memory / 2**30:.0f} GiB, {bf16}"
+    text = f"{place.type}, {torch.get_num_threads()} threads of {os.cpu_count()} processors, no GPU in use"
+    if place.type == "cuda":
+        facts, bf16 = torch.cuda.get_device_properties(place), "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        text = f"{torch.cuda.device_count()} x {facts.name}, {facts.total_memory / 2**30:.0f} GiB, {bf16}"
     return Finding("device", "ok", text)
-
-
-def find_browser() -> Finding:
-    """A browser on this machine; only the tests of the widgets need one here, JupyterLab opens in any."""
-    for name in _BROWSERS:
-        if path := shutil.which(name):
-            return Finding("browser", "ok", path)
-    return Finding("browser", "note", "none on this machine: open JupyterLab's address in one elsewhere")
 
 
 def find_people() -> list[Finding]:
@@ -136,75 +120,58 @@ def find_people() -> list[Finding]:
 
 
 def _data_folder() -> Path:
-    return Path(os.environ.get("CASNKIT_DATA") or Path.home() / ".cache" / "casnkit").expanduser()
+    return Path(os.environ.get("CASNKIT_DATA") or Path.home() / ".cache" / "casnkit").expanduser().absolute()
 
 
 def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
-    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep; nothing is extracted."""
+    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep; nothing is opened or extracted."""
     wanted = {Path(root).expanduser().absolute(): "missing" for root in roots}  # a folder that was named must be there
     if os.environ.get("CASNKIT_DATA"):
         wanted.setdefault(_data_folder(), "note")
     findings = []
     for root, state in wanted.items():
-        inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        found = _recognise(root) or [each for folder in inside for each in _recognise(folder)]
+        sets = {}
+        for folder in (root, *sorted(root.glob("*/"))):
+            with contextlib.suppress(ValueError):  # none there, or several
+                name, place = recognise(folder)
+                sets[place] = name
+        found = [(name, place) for place, name in sets.items() if not place.name.startswith("people-")]
+        findings += [Finding(f"data: {name}", "ok", f"{place}", f"casnkit data check {place}") for name, place in found]
         if not found:
             text = "no data set recognised" if root.is_dir() else "no such folder"
-            found = [Finding("data", state, f"{root}: {text}", f"casnkit data check {root}")]
-        findings += found
+            findings.append(Finding("data", state, f"{root}: {text}", f"casnkit data check {root}"))
     nothing = "no benchmark folder given; the drawn people need none (--data FOLDER or CASNKIT_DATA)"
     return findings or [Finding("data", "note", nothing)]
-
-
-def _recognise(folder: Path) -> list[Finding]:
-    """The one set at or below ``folder``; nothing where there is none, or several."""
-    try:
-        name, place = recognise(folder)
-        if name.startswith("cuhk03-np") and not find_folders(place, MARKET_FOLDERS):
-            text = f"{folder}: cuhk-03.mat, as it was handed out; its pictures are extracted when it is first opened"
-            return [Finding(f"data: {name}", "ok", text)]
-        dataset = open_dataset(name, place, require_train=False, progress=False)
-    except (ValueError, ImportError):
-        return []
-    if dataset.root.name.startswith("people-"):  # the cache, listed by itself
-        return []
-    counts = " / ".join(f"{len(split):,}" for split in (dataset.train, dataset.query, dataset.gallery))
-    like = "; laid out like it, but not the benchmark itself" if not_whole(dataset) else ""
-    text = f"{dataset.root}: {counts} images (training / query / gallery){like}"
-    return [Finding(f"data: {dataset.name}", "ok", text)]
 
 
 def find_runs() -> Finding:
     """Trained and unfinished runs in the folder that notebooks and commands use."""
     folder = default_folder().absolute()
     files = [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]
+    finished = sum((file.parent / "model.safetensors").is_file() for file in files)
     if not files:
         return Finding("runs", "note", f"none in {folder}: notebooks train what they need, once")
-    finished = sum((file.parent / "model.safetensors").is_file() for file in files)
     return Finding("runs", "ok", f"{finished} finished, {len(files) - finished} unfinished in {folder}")
 
 
 def find_places() -> list[Finding]:
     """Whether one can write where data and runs go, and how much room is there."""
     findings = []
-    for variable, folder in (("CASNKIT_DATA", _data_folder()), ("CASNKIT_RUNS", default_folder().absolute())):
+    for what, folder in (("data", _data_folder()), ("runs", default_folder().absolute())):
         there = next(path for path in (folder, *folder.parents) if path.exists())
-        state, advice = "ok", ""
         try:
             with tempfile.TemporaryFile(dir=there):
                 free = shutil.disk_usage(there).free / 2**30
-            text = f"{folder}: {free:.1f} GiB free"
-            if free < _ROOM:
-                state, advice = "missing", f"free some room: at least {_ROOM:.0f} GiB"
+            state, text = "ok" if free >= ROOM else "missing", f"{folder}: {free:.1f} GiB free"
         except OSError as error:
             state, text = "missing", f"{folder}: cannot be written ({error.strerror})"
-            advice = f"set {variable} to a folder that can be written to"
-        findings.append(Finding(f"folder of {variable.removeprefix('CASNKIT_').lower()}", state, text, advice))
+        advice = f"set CASNKIT_{what.upper()} to a folder with {ROOM:.0f} GiB that can be written to"
+        findings.append(Finding(f"folder of {what}", state, text, advice if state == "missing" else ""))
     return findings
 
 
 def find_times(device: str | None = None, profiles: Iterable[str] = PROFILES) -> list[Finding]:
-    """What training and test of ``ide`` and ``casn`` would take here: twice the work, at each profile.
+    """What training and test of ``ide`` and ``casn`` (twice the work) would take here, at each profile.
 
     The test is the forward pass alone; what attention of all pairs adds depends on the gallery.
     """
@@ -214,7 +181,8 @@ def find_times(device: str | None = None, profiles: Iterable[str] = PROFILES) ->
         for variant in ("ide", "casn"):
             config = profile(name, variant=variant, weights=None)
             steps, (step, image) = count_steps(config, size.train_images), probe(config, size.train_ids, place)
-            training, test = spoken(steps * step), spoken(image * (size.images - size.train_images))
+            training = timedelta(seconds=round(steps * step))
+            test = timedelta(seconds=round(image * (size.images - size.train_images)))
             text = f"training about {training} ({steps:,} steps of {1000 * step:.0f} ms), features for the test {test}"
             findings.append(Finding(f"{name}, {variant}", "ok", text))
     if place.type == "cpu":
@@ -230,8 +198,7 @@ def count_steps(config: Config, train_images: int) -> int:
 def probe(config: Config, num_ids: int, device: torch.device) -> tuple[float, float]:
     """Seconds of a training step at the configuration's batch size, and of one image's forward pass.
 
-    On a processor a batch of large images is timed with two pairs and scaled up. No state is left behind: weights are
-    random, and torch's random state is put back.
+    On a processor a batch of large images is timed with two pairs and scaled up. Torch's random state is put back.
     """
     large = config.data.height * config.data.width > 128 * 64 and device.type == "cpu"
     pairs = min(2, config.data.batch_size) if large else config.data.batch_size
@@ -252,19 +219,12 @@ def probe(config: Config, num_ids: int, device: torch.device) -> tuple[float, fl
         with torch.no_grad():
             model.pool(model.feature_map(images))
 
-    step_seconds = _seconds(step, large) * config.data.batch_size / pairs
+    def seconds(task: Callable[[], None]) -> float:
+        timer = Timer(
+            "task()", globals={"task": task}, num_threads=torch.get_num_threads()
+        )  # warms up, waits for a GPU
+        return timer.timeit(1 if large else 3).mean
+
+    step_seconds = seconds(step) * config.data.batch_size / pairs
     model.eval()
-    return step_seconds, _seconds(forward, large) / len(images)
-
-
-def _seconds(task: Callable[[], None], once: bool) -> float:
-    timer = Timer("task()", globals={"task": task}, num_threads=torch.get_num_threads())  # warms up, waits for a GPU
-    return timer.timeit(1 if once else 3).mean
-
-
-def spoken(seconds: float) -> str:
-    """A duration with one unit: ``12 s``, ``4 min``, ``3.5 h``, ``2.1 days``."""
-    for limit, unit, name in ((90, 1, " s"), (90 * 60, 60, " min")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f}{name}"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+    return step_seconds, seconds(forward) / len(images)

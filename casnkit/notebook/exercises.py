@@ -9,16 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_MARKS = {"open": "○", "wrong": "✗", "right": "✓"}
-
 
 class Verdict(NamedTuple):
-    """What a checking cell found.
-
-    Attributes:
-        state: ``open`` (no answer yet), ``wrong`` or ``right``.
-        text: what to do, what is wrong, or why it is right.
-    """
+    """What a checking cell found: ``open`` (no answer yet), ``wrong`` or ``right``; what to do, or why."""
 
     state: str
     text: str
@@ -29,19 +22,16 @@ class Verdict(NamedTuple):
         return self.state == "right"
 
     def __repr__(self) -> str:
-        return f"{_MARKS[self.state]} {self.text}"
+        marks = {"open": "○", "wrong": "✗", "right": "✓"}
+        return f"{marks[self.state]} {self.text}"
 
 
 def check_number(
     answer: float | None, expected: float, mistakes: Mapping[str, float] | None = None, tolerance: float = 1e-3
 ) -> Verdict:
-    """Compare a number with the right one; a number that comes from a known mistake is answered with its name.
+    """Compare a number with the right one, up to an absolute ``tolerance``.
 
-    Args:
-        answer: the student's number; None while there is none.
-        expected: the right one.
-        mistakes: what was done wrong -> the number that comes of it.
-        tolerance: absolute difference that still counts as equal.
+    ``mistakes``: what was done wrong -> the number that comes of it; such a number is answered with the mistake's name.
     """
     if answer is None or answer is ...:
         return Verdict("open", "no answer yet: put a number in the cell above")
@@ -58,12 +48,7 @@ def check_number(
 
 
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
-    """Compare a prediction with what turned out.
-
-    Args:
-        answer: one of the choices; None while there is none.
-        right: the choice that turned out to be true.
-        reasons: choice -> what to say to somebody who took it.
+    """Compare a prediction with what turned out to be ``right``; ``reasons``: choice -> what to say to who took it.
 
     Raises:
         ValueError: ``right`` is none of the choices (a mistake of the notebook, not of the student).
@@ -88,8 +73,7 @@ def check_function(
     """Run a student's function and a reference on the same arguments and compare what comes out.
 
     Args:
-        function: what the student wrote; one that returns None counts as not written yet.
-        reference: computes the right answer.
+        function: one that returns None counts as not written yet.
         cases: what is special about a case -> arguments.
         mistakes: what was done wrong -> a function that does it.
         tolerance: largest difference of a value, as a share of the largest right value of the case.

@@ -29,7 +29,6 @@ from casnkit.models import CASN, evaluating
 BATCH = 8  # images whose maps are computed at a time: no more memory than a training step takes
 COLUMNS = 10  # epochs in the film strip
 SCREEN = 100  # pixels per inch of the live pictures
-_NUMBERS = {"total": "loss", "learning_rate": "learning rate", "images_per_second": "images/s"}
 
 
 class LiveView:
@@ -40,21 +39,18 @@ class LiveView:
     that takes at most a twentieth of the time since the last drawing, and after the last epoch.
 
     Args:
-        dataset: the pairs are taken from its gallery, or from its training images where nobody in the gallery has two.
+        dataset: three pairs are taken from its gallery, or from training where nobody in the gallery has two images.
         config: the run's configuration.
-        pairs: same-person pairs, from two cameras where there are two; fewer if fewer people have them.
         history: log rows of earlier epochs, for a run that is resumed.
 
     Raises:
         ValueError: nobody has two images.
     """
 
-    def __init__(
-        self, dataset: ReidDataset, config: Config, pairs: int = 3, history: Sequence[Mapping[str, Any]] = ()
-    ) -> None:
+    def __init__(self, dataset: ReidDataset, config: Config, history: Sequence[Mapping[str, Any]] = ()) -> None:
         self.config, self.name = config, f"{config.variant} ({config.model.pooling})"
-        self.split = dataset.gallery if len(choose_pairs(dataset.gallery, 1)) else dataset.train
-        self.pairs = choose_pairs(self.split, pairs)
+        self.split = dataset.gallery if len(choose_pairs(dataset.gallery)) else dataset.train
+        self.pairs = choose_pairs(self.split)
         if not len(self.pairs):
             raise ValueError("expected somebody with two images, found nobody: train without the live view")
         shown = self.split.subset(self.pairs.reshape(-1))
@@ -63,17 +59,15 @@ class LiveView:
         self.rows = [dict(row) for row in history]
         self.maps: dict[int, np.ndarray] = {}  # epoch -> (2 * pairs, h, w)
         layout = {"max_width": "100%", "align_self": "flex-start", "display": "none"}  # never larger than drawn
-        self.status = widgets.HTML()
         self.pictures = {name: widgets.Image(format="png", layout=layout) for name in ("curves", "film")}
-        self.widget = widgets.VBox([self.status, *self.pictures.values()])
-        self._error = ""
+        self.error = widgets.HTML()
+        self.widget = widgets.VBox([*self.pictures.values(), self.error])
         self._draw()
-        self._say()
         self._drawn_at, self._cost = perf_counter(), 0.0  # the first drawing loads fonts and is not counted
 
     def __call__(self, epoch: int, model: CASN, row: Mapping[str, Any]) -> None:
         """Take in one epoch; never raises an ``Exception``."""
-        self._error = ""
+        self.error.value = ""
         with self._guarded():
             self.rows = [r for r in self.rows if r["epoch"] < epoch] + [{**row, "epoch": epoch}]
             self.maps = {e: maps for e, maps in self.maps.items() if e < epoch}  # a resumed run repeats epochs
@@ -84,12 +78,11 @@ class LiveView:
             self._draw()
             self._drawn_at = perf_counter()
             self._cost = self._drawn_at - started
-        with self._guarded():
-            self._say()
 
     def curves(self) -> Figure:
         """Loss terms, learning rate, speed and validation so far. Raises ValueError before the first epoch."""
-        return figures.show_progress(self.rows, self.config.train.epochs, f"{self.name}: epoch by epoch")
+        title = f"{self.name}: epoch {self.rows[-1]['epoch']} of {self.config.train.epochs}" if self.rows else ""
+        return figures.show_progress(self.rows, self.config.train.epochs, title)
 
     def film(self, pixels: int = 200) -> Figure:
         """The fixed pairs' maps, at most ten epochs of those so far; ``pixels`` per inch."""
@@ -114,29 +107,22 @@ class LiveView:
 
     def _draw(self) -> None:
         """Give the pictures new bytes; each keeps its old ones where drawing fails."""
-        for name, draw in {"curves": self.curves, "film": lambda: self.film(SCREEN)}.items():
-            if name == "film" or self.rows:
-                with self._guarded():
-                    self.pictures[name].value = figures.figure_png(draw(), SCREEN)
-                    self.pictures[name].layout.display = None
-
-    def _say(self) -> None:
-        """The status line: the epoch, its numbers, and what went wrong."""
-        row = self.rows[-1] if self.rows else {"epoch": 0}
-        numbers = [f"{label} {row[name]:.4g}" for name, label in _NUMBERS.items() if row.get(name) is not None]
-        text = " · ".join([f"{self.name}: epoch {row['epoch']} of {self.config.train.epochs}", *numbers])
-        error = f"<br><b>&#9888; not drawn:</b> {html.escape(self._error)}" if self._error else ""
-        self.status.value = html.escape(text) + error
+        drawings = {"curves": self.curves} if self.rows else {}
+        for name, draw in {**drawings, "film": lambda: self.film(SCREEN)}.items():
+            with self._guarded():
+                self.pictures[name].value = figures.figure_png(draw(), SCREEN)
+                self.pictures[name].layout.display = None
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """An error inside the block goes to the status line and is warned of; training goes on."""
+        """An error inside the block is shown below the pictures and warned of; training goes on."""
         try:
             yield
         except Exception as error:
-            self._error = f"{type(error).__name__}: {error}"
+            text = f"not drawn: {type(error).__name__}: {error}"
+            self.error.value = f"<b>&#9888;</b> {html.escape(text)}"
             with contextlib.suppress(UserWarning):  # where warnings are errors, training still goes on
-                warnings.warn(f"the live view could not be drawn: {self._error}", UserWarning, stacklevel=4)
+                warnings.warn(f"live view {text}", UserWarning, stacklevel=4)
 
 
 def choose_pairs(split: Split, pairs: int = 3, seed: int = 0) -> np.ndarray:
@@ -151,8 +137,8 @@ def choose_pairs(split: Split, pairs: int = 3, seed: int = 0) -> np.ndarray:
         known = own[split.camids[own] != UNKNOWN_CAMERA]
         elsewhere = known[split.camids[known] != split.camids[known[:1]]]
         if len(elsewhere):
-            found.append((0, int(pid), known[0], elsewhere[0]))
+            found.append((0, pid, known[0], elsewhere[0]))
         elif len(own) > 1:
-            found.append((1, int(pid), own[0], own[1]))
+            found.append((1, pid, own[0], own[1]))
     chosen = sorted(sorted(found, key=lambda one: one[0])[:pairs], key=lambda one: one[1])
     return np.array([one[2:] for one in chosen], dtype=np.int64).reshape(-1, 2)

@@ -1,5 +1,6 @@
 """The pictures of a trained run: which queries it solves, where it looked, how it learned. Chosen by rule, not by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +26,28 @@ def draw_report(
 ) -> list[Path]:
     """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
     with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
-    folder, name = Path(run) / "pictures", f"{info.config.variant} ({info.config.model.pooling})"
-    ranked_by, paths = "sum" if "sum" in result.distances else "features", []
-
-    def save(figure: Figure, file: str, alt: str) -> None:
-        paths.append(figures.save_figure(figure, folder / file, alt))
-
+    name, drawn = f"{info.config.variant} ({info.config.model.pooling})", {}
     if log := runs.read_log(run):
         figure = figures.show_losses(log, title=f"{name}: loss terms")
-        save(figure, "losses.png", f"Loss terms of {name} over {len(log)} epochs.")
-    chosen = spread_queries(result.rankings[ranked_by].average_precision, queries)
-    rows = [ranking_row(dataset, result.distances[ranked_by], i, f"query {i}") for i in chosen]
-    figure = figures.show_rankings(rows, f"{name}, ranked by {ranked_by}: from the hardest query to the easiest")
+        drawn["losses.png"] = figure, f"Loss terms of {name} over {len(log)} epochs."
+    by = "sum" if "sum" in result.distances else "features"
+    chosen = spread_queries(result.rankings[by].average_precision, queries)
+    rows = [ranking_row(dataset, result.distances[by], i, f"query {i}") for i in chosen]
+    figure = figures.show_rankings(rows, f"{name}, ranked by {by}: from the hardest query to the easiest")
     alt = f"Ranked gallery images of {len(chosen)} queries, from the worst to the best average precision."
-    save(figure, "rankings.png", alt)
-    if info.config.loss.siamese_attention:
-        for kind, pair in choose_pairs(dataset, result.distances[ranked_by]).items():
-            alt = f"Siamese attention of {name} for a query and a {kind} match: maps, row profiles, aligned profiles."
-            save(pair_figure(model, dataset, info.config, result, *pair), f"pair-{kind}.png", alt)
+    drawn["rankings.png"] = figure, alt
+    pairs = choose_pairs(dataset, result.distances[by]) if info.config.loss.siamese_attention else {}
+    for kind, pair in pairs.items():
+        alt = f"Siamese attention of {name} for a query and a {kind} match: maps, row profiles, aligned profiles."
+        drawn[f"pair-{kind}.png"] = pair_figure(model, dataset, info.config, result, *pair), alt
     alt = "Training images, their identification attention, the soft mask, and what the mask leaves."
-    save(identification_figure(model, dataset.train, info, name=name), "identification.png", alt)
-    return paths
+    drawn["identification.png"] = identification_figure(model, dataset.train, info, name=name), alt
+    return _save(run, drawn)
 
 
 def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset) -> list[Path]:
     """Runs side by side: loss curves, CMC, and where each looks in the same images, with the plain mean map beside."""
-    drawn: dict[str, tuple[Figure, str]] = {}
+    drawn = {}
     if logs := {name: log for name in trained if (log := runs.read_log(Path(out) / name))}:
         figure = figures.show_losses(logs, title="Loss terms: " + " and ".join(logs))
         drawn["losses.png"] = figure, f"Loss curves of {', '.join(logs)}."
@@ -59,8 +56,11 @@ def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset
     drawn["cmc.png"] = figures.show_cmc(curves), alt
     alt = "Training images with identification attention of each model and its plain mean map; outlines: the person."
     drawn["attention.png"] = where_they_look(trained, dataset.train), alt
-    folder = Path(out) / "pictures"
-    return [figures.save_figure(figure, folder / name, alt) for name, (figure, alt) in drawn.items()]
+    return _save(out, drawn)
+
+
+def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
+    return [figures.save_figure(figure, Path(out) / "pictures" / name, alt) for name, (figure, alt) in drawn.items()]
 
 
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
@@ -106,7 +106,7 @@ def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple
 def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
     """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
     query, gallery, options = dataset.query, dataset.gallery, config.ranking
-    images = torch.cat([_inputs(model, query, [i], config), _inputs(model, gallery, [j], config)])
+    images = torch.cat([load_inputs(s, [k], config, _device(model)) for s, k in ((query, i), (gallery, j))])
     with torch.no_grad(), evaluating(model):
         maps = model.feature_map(images).chunk(2)
         map_1, map_2 = model.siamese_attention_of(*maps, mode=options.siamese_mode, order=options.pair_order)
@@ -133,18 +133,14 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
     """
     options, distances = config.ranking, result.distances["features"]
     ordered = spread_queries(result.rankings["features"].average_precision, len(dataset.query))
-    mixed = []
-    for i in ordered:
-        ranking = _rank(dataset, distances, i)
-        statuses = ranking.status[ranking.kept[:shown]].tolist()
-        if statuses[0] == "correct" and min(map(statuses.count, ("correct", "wrong"))) >= 2:
-            mixed.append(i)
-    candidates = mixed or ordered
-    i = candidates[len(candidates) // 2]
-    row, nearest = ranking_row(dataset, distances, i, shown=shown), _rank(dataset, distances, i).kept[:shown]
+    nearest = {i: _rank(dataset, distances, i) for i in ordered}
+    seen = {i: ranking.status[ranking.kept[:shown]].tolist() for i, ranking in nearest.items()}
+    mixed = [i for i in ordered if seen[i][0] == "correct" and min(map(seen[i].count, ("correct", "wrong"))) >= 2]
+    i = (mixed or ordered)[len(mixed or ordered) // 2]
+    row = ranking_row(dataset, distances, i, shown=shown)
     with torch.no_grad(), evaluating(model):
-        A_2 = model.feature_map(_inputs(model, dataset.gallery, nearest.tolist(), config))
-        A_1 = model.feature_map(_inputs(model, dataset.query, [i], config)).expand_as(A_2)
+        A_2 = model.feature_map(load_inputs(dataset.gallery, nearest[i].kept[:shown], config, _device(model)))
+        A_1 = model.feature_map(load_inputs(dataset.query, [i], config, _device(model))).expand_as(A_2)
         maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
     return [figures.show_step(row, k, *(m[k].cpu() for m in maps), options.threshold) for k in range(len(A_2))]
 
@@ -152,30 +148,27 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
 def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: int = 3, name: str = "") -> Figure:
     """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
     index, config = training_examples(split, count), info.config.loss
-    images, labels = _inputs(model, split, index, info.config), _labels(model, split, index, info)
+    images = load_inputs(split, index, info.config, _device(model))
+    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
     with torch.no_grad(), evaluating(model):
         feature_map = model.feature_map(images)
         maps = model.identification_attention_of(feature_map, labels)
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
         share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])[:, 0]
-    return figures.show_identification(
-        list(denormalise(images.cpu())),
-        list(maps.cpu()),
-        list(mask[:, 0].cpu()),
-        list(denormalise(masked.cpu())),
-        [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share.tolist(), strict=True)],
-        f"{name}: identification attention",
-    )
+    captions = [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share.tolist(), strict=True)]
+    pictures = denormalise(images.cpu()), maps.cpu(), mask[:, 0].cpu(), denormalise(masked.cpu())
+    return figures.show_identification(*map(list, pictures), captions, f"{name}: identification attention")
 
 
 def where_they_look(trained: dict[str, Trained], split: Split, count: int = 3) -> Figure:
     """Identification attention and plain mean map of several models on the same training images."""
     index, maps = training_examples(split, count), {}
     for name, (model, _, info) in trained.items():
+        labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index]))
         with torch.no_grad(), evaluating(model):
-            feature_map = model.feature_map(_inputs(model, split, index, info.config))
-            found = model.identification_attention_of(feature_map, _labels(model, split, index, info))
+            feature_map = model.feature_map(load_inputs(split, index, info.config, _device(model)))
+            found = model.identification_attention_of(feature_map, labels.to(feature_map.device))
             maps[f"{name}: attention"] = list(found.cpu())
             maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
@@ -193,7 +186,7 @@ def training_examples(split: Split, count: int) -> list[int]:
     """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
     people = split.identities[_evenly(len(split.identities), count)]
     images = [np.flatnonzero(split.pids == pid) for pid in people]
-    return [int(own[(2 * n) % len(own)]) for n, own in enumerate(images)]
+    return [int(own[2 * n % len(own)]) for n, own in enumerate(images)]
 
 
 def _evenly(total: int, count: int) -> np.ndarray:
@@ -206,12 +199,11 @@ def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
     return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
 
 
-def _inputs(model: CASN, split: Split, index: list[int], config: Config) -> Tensor:
-    """Images as the model takes them, (B, 3, H, W) normalised, where it computes."""
+def load_inputs(split: Split, index: Sequence[int], config: Config, device: torch.device) -> Tensor:
+    """Images as a network takes them: (B, 3, H, W) float, normalised, on the device."""
     pixels = load_images(split.subset(index), (config.data.height, config.data.width), progress=False)
-    return normalise(pixels).to(next(model.parameters()).device)
+    return normalise(pixels).to(device)
 
 
-def _labels(model: CASN, split: Split, index: list[int], info: runs.RunInfo) -> Tensor:
-    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index]))
-    return labels.to(next(model.parameters()).device)
+def _device(model: CASN) -> torch.device:
+    return next(model.parameters()).device

@@ -124,7 +124,6 @@ class TestMaps:
         seen, unseen = (runs.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
         assert all(torch.equal(seen[key], unseen[key]) for key in unseen)
         assert [r["epoch"] for r in view.rows] == sorted(view.maps) == [1, 2, 3]
-        assert "epoch 3 of 3" in view.status.value
 
 
 def png(widget: widgets.Image) -> np.ndarray:
@@ -134,8 +133,8 @@ def png(widget: widgets.Image) -> np.ndarray:
 class TestWidgets:
     def test_the_same_widgets_get_new_bytes(self, dataset: ck.ReidDataset, make_model: Any) -> None:
         view, model = LiveView(dataset, config()), make_model()
-        status, curves, film = view.widget.children
-        assert [type(w) for w in view.widget.children] == [widgets.HTML, widgets.Image, widgets.Image]
+        curves, film, error = view.widget.children
+        assert [type(w) for w in view.widget.children] == [widgets.Image, widgets.Image, widgets.HTML]
         assert curves.layout.display == "none"  # an empty image would show as a broken one
         shapes = [png(film).shape]
         for epoch in (1, 2, 3):
@@ -147,8 +146,8 @@ class TestWidgets:
         assert curves.layout.display is None
         assert png(curves).std() > 5
         assert len(set(shapes)) == 1, "the page jumps"
-        assert view.widget.children == (status, curves, film)
-        assert "epoch 3 of 3" in status.value
+        assert view.widget.children == (curves, film, error)
+        assert error.value == ""
 
     def test_an_error_is_shown_escaped_and_goes_no_further(self, dataset: ck.ReidDataset, make_model: Any) -> None:
         view, broken = LiveView(dataset, config(epochs=5)), make_model()
@@ -159,14 +158,14 @@ class TestWidgets:
         broken.siamese_attention_of = refuse
         with pytest.warns(UserWarning, match="out of memory"):
             view(1, broken, row(1))
-        assert "&lt;script&gt;" in view.status.value
-        assert "<script>" not in view.status.value
+        assert "&lt;script&gt;" in view.error.value
+        assert "<script>" not in view.error.value
         assert view.pictures["curves"].value, "the curves need no maps"
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             view(2, broken, row(2))  # warnings that are errors stop no training either
             view(3, make_model(), row(3))
-        assert "script" not in view.status.value
+        assert "script" not in view.error.value
         assert sorted(view.maps) == [3]
         assert [r["epoch"] for r in view.rows] == [1, 2, 3]
 

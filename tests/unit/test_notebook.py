@@ -144,11 +144,11 @@ def people_like(place: Path, root: Path, **header: object) -> ReidDataset:
 
 
 def test_a_shipped_network_belongs_to_its_own_people_alone(market: Session, tmp_path: Path) -> None:
-    quick = dataclasses.replace(market, profile="quick")
     place = shipped.FOLDER / "gap-ide"
-    assert quick._shipped(quick.config("ide")) is None, "one of this configuration comes with the kit, for people"
+    assert shipped.fits(dataclasses.replace(market, profile="quick").config("ide")) == place
+    assert not shipped.trained_on(place, market.dataset)
     own = people_like(place, tmp_path)
-    assert dataclasses.replace(quick, dataset=own)._shipped(quick.config("ide")) == place
+    assert shipped.trained_on(place, own)
     assert not shipped.trained_on(place, dataclasses.replace(own, name="market1501"))
     assert not shipped.trained_on(place, dataclasses.replace(own, gallery=split_of("gallery", 999)))
     others = dataclasses.replace(own.train, pids=own.train.pids + 1)
