@@ -20,16 +20,7 @@ from casnkit.config import PROFILES, VARIANTS, assignments
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
-SETTINGS = {  # those of casnkit/config.py that have an option of their own
-    "backbone": "small, or one of torchvision's such as resnet50",
-    "weights": "imagenet (torchvision's cached file), a file, or none",
-    "epochs": "passes over the training images",
-    "learning_rate": "of SGD",
-    "warmup": "share of the epochs in which the learning rate rises",
-    "clip_norm": "gradient norm at which to clip",
-    "batch_size": "pairs in a batch",
-    "seed": "of weights, pairs and augmentation",
-}
+OWN_OPTIONS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(arguments[0] if arguments else "").parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
+            warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
             status = int(options.command(options) or 0)
             sys.stdout.flush()
             return status
@@ -51,10 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"casnkit: {error}", file=sys.stderr)
         return 2
-
-
-def _say_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    print(f"note: {message}", file=sys.stderr)
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
@@ -70,8 +57,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     return top
 
 
-def add_data(group: Any) -> None:
-    """``casnkit data synthesize|check``."""
+def _add_data(group: Any) -> None:
     data = group.add_parser("data", help="draw a data set, or check one").add_subparsers(required=True, metavar="WHAT")
     synthesize = data.add_parser("synthesize", help="draw people in Market-1501's layout, with masks and part maps")
     synthesize.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -85,6 +71,41 @@ def add_data(group: Any) -> None:
     check.set_defaults(command=check_data)
 
 
+def _add_train(group: Any) -> None:
+    train = group.add_parser("train", help="train one network, or go on with a run that was stopped")
+    train.add_argument("--data", default="people", help=DATA_HELP)
+    train.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
+    train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
+    train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
+    train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
+    for name in OWN_OPTIONS:
+        train.add_argument(f"--{name.replace('_', '-')}", help="as in casnkit/config.py; default: the profile's")
+    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any other field of that file")
+    train.add_argument("--device", help=DEVICE_HELP)
+    train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
+    train.add_argument("--workers", type=int, help="processes that read images from disk")
+    train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
+    train.add_argument("--tensorboard", action="store_const", const="tensorboard", help="scalars to RUN/tensorboard")
+    train.set_defaults(command=train_network)
+
+
+def _add_evaluate(group: Any) -> None:
+    evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
+    run_help = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
+    evaluate.add_argument("--run", type=Path, help=run_help)
+    evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
+    evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
+    evaluate.add_argument("--device", help=DEVICE_HELP)
+    evaluate.set_defaults(command=evaluate_run)
+
+
+def _add_league(group: Any) -> None:
+    importlib.import_module("casnkit.explain.league").add_parser(group)
+    league = group.choices["league"]
+    league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
+    league.set_defaults(command=compare_explanations)
+
+
 def draw_people(options: argparse.Namespace) -> None:
     """Draw a data set of people."""
     print(ck.data.people.synthesize(options.out, options.size, options.seed, options.processes))
@@ -94,26 +115,7 @@ def check_data(options: argparse.Namespace) -> int:
     """Check a data set. Returns 1 where something is wrong."""
     report = ck.data.check.check(options.path, options.name)
     print(report.to_text())
-    return 0 if report.ok else 1
-
-
-def add_train(group: Any) -> None:
-    """``casnkit train``."""
-    train = group.add_parser("train", help="train one network, or go on with a run that was stopped")
-    train.add_argument("--data", default="people", help=DATA_HELP)
-    train.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
-    train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
-    train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
-    train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
-    for name, text in SETTINGS.items():
-        train.add_argument(f"--{name.replace('_', '-')}", help=f"{text}; default: the profile's")
-    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
-    train.add_argument("--device", help=DEVICE_HELP)
-    train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
-    train.add_argument("--workers", type=int, help="processes that read images from disk")
-    train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
-    train.add_argument("--tensorboard", action="store_true", help="write scalars to RUN/tensorboard")
-    train.set_defaults(command=train_network)
+    return int(not report.ok)
 
 
 def train_network(options: argparse.Namespace) -> None:
@@ -140,7 +142,7 @@ def train_network(options: argparse.Namespace) -> None:
         device=options.device,
         place=options.images,
         workers=options.workers,
-        log_with="tensorboard" if options.tensorboard else None,
+        log_with=options.tensorboard,
         on_epoch=ck.training.say_epoch,
         validate=validate,
     )
@@ -151,20 +153,9 @@ def train_network(options: argparse.Namespace) -> None:
 
 def train_config(options: argparse.Namespace) -> ck.Config:
     """The configuration that the options of ``train`` describe. Raises ValueError for unknown names or values."""
-    given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
+    given = {name: getattr(options, name) for name in ("variant", "pooling", *OWN_OPTIONS)}
     given = [f"{name}={value}" for name, value in given.items() if value is not None]
     return ck.profile(options.profile, **assignments([*given, *options.set]))
-
-
-def add_evaluate(group: Any) -> None:
-    """``casnkit evaluate``."""
-    evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
-    help_of_run = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
-    evaluate.add_argument("--run", type=Path, help=help_of_run)
-    evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
-    evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    evaluate.add_argument("--device", help=DEVICE_HELP)
-    evaluate.set_defaults(command=evaluate_run)
 
 
 def evaluate_run(options: argparse.Namespace) -> None:
@@ -199,14 +190,6 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
 
 
-def add_league(group: Any) -> None:
-    """``casnkit league``: options and measures are those of :mod:`casnkit.explain.league`."""
-    importlib.import_module("casnkit.explain.league").add_parser(group)
-    league = group.choices["league"]
-    league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
-    league.set_defaults(command=compare_explanations)
-
-
 def compare_explanations(options: argparse.Namespace) -> None:
     """Measure all explanations side by side; print the table and what it says, draw it."""
     league, save, figures = importlib.import_module("casnkit.explain.league"), ck.figures.save_figure, ck.figures
@@ -228,12 +211,12 @@ def compare_explanations(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, str | Callable[[Any], None]] = {  # described by a function here, or by a module's add_parser
     "demo": "casnkit.notebook.demo",
-    "data": add_data,
-    "train": add_train,
-    "evaluate": add_evaluate,
+    "data": _add_data,
+    "train": _add_train,
+    "evaluate": _add_evaluate,
     "ablate": "casnkit.experiments.ablation",
     "table": "casnkit.experiments.tables",
-    "league": add_league,
+    "league": _add_league,
     "doctor": "casnkit.notebook.doctor",
 }
 

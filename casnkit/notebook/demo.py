@@ -3,7 +3,6 @@
 Everything lies below one folder and every step is skipped when its result is there, so a stopped demo goes on.
 """
 
-import argparse
 import itertools
 import time
 from pathlib import Path
@@ -35,15 +34,11 @@ def add_parser(group: Any) -> None:
     demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
     demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     demo.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    demo.set_defaults(command=_run)
+    demo.set_defaults(command=lambda given: run_demo(given.out, given.profile, given.seeds, given.device))
 
 
-def _run(options: argparse.Namespace) -> None:
-    run_demo(options.out, options.profile, options.seeds, options.device)
-
-
-def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str | None = None) -> list[dict[str, Any]]:
-    """The whole demonstration. Returns the rows of the table, which also stand in ``out/results.json``."""
+def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str | None = None) -> None:
+    """The whole demonstration; the rows of its table also stand in ``out/results.json``."""
     if seeds < 1:
         raise ValueError(f"expected at least one seed, got {seeds}")
     started, device, out = time.perf_counter(), runs.pick_device(device), Path(out)
@@ -58,11 +53,12 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
         model, info = runs.load_model(run, device)
         result = evaluation.evaluate(model, dataset, config, device=device)
         evaluation.save_results(run, result, dataset, info)
-        rows += [{"variant": variant, "seed": seed, **row} for row in result.rows()]
+        *own, chance = result.rows()
+        rows += [{"variant": variant, "seed": seed, **row} for row in own]
         if variant not in first:
             first[variant] = model, result, info
             draw_report(run, model, dataset, result, info)
-    rows = summarise(rows)
+    rows = summarise([*rows, {"variant": "chance", "seed": 0, **chance}])
     text = _to_text(rows, dataset)
     print(f"\n{text}", flush=True)
     pictures = draw_comparison(out, first, dataset)
@@ -72,24 +68,17 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
     write_text(out / "results.txt", text + "\n")
     print("\n".join(f"picture: {path}" for path in pictures))
     print(f"results: {out / 'results.json'}\n{seconds} s in all, on {device}", flush=True)
-    return rows
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the seeds for each model and way of ranking, with the range of rank-1 and mAP where there are several.
-
-    Chance depends on the data alone: it is taken from the first model, and stands last.
-    """
-    kept = [row for row in rows if row["ranked by"] != "chance" or row["variant"] == rows[0]["variant"]]
-    named = [{**row, "variant": "chance"} if row["ranked by"] == "chance" else row for row in kept]
-    groups = pd.DataFrame(named).groupby(["variant", "ranked by"], sort=False)
+    """Means over the seeds for each model and way of ranking, with the range of rank-1 and mAP where there are several."""
+    groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
     table = groups.mean(numeric_only=True).drop(columns="seed")
     table["seeds"] = groups["seed"].nunique()
     if table["seeds"].max() > 1:
         for name, heading in RANGES.items():
             table[heading] = groups[name].max() - groups[name].min()
-    table = table.reset_index().sort_values("variant", key=lambda names: names == "chance", kind="stable")
-    return table.to_dict("records")
+    return table.reset_index().to_dict("records")
 
 
 def _to_text(rows: list[dict[str, Any]], dataset: ReidDataset) -> str:

@@ -23,7 +23,7 @@ from torch.utils.benchmark import Timer
 
 import casnkit
 from casnkit.config import PROFILES, Config, profile
-from casnkit.data.people import PEOPLE_VERSION, SIZES
+from casnkit.data.people import SIZES
 from casnkit.data.readers import recognise
 from casnkit.losses import CASNLoss
 from casnkit.models import CASN, seeded
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     except importlib.metadata.PackageNotFoundError:
         packages = [Finding("packages", "missing", "casnkit is not installed", "pip install -e . in its folder")]
     findings = [kit, *packages, *find_packages("widgets", WIDGETS), find_device(options.device)]
-    findings += [*find_people(), *find_benchmarks(options.data), find_runs(), *find_places()]
+    findings += [*find_data(options.data), *find_folders()]
     findings += [] if options.no_speed else find_times(options.device)
     print(to_text(findings))
     return int(any(finding.state == "missing" for finding in findings))
@@ -108,56 +108,34 @@ def find_device(device: str | None = None) -> Finding:
     return Finding("device", "ok", text)
 
 
-def find_people() -> list[Finding]:
-    """Which sizes of the drawn people lie in the cache."""
-    findings = []
-    for size, counts in SIZES.items():
-        folder = _data_folder() / f"people-{size}-{PEOPLE_VERSION}"
-        there = (folder / "people.json").is_file()
-        place = f"in {folder}" if there else "not drawn yet; drawn when first used"
-        findings.append(Finding(f"people:{size}", "ok" if there else "note", f"{counts.images:,} images, {place}"))
-    return findings
-
-
-def _data_folder() -> Path:
+def data_folder() -> Path:
+    """``$CASNKIT_DATA``, else the cache in which the drawn people lie."""
     return Path(os.environ.get("CASNKIT_DATA") or Path.home() / ".cache" / "casnkit").expanduser().absolute()
 
 
-def find_benchmarks(roots: Iterable[Path] = ()) -> list[Finding]:
-    """What is recognised in ``$CASNKIT_DATA`` and in the given folders, one level deep; nothing is opened or extracted."""
+def find_data(roots: Iterable[Path] = ()) -> list[Finding]:
+    """What is recognised in the data folder and the given ones, or one level below; nothing is opened or extracted."""
     wanted = {Path(root).expanduser().absolute(): "missing" for root in roots}  # a folder that was named must be there
-    if os.environ.get("CASNKIT_DATA"):
-        wanted.setdefault(_data_folder(), "note")
-    findings = []
+    wanted.setdefault(data_folder(), "note")
+    advice, findings = "name a benchmark's folder with --data or CASNKIT_DATA; people are drawn when first used", []
     for root, state in wanted.items():
         sets = {}
         for folder in (root, *sorted(root.glob("*/"))):
             with contextlib.suppress(ValueError):  # none there, or several
                 name, place = recognise(folder)
                 sets[place] = name
-        found = [(name, place) for place, name in sets.items() if not place.name.startswith("people-")]
-        findings += [Finding(f"data: {name}", "ok", f"{place}", f"casnkit data check {place}") for name, place in found]
-        if not found:
+        findings += [Finding(f"data: {name}", "ok", str(place)) for place, name in sets.items()]
+        if not sets:
             text = "no data set recognised" if root.is_dir() else "no such folder"
-            findings.append(Finding("data", state, f"{root}: {text}", f"casnkit data check {root}"))
-    nothing = "no benchmark folder given; the drawn people need none (--data FOLDER or CASNKIT_DATA)"
-    return findings or [Finding("data", "note", nothing)]
+            findings.append(Finding("data", state, f"{root}: {text}", advice))
+    return findings
 
 
-def find_runs() -> Finding:
-    """Trained and unfinished runs in the folder that notebooks and commands use."""
-    folder = default_folder().absolute()
-    files = [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]
-    finished = sum((file.parent / "model.safetensors").is_file() for file in files)
-    if not files:
-        return Finding("runs", "note", f"none in {folder}: notebooks train what they need, once")
-    return Finding("runs", "ok", f"{finished} finished, {len(files) - finished} unfinished in {folder}")
-
-
-def find_places() -> list[Finding]:
-    """Whether one can write where data and runs go, and how much room is there."""
-    findings = []
-    for what, folder in (("data", _data_folder()), ("runs", default_folder().absolute())):
+def find_folders() -> list[Finding]:
+    """Whether one can write where data and runs go, how much room is there, and what was trained."""
+    runs, findings = default_folder().absolute(), []
+    trained = len([*runs.glob("*/model.safetensors"), *runs.glob("*/*/model.safetensors")])
+    for topic, folder in (("folder of data", data_folder()), (f"folder of runs, {trained} finished", runs)):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         try:
             with tempfile.TemporaryFile(dir=there):
@@ -165,8 +143,8 @@ def find_places() -> list[Finding]:
             state, text = "ok" if free >= ROOM else "missing", f"{folder}: {free:.1f} GiB free"
         except OSError as error:
             state, text = "missing", f"{folder}: cannot be written ({error.strerror})"
-        advice = f"set CASNKIT_{what.upper()} to a folder with {ROOM:.0f} GiB that can be written to"
-        findings.append(Finding(f"folder of {what}", state, text, advice if state == "missing" else ""))
+        advice = f"set CASNKIT_{topic[10:14].upper()} to a folder with {ROOM:.0f} GiB that can be written to"
+        findings.append(Finding(topic, state, text, advice if state == "missing" else ""))
     return findings
 
 
@@ -215,9 +193,9 @@ def probe(config: Config, num_ids: int, device: torch.device) -> tuple[float, fl
         loss(model, *images.chunk(2), labels, partners)["total"].backward()
         optimiser.step()
 
+    @torch.no_grad()
     def forward() -> None:
-        with torch.no_grad():
-            model.pool(model.feature_map(images))
+        model.pool(model.feature_map(images))
 
     def seconds(task: Callable[[], None]) -> float:
         timer = Timer(

@@ -85,7 +85,7 @@ class LiveView:
         return figures.show_progress(self.rows, self.config.train.epochs, title)
 
     def film(self, pixels: int = 200) -> Figure:
-        """The fixed pairs' maps, at most ten epochs of those so far; ``pixels`` per inch."""
+        """The fixed pairs' maps at up to ten epochs of those so far; ``pixels`` per inch."""
         kind = "Siamese attention" if self.config.loss.siamese_attention else "attention of the highest score"
         maps, title, room = list(self.maps.values()), f"{self.name}: {kind}", min(COLUMNS, self.config.train.epochs)
         return figures.show_film(self.images, maps, list(self.maps), title, self.captions, COLUMNS, room, pixels=pixels)

@@ -105,44 +105,22 @@ def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple
 
 def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
     """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
-    query, gallery, options = dataset.query, dataset.gallery, config.ranking
-    images = torch.cat([load_inputs(s, [k], config, _device(model)) for s, k in ((query, i), (gallery, j))])
+    options, pair = config.ranking, ((dataset.query, i), (dataset.gallery, j))
     with torch.no_grad(), evaluating(model):
-        maps = model.feature_map(images).chunk(2)
-        map_1, map_2 = model.siamese_attention_of(*maps, mode=options.siamese_mode, order=options.pair_order)
-        probability = model.pair_scores(model.pool(maps[0]) - model.pool(maps[1])).softmax(1)[0, 1].item()
+        A_1, A_2 = (model.feature_map(load_inputs(split, [k], config, _device(model))) for split, k in pair)
+        map_1, map_2 = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
+        probability = model.pair_scores(model.pool(A_1) - model.pool(A_2)).softmax(1)[0, 1].item()
+    images, maps = [split.image(k) for split, k in pair], [map_1[0].cpu(), map_2[0].cpu()]
     return figures.show_pair(
-        query.image(i),
-        gallery.image(j),
-        map_1[0].cpu(),
-        map_2[0].cpu(),
+        *images,
+        *maps,
         options.threshold,
-        titles=tuple(f"{s.name}, pid {s.pids[k]}, {camera_text(s.camids[k])}" for s, k in ((query, i), (gallery, j))),
-        same=bool(query.pids[i] == gallery.pids[j]),
+        titles=tuple(f"{split.name}, pid {split.pids[k]}, {camera_text(split.camids[k])}" for split, k in pair),
+        same=bool(dataset.query.pids[i] == dataset.gallery.pids[j]),
         probability=probability,
         distance=float(result.distances["features"][i, j]),
         title=f"Siamese attention, mode {options.siamese_mode}",
     )
-
-
-def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, shown: int = SHOWN) -> list[Figure]:
-    """One query beside each of its first gallery images: the frames of the README's moving picture.
-
-    The query is the middle one, by average precision, of those whose first images are of both kinds (at least two right
-    and two wrong, the first one right); where there is none, the middle one of all.
-    """
-    options, distances = config.ranking, result.distances["features"]
-    ordered = spread_queries(result.rankings["features"].average_precision, len(dataset.query))
-    nearest = {i: _rank(dataset, distances, i) for i in ordered}
-    seen = {i: ranking.status[ranking.kept[:shown]].tolist() for i, ranking in nearest.items()}
-    mixed = [i for i in ordered if seen[i][0] == "correct" and min(map(seen[i].count, ("correct", "wrong"))) >= 2]
-    i = (mixed or ordered)[len(mixed or ordered) // 2]
-    row = ranking_row(dataset, distances, i, shown=shown)
-    with torch.no_grad(), evaluating(model):
-        A_2 = model.feature_map(load_inputs(dataset.gallery, nearest[i].kept[:shown], config, _device(model)))
-        A_1 = model.feature_map(load_inputs(dataset.query, [i], config, _device(model))).expand_as(A_2)
-        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
-    return [figures.show_step(row, k, *(m[k].cpu() for m in maps), options.threshold) for k in range(len(A_2))]
 
 
 def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: int = 3, name: str = "") -> Figure:

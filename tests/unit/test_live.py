@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
@@ -40,172 +39,161 @@ def split(pids: list[int], camids: list[int]) -> ck.Split:
     return ck.Split([f"{i}.png" for i in range(len(pids))], pids, camids, "gallery")
 
 
-class TestPairs:
-    @pytest.mark.parametrize("seed", range(20))
-    def test_same_person_two_cameras_one_pair_each(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        part = split(rng.integers(-1, 9, 60).tolist(), rng.choice([-1, 1, 2, 3], 60).tolist())
-        chosen = choose_pairs(part, 3, seed)
-        assert chosen.tolist() == choose_pairs(part, 3, seed).tolist()
-        people = [int(part.pids[i]) for i, _ in chosen]
-        assert people == sorted(set(people))
-        assert len(people) == 3
-        for i, j in chosen:
-            assert part.pids[i] == part.pids[j] > 0
-            assert i != j
-            assert part.camids[i] != part.camids[j] or -1 in (part.camids[i], part.camids[j])
-
-    def test_people_of_one_camera_only_where_others_are_too_few(self) -> None:
-        part = split([1, 1, 2, 2, 3, 3, 4], [1, 1, 2, 2, 1, 2, 5])
-        assert all(set(choose_pairs(part, 1, seed)[0]) == {4, 5} for seed in range(10))
-        assert {frozenset(pair) for pair in choose_pairs(part, 9).tolist()} == {
-            frozenset({0, 1}),
-            frozenset({2, 3}),
-            frozenset({4, 5}),
-        }
-        many = split([*range(1, 30)] * 2, [1] * 29 + [2] * 29)
-        assert len({tuple(choose_pairs(many, 1, seed)[0]) for seed in range(9)}) > 4
-
-    def test_an_unknown_camera_is_not_another_camera(self) -> None:
-        part = split([1, 1, 2, 2, 3, 3], [1, -1, -1, -1, 4, 2])
-        assert all(set(choose_pairs(part, 1, seed)[0]) == {4, 5} for seed in range(10))
-
-    def test_nobody_to_look_at(self, dataset: ck.ReidDataset) -> None:
-        alone = split([1, 2, 0], [1, 1, 1])
-        assert choose_pairs(alone).shape == (0, 2)
-        nobody = ck.ReidDataset("x", dataset.root, alone, alone, alone)
-        with pytest.raises(ValueError, match="somebody with two images"):
-            LiveView(nobody, config())
+@pytest.mark.parametrize("seed", range(20))
+def test_pairs_are_of_one_person_in_two_cameras_one_pair_each(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    part = split(rng.integers(-1, 9, 60).tolist(), rng.choice([-1, 1, 2, 3], 60).tolist())
+    chosen = choose_pairs(part, 3, seed)
+    assert chosen.tolist() == choose_pairs(part, 3, seed).tolist()
+    people = [int(part.pids[i]) for i, _ in chosen]
+    assert people == sorted(set(people))
+    assert len(people) == 3
+    for i, j in chosen:
+        assert part.pids[i] == part.pids[j] > 0
+        assert i != j
+        assert part.camids[i] != part.camids[j] or -1 in (part.camids[i], part.camids[j])
 
 
-class TestMaps:
-    @pytest.mark.parametrize("mode", ["paper", "gradcam"])
-    def test_siamese_maps_equal_single_pairs(
-        self, dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch, mode: str
-    ) -> None:
-        monkeypatch.setattr(live, "BATCH", 4)  # three pairs: a whole batch and a smaller one
-        view, model = LiveView(dataset, config(loss={"siamese_mode": mode})), make_model()
-        view(1, model, row(1))
-        for k, (i, j) in enumerate(view.pairs):
-            inputs = []
-            for n in (i, j):
-                image = dataset.gallery.image(n).resize((16, 32), Image.Resampling.BILINEAR)
-                inputs.append(normalise(torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())[None]).double())
-            pair = model.siamese_attention(*inputs, mode=mode)
-            for found, wanted in zip(view.maps[1][2 * k : 2 * k + 2], pair, strict=True):
-                np.testing.assert_allclose(found, wanted[0].detach(), atol=1e-6)
-        assert view.maps[1].max() > 0
-
-    def test_identification_maps_of_the_highest_score(self, dataset: ck.ReidDataset, make_model: Any) -> None:
-        view, model = LiveView(dataset, config("ide")), make_model()
-        view(1, model, row(1))
-        for place in range(len(view.images)):
-            image = normalise(view.images[place : place + 1]).double()
-            scores = model.id_scores(model.pool(model.feature_map(image)))[0].tolist()
-            wanted = model.identification_attention(image, torch.tensor([scores.index(max(scores))]))[0]
-            np.testing.assert_allclose(view.maps[1][place], wanted.detach(), atol=1e-6)
-
-    def test_looking_changes_nothing(self, dataset: ck.ReidDataset, tmp_path: Path) -> None:
-        """A run that was looked at ends in the same bits as one that was not, and keeps its modes."""
-        settings = config(model={"id_dropout": 0.3})
-        view, modes = LiveView(dataset, settings), []
-
-        def look(epoch: int, model: ck.CASN, log_row: dict[str, float]) -> None:
-            model.train()
-            model.pair_head.eval()
-            before = [m.training for m in model.modules()], torch.random.get_rng_state()
-            view(epoch, model, log_row)
-            modes.append([m.training for m in model.modules()] == before[0])
-            modes.append(torch.equal(torch.random.get_rng_state(), before[1]))
-
-        for name, call in (("seen", look), ("unseen", None)):
-            train(dataset, settings, tmp_path / name, device="cpu", progress=False, on_epoch=call)
-        assert modes == [True] * 6
-        seen, unseen = (runs.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
-        assert all(torch.equal(seen[key], unseen[key]) for key in unseen)
-        assert [r["epoch"] for r in view.rows] == sorted(view.maps) == [1, 2, 3]
+@pytest.mark.parametrize("cameras", [[1, 1, 2, 2, 1, 2, 5], [1, -1, -1, -1, 4, 2, 5]], ids=["one", "unknown"])
+def test_people_of_one_or_an_unknown_camera_only_where_others_are_too_few(cameras: list[int]) -> None:
+    part = split([1, 1, 2, 2, 3, 3, 4], cameras)
+    assert all(set(choose_pairs(part, 1, seed)[0]) == {4, 5} for seed in range(10))
+    assert [set(pair) for pair in choose_pairs(part, 9).tolist()] == [{0, 1}, {2, 3}, {4, 5}]
+    many = split([*range(1, 30)] * 2, [1] * 29 + [2] * 29)
+    assert len({tuple(choose_pairs(many, 1, seed)[0]) for seed in range(9)}) > 4, "the seed chooses"
 
 
-def png(widget: widgets.Image) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(widget.value)).convert("RGB")).astype(int)
+def test_nobody_to_look_at(dataset: ck.ReidDataset) -> None:
+    alone = split([1, 2, 0], [1, 1, 1])
+    assert choose_pairs(alone).shape == (0, 2)
+    with pytest.raises(ValueError, match="somebody with two images"):
+        LiveView(ck.ReidDataset("x", dataset.root, alone, alone, alone), config())
 
 
-class TestWidgets:
-    def test_the_same_widgets_get_new_bytes(self, dataset: ck.ReidDataset, make_model: Any) -> None:
-        view, model = LiveView(dataset, config()), make_model()
-        curves, film, error = view.widget.children
-        assert [type(w) for w in view.widget.children] == [widgets.Image, widgets.Image, widgets.HTML]
-        assert curves.layout.display == "none"  # an empty image would show as a broken one
-        shapes = [png(film).shape]
-        for epoch in (1, 2, 3):
-            view._drawn_at = -1e9
-            before = film.value
-            view(epoch, model, row(epoch))
-            assert film.value != before
-            shapes.append(png(film).shape)
-        assert curves.layout.display is None
-        assert png(curves).std() > 5
-        assert len(set(shapes)) == 1, "the page jumps"
-        assert view.widget.children == (curves, film, error)
-        assert error.value == ""
+@pytest.mark.parametrize("mode", ["paper", "gradcam"])
+def test_siamese_maps_equal_single_pairs(
+    dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(live, "BATCH", 4)  # three pairs: a whole batch and a smaller one
+    view, model = LiveView(dataset, config(loss={"siamese_mode": mode})), make_model()
+    view(1, model, row(1))
+    for k, pair in enumerate(view.pairs):
+        inputs = []
+        for n in pair:
+            image = dataset.gallery.image(n).resize((16, 32), Image.Resampling.BILINEAR)
+            inputs.append(normalise(torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())[None]).double())
+        for found, wanted in zip(view.maps[1][2 * k :], model.siamese_attention(*inputs, mode=mode), strict=False):
+            np.testing.assert_allclose(found, wanted[0].detach(), atol=1e-6)
+    assert view.maps[1].shape[0] == 6
+    assert view.maps[1].max() > 0
 
-    def test_an_error_is_shown_escaped_and_goes_no_further(self, dataset: ck.ReidDataset, make_model: Any) -> None:
-        view, broken = LiveView(dataset, config(epochs=5)), make_model()
 
-        def refuse(*_: object, **__: object) -> None:
-            raise RuntimeError("<script>no</script> & out of memory")
+def test_identification_maps_of_the_highest_score(dataset: ck.ReidDataset, make_model: Any) -> None:
+    view, model = LiveView(dataset, config("ide")), make_model()
+    view(1, model, row(1))
+    for found, image in zip(view.maps[1], normalise(view.images).double().split(1), strict=True):
+        scores = model.id_scores(model.pool(model.feature_map(image)))[0].tolist()
+        wanted = model.identification_attention(image, torch.tensor([scores.index(max(scores))]))[0]
+        np.testing.assert_allclose(found, wanted.detach(), atol=1e-6)
 
-        broken.siamese_attention_of = refuse
-        with pytest.warns(UserWarning, match="out of memory"):
-            view(1, broken, row(1))
-        assert "&lt;script&gt;" in view.error.value
-        assert "<script>" not in view.error.value
-        assert view.pictures["curves"].value, "the curves need no maps"
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            view(2, broken, row(2))  # warnings that are errors stop no training either
-            view(3, make_model(), row(3))
-        assert "script" not in view.error.value
-        assert sorted(view.maps) == [3]
-        assert [r["epoch"] for r in view.rows] == [1, 2, 3]
 
-    def test_bad_rows_do_not_stop_it_and_ctrl_c_does(self, dataset: ck.ReidDataset, make_model: Any) -> None:
-        view = LiveView(dataset, config())
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            view(1, None, None)
-            view(2, make_model(), {"epoch": 2, "total": "much"})
-            view(3, make_model(), {})
-        assert sorted(view.maps) == [2, 3]
-        with pytest.raises(KeyboardInterrupt):
-            view(3, type("M", (), {"parameters": lambda self: (_ for _ in ()).throw(KeyboardInterrupt)})(), row(3))
+def test_looking_changes_nothing(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+    """A run that was looked at ends in the same bits as one that was not, and keeps its modes."""
+    settings = config(model={"id_dropout": 0.3})
+    view, kept = LiveView(dataset, settings), []
 
-    def test_drawing_takes_a_twentieth_of_the_time(
-        self, dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Epochs of 10 s, drawings of 1.2 s: after each drawing 24 s must pass, that is three epochs."""
-        now, drawn = [0.0], []
-        monkeypatch.setattr(live, "perf_counter", lambda: now[0])
-        view, model = LiveView(dataset, config(epochs=12)), make_model()
+    def look(epoch: int, model: ck.CASN, log_row: dict[str, float]) -> None:
+        model.train()
+        model.pair_head.eval()
+        before = [m.training for m in model.modules()], torch.random.get_rng_state()
+        view(epoch, model, log_row)
+        kept.append([m.training for m in model.modules()] == before[0])
+        kept.append(torch.equal(torch.random.get_rng_state(), before[1]))
 
-        def draw(figure: object, dpi: object) -> bytes:
-            now[0] += 0.6
-            drawn.append(len(view.rows))
-            return b""
+    for name, call in (("seen", look), ("unseen", None)):
+        train(dataset, settings, tmp_path / name, device="cpu", progress=False, on_epoch=call)
+    assert kept == [True] * 6
+    seen, unseen = (runs.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
+    assert all(torch.equal(seen[key], unseen[key]) for key in unseen)
+    assert [r["epoch"] for r in view.rows] == sorted(view.maps) == [1, 2, 3]
 
-        monkeypatch.setattr(view, "curves", lambda: None)
-        monkeypatch.setattr(view, "film", lambda pixels: None)
-        monkeypatch.setattr(figures, "figure_png", draw)
-        for epoch in range(1, 13):
-            now[0] += 10
-            view(epoch, model, row(epoch))
-        assert sorted(set(drawn)) == [1, 4, 7, 10, 12]  # the last epoch always
-        assert len(view.maps) == 12
 
-    def test_a_repeated_epoch_replaces_what_came_after_it(self, dataset: ck.ReidDataset, make_model: Any) -> None:
-        view, model = LiveView(dataset, config(), history=[row(1), row(2), row(3)]), make_model()
-        view(2, model, row(2, total=9.0))
-        assert [(r["epoch"], r["total"]) for r in view.rows] == [(1, 2.0), (2, 9.0)]
-        view(3, model, row(3))
-        view(1, model, row(1))
-        assert sorted(view.maps) == [1]
+def test_the_same_widgets_get_new_bytes(dataset: ck.ReidDataset, make_model: Any) -> None:
+    view, model = LiveView(dataset, config()), make_model()
+    curves, film, error = view.widget.children
+
+    def size() -> tuple[int, int]:
+        return Image.open(io.BytesIO(film.value)).size
+
+    assert curves.layout.display == "none", "an empty image would show as a broken one"
+    sizes = {size()}
+    for epoch in (1, 2, 3):
+        view._drawn_at, before = -1e9, film.value
+        view(epoch, model, row(epoch))
+        assert film.value != before
+        sizes.add(size())
+    assert len(sizes) == 1, "the page jumps"
+    assert curves.layout.display is None
+    assert np.asarray(Image.open(io.BytesIO(curves.value)).convert("RGB")).std() > 5
+    assert (view.widget.children, error.value) == ((curves, film, error), "")
+
+
+def test_an_error_is_shown_escaped_and_goes_no_further(dataset: ck.ReidDataset, make_model: Any) -> None:
+    view, broken = LiveView(dataset, config(epochs=5)), make_model()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("<script>no</script> & out of memory")
+
+    broken.siamese_attention_of = refuse
+    with pytest.warns(UserWarning, match="out of memory"):
+        view(1, broken, row(1))
+    assert "&lt;script&gt;" in view.error.value
+    assert "<script>" not in view.error.value
+    assert view.pictures["curves"].value, "the curves need no maps"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        view(2, broken, row(2))  # warnings that are errors stop no training either
+        view(3, make_model(), row(3))
+    assert (view.error.value, sorted(view.maps), [r["epoch"] for r in view.rows]) == ("", [3], [1, 2, 3])
+
+
+def test_bad_rows_do_not_stop_it_and_ctrl_c_does(dataset: ck.ReidDataset, make_model: Any) -> None:
+    view = LiveView(dataset, config())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        view(1, None, None)
+        view(2, make_model(), {"epoch": 2, "total": "much"})
+        view(3, make_model(), {})
+    assert sorted(view.maps) == [2, 3]
+    with pytest.raises(KeyboardInterrupt):
+        view(3, type("M", (), {"parameters": lambda self: (_ for _ in ()).throw(KeyboardInterrupt)})(), row(3))
+
+
+def test_drawing_takes_a_twentieth_of_the_time(
+    dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs of 10 s, drawings of 1.2 s: after each drawing 24 s must pass, that is three epochs."""
+    now, drawn = [0.0], []
+    monkeypatch.setattr(live, "perf_counter", lambda: now[0])
+    view, model = LiveView(dataset, config(epochs=12)), make_model()
+
+    def draw(figure: object, dpi: object) -> bytes:
+        now[0] += 0.6
+        drawn.append(len(view.rows))
+        return b""
+
+    monkeypatch.setattr(figures, "figure_png", draw)
+    for epoch in range(1, 13):
+        now[0] += 10
+        view(epoch, model, row(epoch))
+    assert sorted(set(drawn)) == [1, 4, 7, 10, 12], "the last epoch always"
+    assert len(view.maps) == 12
+
+
+def test_a_repeated_epoch_replaces_what_came_after_it(dataset: ck.ReidDataset, make_model: Any) -> None:
+    view, model = LiveView(dataset, config(), history=[row(1), row(2), row(3)]), make_model()
+    view(2, model, row(2, total=9.0))
+    assert [(r["epoch"], r["total"]) for r in view.rows] == [(1, 2.0), (2, 9.0)]
+    view(3, model, row(3))
+    view(1, model, row(1))
+    assert sorted(view.maps) == [1]
