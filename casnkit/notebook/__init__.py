@@ -72,20 +72,18 @@ class Session:
         return profile_of(self.profile, variant=variant, seed=self.seed, **changes)
 
     def run(self, variant: str = "casn", live: bool = False, **changes: Any) -> Trained:
-        """Train a variant, or load it if it was trained before or comes with the kit, and test it.
+        """Train a variant (ide, ide+ia, ide+sa, casn), or load it if it was trained before or comes with the kit; test it.
 
-        Args:
-            variant: ide, ide+ia, ide+sa or casn.
-            live: show curves and a film strip of attention maps while it trains, and take nothing from the kit.
-            **changes: as in :meth:`casnkit.config.Config.replace`.
+        ``live`` shows curves and a film strip of attention maps while it trains, and takes nothing from the kit; the
+        changes are those of :meth:`casnkit.config.Config.replace`.
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
         shipped = None if live or (folder / "run.json").is_file() else fits(config)
         if shipped is not None and trained_on(shipped, self.dataset):
-            folder, name = shipped, f"{variant} ({config.model.pooling})"
             model, info = load_shipped(variant, config.model.pooling, self.device)
-            print(f"{name}: trained before, from {shipped.name} in the package")
+            print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
+            folder = shipped
         else:
             self._train(config, folder, live)
             model, info = runs.load_model(folder, self.device)
@@ -135,13 +133,9 @@ class Session:
 
 
 def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> Session:
-    """Open the data and print versions, device, profile and seed.
+    """Open the data and print versions, device, profile (smoke, quick or paper) and seed.
 
-    Args:
-        profile: smoke, quick or paper.
-        data: ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder.
-        seed: of training.
-        folder: for runs; default: :func:`default_folder`.
+    ``data`` is ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder; ``folder`` keeps the runs.
 
     Raises:
         ValueError: an unknown profile, or data that cannot be opened.

@@ -70,10 +70,9 @@ def check_function(
     mistakes: Mapping[str, Callable[..., Any]] | None = None,
     tolerance: float = 1e-5,
 ) -> Verdict:
-    """Run a student's function and a reference on the same arguments and compare what comes out.
+    """Run a student's function and a reference on the same arguments and compare; one that returns None is not written yet.
 
     Args:
-        function: one that returns None counts as not written yet.
         cases: what is special about a case -> arguments.
         mistakes: what was done wrong -> a function that does it.
         tolerance: largest difference of a value, as a share of the largest right value of the case.

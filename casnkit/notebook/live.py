@@ -38,10 +38,8 @@ class LiveView:
     identification attention of the highest score. They are computed after every epoch; the pictures are renewed where
     that takes at most a twentieth of the time since the last drawing, and after the last epoch.
 
-    Args:
-        dataset: three pairs are taken from its gallery, or from training where nobody in the gallery has two images.
-        config: the run's configuration.
-        history: log rows of earlier epochs, for a run that is resumed.
+    Three pairs are taken from the data set's gallery, or from training where nobody in the gallery has two images;
+    ``history`` holds the log rows of earlier epochs of a run that is resumed.
 
     Raises:
         ValueError: nobody has two images.

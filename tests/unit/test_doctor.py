@@ -55,38 +55,32 @@ def test_packages_that_are_missing_or_of_another_version(requirement: str, text:
     assert report.splitlines()[-1] == "not ready: packages"
 
 
-def test_widgets_of_versions_that_do_not_belong_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_widgets_of_versions_that_belong_together(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"ipywidgets": "8.1.9", "jupyterlab_widgets": "1.1.7", "jupyterlab": "4.6", "ipykernel": "7.0"}
     monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
-    _, finding = doctor.find_packages("widgets", doctor.WIDGETS)
-    assert "jupyterlab_widgets 1.1.7" in finding.text
+    assert "jupyterlab_widgets 1.1.7" in doctor.find_packages("widgets", doctor.WIDGETS)[1].text
     versions["jupyterlab_widgets"] = "3.0.1"
     assert [f.state for f in doctor.find_packages("widgets", doctor.WIDGETS)] == ["ok"]
 
 
 def test_data_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    disk = tmp_path / "disk"
+    disk, cache = tmp_path / "disk", tmp_path / "data" / "people-tiny-1.0"
     market, msmt = imitate("market1501", disk / "Market-1501"), imitate("msmt17", disk / "MSMT17")
-    synthesize(tmp_path / "data" / "people-tiny-1.0", "tiny", processes=1, progress=False)
-    states = {f.topic: f.state for f in doctor.find_people()}
-    assert states == {"people:tiny": "ok", "people:quick": "note", "people:market": "note"}
-    both = {"data: market1501": str(market), "data: msmt17": str(msmt)}
-    found = [f for f in doctor.find_benchmarks([disk]) if f.state == "ok"]
-    assert {f.topic: f.text for f in found} == both, "the people of the cache are listed by themselves"
-    assert f"casnkit data check {market}" in [f.advice for f in found]
-    assert [f.text for f in doctor.find_benchmarks([market]) if f.state == "ok"] == [str(market)]
+    assert [f.state for f in doctor.find_data([market])] == ["ok", "note"], "people are drawn when first used"
+    synthesize(cache, "tiny", processes=1, progress=False)
+    found = {f.topic: f.text for f in doctor.find_data([disk]) if f.state == "ok"}
+    assert found == {"data: market1501": str(market), "data: msmt17": str(msmt), "data: people": str(cache)}
     options = parse("--no-speed", "--data", str(tmp_path / "no-such-folder"))
     assert options.command(options) == 1
-    assert "no-such-folder" in capsys.readouterr().out
+    assert f"{tmp_path / 'no-such-folder'}: no such folder" in capsys.readouterr().out
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CASNKIT_RUNS", str(tmp_path / "file" / "runs"))
-    findings = {f.topic: f for f in doctor.find_places()}
-    assert findings["folder of data"].state == "ok"
-    assert findings["folder of runs"].state == "missing"
-    assert "CASNKIT_RUNS" in findings["folder of runs"].advice
+    data, runs = doctor.find_folders()
+    assert (data.topic, data.state, runs.state) == ("folder of data", "ok", "missing")
+    assert "CASNKIT_RUNS" in runs.advice
 
 
 def test_steps_are_the_samplers_steps(tmp_path: Path) -> None:

@@ -48,14 +48,9 @@ def test_a_run_is_trained_once(session: Session, capsys: pytest.CaptureFixture[s
     assert other.folder != first.folder
     assert (first.folder / "model.safetensors").is_file(), "other settings are another run beside it"
     assert session.run("ide", epochs=1, weight_decay=0.0).folder == other.folder
-
-
-def test_a_run_of_the_demonstration_is_found(session: Session) -> None:
-    trained = session.run("ide", epochs=1)
-    place = session.folder / "demo" / "ide"
-    shutil.copytree(trained.folder, place)
-    assert session.run("ide", epochs=1).folder == place
-    assert session.run("ide", epochs=1, weight_decay=0.0).folder != place
+    shutil.copytree(other.folder, session.folder / "demo" / "ide")
+    assert session.run("ide", epochs=1, weight_decay=0.0).folder == session.folder / "demo" / "ide"
+    assert session.run("ide", epochs=1).folder == first.folder
 
 
 def test_a_run_on_other_people_of_the_same_folder_is_another_run(market: Session, tmp_path: Path) -> None:
@@ -77,12 +72,9 @@ def test_watching_a_training_where_everybody_has_one_gallery_picture(market: Ses
     assert len(alone.run("ide", live=True, epochs=1).log) == 1
 
 
-def test_unknown_profile() -> None:
+def test_profile_and_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a profile out of"):
         notebook.start("../x")
-
-
-def test_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     assert notebook.default_folder() == Path("../runs")
