@@ -64,7 +64,9 @@ def _add_data(group: Any) -> None:
     synthesize.add_argument("--size", default="quick", help="tiny, quick or market (default: quick)")
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--processes", type=int, help="default: one for each processor; changes no byte")
-    synthesize.set_defaults(command=draw_people)
+    synthesize.set_defaults(
+        command=lambda given: print(ck.data.people.synthesize(given.out, given.size, given.seed, given.processes))
+    )
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
     check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")
@@ -104,11 +106,6 @@ def _add_league(group: Any) -> None:
     league = group.choices["league"]
     league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
     league.set_defaults(command=compare_explanations)
-
-
-def draw_people(options: argparse.Namespace) -> None:
-    """Draw a data set of people."""
-    print(ck.data.people.synthesize(options.out, options.size, options.seed, options.processes))
 
 
 def check_data(options: argparse.Namespace) -> int:

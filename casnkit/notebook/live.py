@@ -53,7 +53,7 @@ class LiveView:
             raise ValueError("expected somebody with two images, found nobody: train without the live view")
         shown = self.split.subset(self.pairs.reshape(-1))
         self.images = load_images(shown, (config.data.height, config.data.width), progress=False)
-        self.captions = [f"pid {p} {camera_text(c)}" for p, c in zip(shown.pids, shown.camids, strict=True)]
+        self.captions = [f"pid {p} {camera_text(c, short=True)}" for p, c in zip(shown.pids, shown.camids, strict=True)]
         self.rows = [dict(row) for row in history]
         self.maps: dict[int, np.ndarray] = {}  # epoch -> (2 * pairs, h, w)
         layout = {"max_width": "100%", "align_self": "flex-start", "display": "none"}  # never larger than drawn
