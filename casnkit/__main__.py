@@ -20,7 +20,16 @@ from casnkit.config import PROFILES, VARIANTS, assignments
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
-OWN_OPTIONS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
+SETTINGS = {  # of casnkit/config.py that have an option of their own
+    "backbone": "the trunk: small, or another of casnkit.models.TRUNKS such as resnet50",
+    "weights": "imagenet (torchvision's cached file), a file, or none",
+    "epochs": "passes over the training images",
+    "learning_rate": "of SGD",
+    "warmup": "share of the epochs in which the learning rate rises",
+    "clip_norm": "gradient norm at which to clip",
+    "batch_size": "pairs in a batch",
+    "seed": "of weights, pairs and augmentation",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +58,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
     top.add_argument("--version", action="version", version=f"casnkit {ck.__version__}")
     group = top.add_subparsers(required=True, metavar="COMMAND")
-    for name in [command] if command in COMMANDS else COMMANDS:
+    wanted = [] if command == "--version" else COMMANDS
+    for name in [command] if command in COMMANDS else wanted:
         describe = COMMANDS[name]
         if isinstance(describe, str):
             describe = importlib.import_module(describe).add_parser
@@ -80,9 +90,9 @@ def _add_train(group: Any) -> None:
     train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
     train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
     train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
-    for name in OWN_OPTIONS:
-        train.add_argument(f"--{name.replace('_', '-')}", help="as in casnkit/config.py; default: the profile's")
-    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any other field of that file")
+    for name, text in SETTINGS.items():
+        train.add_argument(f"--{name.replace('_', '-')}", help=f"{text}; default: the profile's")
+    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
     train.add_argument("--device", help=DEVICE_HELP)
     train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
     train.add_argument("--workers", type=int, help="processes that read images from disk")
@@ -132,17 +142,9 @@ def train_network(options: argparse.Namespace) -> None:
     main_process = ck.training.make_accelerator(options.device).is_main_process
     if main_process:
         print(dataset, flush=True)
-    ck.training.train(
-        dataset,
-        config,
-        out,
-        device=options.device,
-        place=options.images,
-        workers=options.workers,
-        log_with=options.tensorboard,
-        on_epoch=ck.training.say_epoch,
-        validate=validate,
-    )
+    where = {"device": options.device, "place": options.images, "workers": options.workers}
+    reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
+    ck.training.train(dataset, config, out, **where, **reports)
     if main_process:
         print(f"trained {config.variant} ({config.model.pooling}): {out}")
         print(f"next: casnkit evaluate --run {out} --data {options.data}")
@@ -150,7 +152,7 @@ def train_network(options: argparse.Namespace) -> None:
 
 def train_config(options: argparse.Namespace) -> ck.Config:
     """The configuration that the options of ``train`` describe. Raises ValueError for unknown names or values."""
-    given = {name: getattr(options, name) for name in ("variant", "pooling", *OWN_OPTIONS)}
+    given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
     given = [f"{name}={value}" for name, value in given.items() if value is not None]
     return ck.profile(options.profile, **assignments([*given, *options.set]))
 
