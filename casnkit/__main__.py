@@ -1,7 +1,223 @@
-"""``python -m casnkit`` is ``casnkit``."""
+"""The command line: the same work as the notebooks, without one. ``python -m casnkit`` is ``casnkit``.
 
+Every command prints what it did and where the results lie; bad input ends with one sentence and exit status 2, an
+interruption with what to do and status 130. What a command needs is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
 import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from .cli import main
+import casnkit as ck
+from casnkit.config import PROFILES, VARIANTS, assignments
 
-sys.exit(main())
+DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
+DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
+SETTINGS = {  # of casnkit/config.py that have an option of their own
+    "backbone": "the trunk: small, or another of casnkit.models.TRUNKS such as resnet50",
+    "weights": "imagenet (torchvision's cached file), a file, or none",
+    "epochs": "passes over the training images",
+    "learning_rate": "of SGD",
+    "warmup": "share of the epochs in which the learning rate rises",
+    "clip_norm": "gradient norm at which to clip",
+    "batch_size": "pairs in a batch",
+    "seed": "of weights, pairs and augmentation",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser(arguments[0] if arguments else "").parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+            status = int(options.command(options) or 0)
+            sys.stdout.flush()
+            return status
+    except KeyboardInterrupt:
+        print("\nstopped. Finished epochs are kept: rerun the command to resume.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has gone: nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        print(f"casnkit: {error}", file=sys.stderr)
+        return 2
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The commands and their options; where ``command`` is given, of that one alone."""
+    top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
+    top.add_argument("--version", action="version", version=f"casnkit {ck.__version__}")
+    group = top.add_subparsers(required=True, metavar="COMMAND")
+    wanted = [] if command == "--version" else COMMANDS
+    for name in [command] if command in COMMANDS else wanted:
+        describe = COMMANDS[name]
+        if isinstance(describe, str):
+            describe = importlib.import_module(describe).add_parser
+        describe(group)
+    return top
+
+
+def _add_data(group: Any) -> None:
+    data = group.add_parser("data", help="draw a data set, or check one").add_subparsers(required=True, metavar="WHAT")
+    synthesize = data.add_parser("synthesize", help="draw people in Market-1501's layout, with masks and part maps")
+    synthesize.add_argument("--out", type=Path, required=True, help="folder to write to")
+    synthesize.add_argument("--size", default="quick", help="tiny, quick or market (default: quick)")
+    synthesize.add_argument("--seed", type=int, default=0)
+    synthesize.add_argument("--processes", type=int, help="default: one for each processor; changes no byte")
+    synthesize.set_defaults(
+        command=lambda given: print(ck.data.people.synthesize(given.out, given.size, given.seed, given.processes))
+    )
+    check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
+    check.add_argument("path", type=Path)
+    check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")
+    check.set_defaults(command=check_data)
+
+
+def _add_train(group: Any) -> None:
+    train = group.add_parser("train", help="train one network, or go on with a run that was stopped")
+    train.add_argument("--data", default="people", help=DATA_HELP)
+    train.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
+    train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
+    train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
+    train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
+    for name, text in SETTINGS.items():
+        train.add_argument(f"--{name.replace('_', '-')}", help=f"{text}; default: the profile's")
+    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
+    train.add_argument("--device", help=DEVICE_HELP)
+    train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
+    train.add_argument("--workers", type=int, help="processes that read images from disk")
+    train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
+    train.add_argument("--tensorboard", action="store_const", const="tensorboard", help="scalars to RUN/tensorboard")
+    train.set_defaults(command=train_network)
+
+
+def _add_evaluate(group: Any) -> None:
+    evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
+    run_help = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
+    evaluate.add_argument("--run", type=Path, help=run_help)
+    evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
+    evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
+    evaluate.add_argument("--device", help=DEVICE_HELP)
+    evaluate.set_defaults(command=evaluate_run)
+
+
+def _add_league(group: Any) -> None:
+    importlib.import_module("casnkit.explain.league").add_parser(group)
+    league = group.choices["league"]
+    league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
+    league.set_defaults(command=compare_explanations)
+
+
+def check_data(options: argparse.Namespace) -> int:
+    """Check a data set. Returns 1 where something is wrong."""
+    report = ck.data.check.check(options.path, options.name)
+    print(report.to_text())
+    return int(not report.ok)
+
+
+def train_network(options: argparse.Namespace) -> None:
+    """Train one network, or go on with a run that was stopped."""
+    config, dataset = train_config(options), ck.open_dataset(options.data)
+    name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
+    out, validate = options.out or Path("runs") / "-".join([*name, str(config.train.seed)]), None
+    if options.validate:
+        dataset, held_out = ck.data.hold_out(dataset, options.validate, config.train.seed)
+
+        def validate(model: ck.CASN) -> dict[str, float]:
+            device = next(model.parameters()).device
+            result = ck.evaluation.evaluate(model, held_out, config, device=device, progress=False, attention=False)
+            found = ck.evaluation.headline(result.rankings["features"])
+            return {"validation_mean_ap": found["mean_ap"], "validation_rank_1": found["rank_1"]}
+
+    main_process = ck.training.make_accelerator(options.device).is_main_process
+    if main_process:
+        print(dataset, flush=True)
+    where = {"device": options.device, "place": options.images, "workers": options.workers}
+    reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
+    ck.training.train(dataset, config, out, **where, **reports)
+    if main_process:
+        print(f"trained {config.variant} ({config.model.pooling}): {out}")
+        print(f"next: casnkit evaluate --run {out} --data {options.data}")
+
+
+def train_config(options: argparse.Namespace) -> ck.Config:
+    """The configuration that the options of ``train`` describe. Raises ValueError for unknown names or values."""
+    given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
+    given = [f"{name}={value}" for name, value in given.items() if value is not None]
+    return ck.profile(options.profile, **assignments([*given, *options.set]))
+
+
+def evaluate_run(options: argparse.Namespace) -> None:
+    """Rank a gallery with a trained network; table and pictures."""
+    accelerator = ck.training.make_accelerator(options.device)
+    model, dataset, info, folder = _open(options, accelerator.device)
+    result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
+    if not accelerator.is_main_process:
+        return
+    file = ck.evaluation.save_results(folder, result, dataset, info)
+    print(dataset)
+    print(f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:")
+    print(ck.evaluation.table(result.rows()))
+    for note in result.rankings["features"].notes:
+        print(f"note: {note}")
+    print(f"results: {file}")
+    if options.pictures:
+        for path in ck.report.draw_report(folder, model, dataset, result, info, options.pictures):
+            print(f"picture: {path}")
+
+
+def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDataset, Any, Path]:
+    """Network and data that ``--run`` and ``--data`` name, what is known of the run, and the folder for results."""
+    run, newest = options.run, lambda file: file.stat().st_mtime
+    if run is None:
+        found = sorted(Path("runs").glob("**/model.safetensors"), key=newest)
+        if not found:
+            raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
+        run = found[-1].parent
+    model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
+    dataset = ck.open_dataset(options.data or info.data["root"] or "people")
+    return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
+
+
+def compare_explanations(options: argparse.Namespace) -> None:
+    """Measure all explanations side by side; print the table and what it says, draw it."""
+    league, save, figures = importlib.import_module("casnkit.explain.league"), ck.figures.save_figure, ck.figures
+    model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
+    out = options.out or folder / "league"
+    found = league.run_league(
+        model, dataset, info.config, options.methods, options.pairs, options.seed, out=out, steps=options.steps
+    )
+    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
+    if options.publish:
+        found.write("figures/results")
+        alt = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity."
+        save(figures.show_league(found), "figures/league.png", alt)
+        seen = ck.evaluation.Retrieval.of(model, dataset, info.config, keep_maps=False)
+        alt = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images."
+        examples = league.league_examples(seen, found)
+        save(figures.show_gallery_of_methods(**examples, title="Why the same person?"), "figures/explanations.png", alt)
+
+
+COMMANDS: dict[str, str | Callable[[Any], None]] = {  # described by a function here, or by a module's add_parser
+    "demo": "casnkit.notebook.demo",
+    "data": _add_data,
+    "train": _add_train,
+    "evaluate": _add_evaluate,
+    "ablate": "casnkit.experiments.ablation",
+    "table": "casnkit.experiments.tables",
+    "league": _add_league,
+    "doctor": "casnkit.notebook.doctor",
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,11 +9,12 @@ marked *open* is one that the paper does not settle; its variants are named on t
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from ._checks import check_fields
 
@@ -294,3 +295,32 @@ _STRIPES_SIZE = {
     "quick": {"height": 144, "width": 48},
     "paper": {"height": 384, "width": 128},
 }
+
+
+def assignments(given: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` or ``GROUP.NAME=VALUE``, as a command line has them, as changes for :meth:`Config.replace`.
+
+    ``none`` is None where the setting may be None, and a choice elsewhere, such as no activation.
+
+    Raises:
+        ValueError: an assignment without ``=``.
+    """
+    changes: dict[str, Any] = {}
+    for assignment in given:
+        name, equals, text = map(str.strip, assignment.partition("="))
+        if not equals:
+            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
+        group, dot, field = name.rpartition(".")
+        (changes.setdefault(group, {}) if dot else changes)[field] = _value(field, text)
+    return changes
+
+
+def _value(field: str, text: str) -> Any:
+    hints = {name: hint for kind in _GROUPS.values() for name, hint in get_type_hints(kind).items()}
+    words = {"true": True, "false": False, "none": None if type(None) in get_args(hints.get(field)) else "none"}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,7 +1,5 @@
 """Checking cells: open before an answer, wrong with the reason, right; a crash in an answer is an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +29,7 @@ def test_choice() -> None:
     assert check_choice("falls", "falls", reasons) == Verdict("right", "yes: so it is")
     assert check_choice("rises", "falls", reasons) == Verdict("wrong", "no: look again")
     assert "expected one of" in check_choice("fals", "falls", reasons).text
-    with pytest.raises(ValueError, match="out of rises, falls"):
+    with pytest.raises(ValueError, match="out of 'rises', 'falls', got 'stays'"):
         check_choice("falls", "stays", reasons)
 
 
@@ -72,6 +70,9 @@ def test_function_on_tensors_and_tuples() -> None:
     assert check_function(lambda x: x.sum(1), lambda x: x.sum(1), cases).right
     assert "got (3,)" in check_function(lambda x: x.sum(0), lambda x: x.sum(1), cases).text
     assert "at (1,)" in check_function(lambda x: x.sum(1) * torch.tensor([1, 2]), lambda x: x.sum(1), cases).text
+    nan = {"NaN": (torch.tensor([1.0, float("nan")]),)}
+    assert check_function(lambda x: x, lambda x: x, nan).right
+    assert not check_function(lambda x: x.flip(0), lambda x: x, nan).right, "NaN at another place"
     both = {"a tensor": (torch.ones(3),)}
     assert check_function(lambda x: (x, 1), lambda x: (x, 1), both).right
     assert "expected 2 results, got 1" in check_function(lambda x: x, lambda x: (x, 1), both).text
