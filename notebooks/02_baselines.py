@@ -202,9 +202,9 @@ few = [k for k in sample[:: max(1, len(sample) // 100)] if report.has_mask(train
 held, reached = {}, {}
 for name, run in {"IDE": ide, "PCB": pcb}.items() if few else ():
     size = (run.info.config.data.height, run.info.config.data.width)
-    pixels = ck.data.loading.load_images(train.subset(few), size, progress=False)
-    A = run.model.feature_map(ck.data.augment.normalise(pixels).to(session.device))
-    person = ck.data.loading.load_masks(train.subset(few), size).float().to(session.device)
+    pixels = ck.data.images.load_images(train.subset(few), size, progress=False)
+    A = run.model.feature_map(ck.data.images.normalise(pixels).to(session.device))
+    person = ck.data.images.load_masks(train.subset(few), size).float().to(session.device)
     own = torch.tensor(labels[few], device=session.device)
     seen = {"attention": run.model.identification_attention_of(A, own), "plain mean": attention.mean_map(A)}
     for kind, maps in seen.items():

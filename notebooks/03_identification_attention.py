@@ -256,7 +256,7 @@ print(f"than like that of the {other} ({min(runner, mean):.2f})")
 # %%
 settings = [(a, b) for a in (4, 10, 40) for b in (0.25, 0.5, 0.75)]
 masks = [attention.image_mask(M[None], x.shape[2:], a, b) for a, b in settings]
-remains = [ck.data.augment.denormalise(attention.hide(x, mask)[0].cpu()) for mask in masks]
+remains = [ck.data.images.denormalise(attention.hide(x, mask)[0].cpu()) for mask in masks]
 shades = [(255 * mask[0, 0].cpu().numpy()).astype(np.uint8) for mask in masks]
 captions = [f"a {a}, b {b}" for a, b in settings]
 figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" for mask in masks], columns=9)
@@ -397,7 +397,7 @@ def coverage(mask, person):
 known = [n for n, k in enumerate(sample) if report.has_mask(train, k)]
 covered, spilled = {}, {}
 for name, network in {"ide": baseline.model, "casn": model}.items() if known else ():
-    person = ck.data.loading.load_masks(train.subset(sample[known]), images.shape[2:]).float().to(session.device)
+    person = ck.data.images.load_masks(train.subset(sample[known]), images.shape[2:]).float().to(session.device)
     A_all = network.feature_map(images[known])
     seen = {
         "attention": network.identification_attention_of(A_all, own[known]),

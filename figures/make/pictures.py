@@ -9,6 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tour import tour
+
 import casnkit as ck
 from casnkit.figures import save_animation
 from casnkit.notebook import report
@@ -39,7 +41,7 @@ def main() -> None:
         for source, name in SHOWN.items():
             shutil.copyfile(Path(folder) / source, FIGURES / name)
     model, result, info = tested["casn"]
-    save_animation(report.tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
+    save_animation(tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
 
 
 if __name__ == "__main__":
