@@ -94,20 +94,16 @@ def _draw_panels(panels: Mapping[str, Mapping[str, Points]], title: str, below: 
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         values = [value for points in curves.values() for _, value in points]
         if heading == _TERMS["learning_rate"] and min(values) > 0:
-            _mark_rates(ax, sorted(set(values)))
+            rates = sorted(set(values))  # a logarithmic axis whose ticks are the rates themselves, where they are few
+            ax.set(yscale="log", ylim=(rates[0] / 2, rates[-1] * 2))
+            ax.minorticks_off()
+            shown = rates if len(rates) <= 4 else [rates[0], rates[-1]]
+            ax.set_yticks(shown, [f"{rate:.2g}" for rate in shown])
         elif min(values) >= 0:
             ax.set_ylim(0, 1.08 * max(values) or 1)
         if i + columns >= len(panels):
             ax.set_xlabel("epoch")
     return figure
-
-
-def _mark_rates(ax: Axes, rates: list[float]) -> None:
-    """A logarithmic axis whose ticks are the rates themselves, where they are few."""
-    ax.set(yscale="log", ylim=(rates[0] / 2, rates[-1] * 2))
-    ax.minorticks_off()
-    shown = rates if len(rates) <= 4 else [rates[0], rates[-1]]
-    ax.set_yticks(shown, [f"{rate:.2g}" for rate in shown])
 
 
 def _shares(name: str, *vectors: Any, rising: bool) -> list[np.ndarray]:
@@ -146,12 +142,11 @@ def show_cmc(
 
 @figure_style()
 def show_weight_curve(
-    curves: Mapping[str, tuple[Any, Any]],
+    curves: Mapping[str, tuple],
     best: Mapping[str, float] | None = None,
     title: str = "How much should attention count?",
-    label: str = "mAP on validation people (%)",
 ) -> Figure:
-    """A measure against the share of attention in the sum, one curve per way to put the distances on one scale.
+    """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
 
     ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen one of its weights, drawn as a
     ring. A vertical line marks 0.5, the paper's plain sum.
@@ -168,7 +163,11 @@ def show_weight_curve(
             at = int(np.argmin(np.abs(weights - best[name])))
             ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2}
             ax.plot(weights[at], 100 * shares[at], **{**series(number), **ring})
-    ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel=label, xlim=(-0.03, 1.03))
+    ax.set(
+        xlabel="share of attention: 0 features alone, 1 attention alone",
+        ylabel="mAP on validation people (%)",
+        xlim=(-0.03, 1.03),
+    )
     ax.grid(axis="y")
     ax.legend()
     return ax.figure
@@ -176,9 +175,7 @@ def show_weight_curve(
 
 @figure_style()
 def show_roc(
-    curves: Mapping[str, tuple[Any, Any]],
-    points: Mapping[str, tuple[Any, Any]] | None = None,
-    title: str = "Same person?",
+    curves: Mapping[str, tuple], points: Mapping[str, tuple] | None = None, title: str = "Same person?"
 ) -> Figure:
     """How many pairs of one person are accepted, at every rate of false accepts; the area below in the legend.
 
@@ -298,12 +295,7 @@ def show_distributions(
 
 @figure_style()
 def show_distance_histograms(
-    same: Any,
-    different: Any,
-    thresholds: Mapping[str, float] | None = None,
-    title: str = "Distances of pairs",
-    label: str = "distance, lower is closer",
-    bins: int = 60,
+    same: Any, different: Any, thresholds: Mapping[str, float] | None = None, title: str = "Distances of pairs"
 ) -> Figure:
     """Distances of pairs of one person and of two people, each kind as shares of its own pairs, with thresholds.
 
@@ -316,7 +308,7 @@ def show_distance_histograms(
         if not values.size or not np.isfinite(values).all():
             raise ValueError(f"{name}: expected finite distances, got {values.size} of which some are not, or none")
     joined = np.concatenate(list(kinds.values()))
-    edges = np.linspace(joined.min(), max(joined.max(), joined.min() + 1e-9), bins + 1)
+    edges = np.linspace(joined.min(), max(joined.max(), joined.min() + 1e-9), 61)
     ax = new_figure(style.PAGE_WIDTH, 4.1, title).subplots()
     looks = ((style.BLUE, "-"), (style.ORANGE, (0, (4, 1.5))))
     for (name, values), (colour, line) in zip(kinds.items(), looks, strict=True):
@@ -329,7 +321,7 @@ def show_distance_histograms(
         ax.axvline(
             threshold, color=style.INK, linewidth=1.4, linestyle=line, label=f"{short(name, 30)}: {threshold:.3g}"
         )
-    ax.set(xlabel=label, ylabel="share of the kind's pairs (%)", xlim=(edges[0], edges[-1]))
+    ax.set(xlabel="distance, lower is closer", ylabel="share of the kind's pairs (%)", xlim=(edges[0], edges[-1]))
     ax.figure.legend(loc="outside lower left", ncols=3)
     return ax.figure
 

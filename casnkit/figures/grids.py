@@ -170,10 +170,7 @@ def show_camera_pairs(
 
 @figure_style()
 def show_differences(
-    names: Sequence[str],
-    panels: Mapping[str, Sequence[Mapping[str, Any] | None]],
-    title: str = "Difference to the default",
-    unit: str = "points",
+    names: Sequence[str], panels: Mapping[str, Sequence], title: str = "Difference to the default"
 ) -> Figure:
     """A point with its 95 % interval for each of the named settings, from top to bottom; one panel for each number.
 
@@ -187,22 +184,17 @@ def show_differences(
     )
     axes = _interval_panels(names, len(panels), title, note)
     for ax, (heading, values) in zip(axes, panels.items(), strict=True):
-        ax.set(title=heading, xlabel=unit)
+        ax.set(title=heading, xlabel="points")
         ax.axvline(0, color=style.GREY, linewidth=1)
-        reach = _reach([value for value in values if value is not None])
+        bounds = [[abs(value[k]) for k in ("mean", "low", "high") if value[k] is not None] for value in values if value]
+        ends = [max(ends) for ends in bounds] or [1e-9]
+        usual = 3 * sorted(ends)[len(ends) // 2]  # room for every interval, but for means far beyond most of the others
+        reach = 1.08 * max([end for end in ends if end <= usual] or ends)
         ax.set_xlim(-reach, reach)
         for i, value in enumerate(values):
             if value is not None:
                 _draw_estimate(ax, i, value, _side(value["low"], value["high"]), reach)
     return axes[0].figure
-
-
-def _reach(values: Sequence[Mapping[str, Any]]) -> float:
-    """Half of the axis: room for every interval, but for means that lie far beyond most of the others."""
-    ends = [max(abs(v[k]) for k in ("mean", "low", "high") if v[k] is not None) for v in values] or [1.0]
-    usual = 3 * sorted(ends)[len(ends) // 2]
-    near = [end for end, v in zip(ends, values, strict=False) if abs(v["mean"]) <= usual] or ends
-    return 1.08 * max(*near, 1e-9)
 
 
 def _side(low: float | None, high: float | None, line: float = 0.0) -> int:

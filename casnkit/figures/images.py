@@ -106,11 +106,7 @@ def upsample(attention: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def overlay(
-    image: Any,
-    attention: Any,
-    opacity: float = 0.55,
-    colormap: str = style.ATTENTION_COLOURS,
-    vmax: float | None = None,
+    image: Any, attention: Any, opacity: float = 0.55, colormap: str = "inferno", vmax: float | None = None
 ) -> np.ndarray:
     """An attention map (h, w) of any scale laid over its image, upsampled bilinearly: (H, W, 3) uint8.
 
@@ -264,6 +260,7 @@ def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, col
 def _wrapped(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int, *more: Any) -> Figure:
     columns = min(columns, len(pictures))
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
+    captions = [short(caption, 200) for caption in captions]
     rows = [Row(pictures[p], captions=captions[p]) for p in parts]
     title, bars = more or ("", ())
     return sheet(rows, title, columns, widest=1.2, bars=bars)
@@ -271,12 +268,7 @@ def _wrapped(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: i
 
 @figure_style()
 def show_channels(
-    image: Any,
-    maps: Sequence[Any],
-    captions: Sequence[str],
-    columns: int = 8,
-    signed: bool = False,
-    title: str = "Channels",
+    image: Any, maps: Sequence, captions: Sequence[str], columns: int = 8, signed: bool = False, title: str = "Channels"
 ) -> Figure:
     """An image and N maps (h, w) of it, all on one scale: channels of A, or sums of them.
 
@@ -299,12 +291,7 @@ def show_channels(
 
 @figure_style()
 def show_identification(
-    image: Any,
-    attention: Any,
-    mask: Any,
-    masked_image: Any,
-    label_text: str | Sequence[str] = "",
-    title: str | None = None,
+    image: Any, attention: Any, mask: Any, masked_image: Any, label_text: Any = "", title: str | None = None
 ) -> Figure:
     """Identification attention at work (paper 3.1, figure 4): image, map, soft mask, and what the mask leaves.
 
@@ -362,10 +349,10 @@ def show_maps(
 
 @figure_style()
 def show_gallery_of_methods(
-    pairs: Sequence[tuple[Any, Any]],
-    maps_by_method: Mapping[str, Sequence[tuple[Any, Any]]],
-    labels: Sequence[str] | None = None,
-    masks: Sequence[tuple[Any, Any] | None] | None = None,
+    pairs: Sequence,
+    maps_by_method: Mapping,
+    labels: Any = None,
+    masks: Any = None,
     title: str = "Explanations of pairs",
 ) -> Figure:
     """A row per pair, a column per method, both images in each; the persons' outlines where masks are given.

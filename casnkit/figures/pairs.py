@@ -58,7 +58,7 @@ def show_pair(
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         picture, shown, profile = axes[3 * i : 3 * i + 3]
         name = short(titles[i], 6 + 18 * widths[3 * i])
-        picture.set_title(f"{name}\n ", color=style.SERIES[i][0], weight="bold", size=style.SMALL)
+        picture.set_title(name, color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
         shown.set_title("attention" if widths[3 * i] > 0.8 else "map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
         _show(picture, image)
@@ -167,14 +167,7 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
 
 
 @figure_style()
-def show_step(
-    row: Mapping[str, Any],
-    current: int,
-    map_1: Any,
-    map_2: Any,
-    threshold: float = 0.5,
-    title: str = "Where Siamese attention looks, partner by partner",
-) -> Figure:
+def show_step(row: Mapping[str, Any], current: int, map_1: Any, map_2: Any, threshold: float = 0.5) -> Figure:
     """The query and one image of its ranking with their Siamese maps (paper 3.2), above the ranking itself.
 
     ``row`` is as :func:`show_rankings` takes it, ``current`` the place in it of the gallery image that is shown large,
@@ -188,7 +181,7 @@ def show_step(
     images = [as_image(row["query_image"], "query image"), gallery[current]]
     glyph, colour, *_, said = MARKS[row["statuses"][current]]
     note = "the query's ranked gallery: \u2713 same person, \u2717 another, \u25cb a passer-by who is no query's person"
-    figure = new_figure(style.PAGE_WIDTH, 6.1, title, note)
+    figure = new_figure(style.PAGE_WIDTH, 6.1, "Where Siamese attention looks, partner by partner", note)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.75, 1])
     ratios = [image.shape[1] / image.shape[0] for image in images for _ in range(2)]
     axes = upper.subplots(1, 5, width_ratios=[*ratios, 0.6])
@@ -237,25 +230,23 @@ def show_difference(
 
 @figure_style()
 def show_alignment(
-    images: tuple[Any, Any],
-    maps: tuple[Any, Any],
-    threshold: float = 0.5,
-    titles: tuple[str, str] = ("image 1", "image 2"),
-    title: str = "From map to M*",
+    images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = ("image 1", "image 2")
 ) -> Figure:
     """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance.
 
     Two images, their maps (h, w) of any scale, and t, a share of each profile's own maximum, in [0, 1).
     """
     values = _checked_maps(*maps, threshold)
-    figure = new_figure(style.PAGE_WIDTH, 5.6, f"{title} \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}")
+    figure = new_figure(
+        style.PAGE_WIDTH, 5.6, f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
+    )
     widest = max(image.shape[1] / image.shape[0] for image in map(as_image, images))
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
     heads = ("map", "row maximum, t", "cropped", "resized: M*")
     for i, aligned in enumerate(_aligned_rows(values, threshold)):
         colour, image = style.SERIES[i][0], as_image(images[i])
         axes = [figure.add_subplot(grid[i, k]) for k in range(5)]
-        axes[0].set_title(fold(titles[i], 17, 3), color=colour, weight="bold", size=style.SMALL)
+        axes[0].set_title(short(titles[i], 40), color=colour, weight="bold", size=style.SMALL, pad=20)
         for ax, head in zip(axes[1:], heads, strict=True):
             ax.set_title(head, size=style.SMALL)
         _show(axes[0], image)
@@ -274,9 +265,7 @@ def show_alignment(
 
 
 @figure_style()
-def show_thresholds(
-    maps: tuple[Any, Any], thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128
-) -> Figure:
+def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
     """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned.
 
     ``image_rows`` is H of the images, for the profiles' axis.
