@@ -48,6 +48,7 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str | None = None, c
             line.frames.insert(0, (style.INK, "-", 1.4))
             line.captions.insert(0, f"id {row['query_pid']}\n{_camera(row['query_camid'])}")
             lines.append(line)
+        lines[-1].space = 0.15
     keys = []
     for status, (glyph, colour, line, width, text) in MARKS.items():
         if any(status in row["statuses"] for row in checked):
@@ -162,10 +163,11 @@ def show_camera_pairs(
     ax = new_figure(width, 0.5 * rows + 1.3, f"{title} \u00b7 {label}, below it the queries").subplots()
     for row, column in np.argwhere(np.isnan(shares)):
         ax.text(column + 0.5, row + 0.5, "\u2013", ha="center", va="center", color=style.NOTE)
-    ax.set(xlabel="gallery camera", ylabel="query camera")
     text = [[f"{s:.0f}\n{n}" for s, n in zip(*row, strict=True)] for row in zip(shares, numbers, strict=True)]
     look = {"mask": np.isnan(shares), "cmap": style.MASK_COLOURS, "vmin": low, "vmax": max(high, low + 10)}
-    return _heatmap(ax, shares, text, names, **look)
+    _heatmap(ax, shares, text, names, **look)
+    ax.set(xlabel="gallery camera", ylabel="query camera")
+    return ax.figure
 
 
 @figure_style()
@@ -252,7 +254,7 @@ def show_league(result: Mapping[str, Any], title: str = "Explanations compared")
     for ax, (head, (points, line, unit)) in zip(axes, panels.items(), strict=True):
         ax.set_xlabel(unit)
         ax.set_title(head, size=style.SMALL)
-        ax.axvline(line, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
+        ax.axvline(line, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=1)
         for i, point in enumerate(points):
             if point is not None:
                 _draw_estimate(ax, i, point, point["side"])

@@ -166,7 +166,7 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
             _draw_outline(ax, row.outline, x, y, scale)
         if row.heads:
             bold = {"color": colour, "weight": "bold"} if row.frames else {"size": style.SMALL}
-            ax.annotate(row.heads[column], (left + 0.5, 0), (0, 5), va="bottom", **look, **bold)
+            ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
         if row.captions:
             ax.annotate(row.captions[column], (left + 0.5, tall), (0, -6), va="top", size=style.SMALL, **look)
     if row.label:
@@ -208,13 +208,13 @@ def sheet(
     beside = 0.3 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))
     units = columns * (1 + _GAP) - _GAP + lead
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
-    width = min(style.PAGE_WIDTH, max(beside + units * tile, 5.0 if title or note or keys else 0))
+    width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
     letters, lines = 13 * tile * (1 + _GAP), 2.5 if title else 0
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-        lines += 1 + sum(max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions))
+        lines += 0.7 + sum(max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions))
         lines += 2 if row.title else 0
     tall = [row.tall + row.space for row in rows]
     lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)

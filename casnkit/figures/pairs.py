@@ -46,13 +46,9 @@ def show_pair(
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
     widths = [part for ratio in ratios for part in (ratio * tall, ratio * tall, 0.75)]
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    figure = new_figure(
-        min(style.PAGE_WIDTH, sum(widths) + 2.6),
-        tall + 1.8,
-        f"{title} \u00b7 {SCALES[normalisation]}",
-        note,
-        "compressed",
-    )
+    heading = f"{title} \u00b7 {SCALES[normalisation]}"
+    width, height = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + (2.0 if len(heading) < 75 else 2.3)
+    figure = new_figure(width, height, heading, note, "compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
     axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
@@ -246,7 +242,7 @@ def show_alignment(
     for i, aligned in enumerate(_aligned_rows(values, threshold)):
         colour, image = style.SERIES[i][0], as_image(images[i])
         axes = [figure.add_subplot(grid[i, k]) for k in range(5)]
-        axes[0].set_title(short(titles[i], 40), color=colour, weight="bold", size=style.SMALL, pad=20)
+        axes[0].set_title(fold(titles[i], 18), color=colour, weight="bold", size=style.SMALL, pad=20)
         for ax, head in zip(axes[1:], heads, strict=True):
             ax.set_title(head, size=style.SMALL)
         _show(axes[0], image)

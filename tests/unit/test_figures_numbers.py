@@ -169,6 +169,7 @@ def test_cells_carry_their_number_and_their_queries():
     cells = [[written[column + 0.5, row + 0.5] for column in range(3)] for row in range(2)]
     assert cells == [["–", "31\n12", "95\n345"], ["52\n1234", "–", "10\n7"]]
     assert ax.collections[0].get_clim() == (10, 100)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("gallery camera", "query camera")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["4", "5", "6"]
 
 
