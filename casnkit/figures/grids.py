@@ -160,7 +160,9 @@ def show_camera_pairs(
         raise ValueError(f"expected values and counts of shape {(rows, columns)} with at least one number, got {came}")
     low, high = 10 * np.floor(np.nanmin(shares) / 10), 10 * np.ceil(np.nanmax(shares) / 10)
     width = min(style.PAGE_WIDTH, max(5.5, 0.85 * columns + 1.6))
-    ax = new_figure(width, 0.5 * rows + 1.3, f"{title} \u00b7 {label}, below it the queries").subplots()
+    ax = new_figure(
+        width, 0.5 * rows + 1.3 + 0.06 * max(map(len, names[1])), f"{title} \u00b7 {label}, below it the queries"
+    ).subplots()
     for row, column in np.argwhere(np.isnan(shares)):
         ax.text(column + 0.5, row + 0.5, "\u2013", ha="center", va="center", color=style.NOTE)
     text = [[f"{s:.0f}\n{n}" for s, n in zip(*row, strict=True)] for row in zip(shares, numbers, strict=True)]

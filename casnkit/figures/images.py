@@ -214,7 +214,9 @@ def sheet(
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-        lines += 0.7 + sum(max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions))
+        lines += 0.7 + sum(
+            max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions)
+        )
         lines += 2 if row.title else 0
     tall = [row.tall + row.space for row in rows]
     lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
