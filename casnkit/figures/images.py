@@ -209,7 +209,7 @@ def sheet(
     units = columns * (1 + _GAP) - _GAP + lead
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
-    letters, lines = 13 * tile * (1 + _GAP), 2.5 if title else 0
+    letters, lines = 13 * tile * (1 + _GAP), 2.2 if title else 0
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
@@ -217,7 +217,7 @@ def sheet(
         lines += 0.7 + sum(
             max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions)
         )
-        lines += 2 if row.title else 0
+        lines += 1.6 if row.title else 0
     tall = [row.tall + row.space for row in rows]
     lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
     figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
