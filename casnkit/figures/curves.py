@@ -1,36 +1,19 @@
-"""Curves: a run's losses, and cumulative matching characteristics."""
-
-from __future__ import annotations
+"""Curves and distributions: training, ranking, verification, deletion and insertion, sanity checks."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from .inputs import to_array
-from .style import (
-    GREY,
-    LARGE,
-    LIGHT,
-    MARGIN,
-    NORMAL,
-    PAGE_WIDTH,
-    SERIES,
-    SMALL,
-    figure_style,
-    fit,
-    new_figure,
-    panel,
-    text_width,
-    write,
-)
+from casnkit.figures import style
+from casnkit.figures.images import same_length, to_array
+from casnkit.figures.style import figure_style, fold, new_figure, series, short
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# What is drawn, in this order, where a run has it: the key of a log row and the panel's heading.
+# What is drawn, in this order, where a run has it: the key of a log row and its panel's heading.
 _TERMS = {
     "total": "total (eq. 6)",
     "ide": "identity (eq. 1)",
@@ -40,175 +23,374 @@ _TERMS = {
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
 }
-_GAP_X, _GAP_Y, _TALL = 0.6, 0.62, 1.5  # inches: room for tick labels, room for a heading, height of a panel
+_VALIDATION = {"validation_mean_ap": "mAP", "validation_rank_1": "rank-1"}
+Points = list[tuple[int, float]]
 
 
+@figure_style()
 def show_losses(
     log_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]], title: str = "Training"
 ) -> Figure:
     """Every term of the loss by epoch, unweighted, one panel each; several runs share the panels.
 
-    Args:
-        log_rows: the rows of one run's log, or run name -> rows. A row is a mapping with ``epoch`` and any of
-            ``total``, ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``. A term that
-            is None or missing leaves a gap, one that no run has leaves out its panel.
-        title: heading.
-
-    Raises:
-        ValueError: no rows, rows without ``epoch``, or none of the terms.
+    ``log_rows``: the rows of one run's log, or run name -> rows. A row is a mapping with ``epoch`` and any of ``total``,
+    ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``. What is None, missing or not finite
+    is left out, and so is a panel that no run has anything for.
     """
     runs = dict(log_rows) if isinstance(log_rows, Mapping) else {"": log_rows}
-    runs = {str(name): list(rows) for name, rows in runs.items()}
-    if not runs or not all(runs.values()):
-        empty = ", ".join(repr(name) for name, rows in runs.items() if not rows)
-        raise ValueError(f"expected log rows of at least one epoch, got none{f' for {empty}' if empty else ''}")
-    if any("epoch" not in row for rows in runs.values() for row in rows):
-        raise ValueError("expected every log row to have 'epoch', found one without")
-    terms = [t for t in _TERMS if any(math.isfinite(_number(row.get(t))) for rows in runs.values() for row in rows)]
-    if not terms:
-        raise ValueError(f"expected log rows with some of {', '.join(_TERMS)}, found none of them")
-    with figure_style():
-        return _draw_losses(runs, terms, title)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _draw_losses(runs: dict[str, list[Mapping[str, Any]]], terms: list[str], title: str) -> Figure:
-    columns = min(4 if len(terms) > 6 else 3, len(terms))
-    lines = math.ceil(len(terms) / columns)
-    wide = (PAGE_WIDTH - 2 * MARGIN - max(columns, 3) * _GAP_X) / max(columns, 3)
-    width = PAGE_WIDTH if len(runs) > 1 else 2 * MARGIN + columns * (wide + _GAP_X)
-    keys = _key_lines(list(runs), width - 2 * MARGIN) if len(runs) > 1 else []
-    top = MARGIN + 0.4 + 0.26 * len(keys)
-    figure = new_figure(width, top + lines * (_TALL + _GAP_Y) + 0.14 + MARGIN)
-    write(figure, MARGIN, MARGIN, title, width - 2 * MARGIN, LARGE, weight="bold")
-    for line, entries in enumerate(keys):
-        _draw_keys(figure, entries, MARGIN + 0.36 + 0.26 * line)
-    for i, term in enumerate(terms):
-        left = MARGIN + 0.48 + (i % columns) * (wide + _GAP_X)
-        down = top + 0.28 + (i // columns) * (_TALL + _GAP_Y)
-        write(figure, left, down - 0.25, _TERMS[term], wide, NORMAL)
-        ax = panel(figure, left, down, wide, _TALL)
-        for number, rows in enumerate(runs.values()):
-            _draw_run(ax, rows, term, number)
-        _dress(ax, term, last=i + columns >= len(terms))
+    panels = {}
+    for term, heading in _TERMS.items():
+        lines = {str(name): _points(rows, term) for name, rows in runs.items()}
+        if any(lines.values()):
+            panels[heading] = lines
+    figure = _draw_panels(panels, title, 0.2 * len(runs) * (len(runs) > 1))
+    if len(runs) > 1:
+        lines, longest = figure.axes[0].lines, max(len(short(name, 40)) for name in runs)
+        figure.legend(handles=lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
     return figure
 
 
-def _series(number: int) -> tuple[str, Any, str]:
-    """Colour, line style and marker of a run; beyond the first six, new pairings of the same ones."""
-    shift = number // len(SERIES)
-    colour, _, marker = SERIES[number % len(SERIES)]
-    return colour, SERIES[(number + shift) % len(SERIES)][1], marker
+@figure_style()
+def show_progress(rows: Sequence[Mapping[str, Any]], epochs: int | None = None, title: str = "Training") -> Figure:
+    """Loss terms, learning rate, speed and, where there is any, validation of one run by epoch.
+
+    ``rows`` are as for :func:`show_losses`, with ``validation_mean_ap`` and ``validation_rank_1`` (percent) in some;
+    ``epochs`` is the run's length, to which the axes reach from the start.
+    """
+    rows = [row for row in rows if "epoch" in row]
+    panels = {heading: {"": _points(rows, term)} for term, heading in _TERMS.items()}
+    panels["validation (%)"] = {name: _points(rows, term) for term, name in _VALIDATION.items()}
+    figure = _draw_panels({head: lines for head, lines in panels.items() if any(lines.values())}, title)
+    last = max(epochs or 1, *(row["epoch"] for row in rows))
+    for ax in figure.axes:
+        ax.set_xlim(1 - 0.03 * last, 1.03 * last)
+        if len(ax.lines) > 1:
+            ax.legend(loc="lower right", handlelength=2.2)
+    return figure
 
 
-def _key_lines(names: list[str], width: float) -> list[list[tuple[int, str, float]]]:
-    """The legend's entries (number, name, left edge in inches), broken into lines of at most ``width`` inches."""
-    lines: list[list[tuple[int, str, float]]] = []
-    used = width + 1
-    for number, name in enumerate(names):
-        name = fit(name, 2.6)
-        length = 0.7 + text_width(name)
-        if used + length - 0.22 > width:
-            lines.append([])
-            used = 0.0
-        lines[-1].append((number, name, MARGIN + used))
-        used += length
-    return lines
+def _points(rows: Sequence[Mapping[str, Any]], term: str) -> Points:
+    found = [(row["epoch"], row[term]) for row in rows if "epoch" in row and row.get(term) is not None]
+    return [(epoch, float(value)) for epoch, value in found if math.isfinite(value)]
 
 
-def _draw_keys(figure: Figure, entries: list[tuple[int, str, float]], top: float) -> None:
-    for number, name, left in entries:
-        colour, line, marker = _series(number)
-        key = panel(figure, left, top + 0.02, 0.42, 0.12)
-        key.plot([0, 0.5, 1], [0, 0, 0], color=colour, linestyle=line, marker=marker, markevery=[1], markersize=5)
-        key.set_axis_off()
-        write(figure, left + 0.48, top, name, color=colour)
+def _draw_panels(panels: Mapping[str, Mapping[str, Points]], title: str, below: float = 0.0) -> Figure:
+    """A panel for each heading, by epoch, with a line for each name."""
+    if not panels:
+        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join((*_TERMS, *_VALIDATION))}, found none")
+    columns = 4 if len(panels) > 6 else 3
+    lines = math.ceil(len(panels) / columns)
+    figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + below, title)
+    grid = figure.add_gridspec(lines, columns)
+    for i, (heading, curves) in enumerate(panels.items()):
+        ax = figure.add_subplot(grid[i // columns, i % columns])
+        for number, (name, points) in enumerate(curves.items()):
+            every = max(1, len(points) // 8)
+            ax.plot(
+                [p[0] for p in points], [p[1] for p in points], label=short(name, 40), markevery=every, **series(number)
+            )
+        ax.set_title(heading)
+        ax.grid(axis="y")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        values = [value for points in curves.values() for _, value in points]
+        if heading == _TERMS["learning_rate"] and min(values) > 0:
+            rates = sorted(set(values))  # a logarithmic axis whose ticks are the rates themselves, where they are few
+            ax.set(yscale="log", ylim=(rates[0] / 2, rates[-1] * 2))
+            ax.minorticks_off()
+            shown = rates if len(rates) <= 4 else [rates[0], rates[-1]]
+            ax.set_yticks(shown, [f"{rate:.2g}" for rate in shown])
+        elif min(values) >= 0:
+            ax.set_ylim(0, 1.08 * max(values) or 1)
+        if i + columns >= len(panels):
+            ax.set_xlabel("epoch")
+    return figure
 
 
-def _draw_run(ax: Axes, rows: list[Mapping[str, Any]], term: str, number: int) -> None:
-    colour, line, marker = _series(number)
-    epochs, values = [row["epoch"] for row in rows], [_number(row.get(term)) for row in rows]
-    every = max(1, len(rows) // 8)
-    ax.plot(epochs, values, color=colour, linestyle=line, marker=marker, markersize=4, markevery=every)
+def _shares(name: str, *vectors: Any, rising: bool) -> list[np.ndarray]:
+    """Vectors of one length as float64, their values in [0, 1]; ``rising``: they never fall."""
+    arrays = [to_array(values).astype(float) for values in vectors]
+    if arrays[0].ndim != 1 or not arrays[0].size or any(a.shape != arrays[0].shape for a in arrays):
+        raise ValueError(f"{name}: expected vectors of one length, got {' and '.join(str(a.shape) for a in arrays)}")
+    for values in arrays:
+        if not (values.min() >= 0 and values.max() <= 1) or (rising and (np.diff(values) < -1e-9).any()):
+            falls = " that never fall" if rising else ""
+            raise ValueError(f"{name}: expected values in [0, 1]{falls}, got {values.min():.3g} to {values.max():.3g}")
+    return arrays
 
 
-def _dress(ax: Axes, term: str, last: bool) -> None:
-    ax.grid(axis="y", color=LIGHT, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.xaxis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
-    values = [v for line in ax.lines for v in np.asarray(line.get_ydata(), float) if math.isfinite(v)]
-    if term == "learning_rate" and values and min(values) > 0:
-        _mark_rates(ax, sorted(set(values)))
-    elif values and min(values) >= 0:
-        ax.set_ylim(0, 1.08 * max(values) or 1)
-    if last:
-        ax.set_xlabel("epoch")
-
-
-def _mark_rates(ax: Axes, rates: list[float]) -> None:
-    """A logarithmic axis whose ticks are the rates themselves, where they are few."""
-    ax.set_yscale("log")
-    ax.set_ylim(rates[0] / 2, rates[-1] * 2)
-    shown = rates if len(rates) <= 4 else [rates[0], rates[-1]]
-    ax.set_yticks([])
-    ax.set_yticks([], minor=True)
-    ax.set_yticks(shown, [f"{rate:.2g}" for rate in shown])
-
-
+@figure_style()
 def show_cmc(
-    results: Mapping[str, Any],
-    max_rank: int = 20,
-    title: str = "Cumulative matching characteristic",
-    ax: Axes | None = None,
+    results: Mapping[str, Any], max_rank: int = 20, title: str = "Cumulative matching characteristic"
 ) -> Figure:
     """How often the right person is among the first k: one curve per method, its rank-1 in the legend.
 
-    Args:
-        results: method -> (ranks,) shares in [0, 1] that never fall, entry 0 is rank 1.
-        max_rank: how many ranks to show.
-        title: heading.
-        ax: draw into these axes and return their figure.
-
-    Raises:
-        ValueError: nothing to show, or something that is no such curve.
+    ``results``: method -> (ranks,) shares in [0, 1] that never fall, entry 0 is rank 1; ``max_rank`` of them are shown.
     """
-    if not results:
-        raise ValueError("expected at least one curve, got none")
-    curves = {str(name): _checked_curve(str(name), curve) for name, curve in results.items()}
-    with figure_style():
-        if ax is None:
-            figure = new_figure(6.4, 4.0)
-            write(figure, MARGIN, MARGIN, title, 6.1, LARGE, weight="bold")
-            ax = panel(figure, 0.75, 0.55, 5.45, 2.85)
-        for number, (name, curve) in enumerate(curves.items()):
-            colour, line, marker = _series(number)
-            shares = 100 * curve[:max_rank]
-            label = f"{fit(name, 2.4)}: rank-1 {shares[0]:.1f} %"
-            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4.5}
-            ax.plot(np.arange(1, len(shares) + 1), shares, label=label, **style)
-        lowest = min(100 * curve[0] for curve in curves.values())
-        ax.set(
-            xlabel="rank k", ylabel="right person among the first k (%)", ylim=(max(0, 10 * (lowest // 10) - 10), 102)
-        )
-        longest = min(max_rank, max(map(len, curves.values())))
-        ax.set(
-            xlim=(0.5, longest + 0.5), xticks=[1, *range(5, longest + 1, 5)] if longest > 5 else range(1, longest + 1)
-        )
-        ax.grid(axis="y", color=LIGHT, linewidth=0.6)
-        ax.legend(loc="lower right" if lowest > 40 else "best", fontsize=SMALL, handlelength=3.2)
-        ax.tick_params(color=GREY)
+    same_length(curves=results)
+    curves = {name: 100 * _shares(str(name), c, rising=True)[0][:max_rank] for name, c in results.items()}
+    ax = new_figure(6.4, 4.0, title).subplots()
+    for number, (name, shares) in enumerate(curves.items()):
+        label = f"{short(name, 36)}: rank-1 {shares[0]:.1f} %"
+        ax.plot(np.arange(1, len(shares) + 1), shares, label=label, **series(number))
+    lowest, longest = min(shares[0] for shares in curves.values()), max(map(len, curves.values()))
+    ax.set(xlabel="rank k", ylabel="right person among the first k (%)", ylim=(max(0, 10 * (lowest // 10) - 10), 102))
+    ax.set(xlim=(0.5, longest + 0.5), xticks=[1, *range(5, longest + 1, 5)] if longest > 5 else range(1, longest + 1))
+    ax.grid(axis="y")
+    ax.legend(loc="lower right" if lowest > 40 else "best")
     return ax.figure
 
 
-def _checked_curve(name: str, curve: Any) -> np.ndarray:
-    values = to_array(curve).astype(float)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"{name}: expected a curve of shape (ranks,), got shape {values.shape}")
-    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name}: expected shares in [0, 1], got {values.min():.3g} to {values.max():.3g}")
-    if (np.diff(values) < -1e-9).any():
-        raise ValueError(f"{name}: expected a curve that never falls (cumulative), found one that does")
-    return values
+@figure_style()
+def show_weight_curve(
+    curves: Mapping[str, tuple],
+    best: Mapping[str, float] | None = None,
+    title: str = "How much should attention count?",
+) -> Figure:
+    """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
+
+    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen one of its weights, drawn as a
+    ring. A vertical line marks 0.5, the paper's plain sum.
+    """
+    same_length(curves=curves)
+    best = best or {}
+    ax = new_figure(6.4, 4.1, title).subplots()
+    ax.axvline(0.5, color=style.GREY, linewidth=1.2, linestyle=style.DOTTED, label="the paper's sum")
+    for number, (name, curve) in enumerate(curves.items()):
+        weights, shares = _shares(str(name), *curve, rising=False)
+        text = short(name, 36) + (f": best at {best[name]:g}" if name in best else "")
+        ax.plot(weights, 100 * shares, label=text, **series(number))
+        if name in best:
+            at = int(np.argmin(np.abs(weights - best[name])))
+            ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2}
+            ax.plot(weights[at], 100 * shares[at], **{**series(number), **ring})
+    ax.set(
+        xlabel="share of attention: 0 features alone, 1 attention alone",
+        ylabel="mAP on validation people (%)",
+        xlim=(-0.03, 1.03),
+    )
+    ax.grid(axis="y")
+    ax.legend()
+    return ax.figure
+
+
+@figure_style()
+def show_roc(
+    curves: Mapping[str, tuple], points: Mapping[str, tuple] | None = None, title: str = "Same person?"
+) -> Figure:
+    """How many pairs of one person are accepted, at every rate of false accepts; the area below in the legend.
+
+    ``curves``: method -> (false accept rates, true accept rates), both ascending in [0, 1]; ``points``: the same two for
+    chosen thresholds, drawn as rings on top.
+    """
+    same_length(curves=curves)
+    checked = {name: _shares(str(name), *rates, rising=True) for name, rates in curves.items()}
+    smallest = min(float(false[false > 0].min(initial=0.1)) for false, _ in checked.values())
+    low = float(10.0 ** np.floor(np.log10(max(smallest, 1e-6))))  # a logarithmic axis has no zero
+    ax = new_figure(6.4, 4.3, title).subplots()
+    for number, (name, (false, true)) in enumerate(checked.items()):
+        area, look = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum(), series(number)
+        text = f"{short(name, 36)}: area {area:.3f}"
+        ax.plot(100 * np.maximum(false, low), 100 * true, label=text, **{**look, "marker": ""})
+        if name in (points or {}):
+            rings = [100 * np.atleast_1d(to_array(v).astype(float)) for v in points[name]]
+            look |= {"linestyle": "", "markersize": 8, "markeredgewidth": 1.8, "markerfacecolor": "white"}
+            ax.plot(np.maximum(rings[0], 100 * low), rings[1], **look)
+    chance = 100 * np.geomspace(low, 1, 200)
+    ax.plot(chance, chance, color=style.GREY, linestyle=style.DOTTED, linewidth=1.2, label="by chance")
+    ax.set(xlabel="false accepts: pairs of two people called one (%)", ylabel="pairs of one person called one (%)")
+    ax.set(ylim=(-2, 102), xscale="log", xlim=(100 * low, 100))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.grid(axis="both")
+    ax.legend(loc="upper left", frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)
+    return ax.figure
+
+
+@figure_style()
+def show_precision(hits: Sequence[bool] | Any, title: str = "Two average precisions of one list") -> Figure:
+    """Precision over recall of one ranked list: as steps (today's average precision) and joined by trapezoids.
+
+    ``hits``: (K,) one entry per gallery image that counts, closest first; true where it shows the query's person.
+    """
+    ranks = np.flatnonzero(to_array(hits).astype(bool))
+    same_length(hits=ranks)
+    count = len(ranks)
+    precision = np.arange(1, count + 1) / (ranks + 1)
+    before = np.where(ranks > 0, np.arange(count) / np.maximum(ranks, 1), 1.0)
+    axes = new_figure(style.PAGE_WIDTH, 3.8, title).subplots(1, 2, sharey=True)
+    for ax, name, start in zip(axes, ("steps", "trapezoids"), (precision, before), strict=True):
+        ax.set_title(f"{name}: AP = {(start + precision).mean() / 2:.3f}")
+        for i in range(count):  # one area per hit, which stands at its right edge
+            edges, heights = [i / count, (i + 1) / count], [start[i], precision[i]]
+            ax.fill_between(edges, heights, color=style.BLUE, alpha=0.18 if i % 2 else 0.3, linewidth=0)
+            ax.plot(edges, heights, color=style.BLUE)
+            if count <= 8:
+                place = edges[1] - 0.01, precision[i] + 0.02
+                ax.text(*place, f"{precision[i]:.2f}", ha="right", size=style.SMALL, color=style.ORANGE)
+        ax.plot((np.arange(count) + 1) / count, precision, "o", color=style.BLUE, markersize=6)
+        ax.set(xlim=(0, 1.04), ylim=(0, 1.12), xlabel="recall: share of the matches found")
+        ax.grid(axis="both")
+    axes[0].set_ylabel("precision")
+    return axes[0].figure
+
+
+@figure_style()
+def show_weights(weights: Any, count: int = 10, title: str = "Channel weights", label: str = "weight") -> Figure:
+    """The ``count`` most positive and most negative entries of (C,) as bars, and how many of each sign there are."""
+    values = to_array(weights).astype(np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"weights: expected finite values in one vector of shape (channels,), got {values.shape}")
+    order = np.argsort(-values, kind="stable")
+    top = [int(k) for k in order[:count] if values[k] > 0]
+    bottom = [int(k) for k in order[::-1][:count] if values[k] < 0][::-1]
+    places = [*range(len(top)), *range(len(top) + 1, len(top) + 1 + len(bottom))]
+    counted = f"{(values > 0).sum()} of {len(values)} channels above zero, {(values < 0).sum()} below"
+    ax = new_figure(style.PAGE_WIDTH, 2.75, f"{title} \u00b7 {counted}").subplots()
+    for chosen, where, number in ((top, places[: len(top)], 0), (bottom, places[len(top) :], 1)):
+        hatch = "///" if number else None
+        ax.bar(where, values[chosen], color=style.SERIES[number][0], hatch=hatch, edgecolor="white", linewidth=0.5)
+    ax.axhline(0, color=style.INK, linewidth=0.8)
+    ax.set(xlim=(-0.8, max(len(places), 1) + 0.8), xlabel="channel", ylabel=label)
+    ax.set_xticks(places, [str(k) for k in (*top, *bottom)])
+    return ax.figure
+
+
+@figure_style()
+def show_distributions(
+    samples: Mapping[str, Any],
+    label: str,
+    title: str = "Distribution",
+    bins: int = 40,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Histograms of several samples under each other on one axis, each with its median.
+
+    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label`` is that of
+    the axis they share, with its unit or direction; ``limits`` default to the least and the largest value of all.
+    """
+    values = {str(name): to_array(v).astype(np.float64).ravel() for name, v in samples.items()}
+    kept = {name: v[np.isfinite(v)] for name, v in values.items()}
+    same_length(samples=kept)
+    for name, sample in kept.items():
+        same_length(**{f"finite values of {name}": sample})
+    low, high = limits or (min(v.min() for v in kept.values()), max(v.max() for v in kept.values()))
+    high = high if high > low else low + 1
+    edges, decimals = np.linspace(low, high, bins + 1), max(0, 3 - math.floor(math.log10(high - low)))
+    figure = new_figure(style.PAGE_WIDTH, 0.75 * len(kept) + 0.95, title)
+    axes = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
+    for number, (ax, (name, sample)) in enumerate(zip(axes, kept.items(), strict=True)):
+        colour, median, left_out = series(number)["color"], np.median(sample), values[name].size - sample.size
+        counts, _ = np.histogram(np.clip(sample, low, high), edges)
+        ax.stairs(counts / counts.max(), edges, fill=True, color=colour, alpha=0.75)
+        ax.axvline(median, color="white", linewidth=3)
+        ax.axvline(median, color=style.INK, linewidth=1.4, linestyle=style.DASHED)
+        ax.set(xlim=(low, high), ylim=(0, 1.08))
+        ax.set_yticks([0.5], [fold(name, 26)], color=colour, weight="bold")
+        ax.tick_params(axis="y", length=0)
+        text = f"median {median:.{decimals}f}\nn = {sample.size}" + (f", {left_out} undefined" if left_out else "")
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        ax.annotate(text, (1, 0.5), (8, 0), size=style.SMALL, **place)
+    axes[-1].set_xlabel(label)
+    return figure
+
+
+@figure_style()
+def show_distance_histograms(
+    same: Any, different: Any, thresholds: Mapping[str, float] | None = None, title: str = "Distances of pairs"
+) -> Figure:
+    """Distances of pairs of one person and of two people, each kind as shares of its own pairs, with thresholds.
+
+    ``same`` (n,) and ``different`` (m,) are finite; ``thresholds``: name -> distance up to which a pair is called the same
+    person.
+    """
+    kinds = {"one person": to_array(same), "two people": to_array(different)}
+    kinds = {name: values.astype(float).ravel() for name, values in kinds.items()}
+    for name, values in kinds.items():
+        if not values.size or not np.isfinite(values).all():
+            raise ValueError(f"{name}: expected finite distances, got {values.size} of which some are not, or none")
+    joined = np.concatenate(list(kinds.values()))
+    edges = np.linspace(joined.min(), max(joined.max(), joined.min() + 1e-9), 61)
+    ax = new_figure(style.PAGE_WIDTH, 4.1, title).subplots()
+    looks = ((style.BLUE, "-"), (style.ORANGE, (0, (4, 1.5))))
+    for (name, values), (colour, line) in zip(kinds.items(), looks, strict=True):
+        shares, text = 100 * np.histogram(values, edges)[0] / values.size, f"{name} ({values.size:,} pairs)"
+        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+        ax.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.8, label=text)
+    marks = [item for item in (thresholds or {}).items() if edges[0] <= item[1] <= edges[-1]]
+    for i, (name, threshold) in enumerate(sorted(marks, key=lambda item: item[1])):
+        line = (style.DASHED, style.DOTTED, "-.", "-")[i % 4]
+        ax.axvline(
+            threshold, color=style.INK, linewidth=1.4, linestyle=line, label=f"{short(name, 30)}: {threshold:.3g}"
+        )
+    ax.set(xlabel="distance, lower is closer", ylabel="share of the kind's pairs (%)", xlim=(edges[0], edges[-1]))
+    ax.figure.legend(loc="outside lower left", ncols=3)
+    return ax.figure
+
+
+@figure_style()
+def show_curves(found: Mapping[str, Any], axis: str = "probability", title: str = "Deletion and insertion") -> Figure:
+    """Mean curves over pairs with their 95 % band, and those of random masks (dotted): a column for each method.
+
+    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs; ``axis``: ``probability``,
+    ``reciprocal_rank`` or ``average_precision``.
+    """
+    same_length(methods=found)
+    count = len(next(iter(found.values())).pairs)
+    heading = f"{title}: {axis.replace('_', ' ')}, mean of {count} pair{'s' * (count != 1)}"
+    note = "dotted: random masks of the same area; points: area minus theirs (good: deletion below 0, insertion above)"
+    figure = new_figure(min(style.PAGE_WIDTH, 3.2 * max(2, len(found))), 6.0, heading, note)
+    axes = figure.subplots(2, len(found), sharex=True, sharey=True, squeeze=False)
+    for column, (name, curves) in enumerate(found.items()):
+        for ax, kind, pixels in zip(axes[:, column], ("deletion", "insertion"), ("hidden", "shown"), strict=True):
+            own, random = getattr(curves, kind), getattr(curves, f"random_{kind}")
+            points = 100 * float(np.nanmean(own.auc(axis)) - np.nanmean(random.auc(axis)))
+            _draw_curve(ax, own, axis, *style.SERIES[column % len(style.SERIES)][:2])
+            _draw_curve(ax, random, axis, style.GREY, style.DOTTED)
+            ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
+            ax.set(xlim=(0, 1), xlabel=f"share of pixels {pixels}", ylabel="" if column else axis.replace("_", " "))
+            ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+            ax.grid(axis="both")
+    return figure
+
+
+def _draw_curve(ax: Axes, curves: Any, axis: str, colour: str, line: Any) -> None:
+    """Mean over pairs, and where the mean could lie by 1.96 standard errors."""
+    values, shares = to_array(getattr(curves, axis)).astype(float), to_array(curves.shares)
+    mean, count = np.nanmean(values, 0), np.maximum(np.isfinite(values).sum(0), 1)
+    error = 1.96 * np.nanstd(values, 0) / np.sqrt(count)
+    band = np.clip(mean - error, 0, 1), np.clip(mean + error, 0, 1)
+    ax.fill_between(shares, *band, color=colour, alpha=0.15, linewidth=0)
+    ax.plot(shares, mean, color=colour, linestyle=line)
+
+
+@figure_style()
+def show_sanity(reports: Mapping[str, Any], limit: float = 0.5, title: str = "Sanity checks") -> Figure:
+    """How much of a map stays as the network forgets, step by step; and beside another partner, or in the other order.
+
+    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps; above the correlation
+    ``limit`` a map is blind to what was taken away.
+    """
+    steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
+    if len(steps) != 1:
+        raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
+    figure = new_figure(style.PAGE_WIDTH, 4.9, f"{title}: correlation with the map of the trained network")
+    ways, others = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+    for k, (name, report) in enumerate(reports.items()):
+        path = np.array([[1, 1, 1], *([v.mean, v.low, v.high] for _, v in report.steps)])
+        lines = [report[other] for other in ("partner", "order")]
+        beside = np.array([[v.value, v.low, v.high] for v in lines])
+        for ax, values, joined in ((ways, path, {}), (others, beside, {"linestyle": ""})):
+            places = np.arange(len(values)) + 0.12 * (k - (len(reports) - 1) / 2)
+            ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
+            ax.plot(places, values[:, 0], label=short(name, 36), **(series(k) | joined))
+    ways.axhline(limit, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
+    lowest = min(-0.1, ways.dataLim.y0 - 0.05, others.dataLim.y0 - 0.05)
+    for ax, names in ((ways, ["trained", *steps.pop()]), (others, ("another partner", "order turned"))):
+        ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(lowest, 1.08))
+        ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
+        ax.grid(axis="y")
+    ways.set(title="made random, one part after the other", ylabel="correlation")
+    ways.set_xlabel(f"above the dashed line ({limit:g}) without the pair classifier, a map does not explain its score")
+    others.set(title="asked something else")
+    figure.legend(handles=ways.lines[: len(reports)], loc="outside lower left", ncols=3)
+    return figure

@@ -1,48 +1,22 @@
-"""A pair with its two attention maps, their row profiles, and the distance of equation 5 as an area."""
+"""Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 
-from ..attention import attention_distance, crop_bounds, normalise_map, resize_rows, row_profile
-from .difference import OWN_MAXIMUM, SHARED_MAXIMUM, map_limits
-from .inputs import as_image, as_map, scaled
-from .maps import overlay
-from .style import (
-    ATTENTION_COLOURS,
-    BLUE,
-    GREY,
-    INK,
-    LARGE,
-    LIGHT,
-    LINE,
-    MARGIN,
-    NORMAL,
-    NOTE,
-    ORANGE,
-    PAGE_WIDTH,
-    SERIES,
-    SMALL,
-    colour_bar,
-    figure_style,
-    new_figure,
-    panel,
-    picture_panel,
-    text_width,
-    write,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_PROFILE, ALIGNED_WIDTH = 0.78, 1.55  # widths in inches
-_NEAR, _SIDE, _FAR = 0.09, 0.32, 0.46  # gaps: image to overlay, first side to second, second side to aligned rows
+from casnkit.attention import attention_distance, crop_bounds, normalise_map, resize_rows, row_profile
+from casnkit.figures import style
+from casnkit.figures.grids import MARKS, gallery_row
+from casnkit.figures.images import SCALES, as_image, as_map, colour_bar, draw_row, overlay, scaled
+from casnkit.figures.style import figure_style, fold, frame, new_figure, short
 
 
+@figure_style()
 def show_pair(
     image_1: Any,
     image_2: Any,
@@ -58,202 +32,249 @@ def show_pair(
 ) -> Figure:
     """Where a Siamese map looks in each of two images, row by row, and how far apart the two are (paper 3.2.2, eq. 5).
 
-    Args:
-        image_1: PIL image, (H, W, 3) uint8 array or (3, H, W) uint8 tensor.
-        image_2: the other one.
-        map_1: (h, w) map of image 1, any scale.
-        map_2: (h, w) map of image 2.
-        threshold: t of equation 5, a share of each profile's own maximum, in [0, 1).
-        titles: names of the two images; a file name is shortened in its middle.
-        same: whether they are the same person; None: unknown.
-        probability: the pair classifier's p(same person), in [0, 1].
-        distance: distance of the two features, lower is closer.
-        normalisation: how maps become colours: ``"own maximum"`` or ``"shared"``; it stands in the heading. The
-            distance does not depend on it: equation 5 divides each profile by its own maximum.
-        title: heading.
-
-    Raises:
-        ValueError: wrong shapes, NaN, a threshold or a probability out of range, an unknown normalisation.
+    Two images with their maps (h, w), any scale. ``threshold`` is t of equation 5, a share of each profile's own maximum, in
+    [0, 1). Where they are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the
+    ``distance`` of the two features, lower is closer. ``normalisation``: how maps become colours, ``"own maximum"`` or
+    ``"shared"``; the distance of equation 5 does not depend on it.
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
     if probability is not None and not 0 <= probability <= 1:
         raise ValueError(f"expected a probability in [0, 1], got {probability}")
     images = [as_image(image_1, "image 1"), as_image(image_2, "image 2")]
-    maps = [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
+    maps = _checked_maps(map_1, map_2, threshold)
     limits = map_limits(*maps, normalisation)
-    how = OWN_MAXIMUM if normalisation == "own maximum" else SHARED_MAXIMUM
-    with figure_style():
-        return _draw(
-            images,
-            maps,
-            limits,
-            threshold,
-            titles,
-            (title, how),
-            same,
-            probability,
-            distance,
-        )
-
-
-def _draw(
-    images: list[np.ndarray],
-    maps: list[np.ndarray],
-    limits: tuple[float, float],
-    threshold: float,
-    titles: tuple[str, str],
-    heading: tuple[str, str],
-    same: bool | None,
-    probability: float | None,
-    distance: float | None,
-) -> Figure:
     ratios = [image.shape[1] / image.shape[0] for image in images]
-    fixed = 2 * MARGIN + 2 * _PROFILE + 4 * _NEAR + _SIDE + _FAR + ALIGNED_WIDTH
-    height = min(3.4, (PAGE_WIDTH - fixed) / (2 * sum(ratios)))
-    width = fixed + 2 * sum(ratios) * height
-    whole = " \u00b7 ".join(heading)
-    moved = text_width(whole, LARGE, True) > width - 2 * MARGIN  # the scale, to the line below
-    verdict = _verdict(same, probability, distance) or (("", INK, "") if moved else None)
-    top = MARGIN + 0.36 + (0.27 if verdict else 0) + 2 * LINE + 0.1
-    figure = new_figure(width, top + height + 0.82)
-    write(figure, MARGIN, MARGIN, heading[0] if moved else whole, width - 2 * MARGIN, LARGE, weight="bold")
-    if verdict:
-        mark, colour, text = verdict
-        text = " \u00b7 ".join(filter(None, (text, heading[1] if moved else "")))
-        write(figure, MARGIN, MARGIN + 0.33, mark, size=NORMAL + 2, color=colour, weight="bold")
-        indent = 0.22 if mark else 0.0
-        write(figure, MARGIN + indent, MARGIN + 0.35, text, width - 2 * MARGIN - indent, NORMAL)
-    left = MARGIN
-    for i in range(2):
-        box = (left, top, ratios[i] * height, height)
-        left = _draw_side(figure, box, images[i], maps[i], limits[i], threshold, titles[i], i) + _SIDE
+    tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
+    widths = [part for ratio in ratios for part in (ratio * tall, ratio * tall, 0.75)]
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    write(figure, MARGIN, top + height + 0.45, note, left - _SIDE - MARGIN, color=NOTE)
-    draw_aligned(figure, left - _SIDE + _FAR, top, height, maps, threshold)
+    heading = f"{title} \u00b7 {SCALES[normalisation]}"
+    width, height = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + (2.0 if len(heading) < 75 else 2.3)
+    figure = new_figure(width, height, heading, note, "compressed")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
+    axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
+    for i, (image, values) in enumerate(zip(images, maps, strict=True)):
+        picture, shown, profile = axes[3 * i : 3 * i + 3]
+        name = short(titles[i], 6 + 18 * widths[3 * i])
+        picture.set_title(name, color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
+        shown.set_title("attention" if widths[3 * i] > 0.8 else "map", size=style.SMALL)
+        profile.set_title("row max.", size=style.SMALL)
+        _show(picture, image)
+        _show(shown, overlay(image, values, vmax=limits[i]))
+        colour_bar(shown, (0, -0.1 / tall, 1, -0.1 / tall), style.ATTENTION_COLOURS, 0, 1, "")
+        for edge in _draw_profile(profile, values, image.shape[0], threshold, limits[i], i):
+            shown.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
+        profile.set_box_aspect(tall / 0.75)
+    axes[-1].set_box_aspect(tall / 1.45)
+    _draw_aligned(axes[-1], maps, threshold)
+    _write_verdict(figure.texts[0], same, probability, distance)
     return figure
 
 
-def _verdict(same: bool | None, probability: float | None, distance: float | None) -> tuple[str, str, str] | None:
-    """The line under the heading: a mark (once both truth and judgement are known), its colour, the text."""
-    parts, mark, colour = [], "", INK
+def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
+    """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
+    if normalisation not in ("own maximum", "shared"):
+        raise ValueError(f"expected the normalisation 'own maximum' or 'shared', got {normalisation!r}")
+    own = float(map_1.max()), float(map_2.max())
+    return own if normalisation == "own maximum" else (max(own), max(own))
+
+
+def _checked_maps(map_1: Any, map_2: Any, threshold: float) -> list[np.ndarray]:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
+    return [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
+
+
+def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
+    """Below the heading: a mark once both truth and judgement are known, then both in words."""
+    parts, mark, colour = [], "", style.INK
     if probability is not None:
-        judged = probability >= 0.5
-        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
+        parts.append(f"judged {'same' if probability >= 0.5 else 'different'}, p(same) = {probability:.2f}")
         if same is not None:
-            mark, colour = ("\u2713", BLUE) if judged == bool(same) else ("\u2717", ORANGE)
+            right = (probability >= 0.5) == bool(same)
+            mark, colour = ("\u2713 ", style.BLUE) if right else ("\u2717 ", style.ORANGE)
     if same is not None:
         parts.append("truth: same person" if same else "truth: different people")
     if distance is not None:
         parts.append(f"feature distance {distance:.3f}")
-    return (mark, colour, " \u00b7 ".join(parts)) if parts else None
+    if parts:
+        heading.set_text(heading.get_text() + "\n ")  # room for one more line
+        text = mark + " \u00b7 ".join(parts)
+        heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
 
 
-def _draw_side(
-    figure: Figure,
-    box: tuple[float, float, float, float],
-    image: np.ndarray,
-    attention: np.ndarray,
-    limit: float,
-    threshold: float,
-    title: str,
-    number: int,
-) -> float:
-    """Image, overlay and profile of one image; returns the right edge in inches."""
-    left, top, wide, tall = box
-    room = 2 * wide + 2 * _NEAR + _PROFILE + (_FAR if number else _SIDE) - 0.1
-    looks = [(NORMAL, "bold"), (SMALL, "bold"), (SMALL, "normal")]
-    size, weight = next((look for look in looks if text_width(title, look[0], look[1] == "bold") <= room), looks[-1])
-    write(figure, left, top - 2 * LINE - 0.05, title, room, size, color=SERIES[number][0], weight=weight)
-    picture_panel(figure, left, top, wide, tall, image)
-    left += wide + _NEAR
-    write(figure, left + wide / 2, top - LINE - 0.02, "attention" if wide > 0.75 else "map", wide, align="center")
-    shown = picture_panel(figure, left, top, wide, tall, overlay(image, attention, vmax=limit))
-    colour_bar(figure, left, top + tall + 0.09, wide, 0.1, ATTENTION_COLOURS)
-    left += wide + _NEAR
-    write(figure, left + _PROFILE / 2, top - LINE - 0.02, "row max.", _PROFILE + 0.1, align="center")
-    ax = panel(figure, left, top, _PROFILE, tall)
-    edges = draw_profile(ax, attention, image.shape[0], threshold, limit, SERIES[number][0])
-    for edge in edges:
-        shown.axhline(edge, color="white", linewidth=1.1, linestyle=(0, (4, 2)))
-    return left + _PROFILE
+def _show(ax: Axes, image: np.ndarray) -> None:
+    rows, columns = image.shape[:2]
+    ax.imshow(image, extent=(0, columns, rows, 0), interpolation="antialiased")
+    frame(ax)
 
 
-def draw_profile(
-    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float, colour: str
+def _draw_profile(
+    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float, number: int
 ) -> tuple[float, float]:
-    """Row-wise maxima as bars; the y axis counts the image's rows, 0 at the top. Rows that eq. 5 cuts off are pale.
+    """Row-wise maxima as bars beside the image's rows; rows that equation 5 cuts off are pale.
 
-    Args:
-        ax: where to draw.
-        attention: (h, w).
-        image_rows: H.
-        threshold: t, a share of the profile's maximum: a dashed line.
-        limit: what the values are divided by.
-        colour: of the rows that stay.
-
-    Returns:
-        top edge of the first and bottom edge of the last row that stay, in image rows.
+    Returns the top edge of the first and the bottom edge of the last row that stay, in image rows.
     """
-    maximum = torch.from_numpy(attention)[None].amax(-1)
+    maximum = row_profile(torch.from_numpy(attention)[None])
     first, last = (int(bound) for bound in crop_bounds(maximum, threshold))
     profile = scaled(maximum[0].numpy(), limit)
-    step = image_rows / len(profile)
-    kept = (np.arange(len(profile)) >= first) & (np.arange(len(profile)) <= last)
-    centres = (np.arange(len(profile)) + 0.5) * step
-    ax.barh(centres, profile, height=step * 0.86, color=np.where(kept, colour, LIGHT))
-    line = threshold * profile.max()
+    rows, step, line = np.arange(len(profile)), image_rows / len(profile), threshold * profile.max()
+    kept = (rows >= first) & (rows <= last)
+    colours = np.where(kept, style.SERIES[number][0], style.LIGHT)
+    ax.barh((rows + 0.5) * step, profile, height=step * 0.86, color=colours)
     ax.axvline(line, color="white", linewidth=2.6)  # so that the dashes show on dark bars too
-    ax.axvline(line, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    ax.axvline(line, color=style.INK, linewidth=1.2, linestyle=style.DASHED)
     edges = first * step, (last + 1) * step
     for edge in edges:
-        ax.axhline(edge, color=INK, linewidth=0.8)
-    ticks = {0.0: "0", line: "t", 1.0: "1"} if 0.15 < line < 0.85 else {0.0: "0", 1.0: "1"}
-    ax.set(xlim=(0, 1.04), ylim=(image_rows, 0), yticks=[], xticks=list(ticks), xticklabels=list(ticks.values()))
+        ax.axhline(edge, color=style.INK, linewidth=0.8)
+    ax.set(xlim=(0, 1.04), ylim=(image_rows, 0), yticks=[])
+    _mark_threshold(ax, line)
     if not profile.any():
-        ax.text(0.5, 0.5, "map is zero", transform=ax.transAxes, ha="center", size=SMALL, rotation=90, color=GREY)
+        ax.text(0.5, image_rows / 2, "map is zero", ha="center", va="center", rotation=90, color=style.GREY)
     return edges
 
 
-def aligned_rows(maps: list[np.ndarray], threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _mark_threshold(ax: Axes, threshold: float) -> None:
+    ticks = {0.0: "0", threshold: "t", 1.0: "1"} if 0.15 < threshold < 0.85 else {0.0: "0", 1.0: "1"}
+    ax.set_xticks(list(ticks), list(ticks.values()))
+
+
+def _aligned_rows(maps: Sequence[np.ndarray], threshold: float) -> list[np.ndarray]:
     """M*_1 and M*_2 of equation 5, with the number of rows of the taller map."""
-    rows = max(attention.shape[0] for attention in maps)
-    out = []
+    rows, aligned = max(attention.shape[0] for attention in maps), []
     for attention in maps:
         profile = normalise_map(row_profile(torch.from_numpy(attention)[None]), "max")
-        out.append(resize_rows(profile, *crop_bounds(profile, threshold), rows)[0].numpy())
-    return out[0], out[1]
+        aligned.append(resize_rows(profile, *crop_bounds(profile, threshold), rows)[0].numpy())
+    return aligned
 
 
-def draw_aligned(
-    figure: Figure, left: float, top: float, height: float, maps: list[np.ndarray], threshold: float
-) -> None:
-    """Both profiles cropped and stretched to the same rows, the area between them shaded."""
-    profiles = aligned_rows(maps, threshold)
-    first, second = (torch.from_numpy(attention)[None] for attention in maps)
-    total = float(attention_distance(first, second, threshold))
-    write(
-        figure,
-        left + ALIGNED_WIDTH / 2,
-        top - 2 * LINE - 0.05,
-        "aligned rows",
-        ALIGNED_WIDTH,
-        NORMAL,
-        "center",
-        weight="bold",
+def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> None:
+    """Both profiles cropped and stretched to the same rows, the area between them shaded; their distance above."""
+    aligned = _aligned_rows(maps, threshold)
+    rows = np.arange(1, len(aligned[0]) + 1)
+    ax.fill_betweenx(rows, *aligned, color=style.LIGHT, linewidth=0)
+    for number, profile in enumerate(aligned):
+        colour, line, _ = style.SERIES[number]
+        ax.plot(profile, rows, color=colour, linestyle=line, label=f"map {number + 1}")
+    ax.set(xlim=(0, 1.04), ylim=(len(rows) + 0.5, 0.5), yticks=sorted({1, len(rows)}))
+    _mark_threshold(ax, threshold)
+    distance = float(attention_distance(*(torch.from_numpy(m)[None] for m in maps), threshold))
+    ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
+
+
+@figure_style()
+def show_step(row: Mapping[str, Any], current: int, map_1: Any, map_2: Any, threshold: float = 0.5) -> Figure:
+    """The query and one image of its ranking with their Siamese maps (paper 3.2), above the ranking itself.
+
+    ``row`` is as :func:`show_rankings` takes it, ``current`` the place in it of the gallery image that is shown large,
+    from 0; ``map_1`` (h, w) is the query's map beside this partner, ``map_2`` the partner's; ``threshold`` is t of eq. 5.
+    """
+    count = len(row["statuses"])
+    if not 0 <= current < count:
+        raise ValueError(f"expected a place in the row, 0 to {count - 1}, got {current}")
+    maps = _checked_maps(map_1, map_2, threshold)
+    gallery = [as_image(image, f"gallery image {i}") for i, image in enumerate(row["gallery_images"])]
+    images = [as_image(row["query_image"], "query image"), gallery[current]]
+    glyph, colour, *_, said = MARKS[row["statuses"][current]]
+    note = "the query's ranked gallery: \u2713 same person, \u2717 another, \u25cb a passer-by who is no query's person"
+    figure = new_figure(style.PAGE_WIDTH, 6.1, "Where Siamese attention looks, partner by partner", note)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1.75, 1])
+    ratios = [image.shape[1] / image.shape[0] for image in images for _ in range(2)]
+    axes = upper.subplots(1, 5, width_ratios=[*ratios, 0.6])
+    for i in range(2):
+        _show(axes[2 * i], images[i])
+        _show(axes[2 * i + 1], overlay(images[i], maps[i]))
+    axes[0].set_title("query", color=style.SERIES[0][0], weight="bold")
+    axes[2].set_title(f"number {current + 1}: {glyph} {said.partition(' (')[0]}", color=colour, weight="bold")
+    axes[3].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
+    _draw_aligned(axes[4], maps, threshold)
+    strip = gallery_row({**row, "gallery_images": gallery}, range(count))
+    strip.captions = ["\u25b2" if place == current else " " for place in range(count)]
+    draw_row(lower.subplots(), strip, count)
+    return figure
+
+
+@figure_style()
+def show_difference(
+    map_1: Any,
+    map_2: Any,
+    titles: tuple[str, str] = ("map 1", "map 2"),
+    title: str = "Difference of two maps",
+    aspect: float = 2.0,
+    normalisation: str = "own maximum",
+) -> Figure:
+    """Two maps (h, w) of one image and their difference, in diverging colours with symmetric limits.
+
+    ``aspect``: the image's height over its width; ``normalisation``: ``"own maximum"`` or ``"shared"``.
+    """
+    maps = [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
+    if maps[0].shape != maps[1].shape:
+        raise ValueError(f"expected two maps of one shape, got {maps[0].shape} and {maps[1].shape}")
+    first, second = (scaled(m, limit) for m, limit in zip(maps, map_limits(*maps, normalisation), strict=True))
+    limit = float(np.abs(first - second).max()) or 1.0
+    figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
+    looks = [(style.ATTENTION_COLOURS, 0, 1)] * 2 + [(style.DIFFERENCE_COLOURS, -limit, limit)]
+    shown, heads = (first, second, first - second), (*titles, "first \u2212 second")
+    for ax, values, head, look in zip(figure.subplots(1, 3), shown, heads, looks, strict=True):
+        shape = aspect * values.shape[1] / values.shape[0]
+        ax.imshow(values, cmap=look[0], vmin=look[1], vmax=look[2], aspect=shape)
+        ax.set_title(fold(head, 20), size=style.SMALL)
+        frame(ax, style.GREY)
+        colour_bar(ax, (0, -0.03, 1, -0.035), *look, "")
+    return figure
+
+
+@figure_style()
+def show_alignment(
+    images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = ("image 1", "image 2")
+) -> Figure:
+    """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance.
+
+    Two images, their maps (h, w) of any scale, and t, a share of each profile's own maximum, in [0, 1).
+    """
+    values = _checked_maps(*maps, threshold)
+    figure = new_figure(
+        style.PAGE_WIDTH, 5.6, f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
     )
-    text = f"\u2113\u2082 distance {total:.3f}"
-    write(figure, left + ALIGNED_WIDTH / 2, top - LINE - 0.02, text, ALIGNED_WIDTH + 0.2, align="center")
-    ax = panel(figure, left, top, ALIGNED_WIDTH, height)
-    rows = np.arange(1, len(profiles[0]) + 1)
-    ax.fill_betweenx(rows, *profiles, color=LIGHT, linewidth=0)
-    for number, (profile, (colour, line, _)) in enumerate(zip(profiles, SERIES, strict=False)):
-        ax.plot(profile, rows, color=colour, linestyle=line, linewidth=2)
-        corner = left - 0.1 + number * 0.86
-        key = panel(figure, corner, top + height + 0.47, 0.3, 0.1)
-        key.plot([0, 1], [0, 0], color=colour, linestyle=line, linewidth=2)
-        key.set_axis_off()
-        write(figure, corner + 0.36, top + height + 0.45, f"map {number + 1}", color=colour)
-    count = len(rows)
-    ax.set(xlim=(0, 1.04), ylim=(count + 0.5, 0.5), xticks=[0, threshold, 1], yticks=[1, count] if count > 1 else [1])
-    ax.set_xticklabels(["0", "t" if 0.15 < threshold < 0.85 else "", "1"])
+    widest = max(image.shape[1] / image.shape[0] for image in map(as_image, images))
+    grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
+    heads = ("map", "row maximum, t", "cropped", "resized: M*")
+    for i, aligned in enumerate(_aligned_rows(values, threshold)):
+        colour, image = style.SERIES[i][0], as_image(images[i])
+        axes = [figure.add_subplot(grid[i, k]) for k in range(5)]
+        axes[0].set_title(fold(titles[i], 18), color=colour, weight="bold", size=style.SMALL, pad=20)
+        for ax, head in zip(axes[1:], heads, strict=True):
+            ax.set_title(head, size=style.SMALL)
+        _show(axes[0], image)
+        _show(axes[1], overlay(image, values[i]))
+        profile = scaled(values[i].max(1))
+        _draw_profile(axes[2], values[i], image.shape[0], threshold, values[i].max(), i)
+        first, last = (int(b) for b in crop_bounds(torch.from_numpy(profile)[None], threshold))
+        for ax, entries, start in ((axes[3], profile[first : last + 1], first), (axes[4], aligned, 0)):
+            rows = np.arange(start + 1, start + 1 + len(entries))
+            ax.barh(rows, entries, height=0.86, color=colour)
+            ax.set(xlim=(0, 1.04), ylim=(len(aligned) + 0.5, 0.5), xticks=[0, 1], yticks=sorted({rows[0], rows[-1]}))
+        for ax in axes[2:]:
+            ax.set_box_aspect(1 / 0.6)
+    _draw_aligned(figure.add_subplot(grid[:, 5]), values, threshold)
+    return figure
+
+
+@figure_style()
+def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
+    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned.
+
+    ``image_rows`` is H of the images, for the profiles' axis.
+    """
+    if not 1 <= len(thresholds) <= 3:
+        raise ValueError(f"expected one to three thresholds, got {len(thresholds)}")
+    figure = new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
+    for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
+        values = _checked_maps(*maps, threshold)
+        part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
+        axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
+        for j in range(2):
+            axes[j].set_title(f"map {j + 1}", color=style.SERIES[j][0], size=style.SMALL)
+            _draw_profile(axes[j], values[j], image_rows, threshold, values[j].max(), j)
+        _draw_aligned(axes[2], values, threshold)
+    return figure

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .._optional import require
-from ..figures.style import GREY, INK, NOTE
+from .style import GREY, INK, NOTE
 
 SCALE = 1.5
 SMALL, NORMAL, LARGE = 12.5, 13.5, 15.5  # pixels; nothing is smaller than 12

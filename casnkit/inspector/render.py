@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from casnkit.figures import map_limits, upsample
+from casnkit.figures import map_limits, overlay, upsample
 
 from .._optional import require
-from ..figures import overlay
-from ..figures.style import DIFFERENCE_COLOURS, LIGHT, SERIES
 from .canvas import DASHED, GREY, INK, LARGE, NORMAL, NOTE, SCALE, SMALL, Canvas, text_width
 from .pairs import Agreement, Rows
+from .style import DIFFERENCE_COLOURS, LIGHT, SERIES
 
 PAGE = 1120.0  # width on the page
 TALL, SEVERAL = 292.0, 232.0  # of the images: one row, several rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ..figures.style import BLUE, LIGHT, ORANGE
 from .canvas import DASHED, GREY, INK, NOTE, SMALL, Canvas
 from .changes import Move
+from .style import BLUE, LIGHT, ORANGE
 
 WIDTH, HEIGHT = 430.0, 300.0
 _TOP, _BOTTOM, _LEFT, _RIGHT = 46.0, 24.0, 84.0, 84.0

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..figures.style import BLUE, LIGHT, ORANGE
 from .canvas import DASHED, DOTTED, GREY, INK, NORMAL, NOTE, SMALL, Canvas, fit, text_width
 from .rankings import MARKS, Tile
+from .style import BLUE, LIGHT, ORANGE
 
 # status: colour, dash, width. The glyph and the line say it again without the colour.
 LINES = {

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import figures
-from ..figures.style import (
+from . import filters, views
+from .desk import Desk
+from .methods import method_words
+from .render import PairPicture
+from .slopes import spread
+from .style import (
     BLUE,
     GREY,
     INK,
@@ -26,11 +31,6 @@ from ..figures.style import (
     panel,
     write,
 )  # fmt: skip
-from . import filters, views
-from .desk import Desk
-from .methods import method_words
-from .render import PairPicture
-from .slopes import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

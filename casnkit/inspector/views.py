@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 
 from ..data.records import UNKNOWN_CAMERA
-from ..figures.style import BLUE, INK, ORANGE
 from . import pairs, tiles
 from .desk import Desk
 from .pairs import Pair
 from .rankings import Tile
 from .render import Look, PairPicture
+from .style import BLUE, INK, ORANGE
 
 
 def picture(desk: Desk, j: int | None = None, model: str = "", randomised: bool = False) -> PairPicture:

@@ -1,0 +1,256 @@
+"""Curves, tables and intervals: what stands in the axes is compared with values worked out by hand or by plain loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from figure_world import (
+    COUNTS,
+    DIFFERENT,
+    ESTIMATES,
+    MAPS,
+    RATES,
+    SAME,
+    SHARES,
+    WEIGHTS,
+    faithfulness,
+    league,
+    log,
+    peak,
+    person,
+    ranking,
+    report,
+    titles,
+)
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from casnkit import figures
+from casnkit.figures.style import BLUE, GREY, ORANGE, SERIES
+
+pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:seaborn")
+
+
+def bars(ax: Axes, colour: str) -> list:
+    return [p for p in ax.patches if hasattr(p, "get_width") and to_hex(p.get_facecolor()) == colour.lower()]
+
+
+def slow_star(attention: np.ndarray, threshold: float, rows: int) -> tuple[int, int, np.ndarray]:
+    """Equation 5's M*, one number at a time: row maximum, crop, linear resize."""
+    profile = [max(row) / attention.max() for row in attention]
+    above = [i for i, value in enumerate(profile) if value > threshold]
+    kept = torch.tensor(profile[above[0] : above[-1] + 1])[None, None]
+    return above[0], above[-1], F.interpolate(kept, size=rows, mode="linear")[0, 0].numpy()
+
+
+@pytest.mark.parametrize(("maps", "t"), [((peak(3, 2), 5 * peak(7, 1)), 0.5), ((MAPS[0], MAPS[2]), 0.2)])
+def test_equation_5_step_by_step(maps: tuple[np.ndarray, np.ndarray], t: float) -> None:
+    expected = [slow_star(m, t, max(map(len, maps))) for m in maps]
+    heading = f"aligned rows\nℓ₂ distance {np.linalg.norm(expected[0][2] - expected[1][2]):.3f}"
+    alignment = figures.show_alignment((person(), person()), maps, t)
+    for i, (first, last, star) in enumerate(expected):
+        cropped, resized = (bars(ax, SERIES[i][0]) for ax in alignment.axes[5 * i + 3 : 5 * i + 5])
+        assert [round(bar.get_y() + bar.get_height() / 2) for bar in cropped] == list(range(first + 1, last + 2))
+        np.testing.assert_allclose([bar.get_width() for bar in resized], star, atol=1e-6)
+    pair = figures.show_pair(person(), person(), *maps, t)
+    for figure in (alignment, pair, figures.show_thresholds(maps, [t])):
+        assert heading in titles(figure)
+        drawn = [line.get_xdata() for line in figure.axes[-1].lines if len(line.get_xdata()) > 2]
+        if figure is pair:
+            drawn = [line.get_xdata() for line in figure.axes[6].lines]
+        np.testing.assert_allclose(drawn, [star for *_, star in expected], atol=1e-6)
+
+
+class TestTraining:
+    def test_every_term_is_drawn_with_its_values(self):
+        axes = figures.show_losses(log(5)).axes
+        np.testing.assert_allclose([ax.lines[0].get_ydata()[0] for ax in axes], [3, 2, 0.3, 0.6, 1, 0.03, 250])
+        assert all(list(ax.lines[0].get_xdata()) == [1, 2, 3, 4, 5] for ax in axes)
+        assert len(figures.show_losses(log(4, ia=None, consistency=float("nan"))).axes) == 5
+
+    def test_runs_share_panels_and_differ_without_colour(self):
+        lines = figures.show_losses({f"run {i}": log(3) for i in range(9)}).axes[0].lines
+        assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 9
+
+    def test_progress_joins_what_is_in_some_rows_and_reaches_to_the_end(self):
+        rows = log(6)
+        for epoch, values in ((2, (25, 50.5)), (4, (50, 75)), (6, (float("nan"), 87.5))):
+            rows[epoch - 1] |= {"validation_mean_ap": values[0], "validation_rank_1": values[1]}
+        figure = figures.show_progress(rows, epochs=40)
+        drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[-1].lines}
+        assert drawn == {"mAP": [[2, 25], [4, 50]], "rank-1": [[2, 50.5], [4, 75], [6, 87.5]]}
+        assert all(ax.get_xlim()[0] < 1 and 40 < ax.get_xlim()[1] < 45 for ax in figure.axes)
+
+
+def test_cmc_shows_percent_and_rank_1():
+    (ax,) = figures.show_cmc({"CASN": np.array([0.713, 0.8, 0.9])}).axes
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 71.3], [2, 80], [3, 90]])
+    assert ax.get_legend().get_texts()[0].get_text() == "CASN: rank-1 71.3 %"
+
+
+def test_roc_draws_the_curve_its_area_and_its_points():
+    (ax,) = figures.show_roc({"features": RATES}, {"features": ([0.01, 0.1], [0.5, 0.9])}).axes
+    curve, rings, _chance = ax.lines
+    np.testing.assert_allclose(curve.get_ydata(), 100 * RATES[1])
+    np.testing.assert_allclose(curve.get_xdata()[1:], 100 * RATES[0][1:])
+    assert curve.get_xdata()[0] == pytest.approx(ax.get_xlim()[0])  # zero lies at the left edge of a logarithmic axis
+    np.testing.assert_allclose(rings.get_xdata(), [1, 10])
+    steps = zip(RATES[0], RATES[0][1:], RATES[1], RATES[1][1:], strict=False)
+    area = sum((b - a) * (s + t) / 2 for a, b, s, t in steps)
+    assert ax.get_legend().get_texts()[0].get_text() == f"features: area {area:.3f}"
+
+
+def test_the_chosen_weight_has_a_ring_on_its_curve():
+    (ax,) = figures.show_weight_curve({"minmax": (WEIGHTS, WEIGHTS**2)}, {"minmax": 0.3}).axes
+    _paper, curve, ring = ax.lines
+    np.testing.assert_allclose(curve.get_ydata(), 100 * WEIGHTS**2)
+    np.testing.assert_allclose(ring.get_xydata(), [[0.3, 9]])
+    assert "best at 0.3" in ax.get_legend().get_texts()[1].get_text()
+
+
+def test_both_average_precisions_by_hand():
+    found = titles(figures.show_precision([True, False, True]))
+    assert "steps: AP = 0.833" in found  # (1 + 2/3) / 2
+    assert "trapezoids: AP = 0.792" in found  # ((1 + 1) / 2 + (1/2 + 2/3) / 2) / 2
+
+
+def test_weights_at_both_ends_in_order():
+    (ax,) = figures.show_weights(np.array([0.5, -3, 2, 0, -1, 4]), count=2).axes
+    assert [bar.get_height() for bar in bars(ax, SERIES[0][0])] == [4, 2]
+    assert [bar.get_height() for bar in bars(ax, SERIES[1][0])] == [-1, -3]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["5", "2", "4", "1"]
+    assert "3 of 6 channels above zero, 2 below" in ax.figure.texts[0].get_text()
+
+
+def test_distributions_count_what_is_undefined():
+    figure = figures.show_distributions({"a": [0.0, 1, 1, 2, 10, float("nan")]}, "value", bins=10)
+    assert figure.axes[0].texts[0].get_text() == "median 1.00\nn = 5, 1 undefined"
+    np.testing.assert_allclose(figure.axes[0].patches[0].get_data().values, np.array([1, 2, 1, *6 * [0], 1]) / 2)
+    axes = figures.show_distributions({"a": [1.0, 1.0], "b": [1.0]}, "value").axes
+    assert axes[0].get_xlim() == axes[1].get_xlim() == (1, 2)
+
+
+def test_histograms_are_shares_of_their_own_kind():
+    (ax,) = figures.show_distance_histograms(SAME, DIFFERENT, {"10 %": 1.3, "beyond": 99.0}).axes
+    outlines = [patch for patch in ax.patches if not patch.get_fill()]
+    for patch, values, colour in zip(outlines, (SAME, DIFFERENT), (BLUE, ORANGE), strict=True):
+        shares, edges, _ = patch.get_data()
+        counted = [np.sum((values >= low) & (values < high)) for low, high in itertools.pairwise(edges)]
+        counted[-1] += np.sum(values == edges[-1])
+        np.testing.assert_allclose(shares, 100 * np.array(counted) / len(values))
+        assert to_hex(patch.get_edgecolor()) == colour.lower()
+    assert [line.get_xdata()[0] for line in ax.lines] == [1.3]
+
+
+def test_indicators_are_sorted_by_how_often_they_are_on():
+    figure = figures.show_indicators(torch.tensor([[0, 1, 1, 0], [0, 0, 1, 0], [1, 0, 1, 0]]), ["a", "b", "c"])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+    counts = figure.axes[0].child_axes[0].get_yticklabels()
+    assert [label.get_text() for label in counts] == ["2 on", "1 on", "2 on"]
+
+
+def test_cells_carry_their_number_and_their_queries():
+    ax = figures.show_camera_pairs(SHARES, COUNTS, [1, 2], [4, 5, 6]).axes[0]
+    written = {tuple(t.get_position()): t.get_text() for t in ax.texts}
+    cells = [[written[column + 0.5, row + 0.5] for column in range(3)] for row in range(2)]
+    assert cells == [["–", "31\n12", "95\n345"], ["52\n1234", "–", "10\n7"]]
+    assert ax.collections[0].get_clim() == (10, 100)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("gallery camera", "query camera")
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["4", "5", "6"]
+
+
+def test_curves_and_areas():
+    deletion, insertion = figures.show_curves({"m": faithfulness(0.8)}).axes
+    drawn = [line.get_ydata() for line in deletion.lines]
+    np.testing.assert_allclose(drawn, [[0.8, 0.6, 0.4, 0.2, 0], [0.4, 0.3, 0.2, 0.1, 0]], atol=1e-12)
+    assert insertion.lines[0].get_ydata()[-1] == pytest.approx(0.8)
+    assert deletion.get_title("left") == "m\ndeletion: +20.0 points"  # triangles: 0.8 / 2 - 0.4 / 2
+    partly = figures.show_curves({"m": faithfulness(0.8)}, "average_precision")  # one pair has no value
+    assert partly.axes[0].lines[0].get_ydata()[0] == pytest.approx(0.8)
+
+
+def test_sanity_begins_at_one_and_goes_on_in_order():
+    nan = float("nan")
+    ways, other = figures.show_sanity({"m": report(partner=0.7), "flat": report((nan,) * 4, nan)}).axes
+    assert ways.lines[0].get_ydata().tolist() == pytest.approx([1, 0.9, 0.5, 0.1, -0.3])
+    assert [t.get_text() for t in ways.get_xticklabels()][:2] == ["trained", "pair classifier"]
+    assert other.lines[0].get_ydata().tolist() == pytest.approx([0.7, 0.7])
+    assert -1 < ways.get_ylim()[0] < -0.35, "the lowest interval is inside"
+
+
+class TestIntervals:
+    def points(self, ax: Axes) -> list:
+        return [line for line in ax.lines if line.get_marker() in ("o", "s")]
+
+    def colours(self, ax: Axes) -> list[str]:
+        return [to_hex(line.get_color()).upper() for line in self.points(ax)]
+
+    def test_league_is_ordered_by_energy_and_coloured_by_the_paired_difference(self):
+        energy, deletion, insertion, randomised = figures.show_league(league()).axes
+        names = ["✓ better", "✗ a-method-with-a-long-name", "✗ plain-mean", "✓ worse"]
+        assert [label.get_text() for label in energy.get_yticklabels()] == names
+        assert [line.get_xdata()[0] for line in self.points(energy)] == pytest.approx([70, 60, 50, 40])
+        assert self.colours(energy) == [BLUE, GREY, GREY, ORANGE]
+        assert energy.lines[0].get_xdata()[0] == 50, "the line is the plain mean"
+        assert self.colours(deletion) == [BLUE] * 4
+        assert self.colours(insertion) == [ORANGE] * 4, "below random masks is bad for insertion"
+        assert self.colours(randomised) == [BLUE, ORANGE, ORANGE, BLUE]
+        assert len(figures.show_league(league(masks=False)).axes) == 3
+
+    def test_differences_of_single_seeds_and_far_off_ones(self):
+        (ax,) = figures.show_differences(list("abcde"), {"mAP": ESTIMATES}).axes
+        low, high = ax.get_xlim()
+        assert 1.4 <= high < 10, "one far-off value must not squeeze all others"
+        assert low == -high
+        assert [text.get_text() for text in ax.texts] == ["-64.0"]
+        assert self.colours(ax) == [GREY, BLUE, GREY]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.as_image(np.zeros((4, 4, 3), np.float32)), "uint8"),
+        (lambda: figures.as_image(np.zeros((3, 8, 4), np.uint8)), r"\(H, W, 3\)"),
+        (lambda: figures.as_mask(np.zeros((40, 96)), person()), "swapped"),
+        (lambda: figures.overlay(person(), np.full((9, 5), np.nan)), "attention: expected finite values"),
+        (lambda: figures.overlay(person(), np.zeros((2, 9, 5))), "index a batch first"),
+        (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
+        (lambda: figures.show_batch([person()] * 5, ["a"]), "1 captions"),
+        (lambda: figures.show_maps([person()] * 2, {"a": [MAPS[0]]}), "1 maps of a"),
+        (lambda: figures.show_maps([person()], {"a": [MAPS[0]]}, shared="row"), "shared"),
+        (lambda: figures.show_gallery_of_methods([], {}), "0 methods"),
+        (lambda: figures.show_identification([person()] * 2, [MAPS[0]], [MAPS[0]], [person()], ["a"]), "one entry per"),
+        (lambda: figures.show_film([person()] * 2, [MAPS[:1]], [4]), "1 maps of epoch 4"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], probability=3.0), "probability"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], normalisation="max"), "shared"),
+        (lambda: figures.show_thresholds(MAPS[:2], []), "one to three thresholds"),
+        (lambda: figures.show_difference(np.ones((9, 5)), np.ones((5, 9))), "one shape"),
+        (lambda: figures.show_step(ranking(["wrong"] * 3), 3, *MAPS[:2]), "0 to 2"),
+        (lambda: figures.show_rankings([]), "0 queries"),
+        (lambda: figures.show_rankings([ranking(["right"])]), "status"),
+        (lambda: figures.show_rankings([ranking(["wrong"], pids=[])]), "one entry per image"),
+        (lambda: figures.show_rankings([ranking(["wrong"], distances=[np.nan])]), "NaN"),
+        (lambda: figures.show_losses({"a": []}), "'epoch' and some of total"),
+        (lambda: figures.show_progress([{"ide": 1.0}]), "'epoch' and some of total"),
+        (lambda: figures.show_cmc({"x": [50.0, 60.0]}), "x: expected values in"),
+        (lambda: figures.show_cmc({"x": [0.5, 0.4]}), "x: expected .* never fall"),
+        (lambda: figures.show_roc({"a": ([0, 1], [0, 0.5, 1])}), "vectors of one length"),
+        (lambda: figures.show_weight_curve({"a": (WEIGHTS, 100 * WEIGHTS)}), r"values in \[0, 1\]"),
+        (lambda: figures.show_distance_histograms([1.0], [np.nan]), "two people: expected finite distances"),
+        (lambda: figures.show_camera_pairs(SHARES.T, COUNTS, [1, 2], [1, 2, 3]), r"shape \(2, 3\) .* got \(3, 2\)"),
+        (lambda: figures.show_weights([1, float("nan")]), "finite"),
+        (lambda: figures.show_distributions({"b": [float("nan")]}, "value"), "0 finite values of b"),
+        (lambda: figures.show_indicators(np.ones((2, 3)), ["a"]), "1 labels"),
+        (lambda: figures.show_precision([0, 0]), "0 hits"),
+        (lambda: figures.show_sanity({}), "none"),
+        (lambda: figures.show_curves({}), "0 methods"),
+        (lambda: figures.show_league({**league(), "methods": []}), "0 measured methods"),
+        (lambda: figures.show_differences(list("abc"), {"mAP": ESTIMATES}), "3 names, 5 estimates"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
