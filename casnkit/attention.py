@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIAMESE_MODES = ("paper", "signed", "gradcam", "v1")
+Weights = tuple[Tensor, Tensor]
 
 
 def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_graph: bool = False) -> Tensor:
@@ -75,19 +75,6 @@ def weighted_map(feature_map: Tensor, weights: Tensor) -> Tensor:
     return F.relu(torch.einsum("bchw,bc->bhw", feature_map, weights))
 
 
-def striped_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
-    """Stripe-wise variant: each row weighs channels by the gradient of its own stripe, ReLU(sum_k (ds/dA_k) A_k).
-
-    The paper's weights average the gradient over the whole map and so cannot tell the stripes apart. Here the sum of the
-    map before the ReLU is <gradient, f> for any number of stripes. (B, C, h, w), (B, stripes * C) -> (B, h, w).
-    """
-    channels, height, width = feature_map.shape[-3:]
-    per_stripe = gradient.unflatten(-1, (-1, channels))  # (B, P, C)
-    rows = stripe_matrix(height, per_stripe.shape[-2], feature_map)  # (P, h)
-    row_weights = torch.einsum("bpc,ph->bch", per_stripe, rows) / width
-    return F.relu(torch.einsum("bchw,bch->bhw", feature_map, row_weights))
-
-
 def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
     """Identification attention (paper 3.1): M = ReLU(sum_k w_k A_k), w_k = GAP(dy_c / dA_k).
 
@@ -101,38 +88,46 @@ def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
     return weighted_map(feature_map, channel_weights(gradient, *feature_map.shape[-3:]))
 
 
-def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> tuple[Tensor, Tensor]:
-    """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed.
+def _indicator(values: Tensor) -> Tensor:
+    return (values > 0).to(values.dtype)
+
+
+# Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features:
+# a variant is one entry here, and losses, ranking and explanations know it at once. An indicator carries no gradient.
+MODES: dict[str, Callable[[Tensor, Tensor], Weights]] = {
+    # the paper: alpha = [dz_1/df^- > 0] for both images
+    "paper": lambda gradient, difference: (_indicator(gradient), _indicator(gradient)),
+    # the sign is turned for image 2, since dz_1/df_2 = -dz_1/df^-
+    "signed": lambda gradient, difference: (_indicator(gradient), _indicator(-gradient)),
+    # the derivatives themselves
+    "gradcam": lambda gradient, difference: (gradient, -gradient),
+    # an earlier version of the paper: alpha = [f^- > 0] for both
+    "v1": lambda gradient, difference: (_indicator(difference), _indicator(difference)),
+}
+
+
+def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> Weights:
+    """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed, two (P, D) tensors.
 
     Args:
         gradient: (P, D), dz_1/df^- of the "same person" score at f^- = f_1 - f_2.
-        difference: (P, D), f^-; used by mode ``v1`` only.
-        mode: ``paper``: alpha = [dz_1/df^- > 0] for both images. ``signed``: for image 2 the sign is turned, since
-            dz_1/df_2 = -dz_1/df^-. ``gradcam``: the derivatives themselves, (g, -g). ``v1``: alpha = [f^- > 0] for both,
-            as in an earlier version of the paper.
+        difference: (P, D), f^-.
+        mode: a key of :data:`MODES`.
 
-    Returns:
-        two (P, D) tensors. The indicators carry no gradient (a step's derivative is zero).
+    Raises:
+        ValueError: an unknown mode.
     """
-    if mode == "paper":
-        indicator = (gradient > 0).to(gradient.dtype)
-        return indicator, indicator
-    if mode == "signed":
-        return (gradient > 0).to(gradient.dtype), (gradient < 0).to(gradient.dtype)
-    if mode == "gradcam":
-        return gradient, -gradient
-    if mode == "v1":
-        indicator = (difference > 0).to(gradient.dtype)
-        return indicator, indicator
-    raise ValueError(f"expected a Siamese mode out of {', '.join(SIAMESE_MODES)}, got {mode!r}")
+    if mode not in MODES:
+        raise ValueError(f"expected a Siamese mode out of {', '.join(MODES)}, got {mode!r}")
+    return MODES[mode](gradient, difference)
 
 
-def siamese_map(feature_map: Tensor, weights: Tensor, per_stripe: bool = False) -> Tensor:
+def siamese_map(feature_map: Tensor, weights: Tensor) -> Tensor:
     """Equation 4: M_j = ReLU(sum_k GAP(ds_j/dA_j)_k A_jk) with s_j = <alpha_j, f_j>, for one branch.
 
     With global average pooling and A >= 0, alpha >= 0 the map sums to s_j exactly. (P, C, h, w), (P, D) -> (P, h, w).
     """
-    return striped_map(feature_map, weights) if per_stripe else identification_map(feature_map, weights)
+    return identification_map(feature_map, weights)
 
 
 def autograd_map(feature_map: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
@@ -245,13 +240,13 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     return (profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share).to(profile.dtype)
 
 
-def aligned_profile(attention: Tensor, threshold: float = 0.5) -> Tensor:
+def aligned_profile(attention: Tensor, threshold: float = 0.5, rows: int | None = None) -> Tensor:
     """M* of equation 5: row-wise maximum, divided by its own maximum, cropped to first..last row above t, resized.
 
-    (P, h, w) -> (P, h). Crop bounds are constants for the gradient; a zero map gives a zero profile.
+    (P, h, w) -> (P, rows), by default (P, h). Crop bounds are constants for the gradient; a zero map gives zeros.
     """
     profile = normalise_map(row_profile(attention), "max")
-    return resize_rows(profile, *crop_bounds(profile, threshold))
+    return resize_rows(profile, *crop_bounds(profile, threshold), rows)
 
 
 def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: float = 0.5) -> Tensor:
@@ -260,8 +255,5 @@ def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: floa
     Maps of different heights are resized to the taller one's number of rows. The gradient at distance zero is zero.
     """
     rows = max(attention_1.shape[-2], attention_2.shape[-2])
-    profiles = []
-    for attention in (attention_1, attention_2):
-        profile = normalise_map(row_profile(attention), "max")
-        profiles.append(resize_rows(profile, *crop_bounds(profile, threshold), rows))
-    return torch.linalg.vector_norm(profiles[0] - profiles[1], dim=-1)
+    difference = aligned_profile(attention_1, threshold, rows) - aligned_profile(attention_2, threshold, rows)
+    return torch.linalg.vector_norm(difference, dim=-1)

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from . import attention
-from .config import LossConfig
-from .models import CASN
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
+from casnkit import attention
+from casnkit.config import LossConfig
+from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
+from casnkit.models import CASN
 
 
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
@@ -126,11 +125,8 @@ class CASNLoss:
         self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor
     ) -> Tensor:
         config = self.config
-        second = config.weight_gradient == "second"
-        if model.has_closed_form:
-            maps = attention.identification_map(feature_map, model.label_gradient(feature, labels, create_graph=second))
-        else:
-            maps = model.identification_attention_of(feature_map, labels, create_graph=second)
+        gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
+        maps = attention.identification_map(feature_map, gradient)
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
         with masked_pass(model, config.masked_batchnorm, frozen=config.ia_gradient == "mask"):
@@ -143,8 +139,6 @@ def fill_of(images: Tensor, fill: str) -> Tensor | float:
     if fill == "mean":
         return 0.0
     if fill == "black":
-        from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
-
         black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
         return black.to(images).view(1, 3, 1, 1)
     if fill == "blur":
@@ -165,7 +159,7 @@ def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False
     """
     if batchnorm not in ("update", "batch", "running"):
         raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
-    layers = [m for m in model.modules() if isinstance(m, BATCH_NORM)]
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(m, m.training, m.momentum, m.num_batches_tracked) for m in layers]
     trainable = [p for p in model.parameters() if p.requires_grad] if frozen else []
     try:
