@@ -195,18 +195,17 @@ class Config:
         Raises:
             ValueError: an unknown name (the closest is suggested), or one that stands in two groups.
         """
-        groups: dict[str, dict[str, Any]] = {name: {} for name in _GROUPS}
-        top: dict[str, Any] = {"profile": changes.pop("profile", self.profile)}
-        for name, value in changes.items():
-            if name == "variant":
-                groups["loss"].update(_variant_switches(value))
-            elif name in _GROUPS:
-                groups[name].update(vars(value) if isinstance(value, _GROUPS[name]) else _mapping(name, value))
+        groups: dict[str, dict[str, Any]] = {name: vars(getattr(self, name)) for name in _GROUPS}
+        name = changes.pop("profile", self.profile)
+        for setting, value in changes.items():
+            if setting == "variant":
+                groups["loss"] = groups["loss"] | _variant_switches(value)
+            elif setting in _GROUPS:
+                groups[setting] = groups[setting] | _by_name(setting, value)
             else:
-                groups[_group_of(name)][name] = value
-        for name, values in groups.items():
-            top[name] = make_settings(name, vars(getattr(self, name)) | values)
-        return Config(**top)
+                group = _group_of(setting)
+                groups[group] = groups[group] | {setting: value}
+        return Config(name, **{group: make_settings(group, values) for group, values in groups.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON."""
@@ -217,7 +216,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """The inverse of :meth:`to_dict`; unknown or ill-typed fields are a ValueError."""
-        unknown = [repr(name) for name in values if name not in _GROUPS and name != "profile"]
+        unknown = values.keys() - _GROUPS.keys() - {"profile"}
         if unknown:
             raise ValueError(f"there is no group of settings {', '.join(unknown)}; known are {', '.join(_GROUPS)}")
         groups = {name: make_settings(name, values.get(name, {})) for name in _GROUPS}
@@ -235,7 +234,7 @@ def make_settings(group: str, values: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: an unknown setting (the closest is suggested), or a value that it cannot have.
     """
-    values, kind = dict(_mapping(group, values)), _GROUPS[group]
+    values, kind = dict(_by_name(group, values)), _GROUPS[group]
     for (removed_group, name), kept in _REMOVED.items():
         if removed_group == group and values.pop(name, kept) != kept:
             raise ValueError(f"{group}.{name}: this setting went away, only {kept!r} can still be read; train again")
@@ -245,10 +244,10 @@ def make_settings(group: str, values: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def _mapping(group: str, values: Any) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
+def _by_name(group: str, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, (Mapping, _GROUPS[group])):
         raise ValueError(f"{group}: expected settings by name or a {_GROUPS[group].__name__}, got {values!r}")
-    return values
+    return values if isinstance(values, Mapping) else vars(values)
 
 
 def _variant_switches(variant: str) -> dict[str, bool]:

@@ -28,8 +28,6 @@ from torchvision import models as zoo
 from casnkit import attention
 from casnkit.config import ACTIVATIONS, ModelConfig, make_settings
 
-# --- trunks: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0; the last stage has stride 2 or 1
-
 
 def _convolution(before: int, after: int, stride: int, kernel: int = 3, activate: bool = True) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
@@ -50,18 +48,14 @@ class ResidualBlock(nn.Module):
         return self.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
-class SmallTrunk(nn.Module):
+class SmallTrunk(nn.Sequential):
     """A narrow residual network for CPUs: 128x64 pixels -> (128, 16, 8) at last stride 1, about 0.7 million weights."""
 
     def __init__(self, last_stride: int = 1) -> None:
         super().__init__()
         self.stem = _convolution(3, 24, stride=2)
-        self.stages = nn.Sequential(
-            ResidualBlock(24, 48, 2), ResidualBlock(48, 96, 2), ResidualBlock(96, 128, last_stride)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.stages(self.stem(images))
+        blocks = ResidualBlock(24, 48, 2), ResidualBlock(48, 96, 2), ResidualBlock(96, 128, last_stride)
+        self.stages = nn.Sequential(*blocks)
 
 
 def _resnet(name: str, last_stride: int) -> nn.Module:
@@ -99,16 +93,15 @@ def _squeezenet(name: str, last_stride: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Trunk:
-    """What the kit must know of a trunk: how to build it from (name, last stride), and what it needs and gives."""
+    """What the kit must know of a trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
 
-    build: Callable[[str, int], nn.Module]
+    build: Callable[[str, int], nn.Module]  # from its name and the stride of its last stage, 2 or 1
     channels: int  # of the feature map
     weights: torchvision.models.WeightsEnum | None  # torchvision's ImageNet weights
     smallest: int = 32  # least height and width of an image
 
 
-# A trunk is one entry here.
-TRUNKS = {
+TRUNKS = {  # a trunk is one entry here
     "resnet50": Trunk(_resnet, 2048, zoo.ResNet50_Weights.IMAGENET1K_V1),
     "resnet18": Trunk(_resnet, 512, zoo.ResNet18_Weights.IMAGENET1K_V1),
     "densenet121": Trunk(_densenet, 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1),
@@ -123,9 +116,6 @@ def build_trunk(name: str, last_stride: int = 2) -> nn.Module:
     if name not in TRUNKS:
         raise ValueError(f"expected a backbone out of {', '.join(TRUNKS)}, got {name!r}")
     return TRUNKS[name].build(name, last_stride)
-
-
-# --- the two classifiers, each of two fully connected layers (paper 3.1 and 3.2)
 
 
 class StripeLinear(nn.Module):
@@ -374,9 +364,6 @@ def map_size(model: CASN, height: int, width: int) -> tuple[int, int]:
         return tuple(model.feature_map(blank).shape[2:])
 
 
-# --- modes and random numbers, left as they were found
-
-
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     """Eval mode inside the block; every submodule gets back the mode that it had, also after an exception."""
@@ -404,15 +391,11 @@ def seeded(seed: int, stream: int) -> Iterator[None]:
         yield
 
 
-# --- weights by name
-
-
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
     """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
 
-    A file is a ``.safetensors`` or a ``.pth`` of tensors only (never unpickled as code); names as in torchvision, with
-    or without ``module.``, ``network.`` or ``features.`` in front; classifiers in it are ignored. A checkpoint of this
-    kit gives its trunk.
+    Names as in torchvision, with or without ``module.``, ``network.`` or ``features.`` in front; classifiers are
+    ignored. A checkpoint of this kit gives its trunk.
 
     Raises:
         ValueError: no such file (the message says which one and where it goes), or one of another network.
@@ -481,11 +464,12 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path} could not be read as plain tensors ({type(error).__name__}: {error}). It may be truncated; a pickle "
             "of other things is not loaded, since it can run code: save the tensors alone (state_dict, safetensors)"
         ) from error
-    for key in ("model", "net", "state_dict", "model", "net", "state_dict"):  # as trainers nest them
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
-    if not tensors or not all(isinstance(key, str) for key in tensors):
-        keys = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(f"expected tensors by name in {path}, found {keys or 'nothing'}")
+    state = state if isinstance(state, Mapping) else {type(state).__name__: None}
+    while inner := [state[key] for key in ("state_dict", "model", "net") if isinstance(state.get(key), Mapping)]:
+        state = inner[0]  # as trainers nest them
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(
+            f"expected tensors by name in {path}, found {', '.join(map(str, list(state)[:5])) or 'nothing'}"
+        )
     return tensors

@@ -38,19 +38,12 @@ RUN_FORMAT = 1
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What ``run.json`` says.
-
-    Attributes:
-        config: every choice.
-        pid_of_label: (num_ids,) pids of the training identities, in the order of the ID classifier's outputs.
-        data: name, root and image counts of the data that it was trained on.
-        versions: of Python, torch, torchvision, numpy and the kit.
-    """
+    """What ``run.json`` says."""
 
     config: Config
-    pid_of_label: np.ndarray
-    data: dict[str, Any]
-    versions: dict[str, str]
+    pid_of_label: np.ndarray  # (num_ids,) pids of the training identities, in the order of the ID classifier's outputs
+    data: dict[str, Any]  # name, root and image counts of the data that it was trained on
+    versions: dict[str, str]  # of Python, torch, torchvision, numpy and the kit
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in ``run.json``."""
@@ -76,9 +69,6 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ValueError(f"device '{device}' was asked for, but torch sees {count or 'no'} GPU here: use --device cpu")
     return device
-
-
-# --- reading
 
 
 def read_run(run: str | Path) -> RunInfo:
@@ -149,9 +139,6 @@ def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
     model.load_state_dict(state)
 
 
-# --- writing
-
-
 def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
     """Make sure that a folder is free for a run, or holds the same one. Writes nothing.
 
@@ -161,8 +148,13 @@ def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
     if (out / "run.json").is_file():
         there = read_run(out)
         if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
-            a, b = (_flat(c) for c in (there.config, config))
-            differs = [f"{name} is {a[name]!r} there, {b[name]!r} here" for name in a if a[name] != b[name]]
+            differs = [
+                f"{group}.{name} is {old!r} there, {new[name]!r} here"
+                for group, new in config.to_dict().items()
+                if group != "profile"
+                for name, old in there.config.to_dict()[group].items()
+                if old != new[name]
+            ]
             raise ValueError(
                 f"{out} holds another run ({there.config.profile}, {there.config.variant}, "
                 f"{len(there.pid_of_label)} identities; {[*differs, 'other identities'][0]}): "
@@ -170,11 +162,6 @@ def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
             )
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    groups = {name: value for name, value in config.to_dict().items() if isinstance(value, dict)}
-    return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
 
 
 @contextlib.contextmanager

@@ -8,12 +8,11 @@ goes on from its last finished epoch and ends with the same weights.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,8 @@ except ImportError:  # Windows has no such module
     resource = None
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
+TERMS = ("total", "ide", "ia", "bce", "consistency")
+SPEED = ("seconds", "images_per_second", "memory_mib")
 
 
 class DivergenceError(ValueError):
@@ -56,8 +57,7 @@ class TrainingStep(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor, progress: float, positives: float) -> dict[str, Tensor]:
         """Loss terms of a batch of pairs: all first images, then all second ones, (2P, 3, H, W) and (2P,)."""
-        first, second = images.chunk(2), labels.chunk(2)
-        return self.loss(self.model, *first, *second, progress=progress, positives=positives)
+        return self.loss(self.model, *images.chunk(2), *labels.chunk(2), progress=progress, positives=positives)
 
 
 @dataclass
@@ -70,9 +70,9 @@ class Run:
     step: nn.Module
     optimiser: torch.optim.Optimizer
     scheduler: LambdaLR
+    sampler: PairSampler
     source: ImageSource
     labels: Tensor
-    sampler: PairSampler
 
 
 def train(
@@ -98,7 +98,7 @@ def train(
         device: default: a GPU if there is one, or what the launcher gives each process.
         images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
         place, workers: where images live, see :func:`casnkit.data.images.open_images`.
-        log_with: a tracker that accelerate knows; ``"tensorboard"`` writes into ``out/tensorboard``.
+        log_with: ``"tensorboard"`` writes each epoch's log row into ``out/tensorboard`` too.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: called after each epoch; its numbers go into the log, and the weights with the highest
             ``validation_mean_ap`` are kept as ``best.safetensors``.
@@ -107,10 +107,14 @@ def train(
         ValueError: the data cannot train this network, ``out`` holds another run, another process trains in it, or a
             batch does not fit into memory.
         DivergenceError: a loss or a weight is not finite; the last good state is kept.
-        ImportError: the tracker's package is not installed.
+        ImportError: the package of ``log_with`` is not installed.
     """
-    out, idle = Path(out), not config.loss.siamese_attention
-    accelerator = make_accelerator(device, config.train.accumulate, idle, log_with, out)
+    out, accumulate = Path(out), config.train.accumulate
+    idle = DistributedDataParallelKwargs(find_unused_parameters=not config.loss.siamese_attention)
+    options = {"gradient_accumulation_steps": accumulate, "log_with": log_with, "project_dir": out}
+    accelerator = make_accelerator(device, kwargs_handlers=[idle], **options)
+    if log_with and not accelerator.log_with:
+        raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
     labels, pid_of_label = labels_of(dataset.train.pids)
     sampler = pair_sampler(dataset, config)
     _check_parts(config, accelerator)
@@ -121,37 +125,44 @@ def train(
     if state is not None:
         runs.restore(model, optimiser, state)
     scheduler = make_scheduler(optimiser, config.train, len(sampler), finished)
-    size = (config.data.height, config.data.width)
+    size, main = (config.data.height, config.data.width), accelerator.is_main_process
     map_size(model, *size)  # images too small for the network are refused before anything is written
     accelerator.wait_for_everyone()
-    main = accelerator.is_main_process
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
             runs.describe(out, dataset, config, pid_of_label)
         if finished < config.train.epochs:
             source = open_images(dataset.train, size, accelerator.device, place, workers, progress, images)
-            if progress:
-                accelerator.print(source, flush=True)
             targets = torch.from_numpy(labels).to(accelerator.device)
             step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
-            run = Run(config, accelerator, model, step, optimiser, scheduler, source, targets, sampler)
-            with _tracking(accelerator, finished) as track:
-                for epoch in range(finished, config.train.epochs):
-                    row = train_epoch(run, epoch, progress)
-                    row |= validate(model) if validate else {}
-                    check_weights(model)
-                    if main:
-                        runs.save_epoch(out, model, optimiser, row)
-                        track(row)
-                        if on_epoch:
-                            on_epoch(epoch + 1, model, row)
+            run = Run(config, accelerator, model, step, optimiser, scheduler, sampler, source, targets)
+            _train_epochs(run, finished, out, progress, on_epoch, validate)
         if main:
             runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
         accelerator.wait_for_everyone()
     return model.eval()
 
 
-def train_epoch(run: Run, epoch: int, progress: bool) -> dict[str, Any]:
+def _train_epochs(run: Run, finished: int, out: Path, progress: bool, on_epoch: Any, validate: Any) -> None:
+    accelerator, epochs = run.accelerator, run.config.train.epochs
+    if progress:
+        accelerator.print(run.source, flush=True)
+    if accelerator.log_with:
+        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": finished + 1}})
+    for epoch in range(finished, epochs):
+        row = train_epoch(run, epoch, progress)
+        row |= validate(run.model) if validate else {}
+        check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")  # a finite loss may have an infinite gradient
+        if accelerator.is_main_process:
+            runs.save_epoch(out, run.model, run.optimiser, row)
+            _track(accelerator, row)
+            if on_epoch:
+                on_epoch(epoch + 1, run.model, row)
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
+def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
     """One pass over the epoch's pairs. Returns the epoch's log row.
 
     Raises:
@@ -168,13 +179,13 @@ def train_epoch(run: Run, epoch: int, progress: bool) -> dict[str, Any]:
             for name, value in train_step(run, pairs, feed, epoch, step).items():
                 sums[name] = sums.get(name, 0.0) + value
             if step % CHECK_EVERY == 0 or step == len(plan) - 1:
-                check_finite(sums, epoch, step)
+                check_finite(sums, f"in epoch {epoch + 1}, by step {step + 1}")
                 bar.set_postfix(loss=f"{sums['total'].item() / (step + 1):.3f}", refresh=False)
     seconds = time.perf_counter() - started
-    row = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
-    row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": round(seconds, 3)}
-    row["images_per_second"] = round(2 * len(plan) * config.data.batch_size / seconds, 1)
-    return row | {"memory_mib": peak_memory(accelerator.device)}
+    means = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
+    images = 2 * len(plan) * config.data.batch_size
+    speed = round(seconds, 3), round(images / seconds, 1), peak_memory(accelerator.device)
+    return {"epoch": epoch + 1, **means, "learning_rate": rate, **dict(zip(SPEED, speed, strict=True))}
 
 
 def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, step: int) -> dict[str, Tensor]:
@@ -204,46 +215,24 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     return terms
 
 
-# --- what a training is made of
-
-
-def make_accelerator(
-    device: str | torch.device | None = None,
-    accumulate: int = 1,
-    idle_parameters: bool = False,
-    log_with: str | None = None,
-    folder: Path | None = None,
-) -> Accelerator:
-    """Device, processes and trackers, for the processes of a launcher (``accelerate launch``, ``torchrun``) or this one.
+def make_accelerator(device: str | torch.device | None = None, **options: Any) -> Accelerator:
+    """Device and processes: those of a launcher (``accelerate launch``, ``torchrun``), or this process alone.
 
     Args:
         device: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
-        accumulate: parts of a batch between two updates.
-        idle_parameters: some weights take no part in a step, as the pair classifier without Siamese attention.
-        log_with, folder: a tracker's name and where it writes.
+        **options: as for accelerate's ``Accelerator``.
 
     Raises:
         ValueError: a device that is not there.
-        ImportError: the tracker's package is not installed.
     """
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, pick_device(device)
     if alone:  # accelerate keeps one state for a process; here every training may want another device, in threads too
-        wanted = pick_device(device)
         for state in (PartialState, AcceleratorState, GradientState):
             state._shared_state = {}
-    cpu = wanted.type == "cpu" if alone else torch.device(device or "cuda").type == "cpu"
-    accelerator = Accelerator(
-        cpu=cpu or not torch.cuda.is_available(),
-        mixed_precision="no",  # precision is the trunk's own matter, see CASN.precision
-        gradient_accumulation_steps=accumulate,
-        log_with=log_with,
-        project_dir=folder,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle_parameters)],
-    )
+    # precision is the trunk's own matter, see CASN.precision
+    accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no", **options)
     if alone:
         accelerator.state.device = wanted
-    if log_with and not accelerator.log_with:
-        raise ImportError(f"{log_with} logs need the package {log_with!r}: pip install {log_with}")
     return accelerator
 
 
@@ -285,17 +274,12 @@ def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: boo
         start = config if new else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
         model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
     if config.train.sync_batchnorm and accelerator.num_processes > 1:
-        if accelerator.device.type != "cuda":
-            raise ValueError("sync_batchnorm needs GPUs: torch cannot synchronise BatchNorm on CPUs; leave it off here")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if config.train.precision == "bf16":
         model.precision = torch.bfloat16
     if config.train.compile:
         model.trunk.compile()
     return model
-
-
-# --- parts of a batch: part p of n takes the pairs p, p + n, ... of a batch that has its positive pairs in front
 
 
 def _check_parts(config: Config, accelerator: Accelerator) -> None:
@@ -323,29 +307,14 @@ def _step_seed(seed: int, epoch: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, epoch + 1, step]).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-# --- what can go wrong, and what is said
-
-
-def check_finite(sums: dict[str, Tensor], epoch: int, step: int) -> None:
-    """Raise DivergenceError at the first look at which a loss is not finite, with its name and what to try."""
-    wrong = [name for name, value in sums.items() if not math.isfinite(value.item())]
+def check_finite(tensors: Mapping[str, Tensor], when: str) -> None:
+    """Raise DivergenceError, with a name and what to try, for losses or weights that are not finite."""
+    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
     if wrong:
         raise DivergenceError(
-            f"the loss {', '.join(wrong)} is not finite in epoch {epoch + 1}, by step {step + 1}; the last good state is "
-            "kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability (the literal logit "
-            "has no lower bound)"
-        )
-
-
-def check_weights(model: nn.Module) -> None:
-    """Raise DivergenceError for weights that are not finite: a finite loss may still have an infinite gradient."""
-    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
-    finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()
-    wrong = [name for name, good in zip(state, finite, strict=True) if not good]
-    if wrong:
-        raise DivergenceError(
-            f"{len(wrong)} of the network's tensors are not finite after an update (first: {wrong[0]}); the last good state "
-            "is kept. Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5"
+            f"{', '.join(wrong[:5])} {'is' if len(wrong) == 1 else 'are'} not finite {when}; the last good state is kept. "
+            "Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability (the literal logit has "
+            "no lower bound)"
         )
 
 
@@ -365,40 +334,22 @@ def _explain_out_of_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
-_GROUPS = {
-    **dict.fromkeys(("total", "ide", "ia", "bce", "consistency"), "loss"),
-    **dict.fromkeys(("images_per_second", "memory_mib", "seconds"), "speed"),
-}
-
-
-@contextlib.contextmanager
-def _tracking(accelerator: Accelerator, finished: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Log rows for accelerate's tracker, from the first unfinished epoch on; an error of the disk ends only the log."""
-
-    def track(row: dict[str, Any]) -> None:
-        tagged = {name.replace("validation_", "validation/"): value for name, value in row.items() if value is not None}
-        tagged = {f"{_GROUPS[name]}/{name}" if name in _GROUPS else name: value for name, value in tagged.items()}
-        try:
-            accelerator.log(tagged, step=tagged.pop("epoch"))
-        except OSError as error:
-            accelerator.trackers = []
-            warnings.warn(f"no more logs by {accelerator.log_with[0]}: {error}", stacklevel=2)
-
-    if accelerator.log_with:
-        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": finished + 1}})
+def _track(accelerator: Accelerator, row: dict[str, Any]) -> None:
+    """A log row for accelerate's tracker; an error of the disk ends the log, never the training."""
+    groups = {**dict.fromkeys(TERMS, "loss/"), **dict.fromkeys(SPEED, "speed/")}
+    tags = {name: groups.get(name, "") + name.replace("validation_", "validation/") for name in row}
     try:
-        yield track
-    finally:
-        for tracker in getattr(accelerator, "trackers", []):
-            tracker.finish()
+        accelerator.log({tags[name]: row[name] for name in row if name != "epoch"}, step=row["epoch"])
+    except OSError as error:
+        accelerator.trackers = []
+        warnings.warn(f"no more logs by {accelerator.log_with[0]}: {error}", stacklevel=2)
 
 
 def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
     """Print one epoch's loss terms, learning rate and speed; for the ``on_epoch`` of commands."""
-    terms = "  ".join(f"{k} {row[k]:.3f}" for k in ("total", "ide", "ia", "bce", "consistency") if k in row)
-    print(
-        f"epoch {epoch:3d}  {terms}  lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s", flush=True
-    )
+    terms = "  ".join(f"{k} {row[k]:.3f}" for k in TERMS if k in row)
+    speed = f"lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s"
+    print(f"epoch {epoch:3d}  {terms}  {speed}", flush=True)
 
 
 def peak_memory(device: torch.device) -> float | None:
