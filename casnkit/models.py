@@ -239,14 +239,17 @@ class CASN(nn.Module):
                 f"images of {images.shape[2]}x{images.shape[3]} (height x width) are too small for the backbone "
                 f"{self.config.backbone!r}: it needs at least {self.smallest}x{self.smallest}"
             )
-        with torch.autocast(images.device.type, self.precision, enabled=self.precision != torch.float32):
+        if self.precision == torch.float32:
             feature_map = self.trunk(images)
+        else:
+            with torch.autocast(images.device.type, self.precision):
+                feature_map = self.trunk(images).float()
         if feature_map.shape[2] < self.stripes:
             raise ValueError(
                 f"images of height {images.shape[2]} give a feature map of {feature_map.shape[2]} rows, too few for "
                 f"{self.stripes} stripes: use taller images, fewer stripes, or last_stride=1"
             )
-        return feature_map if self.precision == torch.float32 else feature_map.float()
+        return feature_map
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """f, (B, D): mean over the map (gap) or over each stripe (stripes, concatenated top to bottom), D = stripes * C."""
@@ -461,7 +464,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # both libraries raise many types, some of them not public
         raise ValueError(
-            f"{path} could not be read as plain tensors ({type(error).__name__}: {error}). It may be truncated; a pickle "
+            f"{path} could not be read as plain tensors ({type(error).__name__}). It may be truncated; a pickle "
             "of other things is not loaded, since it can run code: save the tensors alone (state_dict, safetensors)"
         ) from error
     state = state if isinstance(state, Mapping) else {type(state).__name__: None}
