@@ -82,7 +82,7 @@ def test_kill_nine_anywhere_changes_nothing(market: Path, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child")
 def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(market: Path, tmp_path: Path) -> None:
-    child = start(market, tmp_path / "run", epochs=200)
+    child = start(market, tmp_path / "run", epochs=40)
     wait_for_an_epoch(tmp_path / "run")
     child.send_signal(signal.SIGINT)
     assert child.wait(timeout=60) != 0
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(market: Path, tmp_path
     assert 1 <= finished <= len(runs.read_log(tmp_path / "run")) <= finished + 1
     assert not list(tmp_path.rglob("*.part*"))
     for name in ("run", "whole"):
-        child = start(market, tmp_path / name, epochs=200)
+        child = start(market, tmp_path / name, epochs=40)
         assert child.wait(timeout=300) == 0, child.stderr.read()
     assert same_weights(tmp_path / "run", tmp_path / "whole")
 
