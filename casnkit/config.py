@@ -195,17 +195,17 @@ class Config:
         Raises:
             ValueError: an unknown name (the closest is suggested), or one that stands in two groups.
         """
-        groups: dict[str, dict[str, Any]] = {name: vars(getattr(self, name)) for name in _GROUPS}
-        name = changes.pop("profile", self.profile)
-        for setting, value in changes.items():
-            if setting == "variant":
-                groups["loss"] = groups["loss"] | _variant_switches(value)
-            elif setting in _GROUPS:
-                groups[setting] = groups[setting] | _by_name(setting, value)
+        values = self.to_dict()
+        for name, value in changes.items():
+            if name == "profile":
+                values[name] = value
+            elif name == "variant":
+                values["loss"] |= _variant_switches(value)
+            elif name in _GROUPS:
+                values[name] |= _by_name(name, value)
             else:
-                group = _group_of(setting)
-                groups[group] = groups[group] | {setting: value}
-        return Config(name, **{group: make_settings(group, values) for group, values in groups.items()})
+                values[_group_of(name)][name] = value
+        return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON."""

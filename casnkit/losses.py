@@ -23,21 +23,16 @@ from casnkit.models import CASN
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
     """Equation 1, L_ide: cross entropy over ID logits, summed over the stripes' classifiers, mean over images.
 
-    Args:
-        stripe_scores: (B, P, num_ids) logits, P = 1 for global pooling.
-        labels: (B,) int64.
+    (B, P, num_ids) logits, P = 1 for global pooling, and (B,) int64 -> scalar.
     """
     stripes = stripe_scores.shape[1]
-    every = F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
-    return every * stripes
+    return stripes * F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
 
 
 def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probability") -> Tensor:
     """Equation 2, L_ia: the label's score on the masked image, mean over images; small when nothing was left to see.
 
-    Args:
-        masked_scores: (B, num_ids) logits of the masked images.
-        score: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
+    (B, num_ids) logits; ``score``: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
     """
     if score == "probability":
         masked_scores = masked_scores.softmax(1)
@@ -58,11 +53,8 @@ def consistency_loss(
 ) -> Tensor:
     """The spatial term of equation 5: mean distance of aligned row profiles over the positive pairs; 0 without any.
 
-    Args:
-        map_1, map_2: (P, h, w) raw Siamese maps.
-        same: (P,) bool; negative pairs carry no constraint.
-        positives: what to divide the sum by; None: the positive pairs here. Where a batch is spread over processes, their
-            mean is the whole batch's only if all divide by the same number.
+    Two raw Siamese maps (P, h, w) and (P,) bool -> scalar. ``positives``: what to divide by; None: the positive pairs here.
+    (The mean over a batch's parts, on several processes, is the whole batch's only if all divide by the same number.)
     """
     same = same.to(map_1.dtype)
     count = same.sum().clamp_min(1) if positives is None else max(positives, 1e-9)

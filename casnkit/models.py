@@ -29,9 +29,8 @@ from casnkit import attention
 from casnkit.config import ACTIVATIONS, ModelConfig, make_settings
 
 
-def _convolution(before: int, after: int, stride: int, kernel: int = 3, activate: bool = True) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), *([nn.ReLU()] if activate else []))
+def _convolution(before: int, after: int, stride: int, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after))
 
 
 class ResidualBlock(nn.Module):
@@ -39,9 +38,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.first = _convolution(before, after, stride)
-        self.second = _convolution(after, after, 1, activate=False)
-        self.shortcut = _convolution(before, after, stride, kernel=1, activate=False)
+        self.first = _convolution(before, after, stride).append(nn.ReLU())
+        self.second = _convolution(after, after, 1)
+        self.shortcut = _convolution(before, after, stride, kernel=1)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +52,7 @@ class SmallTrunk(nn.Sequential):
 
     def __init__(self, last_stride: int = 1) -> None:
         super().__init__()
-        self.stem = _convolution(3, 24, stride=2)
+        self.stem = _convolution(3, 24, stride=2).append(nn.ReLU())
         blocks = ResidualBlock(24, 48, 2), ResidualBlock(48, 96, 2), ResidualBlock(96, 128, last_stride)
         self.stages = nn.Sequential(*blocks)
 
@@ -173,7 +172,6 @@ class CASN(nn.Module):
     """Trunk, pooling and the two classifiers. Starts from random weights unless ``weights`` names some.
 
     Args:
-        num_ids: training identities.
         backbone: a name in :data:`TRUNKS`, or a module that maps (B, 3, H, W) to a feature map (B, C, h, w) >= 0.
         pooling: ``gap`` (the paper's IDE) or ``stripes`` (PCB).
         weights: None (random), ``"imagenet"`` (torchvision's cached file) or the path of a file for the trunk.
@@ -205,8 +203,12 @@ class CASN(nn.Module):
         self.stripes = config.stripes if pooling == "stripes" else 1
         stride = config.last_stride or (1 if pooling == "stripes" else 2)
         self.trunk = backbone if given else build_trunk(name, stride)
-        self.channels = _channels(backbone) if given else TRUNKS[name].channels
         self.smallest = 1 if given else TRUNKS[name].smallest  # height and width of an image
+        if given:
+            with evaluating(backbone), torch.no_grad():
+                self.channels = backbone(torch.zeros(1, 3, 256, 128)).shape[1]
+        else:
+            self.channels = TRUNKS[name].channels
         self.feature_size = self.stripes * self.channels
         self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
         self.pair_head = PairHead(self.feature_size, config)
@@ -354,11 +356,6 @@ class CASN(nn.Module):
         return scores.gather(1, labels.clone()[:, None])[:, 0]
 
 
-def _channels(trunk: nn.Module) -> int:
-    with evaluating(trunk), torch.no_grad():
-        return trunk(torch.zeros(1, 3, 256, 128)).shape[1]
-
-
 def map_size(model: CASN, height: int, width: int) -> tuple[int, int]:
     """(h, w) of the feature map for images of height x width, found by running one blank image."""
     parameter = next(model.parameters())
@@ -404,8 +401,6 @@ def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None
         ValueError: no such file (the message says which one and where it goes), or one of another network.
     """
     state = read_tensors(_imagenet_file(name) if str(weights) == "imagenet" else weights)
-    if any(key.startswith("trunk.") for key in state):
-        state = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
     own, bare = trunk.state_dict(), {_bare(key): value for key, value in state.items()}
     matched = {key: bare[_bare(key)] for key in own if _bare(key) in bare and bare[_bare(key)].shape == own[key].shape}
     missing = [key for key in own if key not in matched and not key.endswith("num_batches_tracked")]
@@ -420,7 +415,7 @@ def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None
     trunk.load_state_dict({**own, **matched})
 
 
-_WRAPPERS = ("module", "network", "features", "backbone")
+_WRAPPERS = ("module", "network", "features", "backbone", "trunk")
 _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "squeeze", "expand1x1", "expand3x3")
 _CLASSIFIERS = ("fc.", "classifier.", "identity_head.", "pair_head.", "head.", "bottleneck.")
 

@@ -124,19 +124,16 @@ def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
     """Fill a model with the tensors of a checkpoint of the same network.
 
     Raises:
-        ValueError: names or shapes differ; the message says how many, which first, and what the model is.
+        ValueError: names or shapes differ; the message says which first, and what the model is.
     """
-    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))
-    if wrong:
-        expected, got = (shapes.get(wrong[0], "nothing") for shapes in (own, found))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
         raise ValueError(
-            f"the weights in {name} belong to another network: {len(wrong)} of {len(own)} tensors differ; {wrong[0]}: "
-            f"expected {expected}, found {got}. This model is {model.config.backbone} / {model.config.pooling} "
-            f"with {model.num_ids} identities"
-        )
-    model.load_state_dict(state)
+            f"the weights in {name} belong to another network: this one is {model.config.backbone} / "
+            f"{model.config.pooling} with {model.num_ids} identities. {first}"
+        ) from None
 
 
 def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:

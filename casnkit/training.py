@@ -127,12 +127,14 @@ def train(
     scheduler = make_scheduler(optimiser, config.train, len(sampler), finished)
     size, main = (config.data.height, config.data.width), accelerator.is_main_process
     map_size(model, *size)  # images too small for the network are refused before anything is written
+    source = None
+    if finished < config.train.epochs:
+        source = open_images(dataset.train, size, accelerator.device, place, workers, progress, images)
     accelerator.wait_for_everyone()
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
             runs.describe(out, dataset, config, pid_of_label)
-        if finished < config.train.epochs:
-            source = open_images(dataset.train, size, accelerator.device, place, workers, progress, images)
+        if source is not None:
             targets = torch.from_numpy(labels).to(accelerator.device)
             step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
             run = Run(config, accelerator, model, step, optimiser, scheduler, sampler, source, targets)
@@ -169,7 +171,9 @@ def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
         DivergenceError: a loss term is infinite or not a number.
     """
     config, accelerator = run.config, run.accelerator
-    plan = [_positives_first(pairs, run.sampler) for pairs in run.sampler.epoch(epoch)]
+    plan = run.sampler.epoch(epoch)
+    positives_first = np.argsort(~run.sampler.is_positive(plan), axis=1, kind="stable")
+    plan = np.take_along_axis(plan, positives_first[..., None], axis=1)
     feed = iter(run.source.batches([pairs.T.reshape(-1)[rows] for pairs in plan for _, rows in _parts(run, pairs)]))
     rate, sums, started = run.scheduler.get_last_lr()[1], {}, time.perf_counter()
     run.model.train()
@@ -195,7 +199,8 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     parts = config.train.accumulate * accelerator.num_processes
     positives = int(run.sampler.is_positive(pairs).sum()) / parts
     augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
-    seed = _step_seed(config.train.seed, epoch, step)
+    number = np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]
+    seed = int(number >> np.uint64(2))
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad()
     for part, rows in _parts(run, pairs):
@@ -291,20 +296,15 @@ def _check_parts(config: Config, accelerator: Accelerator) -> None:
         )
 
 
-def _positives_first(pairs: np.ndarray, sampler: PairSampler) -> np.ndarray:
-    return pairs[np.argsort(~sampler.is_positive(pairs), kind="stable")]
-
-
 def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-    """The parts that this process computes: number, and rows of a batch of 2P images (first ones, then second ones)."""
+    """The parts of a batch that this process computes: number, and rows of the 2P images (first ones, then second ones).
+
+    Part p of n takes the pairs p, p + n, ...; with the positive pairs in front, all parts hold equally many of them.
+    """
     world = run.accelerator.num_processes
     for part in range(run.accelerator.process_index, run.config.train.accumulate * world, world):
         mine = torch.arange(part, len(pairs), run.config.train.accumulate * world)
         yield part, torch.cat([mine, mine + len(pairs)])
-
-
-def _step_seed(seed: int, epoch: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch + 1, step]).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
 def check_finite(tensors: Mapping[str, Tensor], when: str) -> None:
