@@ -1,20 +1,19 @@
 """Every choice of a run, in frozen dataclasses: the paper's value and where it stands, or why we chose what it leaves open.
 
 "Paper" is Zheng, Karanam, Wu, Radke: Re-Identification with Consistent Attentive Siamese Networks, CVPR 2019. A field
-marked *open* is one that the paper does not settle; its variants are named on the line, and each run records its choice.
-What a field may hold stands beside its default: names to choose from, or the least and the largest number.
-
-    config = profile("quick", epochs=5, loss={"ia_score": "logit"})
-    config == Config.from_dict(config.to_dict())
+marked *open* is one that the paper does not settle; each run records its choice. What a field may hold stands beside its
+default. ``profile("quick", epochs=5, loss={"ia_score": "logit"})`` makes a configuration.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import difflib
 import math
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -37,13 +36,7 @@ def within(default: Any, low: float, high: float = math.inf) -> Any:
 
 
 class _Settings:
-    """A group of settings: each field is checked against its type and its metadata when the group is made.
-
-    A whole float becomes an int where the field is one, a list becomes a tuple.
-
-    Raises:
-        ValueError: ``group.field: expected ..., got ...`` for the first field that is wrong.
-    """
+    """A group of settings, checked when it is made: ValueError ``group.field: expected ..., got ...`` for a wrong one."""
 
     def __post_init__(self) -> None:
         group, hints = type(self).__name__.removesuffix("Config").lower(), get_type_hints(type(self))
@@ -52,11 +45,12 @@ class _Settings:
             if "choices" in facts and (value not in tuple(facts["choices"]) or isinstance(value, bool)):
                 raise ValueError(f"{name}: expected one of {', '.join(map(str, facts['choices']))}, got {value!r}")
             value = _typed(name, value, hints[setting.name])
-            if "low" in facts and value is not None:
-                low, high = facts["low"], facts["high"]
-                if not all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,))):
-                    bounds = f"{low} to {high}" if high < math.inf else f"at least {low}"
-                    raise ValueError(f"{name}: expected {bounds}, got {value!r}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if "low" in facts and value is not None and not all(facts["low"] <= n <= facts["high"] for n in numbers):
+                bounds = (
+                    f"{facts['low']} to {facts['high']}" if facts["high"] < math.inf else f"at least {facts['low']}"
+                )
+                raise ValueError(f"{name}: expected {bounds}, got {value!r}")
             object.__setattr__(self, setting.name, value)
 
 
@@ -190,17 +184,18 @@ class Config:
     def replace(self, **changes: Any) -> Config:
         """A copy with fields changed: whole groups by mapping, single fields by their own name where it is unambiguous.
 
-        ``config.replace(epochs=3, loss={"threshold": 0.3}, variant="ide+ia")``
-
-        Raises:
-            ValueError: an unknown name (the closest is suggested), or one that stands in two groups.
+        ``config.replace(epochs=3, loss={"threshold": 0.3}, variant="ide+ia")``. Raises ValueError for an unknown name (the
+        closest is suggested), one that stands in two groups, and a wrong value.
         """
         values = self.to_dict()
         for name, value in changes.items():
             if name == "profile":
                 values[name] = value
             elif name == "variant":
-                values["loss"] |= _variant_switches(value)
+                if value not in VARIANTS:
+                    raise ValueError(f"expected a variant out of {', '.join(VARIANTS)}, got {value!r}")
+                switches = {"identification_attention": VARIANTS.index(value) % 2 == 1}
+                values["loss"] |= switches | {"siamese_attention": VARIANTS.index(value) >= 2}
             elif name in _GROUPS:
                 values[name] |= _by_name(name, value)
             else:
@@ -212,6 +207,11 @@ class Config:
         values = dataclasses.asdict(self)
         values["train"]["milestones"] = list(values["train"]["milestones"])
         return values
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as one level: ``{"model.backbone": "resnet50", ...}``."""
+        groups = {name: vars(getattr(self, name)) for name in _GROUPS}
+        return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -229,11 +229,7 @@ _REMOVED = {("model", "feature"): "pooled"}
 
 
 def make_settings(group: str, values: Mapping[str, Any]) -> Any:
-    """A group's dataclass from settings by name, as ``run.json`` holds them.
-
-    Raises:
-        ValueError: an unknown setting (the closest is suggested), or a value that it cannot have.
-    """
+    """A group's dataclass from settings by name, as ``run.json`` holds them. ValueError for unknown ones, wrong values."""
     values, kind = dict(_by_name(group, values)), _GROUPS[group]
     for (removed_group, name), kept in _REMOVED.items():
         if removed_group == group and values.pop(name, kept) != kept:
@@ -248,13 +244,6 @@ def _by_name(group: str, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, (Mapping, _GROUPS[group])):
         raise ValueError(f"{group}: expected settings by name or a {_GROUPS[group].__name__}, got {values!r}")
     return values if isinstance(values, Mapping) else vars(values)
-
-
-def _variant_switches(variant: str) -> dict[str, bool]:
-    if variant not in VARIANTS:
-        raise ValueError(f"expected a variant out of {', '.join(VARIANTS)}, got {variant!r}")
-    number = VARIANTS.index(variant)
-    return {"identification_attention": bool(number & 1), "siamese_attention": bool(number & 2)}
 
 
 def _group_of(name: str) -> str:
@@ -311,10 +300,8 @@ def profile(name: str = "quick", **changes: Any) -> Config:
     always, stripes, siamese = _PROFILES[name]
     config = Config(profile=name).replace(**always)
     wanted = config.replace(**changes)
-    if wanted.model.pooling == "stripes":
-        config = config.replace(**stripes)
-    if wanted.loss.siamese_attention:
-        config = config.replace(**siamese)
+    config = config.replace(**(stripes if wanted.model.pooling == "stripes" else {}))
+    config = config.replace(**(siamese if wanted.loss.siamese_attention else {}))
     return config.replace(**changes)
 
 
@@ -325,3 +312,25 @@ def paper_literal(config: Config) -> Config:
     return config.replace(
         loss=literal, ranking={"attention_weight": 0.5}, train={"pair_rate": 1.0, "pair_weight_decay": None}
     )
+
+
+def assignments(given: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` or ``GROUP.NAME=VALUE``, as a command line has them, as changes for :meth:`Config.replace`.
+
+    ``none`` is None where the setting may be None, and a choice elsewhere, such as no activation.
+    """
+    changes: dict[str, Any] = {}
+    hints = {name: hint for kind in _GROUPS.values() for name, hint in get_type_hints(kind).items()}
+    for assignment in given:
+        name, equals, text = map(str.strip, assignment.partition("="))
+        if not equals:
+            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
+        group, dot, setting = name.rpartition(".")
+        value = {"true": True, "false": False, "none": None}.get(text.lower(), text)
+        if value is None and type(None) not in get_args(hints.get(setting)):
+            value = "none"
+        elif value is text:
+            with contextlib.suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(text)
+        (changes.setdefault(group, {}) if dot else changes)[setting] = value
+    return changes

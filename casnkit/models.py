@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -57,8 +58,7 @@ class SmallTrunk(nn.Sequential):
         self.stages = nn.Sequential(*blocks)
 
 
-def _resnet(name: str, last_stride: int) -> nn.Module:
-    network = getattr(zoo, name)(weights=None)
+def _resnet(network: zoo.ResNet, last_stride: int) -> nn.Module:
     for module in network.layer4[0].modules():
         if last_stride == 1 and isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -66,47 +66,44 @@ def _resnet(name: str, last_stride: int) -> nn.Module:
     return nn.Sequential(OrderedDict(network=nn.Sequential(OrderedDict(stages))))
 
 
-def _densenet(name: str, last_stride: int) -> nn.Module:
-    features = getattr(zoo, name)(weights=None).features
+def _halving(features: nn.Sequential, last_stride: int) -> nn.Module:
+    """Layers whose last halving is a pooling layer; DenseNet's lack their last ReLU, the others do not mind another."""
     if last_stride == 1:
-        features.transition3.pool = nn.Identity()
+        pools = [name for name, m in features.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
+        features.set_submodule(pools[-1], nn.Identity())
     return nn.Sequential(features, nn.ReLU())
 
 
-def _vgg(name: str, last_stride: int) -> nn.Module:
-    features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # vgg16 without its large classifier
+def _vgg16() -> nn.Sequential:
+    features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # without its classifier of 120 million weights
     for layer in features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    return nn.Sequential(features if last_stride == 2 else features[:-1])  # the last layer is a max pooling
-
-
-def _squeezenet(name: str, last_stride: int) -> nn.Module:
-    features = getattr(zoo, name)(weights=None).features
-    if last_stride == 1:
-        pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-        features[pools[-1]] = nn.Identity()
-    return nn.Sequential(features)
+    return features
 
 
 @dataclass(frozen=True)
 class Trunk:
     """What the kit must know of a trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
 
-    build: Callable[[str, int], nn.Module]  # from its name and the stride of its last stage, 2 or 1
+    build: Callable[[int], nn.Module]  # from the stride of its last stage, 2 or 1
     channels: int  # of the feature map
     weights: torchvision.models.WeightsEnum | None  # torchvision's ImageNet weights
     smallest: int = 32  # least height and width of an image
 
 
 TRUNKS = {  # a trunk is one entry here
-    "resnet50": Trunk(_resnet, 2048, zoo.ResNet50_Weights.IMAGENET1K_V1),
-    "resnet18": Trunk(_resnet, 512, zoo.ResNet18_Weights.IMAGENET1K_V1),
-    "densenet121": Trunk(_densenet, 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1),
-    "vgg16": Trunk(_vgg, 512, zoo.VGG16_BN_Weights.IMAGENET1K_V1),
-    "squeezenet1_1": Trunk(_squeezenet, 512, zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
-    "small": Trunk(lambda _, last_stride: SmallTrunk(last_stride), 128, None, smallest=16),
+    "resnet50": Trunk(lambda s: _resnet(zoo.resnet50(), s), 2048, zoo.ResNet50_Weights.IMAGENET1K_V1),
+    "resnet18": Trunk(lambda s: _resnet(zoo.resnet18(), s), 512, zoo.ResNet18_Weights.IMAGENET1K_V1),
+    "densenet121": Trunk(
+        lambda s: _halving(zoo.densenet121().features, s), 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1
+    ),
+    "vgg16": Trunk(lambda s: _halving(_vgg16(), s), 512, zoo.VGG16_BN_Weights.IMAGENET1K_V1),
+    "squeezenet1_1": Trunk(
+        lambda s: _halving(zoo.squeezenet1_1().features, s), 512, zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    ),
+    "small": Trunk(SmallTrunk, 128, None, smallest=16),
 }
 
 
@@ -114,7 +111,7 @@ def build_trunk(name: str, last_stride: int = 2) -> nn.Module:
     """A trunk with random weights. Raises ValueError for an unknown name."""
     if name not in TRUNKS:
         raise ValueError(f"expected a backbone out of {', '.join(TRUNKS)}, got {name!r}")
-    return TRUNKS[name].build(name, last_stride)
+    return TRUNKS[name].build(last_stride)
 
 
 class StripeLinear(nn.Module):
@@ -173,9 +170,8 @@ class CASN(nn.Module):
 
     Args:
         backbone: a name in :data:`TRUNKS`, or a module that maps (B, 3, H, W) to a feature map (B, C, h, w) >= 0.
-        pooling: ``gap`` (the paper's IDE) or ``stripes`` (PCB).
-        weights: None (random), ``"imagenet"`` (torchvision's cached file) or the path of a file for the trunk.
-        **options: any other field of :class:`casnkit.config.ModelConfig`.
+        **options: fields of :class:`casnkit.config.ModelConfig`, such as ``weights``: None (random), ``"imagenet"``
+            (torchvision's cached file) or a file's path, for the trunk.
 
     Raises:
         ValueError: an unknown name or an option out of range; weights missing or of another network.
@@ -184,25 +180,18 @@ class CASN(nn.Module):
     has_closed_form = True  # f is a mean over places, so maps need no backward pass (see casnkit.attention)
 
     def __init__(
-        self,
-        num_ids: int,
-        backbone: str | nn.Module = "resnet50",
-        pooling: str = "gap",
-        *,
-        weights: str | Path | None = None,
-        **options: object,
+        self, num_ids: int, backbone: str | nn.Module = "resnet50", pooling: str = "gap", **options: Any
     ) -> None:
         super().__init__()
         if int(num_ids) < 1:
             raise ValueError(f"expected at least one identity, got num_ids={num_ids}")
         given = isinstance(backbone, nn.Module)
-        name, weights = type(backbone).__name__ if given else backbone, None if weights is None else str(weights)
-        config = make_settings("model", {**options, "backbone": name, "pooling": pooling, "weights": weights})
-        self.config, self.num_ids = config, int(num_ids)
+        name, weights = type(backbone).__name__ if given else backbone, options.pop("weights", None)
+        options |= {"backbone": name, "pooling": pooling, "weights": None if weights is None else str(weights)}
+        self.config = config = make_settings("model", options)
+        self.num_ids, self.stripes = int(num_ids), config.stripes if pooling == "stripes" else 1
         self.precision = torch.float32  # of the trunk (torch.bfloat16: autocast); classifiers and maps stay in float32
-        self.stripes = config.stripes if pooling == "stripes" else 1
-        stride = config.last_stride or (1 if pooling == "stripes" else 2)
-        self.trunk = backbone if given else build_trunk(name, stride)
+        self.trunk = backbone if given else build_trunk(name, config.last_stride or (1 if pooling == "stripes" else 2))
         self.smallest = 1 if given else TRUNKS[name].smallest  # height and width of an image
         if given:
             with evaluating(backbone), torch.no_grad():
@@ -221,10 +210,7 @@ class CASN(nn.Module):
         return cls(num_ids, **vars(config))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """A, (B, C, h, w), after the trunk's last ReLU.
-
-        Args:
-            images: (B, 3, H, W) float, normalised.
+        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W).
 
         Raises:
             ValueError: another shape or type, or images smaller than the trunk or the stripes allow.
@@ -236,10 +222,11 @@ class CASN(nn.Module):
                 "expected normalised float images as a tensor of shape (B, 3, H, W), "
                 f"got {found} (see casnkit.data.images.normalise)"
             )
-        if min(images.shape[2:]) < self.smallest:
+        height, width = images.shape[2:]
+        if min(height, width) < self.smallest:
             raise ValueError(
-                f"images of {images.shape[2]}x{images.shape[3]} (height x width) are too small for the backbone "
-                f"{self.config.backbone!r}: it needs at least {self.smallest}x{self.smallest}"
+                f"images of {height}x{width} (height x width) are too small for the backbone {self.config.backbone!r}: it "
+                f"needs at least {self.smallest}x{self.smallest}"
             )
         if self.precision == torch.float32:
             feature_map = self.trunk(images)
@@ -248,7 +235,7 @@ class CASN(nn.Module):
                 feature_map = self.trunk(images).float()
         if feature_map.shape[2] < self.stripes:
             raise ValueError(
-                f"images of height {images.shape[2]} give a feature map of {feature_map.shape[2]} rows, too few for "
+                f"images of height {height} give a feature map of {feature_map.shape[2]} rows, too few for "
                 f"{self.stripes} stripes: use taller images, fewer stripes, or last_stride=1"
             )
         return feature_map
@@ -279,9 +266,7 @@ class CASN(nn.Module):
     def identification_attention(self, images: Tensor, labels: Tensor) -> Tensor:
         """M = ReLU(sum_k w_k A_k) for the label's score (paper 3.1): (B, h, w), >= 0, not normalised.
 
-        Args:
-            images: (B, 3, H, W) float, normalised.
-            labels: (B,) int64 in 0 .. num_ids - 1 (labels of classes, not pids).
+        Normalised images (B, 3, H, W); ``labels`` (B,) int64 in 0 .. num_ids - 1 count classes, they are not pids.
         """
         with evaluating(self):
             return self.identification_attention_of(self.feature_map(images), labels)
@@ -289,12 +274,10 @@ class CASN(nn.Module):
     def siamese_attention(
         self, images_1: Tensor, images_2: Tensor, mode: str = "paper", order: str = "given"
     ) -> tuple[Tensor, Tensor]:
-        """Equation 4: the two maps of each pair, (P, h, w) each, not normalised.
+        """Equation 4: the two maps of each pair of normalised images, (P, h, w) each, not normalised.
 
-        Args:
-            images_1, images_2: (P, 3, H, W) float, normalised.
-            mode: a key of :data:`casnkit.attention.MODES`.
-            order: ``given`` uses z(1, 2); ``both`` averages the maps of z(1, 2) and z(2, 1).
+        ``mode``: a key of :data:`casnkit.attention.MODES`. ``order``: ``given`` uses z(1, 2); ``both`` averages the maps of
+        z(1, 2) and z(2, 1).
         """
         with evaluating(self):
             if images_1.shape == images_2.shape:
@@ -394,11 +377,8 @@ def seeded(seed: int, stream: int) -> Iterator[None]:
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
     """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
 
-    Names as in torchvision, with or without ``module.``, ``network.`` or ``features.`` in front; classifiers are
-    ignored. A checkpoint of this kit gives its trunk.
-
-    Raises:
-        ValueError: no such file (the message says which one and where it goes), or one of another network.
+    Names as in torchvision, also with ``module.``, ``network.`` or ``features.`` in front, or those of this kit's runs;
+    classifiers are ignored. Raises ValueError for a missing file (where it goes) and for one of another network.
     """
     state = read_tensors(_imagenet_file(name) if str(weights) == "imagenet" else weights)
     own, bare = trunk.state_dict(), {_bare(key): value for key, value in state.items()}
@@ -445,8 +425,7 @@ def _imagenet_file(name: str) -> Path:
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Tensors by name from a ``.safetensors`` or ``.pth`` file, never running code that a file may hold.
 
-    Raises:
-        ValueError: the file is missing, damaged, holds other things than tensors, or would have to run code to load.
+    Raises ValueError for a file that is missing, damaged, holds other things, or would have to run code to load.
     """
     path = Path(path)
     if not path.is_file():
@@ -455,8 +434,6 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # both libraries raise many types, some of them not public
         raise ValueError(
             f"{path} could not be read as plain tensors ({type(error).__name__}). It may be truncated; a pickle "

@@ -72,11 +72,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def read_run(run: str | Path) -> RunInfo:
-    """Read ``run.json``.
-
-    Raises:
-        ValueError: there is no run in that folder, or one of another format.
-    """
+    """Read ``run.json``. Raises ValueError where there is no run in that folder, or one of another format."""
     run = Path(run)
     if not (run / "run.json").is_file():
         found = ", ".join(sorted(p.name for p in run.iterdir())[:6]) if run.is_dir() else "no such folder"
@@ -102,8 +98,7 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:
     """The trained network of a run, in eval mode, with what is known of it.
 
-    Raises:
-        ValueError: no run there, no finished weights, or weights of another network than ``run.json`` describes.
+    Raises ValueError where there is no run, no finished epoch, or weights of another network than ``run.json`` describes.
     """
     run = Path(run)
     info, file = read_run(run), run / "model.safetensors"
@@ -121,11 +116,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CAS
 
 
 def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
-    """Fill a model with the tensors of a checkpoint of the same network.
-
-    Raises:
-        ValueError: names or shapes differ; the message says which first, and what the model is.
-    """
+    """Fill a model with the tensors of the same network, from ``name``. Raises ValueError where names or shapes differ."""
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -137,25 +128,15 @@ def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
 
 
 def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
-    """Make sure that a folder is free for a run, or holds the same one. Writes nothing.
-
-    Raises:
-        ValueError: the folder holds another run, or other things.
-    """
+    """Raise ValueError unless a folder is free for a run, or holds the same one. Writes nothing."""
     if (out / "run.json").is_file():
         there = read_run(out)
         if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
-            differs = [
-                f"{group}.{name} is {old!r} there, {new[name]!r} here"
-                for group, new in config.to_dict().items()
-                if group != "profile"
-                for name, old in there.config.to_dict()[group].items()
-                if old != new[name]
-            ]
+            old, new = there.config.settings(), config.settings()
+            differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
             raise ValueError(
-                f"{out} holds another run ({there.config.profile}, {there.config.variant}, "
-                f"{len(there.pid_of_label)} identities; {[*differs, 'other identities'][0]}): "
-                "choose another --out, or remove that folder"
+                f"{out} holds another run ({there.config.profile}, {there.config.variant}, {len(there.pid_of_label)} "
+                f"identities; {[*differs, 'other identities'][0]}): choose another --out, or remove that folder"
             )
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
@@ -163,11 +144,7 @@ def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; the operating system gives it back however the process ends.
-
-    Raises:
-        ValueError: another process trains in the folder.
-    """
+    """Hold a run's folder for this process; the operating system gives it back however the process ends."""
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run / ".lock", timeout=0):

@@ -1,8 +1,8 @@
 """One readable training loop: pairs in, two forward-backward passes, SGD, a JSON line per epoch.
 
 A run is a pure function of its configuration and data. Pairs depend on (seed, epoch), augmentation and dropout on
-(seed, epoch, step), and nothing on the number of processes. The state is kept after every epoch: a run that was stopped
-goes on from its last finished epoch and ends with the same weights.
+(seed, epoch, step), and nothing on the number of processes. The state is kept after every epoch: the same call goes on
+from the last finished epoch and ends with the same weights, to the bit on a CPU.
 """
 
 from __future__ import annotations
@@ -92,20 +92,17 @@ def train(
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
     Args:
-        dataset: its ``train`` split is used.
-        config: every choice; saved in ``out/run.json``.
         out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
         device: default: a GPU if there is one, or what the launcher gives each process.
         images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
         place, workers: where images live, see :func:`casnkit.data.images.open_images`.
         log_with: ``"tensorboard"`` writes each epoch's log row into ``out/tensorboard`` too.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
-        validate: called after each epoch; its numbers go into the log, and the weights with the highest
-            ``validation_mean_ap`` are kept as ``best.safetensors``.
+        validate: called after each epoch, gives numbers for the log; the weights with the highest ``validation_mean_ap``
+            are kept as ``best.safetensors``.
 
     Raises:
-        ValueError: the data cannot train this network, ``out`` holds another run, another process trains in it, or a
-            batch does not fit into memory.
+        ValueError: the data cannot train this network, ``out`` is in use, or a batch does not fit into memory.
         DivergenceError: a loss or a weight is not finite; the last good state is kept.
         ImportError: the package of ``log_with`` is not installed.
     """
@@ -117,7 +114,11 @@ def train(
         raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
     labels, pid_of_label = labels_of(dataset.train.pids)
     sampler = pair_sampler(dataset, config)
-    _check_parts(config, accelerator)
+    if config.data.batch_size % (accumulate * accelerator.num_processes):
+        raise ValueError(
+            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {accelerator.num_processes} processes "
+            f"with {accumulate} parts each: choose a batch_size that is a multiple of their product"
+        )
     runs.check_folder(out, config, pid_of_label)
     state, finished = runs.load_checkpoint(out)
     model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
@@ -165,11 +166,7 @@ def _train_epochs(run: Run, finished: int, out: Path, progress: bool, on_epoch: 
 
 
 def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
-    """One pass over the epoch's pairs. Returns the epoch's log row.
-
-    Raises:
-        DivergenceError: a loss term is infinite or not a number.
-    """
+    """One pass over the epoch's pairs. Returns the epoch's log row."""
     config, accelerator = run.config, run.accelerator
     plan = run.sampler.epoch(epoch)
     positives_first = np.argsort(~run.sampler.is_positive(plan), axis=1, kind="stable")
@@ -221,14 +218,9 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
 
 
 def make_accelerator(device: str | torch.device | None = None, **options: Any) -> Accelerator:
-    """Device and processes: those of a launcher (``accelerate launch``, ``torchrun``), or this process alone.
+    """accelerate's ``Accelerator`` for the processes of a launcher (``accelerate launch``, ``torchrun``) or this one alone.
 
-    Args:
-        device: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
-        **options: as for accelerate's ``Accelerator``.
-
-    Raises:
-        ValueError: a device that is not there.
+    ``device``: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
     """
     alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, pick_device(device)
     if alone:  # accelerate keeps one state for a process; here every training may want another device, in threads too
@@ -243,10 +235,8 @@ def make_accelerator(device: str | torch.device | None = None, **options: Any) -
 
 def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
     """The sampler of the training pairs that ``config`` describes; what it has to say is warned of."""
-    data, split = config.data, dataset.train
-    sampler = PairSampler(
-        split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, config.train.seed
-    )
+    data, split, seed = config.data, dataset.train, config.train.seed
+    sampler = PairSampler(split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, seed)
     for note in sampler.notes:
         warnings.warn(note, stacklevel=3)
     return sampler
@@ -287,15 +277,6 @@ def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: boo
     return model
 
 
-def _check_parts(config: Config, accelerator: Accelerator) -> None:
-    parts = config.train.accumulate * accelerator.num_processes
-    if config.data.batch_size % parts:
-        raise ValueError(
-            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {accelerator.num_processes} processes "
-            f"with {config.train.accumulate} parts each: choose a batch_size that is a multiple of {parts}"
-        )
-
-
 def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:
     """The parts of a batch that this process computes: number, and rows of the 2P images (first ones, then second ones).
 
@@ -323,23 +304,21 @@ def _explain_out_of_memory(config: Config) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "not enough memory" in str(error)
-        if not known:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "not enough memory" not in str(error):
             raise
-        data, parts = config.data, config.train.accumulate
         raise ValueError(
-            f"a batch of {data.batch_size} pairs of {data.height}x{data.width} did not fit into memory. The same training "
-            f"in smaller parts: --set accumulate={2 * parts}; less memory: --set precision=bf16, a smaller --batch-size, "
-            "smaller images (--set height=... width=...). Images elsewhere: --images memory or disk"
+            f"a batch of {config.data.batch_size} pairs of {config.data.height}x{config.data.width} did not fit into memory. "
+            f"The same training in smaller parts: --set accumulate={2 * config.train.accumulate}; less memory: --set "
+            "precision=bf16, a smaller --batch-size or height and width. Images elsewhere: --images memory or disk"
         ) from error
 
 
 def _track(accelerator: Accelerator, row: dict[str, Any]) -> None:
     """A log row for accelerate's tracker; an error of the disk ends the log, never the training."""
-    groups = {**dict.fromkeys(TERMS, "loss/"), **dict.fromkeys(SPEED, "speed/")}
-    tags = {name: groups.get(name, "") + name.replace("validation_", "validation/") for name in row}
+    groups = dict.fromkeys(TERMS, "loss/") | dict.fromkeys(SPEED, "speed/")
+    named = {groups.get(name, "") + name.replace("validation_", "validation/"): row[name] for name in row}
     try:
-        accelerator.log({tags[name]: row[name] for name in row if name != "epoch"}, step=row["epoch"])
+        accelerator.log(named, step=named.pop("epoch"))
     except OSError as error:
         accelerator.trackers = []
         warnings.warn(f"no more logs by {accelerator.log_with[0]}: {error}", stacklevel=2)

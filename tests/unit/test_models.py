@@ -86,11 +86,13 @@ def test_maps_are_not_negative_and_attention_runs(backbone, stride):
 def test_vgg16_ends_with_relu_and_max_pooling():
     with torch.device("meta"):
         layers = [type(m).__name__ for m in build_trunk("vgg16", 2).modules() if not list(m.children())]
-    assert layers[-4:] == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
+    assert layers[-5:] == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "ReLU"]
 
 
 def test_a_trunk_is_one_entry(monkeypatch):
-    monkeypatch.setitem(TRUNKS, "resnet34", Trunk(models._resnet, 512, zoo.ResNet34_Weights.IMAGENET1K_V1))
+    monkeypatch.setitem(
+        TRUNKS, "resnet34", Trunk(lambda s: models._resnet(zoo.resnet34(), s), 512, zoo.ResNet34_Weights.IMAGENET1K_V1)
+    )
     with torch.device("meta"):
         model = CASN.from_config(3, ModelConfig(backbone="resnet34", pooling="stripes"))
         assert model(torch.empty(2, 3, 384, 128))[0].shape == (2, 512, 24, 8)
