@@ -32,7 +32,7 @@ def one_of(default: Any, choices: Collection) -> Any:
 
 def within(default: Any, low: float, high: float = math.inf) -> Any:
     """A field that holds a number from ``low`` to ``high``, or several."""
-    return field(default=default, metadata={"low": low, "high": high})
+    return field(default=default, metadata={"bounds": (low, high)})
 
 
 class _Settings:
@@ -46,10 +46,9 @@ class _Settings:
                 raise ValueError(f"{name}: expected one of {', '.join(map(str, facts['choices']))}, got {value!r}")
             value = _typed(name, value, hints[setting.name])
             numbers = value if isinstance(value, tuple) else (value,)
-            if "low" in facts and value is not None and not all(facts["low"] <= n <= facts["high"] for n in numbers):
-                bounds = (
-                    f"{facts['low']} to {facts['high']}" if facts["high"] < math.inf else f"at least {facts['low']}"
-                )
+            low, high = facts.get("bounds", (-math.inf, math.inf))
+            if value is not None and "bounds" in facts and not all(low <= number <= high for number in numbers):
+                bounds = f"{low} to {high}" if high < math.inf else f"at least {low}"
                 raise ValueError(f"{name}: expected {bounds}, got {value!r}")
             object.__setattr__(self, setting.name, value)
 

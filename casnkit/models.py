@@ -66,21 +66,23 @@ def _resnet(network: zoo.ResNet, last_stride: int) -> nn.Module:
     return nn.Sequential(OrderedDict(network=nn.Sequential(OrderedDict(stages))))
 
 
-def _halving(features: nn.Sequential, last_stride: int) -> nn.Module:
-    """Layers whose last halving is a pooling layer; DenseNet's lack their last ReLU, the others do not mind another."""
+def _halving(network: nn.Module, last_stride: int) -> nn.Module:
+    """Networks whose last halving is a pooling layer; DenseNet lacks its last ReLU, the others do not mind another."""
+    features = network.features
     if last_stride == 1:
         pools = [name for name, m in features.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
         features.set_submodule(pools[-1], nn.Identity())
     return nn.Sequential(features, nn.ReLU())
 
 
-def _vgg16() -> nn.Sequential:
-    features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # without its classifier of 120 million weights
-    for layer in features:
+def _vgg16() -> nn.Module:
+    network = nn.Module()  # without its classifier of 120 million weights
+    network.features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)
+    for layer in network.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    return features
+    return network
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,9 @@ class Trunk:
 TRUNKS = {  # a trunk is one entry here
     "resnet50": Trunk(lambda s: _resnet(zoo.resnet50(), s), 2048, zoo.ResNet50_Weights.IMAGENET1K_V1),
     "resnet18": Trunk(lambda s: _resnet(zoo.resnet18(), s), 512, zoo.ResNet18_Weights.IMAGENET1K_V1),
-    "densenet121": Trunk(
-        lambda s: _halving(zoo.densenet121().features, s), 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1
-    ),
+    "densenet121": Trunk(lambda s: _halving(zoo.densenet121(), s), 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1),
     "vgg16": Trunk(lambda s: _halving(_vgg16(), s), 512, zoo.VGG16_BN_Weights.IMAGENET1K_V1),
-    "squeezenet1_1": Trunk(
-        lambda s: _halving(zoo.squeezenet1_1().features, s), 512, zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    ),
+    "squeezenet1_1": Trunk(lambda s: _halving(zoo.squeezenet1_1(), s), 512, zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
     "small": Trunk(SmallTrunk, 128, None, smallest=16),
 }
 
@@ -193,11 +191,7 @@ class CASN(nn.Module):
         self.precision = torch.float32  # of the trunk (torch.bfloat16: autocast); classifiers and maps stay in float32
         self.trunk = backbone if given else build_trunk(name, config.last_stride or (1 if pooling == "stripes" else 2))
         self.smallest = 1 if given else TRUNKS[name].smallest  # height and width of an image
-        if given:
-            with evaluating(backbone), torch.no_grad():
-                self.channels = backbone(torch.zeros(1, 3, 256, 128)).shape[1]
-        else:
-            self.channels = TRUNKS[name].channels
+        self.channels = _channels(backbone) if given else TRUNKS[name].channels
         self.feature_size = self.stripes * self.channels
         self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
         self.pair_head = PairHead(self.feature_size, config)
@@ -212,8 +206,7 @@ class CASN(nn.Module):
     def feature_map(self, images: Tensor) -> Tensor:
         """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W).
 
-        Raises:
-            ValueError: another shape or type, or images smaller than the trunk or the stripes allow.
+        Raises ValueError for another shape or type, and for images smaller than the trunk or the stripes allow.
         """
         tensor = isinstance(images, Tensor)
         if not tensor or images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
@@ -337,6 +330,11 @@ class CASN(nn.Module):
         parts = feature.unflatten(1, (self.stripes, -1))
         scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
         return scores.gather(1, labels.clone()[:, None])[:, 0]
+
+
+def _channels(trunk: nn.Module) -> int:
+    with evaluating(trunk), torch.no_grad():
+        return trunk(torch.zeros(1, 3, 256, 128)).shape[1]
 
 
 def map_size(model: CASN, height: int, width: int) -> tuple[int, int]:
