@@ -15,6 +15,7 @@ from casnkit.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
+    assignments,
     paper_literal,
     profile,
 )
@@ -186,3 +187,14 @@ def test_configurations_of_earlier_versions_are_read():
 def test_an_unknown_profile_is_refused_with_the_list():
     with pytest.raises(ValueError, match="smoke, quick, paper, got 'quik'"):
         profile("quik")
+
+
+def test_assignments_of_a_command_line():
+    given = ["epochs = 3", "loss.threshold=0.3", "loss.ia_score=logit", "weights=none", "pair_activation=none"]
+    given += ["milestones=(0.5, 0.8)", "id_norm=false", "warmup=1e-1"]
+    config = profile("smoke", **assignments(given))
+    assert (config.train.epochs, config.train.milestones, config.train.warmup) == (3, (0.5, 0.8), 0.1)
+    assert (config.loss.threshold, config.loss.ia_score) == (0.3, "logit")
+    assert (config.model.weights, config.model.pair_activation, config.model.id_norm) == (None, "none", False)
+    with pytest.raises(ValueError, match=r"--set expects NAME=VALUE, got 'epochs'"):
+        assignments(["epochs"])
