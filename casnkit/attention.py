@@ -17,19 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIAMESE_MODES = ("paper", "signed", "gradcam", "v1")
+Weights = tuple[Tensor, Tensor]
 
 
 def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_graph: bool = False) -> Tensor:
-    """d score / d feature, one row per sample.
-
-    Args:
-        score: maps (B, D) to (B,); samples must not influence each other (BatchNorm in eval mode).
-        feature: (B, D).
-        create_graph: keep the graph, so that the gradient itself can be differentiated ("second order").
-
-    Returns:
-        (B, D); without graph unless ``create_graph``. Works under ``no_grad`` and ``inference_mode``.
+    """d score / d feature, (B, D) -> (B, D), where ``score`` maps (B, D) to (B,), each sample by itself (BatchNorm in eval
+    mode). With ``create_graph`` the gradient can be differentiated itself. Works under ``no_grad``, ``inference_mode``.
     """
     with torch.inference_mode(False), torch.enable_grad():
         leaf = feature if create_graph and feature.requires_grad else feature.detach().clone().requires_grad_()
@@ -40,8 +33,7 @@ def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_gr
 def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
     """(stripes, height) matrix R whose row p averages the rows of stripe p: pooled = R @ A.mean(-1).
 
-    The bins are those of adaptive average pooling; they are disjoint where ``stripes`` divides ``height``.
-    ``stripes=1`` is global average pooling.
+    The bins are those of adaptive average pooling, disjoint where ``stripes`` divides ``height``; one is global pooling.
     """
     if not 1 <= stripes <= height:
         raise ValueError(
@@ -57,14 +49,7 @@ def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
 
 
 def channel_weights(gradient: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """w_k = GAP(ds/dA_k) for a pooled feature, from the gradient at the feature.
-
-    Args:
-        gradient: (B, D), ds/df, with D = stripes * channels.
-
-    Returns:
-        (B, channels): sum over stripes of the gradient, divided by height * width.
-    """
+    """w_k = GAP(ds/dA_k) from the gradient ds/df, (B, stripes * channels): its sum over stripes / (h w), (B, channels)."""
     if gradient.shape[-1] % channels:
         raise ValueError(f"expected a feature length that is a multiple of {channels}, got {gradient.shape[-1]}")
     return gradient.unflatten(-1, (-1, channels)).sum(-2) / (height * width)
@@ -75,75 +60,57 @@ def weighted_map(feature_map: Tensor, weights: Tensor) -> Tensor:
     return F.relu(torch.einsum("bchw,bc->bhw", feature_map, weights))
 
 
-def striped_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
-    """Stripe-wise variant: each row weighs channels by the gradient of its own stripe, ReLU(sum_k (ds/dA_k) A_k).
-
-    The paper's weights average the gradient over the whole map and so cannot tell the stripes apart. Here the sum of the
-    map before the ReLU is <gradient, f> for any number of stripes. (B, C, h, w), (B, stripes * C) -> (B, h, w).
-    """
-    channels, height, width = feature_map.shape[-3:]
-    per_stripe = gradient.unflatten(-1, (-1, channels))  # (B, P, C)
-    rows = stripe_matrix(height, per_stripe.shape[-2], feature_map)  # (P, h)
-    row_weights = torch.einsum("bpc,ph->bch", per_stripe, rows) / width
-    return F.relu(torch.einsum("bchw,bch->bhw", feature_map, row_weights))
-
-
 def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
     """Identification attention (paper 3.1): M = ReLU(sum_k w_k A_k), w_k = GAP(dy_c / dA_k).
 
-    Args:
-        feature_map: (B, C, h, w).
-        gradient: (B, D), dy_c/df of the label's score.
-
-    Returns:
-        (B, h, w), not normalised, >= 0.
+    (B, C, h, w) and dy_c/df of the label's score, (B, D), give (B, h, w), >= 0, not normalised.
     """
     return weighted_map(feature_map, channel_weights(gradient, *feature_map.shape[-3:]))
 
 
-def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> tuple[Tensor, Tensor]:
-    """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed.
+def _indicator(values: Tensor) -> Tensor:
+    return (values > 0).to(values.dtype)
 
-    Args:
-        gradient: (P, D), dz_1/df^- of the "same person" score at f^- = f_1 - f_2.
-        difference: (P, D), f^-; used by mode ``v1`` only.
-        mode: ``paper``: alpha = [dz_1/df^- > 0] for both images. ``signed``: for image 2 the sign is turned, since
-            dz_1/df_2 = -dz_1/df^-. ``gradcam``: the derivatives themselves, (g, -g). ``v1``: alpha = [f^- > 0] for both,
-            as in an earlier version of the paper.
 
-    Returns:
-        two (P, D) tensors. The indicators carry no gradient (a step's derivative is zero).
+# Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features:
+# a variant is one entry here, and losses, ranking and explanations know it at once. An indicator carries no gradient.
+MODES: dict[str, Callable[[Tensor, Tensor], Weights]] = {
+    "paper": lambda gradient, difference: (_indicator(gradient), _indicator(gradient)),  # [dz_1/df^- > 0] for both
+    "signed": lambda gradient, difference: (
+        _indicator(gradient),
+        _indicator(-gradient),
+    ),  # since dz_1/df_2 = -dz_1/df^-
+    "gradcam": lambda gradient, difference: (gradient, -gradient),  # the derivatives themselves
+    "v1": lambda gradient, difference: (
+        _indicator(difference),
+        _indicator(difference),
+    ),  # an earlier version of the paper
+}
+
+
+def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> Weights:
+    """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed, two (P, D) tensors.
+
+    ``gradient`` is dz_1/df^- of the "same person" score at f^- = f_1 - f_2, the ``difference``, both (P, D).
     """
-    if mode == "paper":
-        indicator = (gradient > 0).to(gradient.dtype)
-        return indicator, indicator
-    if mode == "signed":
-        return (gradient > 0).to(gradient.dtype), (gradient < 0).to(gradient.dtype)
-    if mode == "gradcam":
-        return gradient, -gradient
-    if mode == "v1":
-        indicator = (difference > 0).to(gradient.dtype)
-        return indicator, indicator
-    raise ValueError(f"expected a Siamese mode out of {', '.join(SIAMESE_MODES)}, got {mode!r}")
+    if mode not in MODES:
+        raise ValueError(f"expected a Siamese mode out of {', '.join(MODES)}, got {mode!r}")
+    return MODES[mode](gradient, difference)
 
 
-def siamese_map(feature_map: Tensor, weights: Tensor, per_stripe: bool = False) -> Tensor:
+def siamese_map(feature_map: Tensor, weights: Tensor) -> Tensor:
     """Equation 4: M_j = ReLU(sum_k GAP(ds_j/dA_j)_k A_jk) with s_j = <alpha_j, f_j>, for one branch.
 
     With global average pooling and A >= 0, alpha >= 0 the map sums to s_j exactly. (P, C, h, w), (P, D) -> (P, h, w).
     """
-    return striped_map(feature_map, weights) if per_stripe else identification_map(feature_map, weights)
+    return identification_map(feature_map, weights)
 
 
 def autograd_map(feature_map: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Grad-CAM by definition: ReLU(sum_k GAP(ds/dA_k) A_k), differentiating ``score`` through whatever lies above A.
 
-    Args:
-        feature_map: (B, C, h, w).
-        score: maps the feature map to (B,), samples independent.
-
-    Returns:
-        (B, h, w). The channel weights are constants; the map keeps the graph of ``feature_map``.
+    ``score`` maps (B, C, h, w) to (B,), each sample by itself. The channel weights are constants; the map (B, h, w) keeps
+    the graph of ``feature_map``.
     """
     with torch.inference_mode(False), torch.enable_grad():
         leaf = feature_map.detach().clone().requires_grad_()
@@ -178,9 +145,6 @@ def map_correlation(map_1: Tensor, map_2: Tensor) -> Tensor:
     """Pearson's correlation over the places of each map, in [-1, 1]: (B, h, w) twice -> (B,).
 
     1 = the same up to scale and offset. A constant map has no pattern to compare: its correlation is 0.
-
-    Raises:
-        ValueError: maps of different shapes.
     """
     if map_1.shape != map_2.shape:
         raise ValueError(f"expected two maps of one shape (B, h, w), got {tuple(map_1.shape)} and {tuple(map_2.shape)}")
@@ -194,10 +158,7 @@ def soft_mask(attention: Tensor, slope: float = 10.0, centre: float = 0.5) -> Te
 
 
 def image_mask(attention: Tensor, size: tuple[int, int], slope: float = 10.0, centre: float = 0.5) -> Tensor:
-    """The soft mask of a raw map at image size: min-max per sample, bilinear upsampling, sigmoid.
-
-    (B, h, w) -> (B, 1, H, W), with ``size = (H, W)``.
-    """
+    """Soft mask of a raw map at image size (H, W): min-max, bilinear upsampling, sigmoid; (B, h, w) -> (B, 1, H, W)."""
     scaled = normalise_map(attention, "minmax")[:, None]
     return soft_mask(F.interpolate(scaled, size=size, mode="bilinear", align_corners=False), slope, centre)
 
@@ -245,13 +206,13 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     return (profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share).to(profile.dtype)
 
 
-def aligned_profile(attention: Tensor, threshold: float = 0.5) -> Tensor:
+def aligned_profile(attention: Tensor, threshold: float = 0.5, rows: int | None = None) -> Tensor:
     """M* of equation 5: row-wise maximum, divided by its own maximum, cropped to first..last row above t, resized.
 
-    (P, h, w) -> (P, h). Crop bounds are constants for the gradient; a zero map gives a zero profile.
+    (P, h, w) -> (P, rows), by default (P, h). Crop bounds are constants for the gradient; a zero map gives zeros.
     """
     profile = normalise_map(row_profile(attention), "max")
-    return resize_rows(profile, *crop_bounds(profile, threshold))
+    return resize_rows(profile, *crop_bounds(profile, threshold), rows)
 
 
 def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: float = 0.5) -> Tensor:
@@ -260,8 +221,5 @@ def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: floa
     Maps of different heights are resized to the taller one's number of rows. The gradient at distance zero is zero.
     """
     rows = max(attention_1.shape[-2], attention_2.shape[-2])
-    profiles = []
-    for attention in (attention_1, attention_2):
-        profile = normalise_map(row_profile(attention), "max")
-        profiles.append(resize_rows(profile, *crop_bounds(profile, threshold), rows))
-    return torch.linalg.vector_norm(profiles[0] - profiles[1], dim=-1)
+    difference = aligned_profile(attention_1, threshold, rows) - aligned_profile(attention_2, threshold, rows)
+    return torch.linalg.vector_norm(difference, dim=-1)

@@ -14,31 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from . import attention
-from .config import LossConfig
-from .models import CASN
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
+from casnkit import attention
+from casnkit.config import LossConfig
+from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
+from casnkit.models import CASN
 
 
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
     """Equation 1, L_ide: cross entropy over ID logits, summed over the stripes' classifiers, mean over images.
 
-    Args:
-        stripe_scores: (B, P, num_ids) logits, P = 1 for global pooling.
-        labels: (B,) int64.
+    (B, P, num_ids) logits, P = 1 for global pooling, and (B,) int64 -> scalar.
     """
     stripes = stripe_scores.shape[1]
-    every = F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
-    return every * stripes
+    return stripes * F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
 
 
 def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probability") -> Tensor:
     """Equation 2, L_ia: the label's score on the masked image, mean over images; small when nothing was left to see.
 
-    Args:
-        masked_scores: (B, num_ids) logits of the masked images.
-        score: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
+    (B, num_ids) logits; ``score``: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
     """
     if score == "probability":
         masked_scores = masked_scores.softmax(1)
@@ -59,11 +53,8 @@ def consistency_loss(
 ) -> Tensor:
     """The spatial term of equation 5: mean distance of aligned row profiles over the positive pairs; 0 without any.
 
-    Args:
-        map_1, map_2: (P, h, w) raw Siamese maps.
-        same: (P,) bool; negative pairs carry no constraint.
-        positives: what to divide the sum by; None: the positive pairs here. Where a batch is spread over processes, their
-            mean is the whole batch's only if all divide by the same number.
+    Two raw Siamese maps (P, h, w) and (P,) bool -> scalar. ``positives``: what to divide by; None: the positive pairs here.
+    (The mean over a batch's parts, on several processes, is the whole batch's only if all divide by the same number.)
     """
     same = same.to(map_1.dtype)
     count = same.sum().clamp_min(1) if positives is None else max(positives, 1e-9)
@@ -126,11 +117,8 @@ class CASNLoss:
         self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor
     ) -> Tensor:
         config = self.config
-        second = config.weight_gradient == "second"
-        if model.has_closed_form:
-            maps = attention.identification_map(feature_map, model.label_gradient(feature, labels, create_graph=second))
-        else:
-            maps = model.identification_attention_of(feature_map, labels, create_graph=second)
+        gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
+        maps = attention.identification_map(feature_map, gradient)
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
         with masked_pass(model, config.masked_batchnorm, frozen=config.ia_gradient == "mask"):
@@ -143,8 +131,6 @@ def fill_of(images: Tensor, fill: str) -> Tensor | float:
     if fill == "mean":
         return 0.0
     if fill == "black":
-        from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
-
         black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
         return black.to(images).view(1, 3, 1, 1)
     if fill == "blur":
@@ -165,7 +151,7 @@ def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False
     """
     if batchnorm not in ("update", "batch", "running"):
         raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
-    layers = [m for m in model.modules() if isinstance(m, BATCH_NORM)]
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(m, m.training, m.momentum, m.num_batches_tracked) for m in layers]
     trainable = [p for p in model.parameters() if p.requires_grad] if frozen else []
     try:

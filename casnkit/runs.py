@@ -1,11 +1,12 @@
-"""A run is a folder: its configuration, a log with one JSON line per epoch, checkpoints, and the final weights.
+"""A run is a folder: its configuration, a log with one JSON line per epoch, states to go on from, and the final weights.
 
     RUN/run.json             configuration with every open-point choice, identities, seed, data, versions
-    RUN/log.jsonl            one line per epoch: loss terms, learning rate, images per second, memory
-    RUN/checkpoints/         the last two states of model and optimiser, and last.json that names them with checksums
+    RUN/log.jsonl            one line per finished epoch: loss terms, learning rate, images per second, memory
+    RUN/checkpoints/         the states of model and optimiser after the last two finished epochs
     RUN/model.safetensors    the trained weights; best.safetensors: those of the best validation, if there was one
 
-How tensors are written, and why an interruption cannot hurt them, stands in :mod:`casnkit.checkpoints`.
+Tensors are safetensors, the rest is JSON: nothing that is loaded can run code. Every file is written under another name
+and renamed when it is complete, so an interruption costs the new file, never the old one.
 """
 
 from __future__ import annotations
@@ -20,71 +21,63 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import torchvision
 from filelock import FileLock, Timeout
+from torch import Tensor
 
+import casnkit
+from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json, write_json
-
-from .checkpoints import load_checkpoint, load_state, read_tensors, save_tensors, without_prefix
-from .config import Config
-from .data.records import ReidDataset
-from .models import CASN
+from casnkit.data.records import ReidDataset
+from casnkit.models import CASN, read_tensors
 
 RUN_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What ``run.json`` says.
-
-    Attributes:
-        config: every choice.
-        pid_of_label: (num_ids,) pids of the training identities, in the order of the ID classifier's outputs.
-        data: name, root and image counts of the data that it was trained on.
-        versions: of Python, torch, torchvision, numpy and the kit.
-    """
+    """What ``run.json`` says."""
 
     config: Config
-    pid_of_label: np.ndarray
-    data: dict[str, Any]
-    versions: dict[str, str]
+    pid_of_label: np.ndarray  # (num_ids,) pids of the training identities, in the order of the ID classifier's outputs
+    data: dict[str, Any]  # name, root and image counts of the data that it was trained on
+    versions: dict[str, str]  # of Python, torch, torchvision, numpy and the kit
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in ``run.json``."""
-        return {
-            "format": RUN_FORMAT,
-            "variant": self.config.variant,
-            "config": self.config.to_dict(),
-            "pid_of_label": self.pid_of_label.tolist(),
-            "data": self.data,
-            "versions": self.versions,
-        }
+        own = {"format": RUN_FORMAT, "variant": self.config.variant, "config": self.config.to_dict()}
+        return own | {"pid_of_label": self.pid_of_label.tolist(), "data": self.data, "versions": self.versions}
 
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    from . import __version__
+    found = {package.__name__: package.__version__ for package in (casnkit, torch, torchvision, np)}
+    return found | {"python": platform.python_version()}
 
-    return {
-        "casnkit": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-    }
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for, else a GPU if there is one, else the CPU. Raises ValueError for one that is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"expected a device such as cpu, cuda or cuda:1, got {device!r}") from error
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device '{device}' was asked for, but torch sees {count or 'no'} GPU here: use --device cpu")
+    return device
 
 
 def read_run(run: str | Path) -> RunInfo:
-    """Read ``run.json``.
-
-    Raises:
-        ValueError: there is no run in that folder, or one of another format.
-    """
+    """Read ``run.json``. Raises ValueError where there is no run in that folder, or one of another format."""
     run = Path(run)
     if not (run / "run.json").is_file():
+        found = ", ".join(sorted(p.name for p in run.iterdir())[:6]) if run.is_dir() else "no such folder"
         raise ValueError(
-            f"expected a run (a folder with run.json) at {run}, found {_listing(run)}: "
+            f"expected a run (a folder with run.json) at {run}, found {found or 'an empty folder'}: "
             "train one with `casnkit train --data PATH --out RUN`"
         )
     values = read_json(run / "run.json")
@@ -95,137 +88,131 @@ def read_run(run: str | Path) -> RunInfo:
     return RunInfo(Config.from_dict(values["config"]), pids, values["data"], values["versions"])
 
 
+def read_log(run: str | Path) -> list[dict[str, Any]]:
+    """The log's rows, one per finished epoch; empty where there is none."""
+    file = Path(run) / "log.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [json.loads(line) for line in lines if line.strip()]
+
+
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:
     """The trained network of a run, in eval mode, with what is known of it.
 
-    Raises:
-        ValueError: no run there, no finished weights, or weights of another network than ``run.json`` describes.
+    Raises ValueError where there is no run, no finished epoch, or weights of another network than ``run.json`` describes.
     """
     run = Path(run)
-    info = read_run(run)
-    file = run / "model.safetensors"
+    info, file = read_run(run), run / "model.safetensors"
     if file.is_file():
         state = read_tensors(file)
     else:
-        state, record = load_checkpoint(run)
-        if state is None:
+        tensors, epoch = load_checkpoint(run)
+        if tensors is None:
             raise ValueError(f"expected trained weights at {file}, found none: finish the run with `casnkit train`")
-        warnings.warn(f"{run} is not finished: using its state after epoch {record['epoch']}", stacklevel=2)
-        state = without_prefix(state, "model.")
+        warnings.warn(f"{run} is not finished: using its state after epoch {epoch}", stacklevel=2)
+        state = _part(tensors, "model.")
     model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
     load_state(model, state, str(file))
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
-def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
-    """Make sure that a folder is free for a run, or holds the same one. Writes nothing.
+def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
+    """Fill a model with the tensors of the same network, from ``name``. Raises ValueError where names or shapes differ."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(
+            f"the weights in {name} belong to another network: this one is {model.config.backbone} / "
+            f"{model.config.pooling} with {model.num_ids} identities. {first}"
+        ) from None
 
-    Raises:
-        ValueError: the folder holds another run, or other things.
-    """
+
+def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
+    """Raise ValueError unless a folder is free for a run, or holds the same one. Writes nothing."""
     if (out / "run.json").is_file():
         there = read_run(out)
         if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
+            old, new = there.config.settings(), config.settings()
+            differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
             raise ValueError(
-                f"{out} holds another run ({there.config.profile}, {there.config.variant}, "
-                f"{len(there.pid_of_label)} identities; {_first_difference(there.config, config)}): "
-                "choose another --out, or remove that folder"
+                f"{out} holds another run ({there.config.profile}, {there.config.variant}, {len(there.pid_of_label)} "
+                f"identities; {[*differs, 'other identities'][0]}): choose another --out, or remove that folder"
             )
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
 
 
-def describe(out: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
-    """Write ``run.json`` where there is none yet."""
-    if not (out / "run.json").is_file():
-        counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
-        data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
-        write_json(out / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
-
-
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; the operating system gives it back however the process ends.
-
-    Raises:
-        ValueError: another process trains in the folder.
-    """
-    Path(run).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(run) / ".lock")
+    """Hold a run's folder for this process; the operating system gives it back however the process ends."""
+    run.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(run / ".lock", timeout=0):
+            yield
     except Timeout:
         raise ValueError(f"another process is training in {run}: wait for it, or choose another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-def append_log(run: Path, row: dict[str, Any]) -> None:
-    """Add one epoch's line to the log; a line of the same epoch, left by an interrupted run, is replaced."""
-    rows = [old for old in read_log(run) if old["epoch"] < row["epoch"]] + [row]
-    with atomic_path(Path(run) / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(r, allow_nan=False) + "\n" for r in rows), encoding="utf-8")
+def describe(run: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
+    """Write ``run.json`` where there is none yet."""
+    if not (run / "run.json").is_file():
+        counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
+        data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
+        write_json(run / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
 
 
-def read_log(run: str | Path) -> list[dict[str, Any]]:
-    """The log's rows, one per finished epoch; empty where there is none."""
-    file = Path(run) / "log.jsonl"
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors."""
+    data = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
-def keep_best(run: Path, model: CASN, row: dict[str, Any]) -> None:
-    """Keep the weights as ``best.safetensors`` if this epoch's ``validation_mean_ap`` is the highest so far."""
-    scores = [old.get("validation_mean_ap", -1.0) for old in read_log(run) if old["epoch"] < row["epoch"]]
-    if row["validation_mean_ap"] > max(scores, default=-1.0):
-        note = {"epoch": str(row["epoch"]), "validation_mean_ap": str(row["validation_mean_ap"])}
-        save_tensors(Path(run) / "best.safetensors", model.state_dict(), note)
+def save_epoch(run: Path, model: CASN, optimiser: torch.optim.Optimizer, row: dict[str, Any]) -> None:
+    """Keep a finished epoch: the best weights if it is the best validation, its line in the log, and then the state.
+
+    The line of the same epoch that an interrupted run left behind is replaced. Of older states the last one is kept.
+    """
+    rows = [old for old in read_log(run) if old["epoch"] < row["epoch"]]
+    score = row.get("validation_mean_ap")
+    if score is not None and score > max((old.get("validation_mean_ap", -1.0) for old in rows), default=-1.0):
+        note = {"epoch": str(row["epoch"]), "validation_mean_ap": str(score)}
+        save_tensors(run / "best.safetensors", model.state_dict(), note)
+    with atomic_path(run / "log.jsonl") as temporary:
+        lines = [json.dumps(r, allow_nan=False) + "\n" for r in [*rows, row]]
+        temporary.write_text("".join(lines), encoding="utf-8")
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        if "momentum_buffer" in optimiser.state.get(parameter, {}):
+            tensors[f"momentum.{name}"] = optimiser.state[parameter]["momentum_buffer"]
+    folder = run / "checkpoints"
+    save_tensors(folder / f"epoch-{row['epoch']:06d}.safetensors", tensors)
+    for file in set(folder.glob("*.safetensors")).difference(_states(folder)[:2]):
+        file.unlink(missing_ok=True)  # also what a killed run left half-written
 
 
-def _listing(folder: Path) -> str:
-    if not folder.exists():
-        return "no such folder"
-    names = (
-        sorted(p.name for p in folder.iterdir())[:6]
-        if folder.is_dir()
-        else [f"a file of {folder.stat().st_size} bytes"]
-    )
-    return ", ".join(names) if names else "an empty folder"
+def load_checkpoint(run: Path) -> tuple[dict[str, Tensor] | None, int]:
+    """The newest readable state and its number of finished epochs, (None, 0) without any; a damaged one is warned of."""
+    for file in _states(Path(run) / "checkpoints"):
+        try:
+            return read_tensors(file), int(file.stem.removeprefix("epoch-"))
+        except ValueError as error:
+            warnings.warn(f"{error}; trying the state before it", stacklevel=2)
+    return None, 0
 
 
-def _first_difference(there: Config, here: Config) -> str:
-    a, b = there.to_dict(), here.to_dict()
-    for group, values in a.items():
-        if values != b[group]:
-            if not isinstance(values, dict):
-                return f"{group} is {values!r} there, {b[group]!r} here"
-            name = next(name for name in values if values[name] != b[group][name])
-            return f"{group}.{name} is {values[name]!r} there, {b[group][name]!r} here"
-    return "other identities"
+def restore(model: CASN, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put a state back into model and optimiser (SGD momentum)."""
+    load_state(model, _part(tensors, "model."), "the checkpoint")
+    momentum = _part(tensors, "momentum.")
+    for name, parameter in model.named_parameters():
+        if name in momentum:  # in the parameter's own memory format
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
 
 
-# facade: to be replaced
-_FACADE = {
-    "pick_device": "casnkit.processes",
-    "load_state": "casnkit.checkpoints",
-    "read_tensors": "casnkit.checkpoints",
-    "save_tensors": "casnkit.checkpoints",
-}
-_FACADE_MODULES = ["casnkit.checkpoints"]
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-??????.safetensors"), reverse=True)
 
 
-def __getattr__(name):
-    from importlib import import_module
-
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

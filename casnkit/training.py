@@ -1,40 +1,51 @@
 """One readable training loop: pairs in, two forward-backward passes, SGD, a JSON line per epoch.
 
 A run is a pure function of its configuration and data. Pairs depend on (seed, epoch), augmentation and dropout on
-(seed, epoch, step), and nothing on the number of processes; so a run that was stopped at any step goes on exactly there.
+(seed, epoch, step), and nothing on the number of processes. The state is kept after every epoch: the same call goes on
+from the last finished epoch and ends with the same weights, to the bit on a CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm.auto import tqdm
 
+from casnkit import runs
+from casnkit.config import Config, TrainConfig
 from casnkit.data.images import Augmentation, ImageSource, augment, open_images
 from casnkit.data.pairs import PairSampler
+from casnkit.data.records import ReidDataset, labels_of
+from casnkit.losses import CASNLoss
+from casnkit.models import CASN, fork_random, map_size, seeded
+from casnkit.runs import pick_device
 
-from . import checkpoints, runs
-from .batches import check_parts, image_parts, pair_sampler, part_rows, positives_first
-from .config import Config
-from .data.records import ReidDataset, labels_of
-from .guards import DivergenceError, Interruption, check_finite, check_weights, explain_out_of_memory, peak_memory
-from .losses import CASNLoss
-from .models import CASN, map_size
-from .processes import Processes, find_processes, pick_device
-from .progress import bar
-from .randomness import fork_random, seeded, step_seed
-from .schedule import learning_rate, make_optimiser, set_learning_rate
+try:
+    import resource
+except ImportError:  # Windows has no such module
+    resource = None
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
+TERMS = ("total", "ide", "ia", "bce", "consistency")
+SPEED = ("seconds", "images_per_second", "memory_mib")
 
-__all__ = ["DivergenceError", "TrainingStep", "pick_device", "train"]
+
+class DivergenceError(ValueError):
+    """The loss or the weights became infinite or not a number; the last good state is kept."""
 
 
 class TrainingStep(nn.Module):
@@ -44,44 +55,24 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, images: Tensor, labels: Tensor, progress: float, positives: float | None) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor, progress: float, positives: float) -> dict[str, Tensor]:
         """Loss terms of a batch of pairs: all first images, then all second ones, (2P, 3, H, W) and (2P,)."""
-        first, second = images.chunk(2), labels.chunk(2)
-        return self.loss(self.model, *first, *second, progress=progress, positives=positives)
+        return self.loss(self.model, *images.chunk(2), *labels.chunk(2), progress=progress, positives=positives)
 
 
 @dataclass
 class Run:
     """Everything that one training holds in its hands."""
 
-    folder: Path
     config: Config
-    processes: Processes
+    accelerator: Accelerator
     model: CASN
     step: nn.Module
     optimiser: torch.optim.Optimizer
+    scheduler: LambdaLR
+    sampler: PairSampler
     source: ImageSource
     labels: Tensor
-    sampler: PairSampler
-    progress: bool
-    checkpoint_minutes: float
-    saved: float = field(default_factory=time.monotonic)
-
-    def save(self, epoch: int, step: int = 0, sums: dict[str, float] | None = None, seconds: float = 0.0) -> None:
-        """Write the state after ``step`` steps of epoch ``epoch`` (counted from 0), in the main process.
-
-        Raises:
-            DivergenceError: the last update left weights that are not finite, though its loss was; nothing is written.
-        """
-        check_weights(self.model)
-        if self.processes.is_main:
-            checkpoints.save_checkpoint(self.folder, self.model, self.optimiser, epoch, step, sums or {}, seconds)
-        self.saved = time.monotonic()
-
-    @property
-    def is_due(self) -> bool:
-        """True where the last state was written longer ago than the interval between two."""
-        return time.monotonic() - self.saved > 60 * self.checkpoint_minutes
 
 
 def train(
@@ -94,198 +85,257 @@ def train(
     images: Tensor | None = None,
     place: str = "auto",
     workers: int | None = None,
-    checkpoint_minutes: float = 10.0,
+    log_with: str | None = None,
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
     Args:
-        dataset: its ``train`` split is used.
-        config: every choice; saved in ``out/run.json``.
         out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
         device: default: a GPU if there is one, or what the launcher gives each process.
         images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
-        place, workers: where images live, see :func:`casnkit.data.feeding.open_images`.
-        checkpoint_minutes: the state is saved after each epoch, and within it after so many minutes.
+        place, workers: where images live, see :func:`casnkit.data.images.open_images`.
+        log_with: ``"tensorboard"`` writes each epoch's log row into ``out/tensorboard`` too.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
-        validate: called after each epoch; its numbers go into the log, and the weights with the highest
-            ``validation_mean_ap`` are kept as ``best.safetensors``.
+        validate: called after each epoch, gives numbers for the log; the weights with the highest ``validation_mean_ap``
+            are kept as ``best.safetensors``.
 
     Raises:
-        ValueError: the data cannot train this network, ``out`` holds another run, or another process trains in it.
-        DivergenceError: a loss is not finite; the last good state is kept.
-        KeyboardInterrupt: Ctrl-C; the step was finished and the state saved.
+        ValueError: the data cannot train this network, ``out`` is in use, or a batch does not fit into memory.
+        DivergenceError: a loss or a weight is not finite; the last good state is kept.
+        ImportError: the package of ``log_with`` is not installed.
     """
-    out, processes = Path(out), find_processes(device, idle_parameters=not config.loss.siamese_attention)
+    out, accumulate = Path(out), config.train.accumulate
+    idle = DistributedDataParallelKwargs(find_unused_parameters=not config.loss.siamese_attention)
+    options = {"gradient_accumulation_steps": accumulate, "log_with": log_with, "project_dir": out}
+    accelerator = make_accelerator(device, kwargs_handlers=[idle], **options)
+    if log_with and not accelerator.log_with:
+        raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
     labels, pid_of_label = labels_of(dataset.train.pids)
     sampler = pair_sampler(dataset, config)
-    check_parts(config, processes)
+    if config.data.batch_size % (accumulate * accelerator.num_processes):
+        raise ValueError(
+            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {accelerator.num_processes} processes "
+            f"with {accumulate} parts each: choose a batch_size that is a multiple of their product"
+        )
     runs.check_folder(out, config, pid_of_label)
-    state, record = checkpoints.load_checkpoint(out)
-    model, optimiser = _build(config, len(pid_of_label), processes, state)
+    state, finished = runs.load_checkpoint(out)
+    model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
+    optimiser = make_optimiser(model, config.train)
+    if state is not None:
+        runs.restore(model, optimiser, state)
+    scheduler = make_scheduler(optimiser, config.train, len(sampler), finished)
+    size, main = (config.data.height, config.data.width), accelerator.is_main_process
+    map_size(model, *size)  # images too small for the network are refused before anything is written
     source = None
-    if record["epoch"] < config.train.epochs:
-        size = (config.data.height, config.data.width)
-        map_size(model, *size)  # images too small for the network are refused before anything is written
-        source = open_images(dataset.train, size, processes.device, place, workers, progress, images)
-    processes.wait()
-    with runs.locked(out) if processes.is_main else contextlib.nullcontext():
-        if processes.is_main:
+    if finished < config.train.epochs:
+        source = open_images(dataset.train, size, accelerator.device, place, workers, progress, images)
+    accelerator.wait_for_everyone()
+    with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
+        if main:
             runs.describe(out, dataset, config, pid_of_label)
         if source is not None:
-            if progress and processes.is_main:
-                print(source, flush=True)
-            step = processes.prepare(TrainingStep(model, CASNLoss(config.loss)))
-            targets = torch.from_numpy(labels).to(processes.device)
-            run = Run(
-                out, config, processes, model, step, optimiser, source, targets, sampler, progress, checkpoint_minutes
-            )
-            with Interruption() as interruption, explain_out_of_memory(config):
-                _run_epochs(run, record, interruption, on_epoch, validate)
-        if processes.is_main:
-            checkpoints.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
-        processes.wait()
+            targets = torch.from_numpy(labels).to(accelerator.device)
+            step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
+            run = Run(config, accelerator, model, step, optimiser, scheduler, sampler, source, targets)
+            _train_epochs(run, finished, out, progress, on_epoch, validate)
+        if main:
+            runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
+        accelerator.wait_for_everyone()
     return model.eval()
 
 
-def _run_epochs(
-    run: Run,
-    record: dict[str, Any],
-    interruption: Interruption,
-    on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None,
-    validate: Callable[[CASN], dict[str, float]] | None,
-) -> None:
-    for epoch in range(record["epoch"], run.config.train.epochs):
-        row = train_epoch(run, epoch, record if epoch == record["epoch"] else {}, interruption)
-        if validate:
-            row |= validate(run.model)
-        if run.processes.is_main:
-            if validate:
-                runs.keep_best(run.folder, run.model, row)
-            runs.append_log(run.folder, row)  # before the state: a state never stands there without its line
-        run.save(epoch + 1)
-        if on_epoch and run.processes.is_main:
-            on_epoch(epoch + 1, run.model, row)
+def _train_epochs(run: Run, finished: int, out: Path, progress: bool, on_epoch: Any, validate: Any) -> None:
+    accelerator, epochs = run.accelerator, run.config.train.epochs
+    if progress:
+        accelerator.print(run.source, flush=True)
+    if accelerator.log_with:
+        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": finished + 1}})
+    for epoch in range(finished, epochs):
+        row = train_epoch(run, epoch, progress)
+        row |= validate(run.model) if validate else {}
+        check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")  # a finite loss may have an infinite gradient
+        if accelerator.is_main_process:
+            runs.save_epoch(out, run.model, run.optimiser, row)
+            _track(accelerator, row)
+            if on_epoch:
+                on_epoch(epoch + 1, run.model, row)
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
-def train_epoch(run: Run, epoch: int, record: dict[str, Any], interruption: Interruption) -> dict[str, Any]:
-    """One pass over the epoch's pairs, from the step at which ``record`` stopped. Returns the epoch's log row.
-
-    Raises:
-        DivergenceError: a loss term is infinite or not a number.
-        KeyboardInterrupt: the step at hand was finished and the state saved.
-    """
-    config, processes = run.config, run.processes
-    plan = [positives_first(pairs, run.sampler) for pairs in run.sampler.epoch(epoch)]
-    start, before = record.get("step", 0), record.get("seconds", 0.0)
-    sums = {name: torch.tensor(value, device=processes.device) for name, value in record.get("sums", {}).items()}
-    started = time.perf_counter()
+def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
+    """One pass over the epoch's pairs. Returns the epoch's log row."""
+    config, accelerator = run.config, run.accelerator
+    plan = run.sampler.epoch(epoch)
+    positives_first = np.argsort(~run.sampler.is_positive(plan), axis=1, kind="stable")
+    plan = np.take_along_axis(plan, positives_first[..., None], axis=1)
+    feed = iter(run.source.batches([pairs.T.reshape(-1)[rows] for pairs in plan for _, rows in _parts(run, pairs)]))
+    rate, sums, started = run.scheduler.get_last_lr()[1], {}, time.perf_counter()
     run.model.train()
-    shown = run.progress and processes.is_main
-    with fork_random(), bar(len(plan), start, f"epoch {epoch + 1}/{config.train.epochs}", shown) as advance:
-        feed = iter(run.source.batches(image_parts(plan[start:], processes, config.train.accumulate)))
-        for step in range(start, len(plan)):
-            terms = train_step(run, plan, epoch, step, feed)
-            for name, value in terms.items():
+    shown, title = progress and accelerator.is_main_process, f"epoch {epoch + 1}/{config.train.epochs}"
+    with fork_random(), tqdm(plan, title, leave=False, disable=not shown, unit="step") as bar:
+        for step, pairs in enumerate(bar):
+            for name, value in train_step(run, pairs, feed, epoch, step).items():
                 sums[name] = sums.get(name, 0.0) + value
-            last = step == len(plan) - 1
-            looks = step % CHECK_EVERY == 0 or last
-            if looks:
-                check_finite(sums, epoch, step)
-            advance(sums["total"] / (step + 1) if looks else None)
-            stopped = (
-                interruption.requested if processes.world == 1 else looks and processes.any(interruption.requested)
-            )
-            if stopped or (run.is_due and not last):  # the end of an epoch has a state of its own
-                check_finite(sums, epoch, step)
-                seconds = before + time.perf_counter() - started
-                run.save(epoch, step + 1, {name: value.item() for name, value in sums.items()}, seconds)
-            if stopped:
-                raise KeyboardInterrupt
-    seconds = before + time.perf_counter() - started
-    means = {name: processes.mean(value).item() / len(plan) for name, value in sums.items()}
+            if step % CHECK_EVERY == 0 or step == len(plan) - 1:
+                check_finite(sums, f"in epoch {epoch + 1}, by step {step + 1}")
+                bar.set_postfix(loss=f"{sums['total'].item() / (step + 1):.3f}", refresh=False)
+    seconds = time.perf_counter() - started
+    means = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
     images = 2 * len(plan) * config.data.batch_size
-    row = {"epoch": epoch + 1, **means, "learning_rate": learning_rate(config.train, epoch)}
-    row |= {"seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
-    return row | {"memory_mib": peak_memory(processes.device)}
+    speed = round(seconds, 3), round(images / seconds, 1), peak_memory(accelerator.device)
+    return {"epoch": epoch + 1, **means, "learning_rate": rate, **dict(zip(SPEED, speed, strict=True))}
 
 
-def train_step(run: Run, plan: list[np.ndarray], epoch: int, step: int, feed: Iterator[Tensor]) -> dict[str, Tensor]:
+def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, step: int) -> dict[str, Tensor]:
     """One step of SGD: forward and backward for each part of the batch, then the update. Returns detached terms."""
-    config, train_config, processes = run.config, run.config.train, run.processes
-    pairs, parts = plan[step], train_config.accumulate
-    set_learning_rate(run.optimiser, train_config, epoch + step / len(plan))
-    share = (epoch + step / len(plan)) / train_config.epochs
-    positives = int(run.sampler.is_positive(pairs).sum()) / (parts * processes.world)
+    config, accelerator = run.config, run.accelerator
+    share = (epoch + step / len(run.sampler)) / config.train.epochs
+    parts = config.train.accumulate * accelerator.num_processes
+    positives = int(run.sampler.is_positive(pairs).sum()) / parts
     augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
-    seed = step_seed(train_config.seed, epoch, step)
+    number = np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]
+    seed = int(number >> np.uint64(2))
     terms: dict[str, Tensor] = {}
-    run.optimiser.zero_grad(set_to_none=True)
-    for part in range(parts):
-        rows = part_rows(len(pairs), part * processes.world + processes.rank, parts * processes.world)
+    run.optimiser.zero_grad()
+    for part, rows in _parts(run, pairs):
         generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
         images = augment(next(feed), augmentation, generator, rows=(rows, 2 * len(pairs)))
         labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
-        torch.manual_seed(seed + part * processes.world + processes.rank)  # dropout
-        with processes.local_gradients(run.step, part < parts - 1):
-            images = images.contiguous(memory_format=torch.channels_last)
-            part_terms = run.step(images, labels, share, positives)
-            (part_terms["total"] / parts).backward()
-        for name, value in part_terms.items():
-            terms[name] = terms.get(name, 0.0) + value.detach() / parts
-    if train_config.clip_norm:
-        nn.utils.clip_grad_norm_(run.model.parameters(), train_config.clip_norm)
+        torch.manual_seed(seed + part)  # dropout
+        with accelerator.accumulate(run.step):
+            found = run.step(images.contiguous(memory_format=torch.channels_last), labels, share, positives)
+            accelerator.backward(found["total"])  # divided by the number of parts, exchanged after the last one
+        for name, value in found.items():
+            terms[name] = terms.get(name, 0.0) + value.detach() / config.train.accumulate
+    if config.train.clip_norm:
+        accelerator.clip_grad_norm_(run.model.parameters(), config.train.clip_norm)
     run.optimiser.step()
+    run.scheduler.step()
     return terms
 
 
-def _build(
-    config: Config, num_ids: int, processes: Processes, state: dict[str, Tensor] | None
-) -> tuple[CASN, torch.optim.Optimizer]:
+def make_accelerator(device: str | torch.device | None = None, **options: Any) -> Accelerator:
+    """accelerate's ``Accelerator`` for the processes of a launcher (``accelerate launch``, ``torchrun``) or this one alone.
+
+    ``device``: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
+    """
+    alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, pick_device(device)
+    if alone:  # accelerate keeps one state for a process; here every training may want another device, in threads too
+        for state in (PartialState, AcceleratorState, GradientState):
+            state._shared_state = {}
+    # precision is the trunk's own matter, see CASN.precision
+    accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no", **options)
+    if alone:
+        accelerator.state.device = wanted
+    return accelerator
+
+
+def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
+    """The sampler of the training pairs that ``config`` describes; what it has to say is warned of."""
+    data, split, seed = config.data, dataset.train, config.train.seed
+    sampler = PairSampler(split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, seed)
+    for note in sampler.notes:
+        warnings.warn(note, stacklevel=3)
+    return sampler
+
+
+def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum (paper 4.1); trunk, ID classifier and pair classifier, each with its rate and decay."""
+    decay = config.weight_decay if config.pair_weight_decay is None else config.pair_weight_decay
+    groups = [
+        {"params": model.trunk.parameters(), "lr": config.learning_rate * config.trunk_rate},
+        {"params": model.identity_head.parameters(), "lr": config.learning_rate},
+        {"params": model.pair_head.parameters(), "lr": config.learning_rate * config.pair_rate, "weight_decay": decay},
+    ]
+    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+
+
+def make_scheduler(optimiser: torch.optim.Optimizer, config: TrainConfig, steps: int, finished: int = 0) -> LambdaLR:
+    """The rates of ``steps`` steps per epoch: linear warm-up, then divided at each milestone (paper 4.1)."""
+
+    def factor(step: int) -> float:
+        share = (finished * steps + step) / steps / config.epochs
+        rise = min(1.0, (share + 1e-3) / config.warmup) if config.warmup else 1.0
+        return rise * config.decay ** sum(share >= milestone for milestone in config.milestones)
+
+    return LambdaLR(optimiser, factor)
+
+
+def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: bool) -> CASN:
     with seeded(config.train.seed, 0):
-        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
-        model = CASN.from_config(num_ids, start.model).to(processes.device, memory_format=torch.channels_last)
-    if config.train.sync_batchnorm and processes.world > 1:
-        if processes.device.type != "cuda":
-            raise ValueError(
-                "sync_batchnorm needs GPUs: torch has no synchronised BatchNorm for CPUs; leave it off here"
-            )
+        start = config if new else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
+        model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
+    if config.train.sync_batchnorm and accelerator.num_processes > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if config.train.precision == "bf16":
         model.precision = torch.bfloat16
     if config.train.compile:
         model.trunk.compile()
-    optimiser = make_optimiser(model, config.train)
-    if state is not None:
-        checkpoints.restore(model, optimiser, state)
-    return model, optimiser
+    return model
 
 
-# facade: to be replaced
-_FACADE = {
-    "Processes": "casnkit.processes",
-    "make_optimiser": "casnkit.schedule",
-    "find_processes": "casnkit.processes",
-    "TensorBoardLog": "casnkit.tensorboard",
-    "say_epoch": "casnkit.progress",
-    "DivergenceError": "casnkit.guards",
-    "peak_memory": "casnkit.guards",
-    "pair_sampler": "casnkit.batches",
-    "learning_rate": "casnkit.schedule",
-}
-_FACADE_MODULES = ["casnkit.batches", "casnkit.guards", "casnkit.schedule"]
+def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+    """The parts of a batch that this process computes: number, and rows of the 2P images (first ones, then second ones).
+
+    Part p of n takes the pairs p, p + n, ...; with the positive pairs in front, all parts hold equally many of them.
+    """
+    world = run.accelerator.num_processes
+    for part in range(run.accelerator.process_index, run.config.train.accumulate * world, world):
+        mine = torch.arange(part, len(pairs), run.config.train.accumulate * world)
+        yield part, torch.cat([mine, mine + len(pairs)])
 
 
-def __getattr__(name):
-    from importlib import import_module
+def check_finite(tensors: Mapping[str, Tensor], when: str) -> None:
+    """Raise DivergenceError, with a name and what to try, for losses or weights that are not finite."""
+    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise DivergenceError(
+            f"{', '.join(wrong[:5])} {'is' if len(wrong) == 1 else 'are'} not finite {when}; the last good state is kept. "
+            "Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability (the literal logit has "
+            "no lower bound)"
+        )
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+@contextlib.contextmanager
+def _explain_out_of_memory(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "not enough memory" not in str(error):
+            raise
+        raise ValueError(
+            f"a batch of {config.data.batch_size} pairs of {config.data.height}x{config.data.width} did not fit into memory. "
+            f"The same training in smaller parts: --set accumulate={2 * config.train.accumulate}; less memory: --set "
+            "precision=bf16, a smaller --batch-size or height and width. Images elsewhere: --images memory or disk"
+        ) from error
+
+
+def _track(accelerator: Accelerator, row: dict[str, Any]) -> None:
+    """A log row for accelerate's tracker; an error of the disk ends the log, never the training."""
+    groups = dict.fromkeys(TERMS, "loss/") | dict.fromkeys(SPEED, "speed/")
+    named = {groups.get(name, "") + name.replace("validation_", "validation/"): row[name] for name in row}
+    try:
+        accelerator.log(named, step=named.pop("epoch"))
+    except OSError as error:
+        accelerator.trackers = []
+        warnings.warn(f"no more logs by {accelerator.log_with[0]}: {error}", stacklevel=2)
+
+
+def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
+    """Print one epoch's loss terms, learning rate and speed; for the ``on_epoch`` of commands."""
+    terms = "  ".join(f"{k} {row[k]:.3f}" for k in TERMS if k in row)
+    speed = f"lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s"
+    print(f"epoch {epoch:3d}  {terms}  {speed}", flush=True)
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Peak memory in MiB: of the GPU's tensors, or of the whole process on a CPU; None where it is not known (Windows)."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

@@ -46,10 +46,9 @@ def spread(model: CASN, images: Tensor) -> CASN:
         pixels = model.feature_map(images).mean((0, 2, 3))
         direction = pixels / pixels.norm()
         for weight in (model.identity_head.first.weight, model.pair_head[0].weight):
-            if weight.shape[-1] % len(direction) == 0:
-                parts = weight.unflatten(-1, (-1, len(direction)))
-                parts -= (parts @ direction)[..., None] * direction
-                weight *= 3 / (pixels.norm() * weight.norm(dim=-1).mean())
+            parts = weight.unflatten(-1, (-1, len(direction)))
+            parts -= (parts @ direction)[..., None] * direction
+            weight *= 3 / (pixels.norm() * weight.norm(dim=-1).mean())
     return model
 
 

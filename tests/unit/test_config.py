@@ -15,6 +15,7 @@ from casnkit.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
+    assignments,
     paper_literal,
     profile,
 )
@@ -84,16 +85,20 @@ def test_replace_leaves_the_original_alone():
         config.train.epochs = 3
 
 
-def test_paper_literal_changes_the_loss_only():
+def test_paper_literal():
     config = profile("paper", ia_start=0.3, epochs=5)
     literal = paper_literal(config)
     assert (literal.loss.ia_score, literal.loss.masked_batchnorm, literal.loss.ia_start) == ("logit", "update", 0.0)
     assert dataclasses.replace(literal, loss=config.loss) == config
-
-
-def test_paper_literal_has_one_learning_rate():
     train = paper_literal(profile("quick", variant="casn")).train
     assert (train.pair_rate, train.pair_weight_decay) == (1.0, None)
+
+
+def test_only_networks_with_siamese_attention_have_a_rate_for_it():
+    assert profile("quick", variant="casn").train.pair_rate == 20
+    assert profile("quick", variant="ide+ia").train.pair_rate == 1
+    assert profile("paper").train.pair_rate == 1
+    assert profile("quick", variant="casn", pair_rate=3.0).train.pair_rate == 3
 
 
 @pytest.mark.parametrize(
@@ -106,11 +111,20 @@ def test_paper_literal_has_one_learning_rate():
         ({"variant": "ide+sia"}, r"variant out of ide, ide\+ia, ide\+sa, casn, got 'ide\+sia'"),
         ({"pooling": "max"}, "model.pooling: expected one of gap, stripes, got 'max'"),
         ({"masked_batchnorm": "eval"}, "expected one of update, batch, running, got 'eval'"),
+        (
+            {"loss": {"siamese_mode": "papre"}},
+            "loss.siamese_mode: expected one of paper, signed, gradcam, v1, got 'papre'",
+        ),
         ({"epochs": 2.5}, "train.epochs: expected a whole number, got 2.5"),
         ({"epochs": "3"}, "train.epochs: expected a whole number, got '3'"),
         ({"epochs": True}, "train.epochs: expected a whole number, got True"),
+        ({"epochs": float("inf")}, "train.epochs: expected a whole number, got inf"),
         ({"learning_rate": None}, "train.learning_rate: expected a number, got None"),
+        ({"learning_rate": float("nan")}, "train.learning_rate: expected a number, got nan"),
         ({"id_norm": 1}, "model.id_norm: expected true or false, got 1"),
+        ({"epochs": -1}, "train.epochs: expected at least 1, got -1"),
+        ({"positive_share": 1.5}, "data.positive_share: expected 0 to 1, got 1.5"),
+        ({"milestones": [0.5, -1]}, "train.milestones: expected at least 0"),
     ],
 )
 def test_bad_changes_are_clear_errors(changes, message):
@@ -118,63 +132,24 @@ def test_bad_changes_are_clear_errors(changes, message):
         profile("smoke", **changes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"epochs": float("inf")},
-        {"learning_rate": float("nan")},
-        {"epochs": float("nan")},
-        {"id_hidden": "wide"},
-        {"last_stride": "1"},
-        {"clip_norm": "none"},
-        {"milestones": 0.5},
-        {"milestones": "0.5"},
-        {"milestones": ["a"]},
-        {"weights": 3},
-        {"backbone": 50},
-        {"model": 5},
-        {"model": None},
-    ],
-    ids=str,
-)
-def test_ill_typed_values_name_their_setting(changes):
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        profile("smoke", **changes)
+WRONG = {
+    "ill-typed": {"id_hidden": "wide", "last_stride": "1", "clip_norm": "none", "milestones": 0.5, "weights": 3}
+    | {"backbone": 50, "model": 5, "loss": None, "mask_fill": ["mean"]},
+    "out of range": {"batch_size": 0, "height": 0, "flip": -0.1, "stripes": 0, "pair_hidden": 0, "pair_dropout": 1.5}
+    | {"last_stride": 0, "id_hidden": 0, "momentum": -1.0, "learning_rate": -0.1, "max_rank": 0, "last_stride ": True},
+}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"epochs": -1},
-        {"batch_size": 0},
-        {"height": 0},
-        {"positive_share": 1.5},
-        {"flip": -0.1},
-        {"stripes": 0},
-        {"pair_hidden": 0},
-        {"pair_dropout": 1.5},
-        {"last_stride": 0},
-        {"id_hidden": 0},
-        {"loss": {"threshold": -0.5}},
-        {"momentum": -1.0},
-        {"learning_rate": -0.1},
-        {"max_rank": 0},
-    ],
-    ids=str,
-)
-def test_values_out_of_range_name_their_setting(changes):
-    name, value = next(iter(changes.items()))
-    with pytest.raises(ValueError, match=next(iter(value)) if isinstance(value, dict) else name):
-        profile("smoke", **changes)
+@pytest.mark.parametrize(("name", "value"), [pair for wrong in WRONG.values() for pair in wrong.items()])
+def test_wrong_values_name_their_setting(name, value):
+    with pytest.raises(ValueError, match=name.strip()):
+        profile("smoke", **{name.strip(): value})
 
 
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
         (LossConfig, {"ia_gradient": "masks"}),
-        (LossConfig, {"weight_gradient": "secnd"}),
-        (LossConfig, {"mask_fill": "grey"}),
-        (ModelConfig, {"feature": "poold"}),
         (ModelConfig, {"id_activation": "gelu"}),
         (DataConfig, {"batch_size": "16"}),
         (TrainConfig, {"epochs": 2.5}),
@@ -194,8 +169,7 @@ def test_a_dataclass_made_by_hand_is_checked_too(kind, values):
         ({"modle": {"backbone": "small"}}, "modle"),
         ({"train": {"epochs": "many"}}, "train.epochs"),
         ({"loss": []}, "loss"),
-        ({"loss": None}, "loss"),
-        ({"ranking": {"max_rank": 1.5}}, "ranking.max_rank"),
+        ({"model": {"feature": "reduced"}}, "model.feature: this setting went away, only 'pooled'"),
     ],
     ids=str,
 )
@@ -204,6 +178,23 @@ def test_a_saved_configuration_with_a_fault_is_refused(changes, message):
         Config.from_dict(profile("smoke").to_dict() | changes)
 
 
+def test_configurations_of_earlier_versions_are_read():
+    values = profile("quick").to_dict()
+    values["model"]["feature"] = "pooled"  # a setting that went away, at its default
+    assert Config.from_dict(values) == profile("quick")
+
+
 def test_an_unknown_profile_is_refused_with_the_list():
     with pytest.raises(ValueError, match="smoke, quick, paper, got 'quik'"):
         profile("quik")
+
+
+def test_assignments_of_a_command_line():
+    given = ["epochs = 3", "loss.threshold=0.3", "loss.ia_score=logit", "weights=none", "pair_activation=none"]
+    given += ["milestones=(0.5, 0.8)", "id_norm=false", "warmup=1e-1"]
+    config = profile("smoke", **assignments(given))
+    assert (config.train.epochs, config.train.milestones, config.train.warmup) == (3, (0.5, 0.8), 0.1)
+    assert (config.loss.threshold, config.loss.ia_score) == (0.3, "logit")
+    assert (config.model.weights, config.model.pair_activation, config.model.id_norm) == (None, "none", False)
+    with pytest.raises(ValueError, match=r"--set expects NAME=VALUE, got 'epochs'"):
+        assignments(["epochs"])

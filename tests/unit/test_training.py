@@ -1,9 +1,9 @@
-"""Training: resumable to the bit, refuses what it must, keeps the last good state."""
+"""Training: the paper's schedule, resumable to the bit, refuses what it must, keeps the last good state."""
 
 from __future__ import annotations
 
 import errno
-import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -13,13 +13,10 @@ import torch
 
 import casnkit as ck
 from casnkit import runs, training
-from casnkit import runs as checkpoints
-from casnkit import training as batches
-from casnkit import training as schedule
 from casnkit.config import VARIANTS, TrainConfig
-from casnkit.data.files import DiskFullError, atomic_path, read_json, write_json
+from casnkit.data.files import DiskFullError, read_json, write_json
 from casnkit.data.imitate import imitate
-from casnkit.training import DivergenceError, learning_rate, train
+from casnkit.training import DivergenceError, make_accelerator, make_optimiser, make_scheduler, train
 
 SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1}
 
@@ -33,12 +30,13 @@ def config(**changes: object) -> ck.Config:
     return ck.profile("smoke", **{**SMALL, "epochs": 3, "model": {"id_dropout": 0.3}, **changes})
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return checkpoints.read_tensors(run / "model.safetensors")
+def same_weights(run: Path, other: Path) -> bool:
+    a, b = (runs.read_tensors(folder / "model.safetensors") for folder in (run, other))
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 class StopError(Exception):
-    """Raised in the middle of a run, as a person's Ctrl-C would be."""
+    """Raised in the middle of a run."""
 
 
 def stop_after(epochs: int) -> object:
@@ -49,34 +47,58 @@ def stop_after(epochs: int) -> object:
     return on_epoch
 
 
+def train_until(epochs: int, dataset: ck.ReidDataset, settings: ck.Config, out: Path) -> None:
+    with pytest.raises(StopError):
+        train(dataset, settings, out, device="cpu", progress=False, on_epoch=stop_after(epochs))
+
+
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
 def test_stopped_and_resumed_equals_uninterrupted(dataset: ck.ReidDataset, tmp_path: Path, pooling: str) -> None:
-    settings = config(pooling=pooling, height=64)
+    settings = config(pooling=pooling, height=64, warmup=0.7, milestones=(0.5,))
     train(dataset, settings, tmp_path / "whole", device="cpu", progress=False)
     for epochs in (1, 2):
-        with pytest.raises(StopError):
-            train(dataset, settings, tmp_path / "parts", device="cpu", progress=False, on_epoch=stop_after(epochs))
+        train_until(epochs, dataset, settings, tmp_path / "parts")
         torch.rand(7)  # whatever the caller's random state does in between
+    with pytest.warns(UserWarning, match="using its state after epoch 2"):
+        runs.load_model(tmp_path / "parts")
     train(dataset, settings, tmp_path / "parts", device="cpu", progress=False)
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    logs = [
-        [{k: row[k] for k in ("epoch", "ide", "total")} for row in runs.read_log(tmp_path / n)]
-        for n in ("whole", "parts")
-    ]
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    names = ("epoch", "ide", "total", "learning_rate")
+    logs = [[[row[k] for k in names] for row in runs.read_log(tmp_path / n)] for n in ("whole", "parts")]
     assert logs[0] == logs[1]
-    assert [row["epoch"] for row in logs[0]] == [1, 2, 3]
+    assert [row[0] for row in logs[0]] == [1, 2, 3]
 
 
-def test_training_leaves_the_random_state_alone_and_seeds_matter(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(
+    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, interrupted = training.train_step, []
+
+    def step(run: object, pairs: object, feed: object, epoch: int, step: int) -> dict:
+        if (epoch, step) == (1, 1) and not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return real(run, pairs, feed, epoch, step)
+
+    monkeypatch.setattr(training, "train_step", step)
+    state = torch.random.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, config(), tmp_path / "run", device="cpu", progress=False)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert runs.load_checkpoint(tmp_path / "run")[1] == len(runs.read_log(tmp_path / "run")) == 1
+    for name in ("run", "whole"):
+        train(dataset, config(), tmp_path / name, device="cpu", progress=False)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_random_state_is_left_alone_and_seeds_matter(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train(dataset, config(epochs=1, seed=seed), tmp_path / name, device="cpu", progress=False)
     assert torch.equal(before, torch.random.get_rng_state())
-    a, b, c = (weights(tmp_path / name)["pair_head.0.weight"] for name in "abc")
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -87,110 +109,94 @@ def test_every_variant_learns_and_logs_its_terms(dataset: ck.ReidDataset, tmp_pa
     expected |= {"bce", "consistency"} if variant in ("ide+sa", "casn") else set()
     assert {"ide", "ia", "bce", "consistency"} & set(log[0]) == expected
     assert log[-1]["ide"] < log[0]["ide"]
-    for name in ("learning_rate", "images_per_second", "memory_mib", "seconds"):
-        assert name in log[0]
+    assert {"learning_rate", "images_per_second", "memory_mib", "seconds"} < set(log[0])
+    plans = [training.pair_sampler(dataset, config(variant=v)).epoch(1) for v in ("ide", variant)]
+    assert np.array_equal(*plans), "pairs depend on the seed alone"
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    settings = config(epochs=4)
-    with pytest.raises(StopError):
-        train(dataset, settings, tmp_path, device="cpu", progress=False, on_epoch=stop_after(1))
-    checkpoint = read_json(tmp_path / "checkpoints" / "last.json")
-
-    def poison(self: object, *_: object, **__: object) -> dict[str, torch.Tensor]:
-        return {"total": torch.tensor(float("nan"), requires_grad=True)}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.CASNLoss, "__call__", poison)
-        with pytest.raises(DivergenceError, match=r"loss total is not finite in epoch 2.*the last good state is kept"):
-            train(dataset, settings, tmp_path, device="cpu", progress=False)
-    assert read_json(tmp_path / "checkpoints" / "last.json") == checkpoint
-    state, record = checkpoints.load_checkpoint(tmp_path)
-    assert record["epoch"] == 1
-    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
+    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(1, dataset, config(), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    nan = {"total": torch.tensor(float("nan"), requires_grad=True)}
+    monkeypatch.setattr(training.CASNLoss, "__call__", lambda *_, **__: nan)
+    with pytest.raises(
+        DivergenceError, match=r"total is not finite in epoch 2.*last good state is kept.*--learning-rate"
+    ):
+        train(dataset, config(), tmp_path, device="cpu", progress=False)
+    assert before == {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    monkeypatch.undo()
+    with pytest.raises(DivergenceError):
+        train(dataset, config(learning_rate=1e12), tmp_path / "for real", device="cpu", progress=False)
 
 
-def test_diverging_for_real_is_noticed(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError, match="--learning-rate"):
-        train(dataset, config(learning_rate=1e12), tmp_path, device="cpu", progress=False)
-
-
-def test_weights_that_are_not_finite_are_never_kept(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_never_kept(
+    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A finite loss with an infinite gradient in the last step of an epoch: the next look at the loss would be too late."""
-    settings, real = config(epochs=3), training.train_step
+    real = training.train_step
 
-    def explode(run: object, plan: list, epoch: int, step: int, feed: object) -> dict[str, torch.Tensor]:
-        terms = real(run, plan, epoch, step, feed)
-        if (epoch, step) == (1, len(plan) - 1):
+    def explode(run: training.Run, pairs: object, feed: object, epoch: int, step: int) -> dict:
+        terms = real(run, pairs, feed, epoch, step)
+        if (epoch, step) == (1, len(run.sampler) - 1):
             with torch.no_grad():
                 run.model.pair_head[0].weight[0, 0] = float("inf")
         return terms
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train_step", explode)
-        with pytest.raises(DivergenceError, match=r"1 of the network's tensors .* pair_head.0.weight"):
-            train(dataset, settings, tmp_path, device="cpu", progress=False)
-    assert checkpoints.load_checkpoint(tmp_path)[1]["epoch"] == 1
-    train(dataset, settings, tmp_path, device="cpu", progress=False)
-    assert runs.read_log(tmp_path)[-1]["epoch"] == 3
+    monkeypatch.setattr(training, "train_step", explode)
+    with pytest.raises(DivergenceError, match=r"pair_head\.0\.weight is not finite after epoch 2"):
+        train(dataset, config(), tmp_path, device="cpu", progress=False)
+    assert runs.load_checkpoint(tmp_path)[1] == len(runs.read_log(tmp_path)) == 1
 
 
 def test_another_run_in_the_folder_is_refused(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     train(dataset, config(epochs=1), tmp_path / "run", device="cpu", progress=False)
-    with pytest.raises(ValueError, match=r"holds another run.*loss.threshold is 0.2 there, 0.3 here"):
+    with pytest.raises(ValueError, match=r"holds another run.*loss\.threshold is 0\.2 there, 0\.3 here"):
         train(dataset, config(epochs=1, loss={"threshold": 0.3}), tmp_path / "run", device="cpu", progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="not empty and holds no run"):
         train(dataset, config(), tmp_path / "mine", device="cpu", progress=False)
-    assert sorted(p.name for p in (tmp_path / "mine").iterdir() if p.name != ".lock") == ["thesis.txt"]
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with pytest.raises(ValueError, match="too small for the backbone"):
+        train(dataset, config(height=8), tmp_path / "small", device="cpu", progress=False)
+    assert not (tmp_path / "small").exists()
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    settings = config()
-    with pytest.raises(StopError):
-        train(dataset, settings, tmp_path / "run", device="cpu", progress=False, on_epoch=stop_after(2))
-    newest = tmp_path / "run" / "checkpoints" / "epoch-0002-step-000000.safetensors"
+    train_until(2, dataset, config(), tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "epoch-000002.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match=r"epoch-0002-step-000000.safetensors is damaged.*trying the state before"):
-        train(dataset, settings, tmp_path / "run", device="cpu", progress=False)
-    train(dataset, settings, tmp_path / "whole", device="cpu", progress=False)
-    mended, whole = weights(tmp_path / "run"), weights(tmp_path / "whole")
-    assert all(torch.equal(mended[key], whole[key]) for key in whole)
+    with pytest.warns(UserWarning, match=r"epoch-000002\.safetensors could not be read.*trying the state before"):
+        train(dataset, config(), tmp_path / "run", device="cpu", progress=False)
+    train(dataset, config(), tmp_path / "whole", device="cpu", progress=False)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    kept = sorted(file.name for file in newest.parent.iterdir())
+    assert kept == ["epoch-000002.safetensors", "epoch-000003.safetensors"]
 
 
-def test_a_full_disk_loses_the_new_checkpoint_not_the_old(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    settings = config()
-    with pytest.raises(StopError):
-        train(dataset, settings, tmp_path, device="cpu", progress=False, on_epoch=stop_after(1))
+def test_a_full_disk_loses_the_new_checkpoint_not_the_old(
+    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(1, dataset, config(), tmp_path)
     real = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
         real(self, data[: len(data) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(DiskFullError, match="no space left on the disk while writing"):
-            train(dataset, settings, tmp_path, device="cpu", progress=False)
-    assert checkpoints.load_checkpoint(tmp_path)[1]["epoch"] == 1
-    assert not [p for p in tmp_path.rglob("*.part*")]
-    train(dataset, settings, tmp_path, device="cpu", progress=False)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFullError, match="no space left on the disk while writing"):
+        train(dataset, config(), tmp_path, device="cpu", progress=False)
+    monkeypatch.undo()
+    assert runs.load_checkpoint(tmp_path)[1] == 1
+    assert not list(tmp_path.rglob("*.part*"))
+    train(dataset, config(), tmp_path, device="cpu", progress=False)
     assert runs.read_log(tmp_path)[-1]["epoch"] == 3
 
 
-def test_a_model_of_another_architecture_is_refused(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    train(dataset, config(epochs=1), tmp_path, device="cpu", progress=False)
-    values = read_json(tmp_path / "run.json")
-    values["config"]["model"]["pair_hidden"] = 64
-    write_json(tmp_path / "run.json", values)
-    with pytest.raises(ValueError, match=r"belong to another network: \d+ of \d+ tensors differ; pair_head"):
-        runs.load_model(tmp_path)
-    with pytest.raises(ValueError, match=r"expected a run .* at .*nowhere, found no such folder"):
-        runs.load_model(tmp_path / "nowhere")
-
-
-def test_load_model_gives_what_was_trained(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset: ck.ReidDataset, tmp_path: Path) -> None:
     trained = train(dataset, config(epochs=1), tmp_path, device="cpu", progress=False)
     loaded, info = runs.load_model(tmp_path)
     images = torch.randn(3, 3, 32, 16)
@@ -199,66 +205,50 @@ def test_load_model_gives_what_was_trained(dataset: ck.ReidDataset, tmp_path: Pa
     assert info.config == config(epochs=1)
     assert info.pid_of_label.tolist() == sorted(set(dataset.train.pids.tolist()))
     assert info.versions["torch"] == torch.__version__
-
-
-def test_unfinished_run_loads_with_a_warning(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    with pytest.raises(StopError):
-        train(dataset, config(), tmp_path, device="cpu", progress=False, on_epoch=stop_after(2))
-    with pytest.warns(UserWarning, match="using its state after epoch 2"):
+    values = read_json(tmp_path / "run.json")
+    values["config"]["model"]["pair_hidden"] = 64
+    write_json(tmp_path / "run.json", values)
+    with pytest.raises(
+        ValueError,
+        match=r"belong to another network: this one is small / gap with 4 identities\. size mismatch for pair_head",
+    ):
         runs.load_model(tmp_path)
+    with pytest.raises(ValueError, match=r"expected a run .* at .*nowhere, found no such folder"):
+        runs.load_model(tmp_path / "nowhere")
+    write_json(tmp_path / "run.json", {"format": 7})
+    with pytest.raises(ValueError, match="expected format 1, found 7"):
+        runs.read_run(tmp_path)
 
 
-def test_learning_rate_follows_the_papers_schedule() -> None:
-    paper = TrainConfig()
-    assert [learning_rate(paper, epoch) for epoch in (0, 29.99, 30, 39)] == pytest.approx([0.03, 0.03, 0.003, 0.003])
-    warm = TrainConfig(warmup=0.5)
-    assert learning_rate(warm, 0) < learning_rate(warm, 10) < learning_rate(warm, 20) == 0.03
-    assert learning_rate(warm, 10) == pytest.approx(0.015, rel=0.01)
-
-
-def test_trunk_and_heads_have_their_own_rates() -> None:
-    model = ck.CASN(3, "small")
-    settings = TrainConfig(trunk_rate=0.1)
-    optimiser = schedule.make_optimiser(model, settings)
-    schedule.set_learning_rate(optimiser, settings, 0)
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
-    assert len(rates) == len(list(model.parameters()))
-    assert rates[id(next(model.trunk.parameters()))] == pytest.approx(0.003)
-    assert rates[id(next(model.pair_head.parameters()))] == pytest.approx(0.03)
+@pytest.mark.parametrize("finished", [0, 3])
+def test_learning_rates_follow_the_papers_schedule(finished: int) -> None:
+    settings = TrainConfig(epochs=8, milestones=(0.5, 0.75), warmup=0.3, trunk_rate=0.1, pair_rate=20.0)
+    optimiser = make_optimiser(ck.CASN(3, "small"), settings)
+    scheduler = make_scheduler(optimiser, settings, 5, finished)
+    for step in range(5 * finished, 40):
+        share = step / 40  # divided by ten after epochs 4 and 6, after a rise over the first 2.4
+        rate = 0.03 * (0.01 if step >= 30 else 0.1 if step >= 20 else 1) * min(1, (share + 1e-3) / 0.3)
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1 * rate, rate, 20 * rate])
+        optimiser.step()
+        scheduler.step()
 
 
 def test_pair_classifier_has_its_own_rate_and_decay() -> None:
     """One plain step: with a rate of 20 it goes twenty times as far, and its decay is its own."""
-    moved = {}
     for rate in (1.0, 20.0):
-        torch.manual_seed(0)
         model = ck.CASN(3, "small")
         before = [p.detach().clone() for p in model.parameters()]
         settings = TrainConfig(momentum=0.0, weight_decay=0.1, pair_rate=rate, pair_weight_decay=0.0)
-        optimiser = schedule.make_optimiser(model, settings)
-        schedule.set_learning_rate(optimiser, settings, 0)
+        optimiser = make_optimiser(model, settings)
         sum((p**2).sum() for p in model.parameters()).backward()
         optimiser.step()
-        assert len({id(p) for g in optimiser.param_groups for p in g["params"]}) == len(before)
-        pair = {id(p) for p in model.pair_head.parameters()}
-        steps = [(id(p) in pair, (b - p).norm() / b.norm()) for p, b in zip(model.parameters(), before, strict=True)]
-        moved[rate] = {own: [s for inside, s in steps if inside is own and torch.isfinite(s)] for own in (True, False)}
-    assert torch.allclose(torch.stack(moved[20.0][True]), 20 * torch.stack(moved[1.0][True]), rtol=1e-3)
-    assert torch.allclose(torch.stack(moved[20.0][False]), torch.stack(moved[1.0][False]))
-    assert moved[1.0][True][0].item() == pytest.approx(0.03 * 2, rel=1e-3), "no decay"
-    assert moved[1.0][False][0].item() == pytest.approx(0.03 * 2.1, rel=1e-3), "gradient 2 p and decay 0.1 p"
-
-
-def test_only_networks_with_siamese_attention_have_a_rate_for_it() -> None:
-    assert ck.profile("quick", variant="casn").train.pair_rate == 20
-    assert ck.profile("quick", variant="ide+ia").train.pair_rate == 1
-    assert ck.profile("paper").train.pair_rate == 1
-    assert ck.profile("quick", variant="casn", pair_rate=3.0).train.pair_rate == 3
+        for (name, after), old in zip(model.named_parameters(), before, strict=True):
+            gradient, own = (2.0, rate) if name.startswith("pair_head") else (2.1, 1.0)  # 2 p, and decay 0.1 p
+            torch.testing.assert_close(after.detach(), old * (1 - 0.03 * own * gradient), rtol=1e-4, atol=1e-6)
 
 
 def test_people_with_one_image_cannot_make_pairs(tmp_path: Path) -> None:
-    root = imitate("market1501", tmp_path)
-    seen = set()
+    root, seen = imitate("market1501", tmp_path), set()
     for path in sorted((root / "bounding_box_train").glob("*.*")):
         pid = path.name.split("_")[0]
         if pid in seen:
@@ -271,35 +261,72 @@ def test_people_with_one_image_cannot_make_pairs(tmp_path: Path) -> None:
         train(data, config(), tmp_path / "run", device="cpu", progress=False)
 
 
-def test_gpu_that_is_not_there() -> None:
-    if torch.cuda.is_available():
-        assert training.pick_device("cuda").type == "cuda"
-    else:
+def test_the_best_validation_is_kept(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+    scores, seen = iter([20.0, 70.0, 50.0]), []
+
+    def validate(model: ck.CASN) -> dict[str, float]:
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        return {"validation_mean_ap": next(scores)}
+
+    train(dataset, config(), tmp_path, device="cpu", progress=False, validate=validate)
+    best = runs.read_tensors(tmp_path / "best.safetensors")
+    assert all(torch.equal(best[key], value) for key, value in seen[1].items())
+    assert [row["validation_mean_ap"] for row in runs.read_log(tmp_path)] == [20.0, 70.0, 50.0]
+
+
+def test_tensorboard_tells_every_epoch_once(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def validate(model: ck.CASN) -> dict[str, float]:
+        return {"validation_mean_ap": 50.0}
+
+    options = {"device": "cpu", "progress": False, "log_with": "tensorboard", "validate": validate}
+    with pytest.raises(StopError):
+        train(dataset, config(), tmp_path, on_epoch=stop_after(2), **options)
+    newest = tmp_path / "checkpoints" / "epoch-000002.safetensors"
+    newest.unlink()  # as if it had been killed between the line and the state
+    train(dataset, config(), tmp_path, **options)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = {tag: [(s.step, s.value) for s in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    expected = {"loss/total", "loss/ide", "learning_rate", "speed/seconds", "validation/mean_ap"}
+    assert expected < set(found)
+    log = runs.read_log(tmp_path)
+    assert found["loss/total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
+
+
+def test_what_a_tracker_cannot_do_does_not_stop_a_training(
+    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", full)
+    options = {"device": "cpu", "progress": False, "log_with": "tensorboard"}
+    with pytest.warns(UserWarning, match="No space left"):
+        train(dataset, config(), tmp_path, **options)
+    assert len(runs.read_log(tmp_path)) == 3
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])  # as without the package
+    with pytest.raises(ImportError, match="needs the package 'tensorboard': pip install tensorboard"):
+        train(dataset, config(), tmp_path, **options)
+
+
+def test_accelerators_of_one_process_do_not_share_their_state(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+    first = make_accelerator("cpu", gradient_accumulation_steps=2)
+    first.state.device = torch.device("meta")  # as if a GPU had been asked for before
+    second = make_accelerator("cpu")
+    assert (first.device.type, second.device.type) == ("meta", "cpu")
+    assert (first.gradient_accumulation_steps, second.gradient_accumulation_steps) == (2, 1)
+    assert (second.process_index, second.num_processes, second.is_main_process) == (0, 1, True)
+    if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no GPU here: use --device cpu"):
-            training.pick_device("cuda")
-
-
-def test_atomic_path_keeps_the_old_file_on_any_error(tmp_path: Path) -> None:
-    target = tmp_path / "folder" / "result.json"
-    write_json(target, {"a": 1})
-
-    def interrupted_write() -> None:
-        with atomic_path(target) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError("in the middle")
-
-    with pytest.raises(RuntimeError, match="in the middle"):
-        interrupted_write()
-    assert read_json(target) == {"a": 1}
-    assert os.listdir(target.parent) == ["result.json"]
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(target, {"a": float("nan")})
-    assert read_json(target) == {"a": 1}
-    target.write_text("{")
-    with pytest.raises(ValueError, match=r"expected JSON in .*result.json"):
-        read_json(target)
-
-
-def test_same_pairs_whatever_the_variant(dataset: ck.ReidDataset) -> None:
-    plans = [batches.pair_sampler(dataset, config(variant=v)).epoch(1) for v in ("ide", "casn")]
-    assert np.array_equal(*plans)
+            make_accelerator("cuda")
+    with pytest.raises(ValueError, match="expected a device such as"):
+        make_accelerator("gpu")
+    settings = config(epochs=2, model={"id_dropout": 0.0}, accumulate=2)  # dropout draws from the process's generator
+    thread = threading.Thread(target=train, args=(dataset, settings, tmp_path / "thread"), kwargs={"progress": False})
+    thread.start()
+    make_accelerator("cpu")
+    thread.join()
+    train(dataset, settings, tmp_path / "main", progress=False)
+    assert same_weights(tmp_path / "thread", tmp_path / "main")
