@@ -1,8 +1,8 @@
 """The paper's claims as numbers: does attention cover the person, does it agree across images, does it find the cue?
 
 Every number stands beside chance and beside the plain mean of the feature map, which has seen no classifier. One ruler
-measures all networks (t = 0.5, soft mask 10 and 0.5), whatever they were trained with; the Siamese mode, the order of
-pairs and equation 5's t are those of ``config.ranking``, as in the test.
+measures all networks, whatever they were trained with; the Siamese mode, the order of pairs and equation 5's t are those
+of ``config.ranking``, as in the test.
 
 The people of the test have no class: identification attention explains the training identity that the network takes
 them for. The keys with ``_train`` explain the true identity, on training images. A network that names the right part of
@@ -27,7 +27,7 @@ from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation
-from casnkit.explain.localisation import mean_of, part_coverage, part_energy, right_cue_pairs
+from casnkit.explain.localisation import mean_of, right_cue_pairs
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, feature_distances, matches_mask, pair_maps
 
@@ -78,10 +78,7 @@ def measure_claims(
     - ``images``, ``pairs_same``, ``pairs_different``, ``lookalike_people``, ``lookalike_pairs``: how many were measured;
     - ``dead_MAP``: maps that are zero or not finite; they cover nothing, and no share of energy counts them;
     - ``coverage_MAP``, ``spill_MAP``: of the area above half of a map's maximum, the share of the person that it covers
-      and the share of it that lies beside; ``soft_coverage_MAP``, ``soft_spill_MAP``: the same of equation 2's soft mask;
-    - ``energy_inside_MAP``, ``iou_MAP``, ``pointing_MAP``: see :mod:`casnkit.explain.localisation`;
-    - ``part_coverage_MAP``: mean of ``part_coverage_PART_MAP``, the share of a part that is covered, over the parts;
-      ``part_energy_PART_MAP``: share of the person's energy that lies on a part (``part_energy_PART_uniform``: its area);
+      and the share of it that lies beside; ``energy_inside_MAP``: share of the map's sum that lies on the person;
     - all of these for ``ia_train`` and ``plain_train``: training images, explained by their true identity;
     - ``distance_same_MAP``, ``distance_different_MAP``: mean distance of equation 5 between the aligned row profiles of
       two images of one person, of two people (lower agrees more; not percent);
@@ -219,27 +216,12 @@ def _localised(
         return results
     for name, drawn in _beside_chance(maps, generator, suffix):
         found = []
-        for i in range(0, len(drawn), BATCH):
-            index = torch.from_numpy(rows[i : i + BATCH])
-            parts = None if pictures.parts is None else pictures.parts[index]
-            found.append(_measures(drawn[i : i + BATCH], pictures.masks[index], parts))
-        means = {key: 100 * mean_of(torch.cat([part[key] for part in found])).value for key in found[0]}
-        if pictures.parts is not None:
-            means["part_coverage"] = float(np.nanmean([means[f"part_coverage_{part}"] for part in PARTS]))
-        results |= {f"{key}_{name}": value for key, value in means.items()}
+        for some, index in zip(drawn.split(BATCH), torch.from_numpy(rows).split(BATCH), strict=True):
+            masks = pictures.masks[index]
+            found.append([*localisation.coverage(some, masks), localisation.energy_inside(some, masks)])
+        for measure, values in zip(("coverage", "spill", "energy_inside"), zip(*found, strict=True), strict=True):
+            results[f"{measure}_{name}"] = 100 * mean_of(torch.cat(values)).value
     return results
-
-
-def _measures(maps: Tensor, masks: Tensor, parts: Tensor | None) -> dict[str, Tensor]:
-    found = {"energy_inside": localisation.energy_inside(maps, masks), "iou": localisation.iou(maps, masks)}
-    found["pointing"] = localisation.pointing_game(maps, masks)
-    found["coverage"], found["spill"] = localisation.coverage(maps, masks)
-    found["soft_coverage"], found["soft_spill"] = localisation.soft_coverage(maps, masks)
-    if parts is not None:
-        covered, energy = part_coverage(maps, parts, len(PARTS)), part_energy(maps, parts, len(PARTS))
-        found |= {f"part_coverage_{part}": covered[:, p] for p, part in enumerate(PARTS)}
-        found |= {f"part_energy_{part}": energy[:, p] for p, part in enumerate(PARTS)}
-    return found
 
 
 def agreement(
@@ -349,11 +331,9 @@ def beside_own_person(
 
 def _cue_of(maps: Tensor, pictures: Pictures, pairs: np.ndarray, part: np.ndarray) -> tuple[Tensor, Tensor]:
     """Hits and energy of :func:`casnkit.explain.localisation.right_cue_pairs` for maps (2P, h, w)."""
-    sides, hits, energy = maps.chunk(2), [], []
-    for i in range(0, len(pairs), BATCH):
-        some = slice(i, i + BATCH)
+    sides, found = maps.chunk(2), []
+    for some in np.array_split(np.arange(len(pairs)), -(-len(pairs) // BATCH)):
         truth = tuple(pictures.parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
         cue = right_cue_pairs((sides[0][some], sides[1][some]), truth, part[some], len(PARTS))
-        hits.append(cue.hit)
-        energy.append(cue.energy)
-    return torch.cat(hits), torch.cat(energy)
+        found.append((cue.hit, cue.energy))
+    return tuple(torch.cat(values) for values in zip(*found, strict=True))

@@ -117,7 +117,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rows_are_complete_and_not_run_again(study: Path) -> None:
     rows = ablation.read_rows(study)
     assert rows["seed"].tolist() == [0, 1]
-    assert rows[["rank_1", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]].notna().to_numpy().all()
+    assert (
+        rows[["rank_1", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]]
+        .notna()
+        .to_numpy()
+        .all()
+    )
     assert (rows["config.train.epochs"] == 1).all()
     before = {path: path.stat().st_mtime_ns for path in (study / "rows").iterdir()}
     again = run_trials([_trial(1), _trial(0)], study, progress=False)
@@ -174,7 +179,9 @@ def test_weight_of_the_sum_is_chosen_on_validation_people_alone() -> None:
 
 def test_open_point_stands_against_its_own_default() -> None:
     rows = _rows(("casn", "default", [5.0]), ("casn", "ia_score=logit", [6.0]), ("ide", "default", [1.0]))
-    changes = [(e["setting"], e.get("differences", {}).get("mean_ap", {}).get("mean")) for e in report.summary(rows)["groups"]]
+    changes = [
+        (e["setting"], e.get("differences", {}).get("mean_ap", {}).get("mean")) for e in report.summary(rows)["groups"]
+    ]
     assert changes == [("default", None), ("default", 4.0), ("ia_score=logit", 1.0)]
 
 

@@ -12,7 +12,15 @@ import torch
 from casnkit import runs
 from casnkit.config import VARIANTS
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import FOLDER, fits, list_shipped, load_run, load_shipped, shipped_name, shipped_results
+from casnkit.experiments.shipped import (
+    FOLDER,
+    fits,
+    list_shipped,
+    load_run,
+    load_shipped,
+    shipped_name,
+    shipped_results,
+)
 
 ROOT = Path(__file__).parents[2]
 
