@@ -16,7 +16,6 @@ import difflib
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -50,7 +49,6 @@ POOLINGS = ("gap", "stripes")
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
-READING = ["mode", "threshold", "normalisation", "per"]  # of attention at test time
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
@@ -150,11 +148,9 @@ class Trial:
 
     Attributes:
         study, setting, common: where the row belongs; ``common`` names what was changed in the whole study.
-        data: what :func:`casnkit.open_dataset` is given for training.
-        split: ``test``, or ``validation`` where the people are others than the test's.
-        test: where query and gallery come from, as ``people:SIZE@SEED``; None: from ``data``.
-        hold_out: identities taken out of training for validation; 0 where ``test`` names other people.
-        choose_on: people, as for ``test``, on whom the weight of attention in the sum is chosen; None: nowhere.
+        data: what :func:`casnkit.open_dataset` is given.
+        on: ``test``, or ``validation``: other people than the test's, drawn anew or, where a set cannot be drawn, taken
+            out of the training identities.
     """
 
     study: str
@@ -162,17 +158,14 @@ class Trial:
     config: Config
     data: str
     common: str = ""
-    split: str = "test"
-    test: str | None = None
-    hold_out: int = 0
-    choose_on: str | None = None
+    on: str = "test"
 
     @property
     def name(self) -> str:
         """Of the row and the run: readable, and unique to configuration and data."""
-        values = [self.config.to_dict(), self.data, self.split, self.test, self.hold_out]
+        values = [self.config.to_dict(), self.data, self.on]
         code = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-        parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.split]
+        parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.on]
         return "-".join([*parts, f"seed{self.config.train.seed}", code])
 
     def row_file(self, out: str | Path) -> Path:
@@ -182,21 +175,25 @@ class Trial:
     def datasets(self) -> tuple[ReidDataset, ReidDataset]:
         """What it trains on and what it is tested on."""
         dataset = open_dataset(self.data, progress=False)
-        if self.hold_out:
-            return hold_out(dataset, self.hold_out, seed=0)  # the same people for every seed of training
-        return dataset, dataset if self.test is None else open_people(self.test)
+        if self.on == "test":
+            return dataset, dataset
+        if self.data.startswith("people:"):
+            return dataset, other_people(self.data)
+        held = max(1, round(HOLD_OUT * len(dataset.train.identities)))
+        return hold_out(dataset, held, seed=0)  # the same people for every seed of training
 
-    def labels(self) -> dict[str, str]:
+    def identity(self) -> dict[str, Any]:
         """Where its row belongs."""
-        labels = {"study": self.study, "common": self.common, "point": self.setting.point}
-        return labels | {"setting": self.setting.label}
+        row = {"study": self.study, "common": self.common, "point": self.setting.point, "setting": self.setting.label}
+        row |= {"variant": self.config.variant, "pooling": self.config.model.pooling, "seed": self.config.train.seed}
+        return row | {"profile": self.config.profile, "split": self.on}
 
 
-def open_people(name: str) -> ReidDataset:
-    """``people:SIZE@SEED``: people drawn with another seed, beside those of seed 0, whose test people are new to all."""
-    size, _, seed = name.partition("@")
-    usual = open_dataset(size, progress=False).root
-    return open_dataset(str(synthesize(usual.with_name(f"{usual.name}-seed{seed}"), size.partition(":")[2], int(seed))))
+def other_people(data: str) -> ReidDataset:
+    """``people:SIZE`` drawn with another seed: people who are new to training and to the test."""
+    usual = open_dataset(data, progress=False).root
+    folder = usual.with_name(f"{usual.name}-seed{VALIDATION_SEED}")
+    return open_dataset(str(synthesize(folder, data.partition(":")[2], VALIDATION_SEED)))
 
 
 def run_trials(
@@ -219,10 +216,9 @@ def run_trials(
     """
     trials, out = list(trials), Path(out)
     missing = [trial for trial in trials if not trial.row_file(out).is_file()]
-    threads = None if processes == 1 else max(1, (os.cpu_count() or 1) // processes)
-    if missing and threads:
+    if missing and processes > 1:
         missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
-    jobs = (delayed(run_trial)(trial, out, device, keep, threads) for trial in missing)
+    jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
     done = Parallel(processes, return_as="generator_unordered")(jobs)
     for _ in tqdm(done, "trials", len(trials), initial=len(trials) - len(missing), disable=not progress):
         pass
@@ -234,7 +230,7 @@ def run_trials(
 def finished_rows(trials: Iterable[Trial], out: str | Path) -> pd.DataFrame:
     """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
     found = [trial for trial in trials if trial.row_file(out).is_file()]
-    return pd.json_normalize([read_json(trial.row_file(out)) | trial.labels() for trial in found])
+    return pd.json_normalize([read_json(trial.row_file(out)) | trial.identity() for trial in found])
 
 
 def read_rows(out: str | Path) -> pd.DataFrame:
@@ -245,33 +241,25 @@ def read_rows(out: str | Path) -> pd.DataFrame:
     return pd.json_normalize([read_json(file) for file in files])
 
 
-def run_trial(trial: Trial, out: Path, device: str | None, keep: bool, threads: int | None) -> None:
+def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     """Train, test and write the row of one trial."""
-    if threads:
-        torch.set_num_threads(threads)
     device, config, run = runs.pick_device(device), trial.config, Path(out) / "runs" / trial.name
-    started = time.perf_counter()
-    dataset, tested = trial.datasets()
-    images = None
+    (dataset, tested), images, started = trial.datasets(), None, time.perf_counter()
     if device.type == "cpu":
         images = load_images(dataset.train, (config.data.height, config.data.width), progress=False)
     training.train(dataset, config, run, device=device, images=images, progress=False)
-    trained = time.perf_counter()
-    model, _ = runs.load_model(run, device)
-    row = {"trial": trial.name, **trial.labels(), "variant": config.variant, "pooling": config.model.pooling}
-    row |= {"seed": config.train.seed, "profile": config.profile, "split": trial.split, "data": tested.name}
-    row |= {"identities": len(tested.query.identities), "queries": len(tested.query), "gallery": len(tested.gallery)}
-    row |= measure(model, tested, config)
-    if trial.choose_on is not None:  # people that the test does not know
-        chosen = evaluation.evaluate(model, open_people(trial.choose_on), config, device=device, progress=False)
-        row["validation_mean_ap_at_weight"] = _at_weights(chosen, open_people(trial.choose_on), config)
+    trained, (model, _) = time.perf_counter(), runs.load_model(run, device)
+    row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
+    row |= {"queries": len(tested.query), "gallery": len(tested.gallery), **measure(model, tested, config)}
+    if trial.on == "test" and trial.data.startswith("people:") and config.loss.siamese_attention:
+        people = other_people(trial.data)
+        result = evaluation.evaluate(model, people, config, device=device, progress=False)
+        row["validation_mean_ap_at_weight"] = _at_weights(result, people, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
     row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
     write_json(trial.row_file(out), row)
-    if keep:
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)  # the state of the optimiser, as large as the weights
-    else:
-        shutil.rmtree(run)
+    # the state of the optimiser is as large as the weights
+    shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
 def measure(model: Any, dataset: ReidDataset, config: Config) -> dict[str, Any]:
@@ -281,14 +269,13 @@ def measure(model: Any, dataset: ReidDataset, config: Config) -> dict[str, Any]:
     for name, found in result.rankings.items():
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
-    row["mean_ap_at_weight"] = _at_weights(result, dataset, config)
+    if "attention" in result.rankings:
+        row["mean_ap_at_weight"] = _at_weights(result, dataset, config)
     return row | measure_claims(model, dataset, config)
 
 
 def _at_weights(result: evaluation.Evaluation, dataset: ReidDataset, config: Config) -> dict[str, float]:
     """Mean average precision in percent by attention's weight in the sum."""
-    if "attention" not in result.rankings:
-        return {}
     sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
     matrices, options = (result.distances[name] for name in ("features", "attention")), config.ranking
     curve = ranking.choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
@@ -311,28 +298,26 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     """
     lines, where, rows = [], {}, report.read_results("open-points", folder)
     for point in _known_points(points):
-        names = [] if rows is None else rows["study"].unique()
-        study = next((name for name in names if point in name.split("-")), "open-points")
+        studies = [] if rows is None else rows["study"].unique()
+        study = next((name for name in studies if point in name.split("-")), "open-points")
         result = published(study, folder) or {"groups": []}
-        found = [e for e in result["groups"] if e["point"] == point and "mean_ap" in e.get("differences", {})]
-        lines += [_evidence_line(entry) for entry in found]
-        if not found:
+        tried = [entry for entry in result["groups"] if entry["point"] == point and "differences" in entry]
+        for entry in tried:
+            change = entry["differences"]["mean_ap"]
+            verdict = "one seed says nothing" if change["low"] is None else "undecided"
+            if is_clear(change):
+                verdict = "better" if change["low"] > 0 else "worse"
+            seeds = f"{change['count']} seed{'s' if change['count'] > 1 else ''}"
+            text = f"{entry['setting']}: mAP {cell(change, True).strip('*')} ({seeds}), {verdict}"
+            lines.append(f"{model_name(entry)}, {text}")
+        if tried:
+            data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
+            common = f" with {data['common']}" if data["common"] else ""
+            people = f"{data['identities']} {result['on']} people of {data['data']!r}"
+            where[f"(against the default{common}, on {people}{pooled})"] = None
+        else:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
-            continue
-        data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
-        common = f" with {data['common']}" if data["common"] else ""
-        people = f"{data['identities']} {result['on']} people of {data['data']!r}"
-        where[f"(against the default{common}, on {people}{pooled})"] = None
     return [*lines, *where]
-
-
-def _evidence_line(entry: dict[str, Any]) -> str:
-    change = entry["differences"]["mean_ap"]
-    verdict = "one seed says nothing" if change["low"] is None else "undecided"
-    if is_clear(change):
-        verdict = "better" if change["low"] > 0 else "worse"
-    seeds = f"{change['count']} seed{'s' if change['count'] > 1 else ''}"
-    return f"{model_name(entry)}, {entry['setting']}: mAP {cell(change, True).strip('*')} ({seeds}), {verdict}"
 
 
 def measure_run(trial: Trial, out: str | Path, device: str | None = None) -> list[dict[str, Any]]:
@@ -344,17 +329,13 @@ def measure_run(trial: Trial, out: str | Path, device: str | None = None) -> lis
     """
     file = Path(out) / "test-time" / f"{trial.name}.json"
     if not file.is_file():
-        device = runs.pick_device(device)
-        model, _ = runs.load_model(Path(out) / "runs" / trial.name, device)
-        identity = {"study": "test-time", "profile": trial.config.profile, "pooling": trial.config.model.pooling}
-        identity |= {
-            "variant": trial.config.variant,
-            "seed": trial.config.train.seed,
-            "device": str(runs.pick_device(device)),
-        }
-        rows = []
-        for split, dataset in (("validation", open_people(trial.choose_on)), ("test", trial.datasets()[1])):
-            rows += [{**identity, "split": split, **row} for row in _readings(model, dataset, trial.config)]
+        model, _ = runs.load_model(Path(out) / "runs" / trial.name, runs.pick_device(device))
+        places = {"validation": other_people(trial.data), "test": trial.datasets()[1]}
+        rows = [
+            trial.identity() | {"split": split} | reading
+            for split, dataset in places.items()
+            for reading in _readings(model, dataset, trial.config)
+        ]
         write_json(file, rows)
     return read_json(file)
 
@@ -413,11 +394,11 @@ def add_parser(group: Any) -> None:
 def run_study(options: argparse.Namespace) -> None:
     """Run one study, print its table, write its files."""
     trials, out = plan(options), options.out
-    print(f"{options.study}: {len(trials)} trials, on {trials[0].split} people, in {out}", flush=True)
+    print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
         keep = options.keep or options.study != "open-points"
         run_trials(trials, out, processes=options.processes, device=options.device, keep=keep)
-    stem = out / f"ablation-{options.study}-{trials[0].split}"
+    stem = out / f"ablation-{options.study}-{trials[0].on}"
     if options.study == "test-time":
         found = [measure_run(trial, out, options.device) for trial in tqdm(trials, "test time")]
         rows = pd.DataFrame(list(itertools.chain(*found)))
@@ -446,7 +427,7 @@ def plan(options: argparse.Namespace) -> list[Trial]:
     """
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
-    changes, data, study, test, held = assignments(options.set), options.data, options.study, None, 0
+    changes, data, study = assignments(options.set), options.data, options.study
     on = options.on or ("validation" if study == "open-points" else "test")
     if study == "open-points":
         poolings = options.pooling or ("gap",)
@@ -456,36 +437,29 @@ def plan(options: argparse.Namespace) -> list[Trial]:
         settings = variants(options.pooling or POOLINGS)
     if data == "people":
         data = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}[options.profile]
-    if on == "validation" and data.startswith("people:"):
-        test = f"{data}@{VALIDATION_SEED}"
-    elif on == "validation":
-        held = max(1, round(HOLD_OUT * len(open_dataset(data, progress=False).train.identities)))
-    choose_on = f"{data}@{VALIDATION_SEED}" if on == "test" and data.startswith("people:") else None
-    trials = []
-    for seed, setting in itertools.product(range(options.first_seed, options.first_seed + options.seeds), settings):
-        config = setting.config(options.profile, seed, **changes)
-        trials.append(Trial(study, setting, config, data, ", ".join(options.set), on, test, held, choose_on))
-    if study != "test-time":
-        return trials
-    if choose_on is None:
-        raise ValueError(
-            "test-time: expected --data people and --on test, so that the weight is chosen on other people"
-        )
-    return [trial for trial in trials if trial.config.loss.siamese_attention]
+    if study == "test-time":
+        settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
+        if on != "test" or not data.startswith("people:"):
+            raise ValueError("test-time: expected --data people and --on test: the weight is chosen on other people")
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    return [
+        Trial(study, setting, setting.config(options.profile, seed, **changes), data, ", ".join(options.set), on)
+        for seed, setting in itertools.product(seeds, settings)
+    ]
 
 
 def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
     of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
-    path, keys = Path("figures/results") / f"{STUDIES[study]}.csv", [n for n in report.IDENTITY if n in rows] + READING
-    known, this = report.read_results(path.stem, path.parent), rows.iloc[0]
-    if known is not None and "common" in rows:
+    path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
+    known = report.read_results(path.stem, path.parent)
+    if known is not None:
         known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
     curves = (report.CURVE, report.VALIDATION_CURVE)
-    names = [n for n in rows if n in {*keys, *report.HEADINGS} or n[0].isdigit() or n.startswith(curves)]
-    rows = pd.concat([known, rows[names]]).drop_duplicates([n for n in keys if n in rows], keep="last")
+    keys = [name for name in (*report.IDENTITY, *report.READING) if name in rows]
+    names = [name for name in rows if name in {*keys, *report.HEADINGS} or name.startswith((*curves, "0.", "1."))]
     with atomic_path(path) as temporary:
-        rows.round(6).to_csv(temporary, index=False)
+        pd.concat([known, rows[names]]).drop_duplicates(keys, keep="last").round(6).to_csv(temporary, index=False)
     if image.is_file() and this["study"] in STUDIES:
         with atomic_path(Path("figures") / image.name) as temporary:
             shutil.copyfile(image, temporary)

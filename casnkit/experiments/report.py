@@ -49,6 +49,7 @@ PAIRS = {
 HEADINGS = RANKING | ONE_IMAGE | PAIRS
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
+READING = ["mode", "threshold", "normalisation", "per"]  # of attention at test time
 CURVE, VALIDATION_CURVE = (
     "mean_ap_at_weight.",
     "validation_mean_ap_at_weight.",
@@ -146,7 +147,7 @@ def summarise(rows: pd.DataFrame) -> list[dict[str, Any]]:
         the test, ``test``, ``features`` (alone), ``gain`` (paired by seed) and ``paper_sum`` (weight 0.5); the best on
         validation first.
     """
-    keys = ["pooling", "variant", "mode", "threshold", "normalisation", "per"]
+    keys = ["pooling", "variant", *READING]
     weights, found = [name for name in rows if name[0].isdigit()], []
     for key, group in rows.groupby(keys, sort=False):
         validation = group.loc[group["split"] == "validation", weights].mean()

@@ -36,7 +36,7 @@ def main() -> None:
     common, trials = ", ".join(options.set), []
     for setting in variants():
         config = setting.config(options.profile, options.seed, **changes)
-        trials.append(Trial("variants", setting, config, data, common, choose_on=f"{data}@1"))
+        trials.append(Trial("variants", setting, config, data, common))
     run_trials(trials, options.ablation, processes=options.processes)
     for trial in trials:
         place = put(options.ablation / "runs" / trial.name, read_json(trial.row_file(options.ablation)), options.out)

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from casnkit.attention import attention_distance, mean_map
-from casnkit.experiments import ablation, report, statistics
+from casnkit.data.imitate import imitate
+from casnkit.experiments import ablation, report
 from casnkit.experiments.ablation import OPEN_POINTS, Setting, Trial, evidence, open_points, run_trials, variants
 from casnkit.experiments.statistics import estimate, paired, pooled_deviation, seeds_needed, smallest_difference
 from casnkit.ranking import Extracted
@@ -229,12 +230,12 @@ def test_command_from_nothing_to_published_rows(
         ablate(*options[:-1], "nonsense")
 
 
-def test_validation_people_are_not_the_test_people() -> None:
+def test_validation_people_are_not_the_test_people(tmp_path: Path) -> None:
     config = Setting("ide").config("smoke", 0)
-    trial = Trial("open-points", Setting("ide"), config, "people:tiny", "", "validation", "people:tiny@1")
-    trained, tested = trial.datasets()
+    trained, tested = Trial("open-points", Setting("ide"), config, "people:tiny", on="validation").datasets()
     assert np.asarray(trained.query.image(0)).tobytes() != np.asarray(tested.query.image(0)).tobytes()
-    trained, tested = Trial("open-points", Setting("ide"), config, "people:tiny", hold_out=4).datasets()
+    data = str(imitate("market1501", tmp_path))  # cannot be drawn anew
+    trained, tested = Trial("open-points", Setting("ide"), config, data, on="validation").datasets()
     assert not set(trained.train.pids) & set(tested.query.pids)
 
 
