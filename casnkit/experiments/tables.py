@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from casnkit.figures.style import GREY, INK, LIGHT, SERIES, figure_style
 
 NUMBERS = ("rank_1", "rank_5", "rank_10", "mean_ap", "mean_ap_trapezoid")
 COMPARED = ("rank_1", "mean_ap")
+HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "mean_ap": "mAP"}
 
 
 class Published(NamedTuple):
@@ -277,7 +279,7 @@ class _Found(NamedTuple):
 def _find_runs(out: Path) -> list[_Found]:
     """The runs at or below a folder, those with results first, then the newest first."""
     found = []
-    for file in out.glob("**/run.json"):
+    for file in sorted(out.glob("**/run.json"), key=lambda file: -file.stat().st_mtime):
         with contextlib.suppress(ValueError, KeyError, TypeError):  # other files of that name, other formats
             folder, info, results = file.parent, runs.read_run(file.parent), None
             if not (folder / "model.safetensors").is_file():
@@ -288,9 +290,8 @@ def _find_runs(out: Path) -> list[_Found]:
             else:
                 why_not = f"its results.json is of another run or other data ({folder})"
                 results = read_json(folder / "results.json")
-                results = results if _results_fit(results, info) else None
-            found.append(_Found(folder, info, results, why_not))
-    return sorted(found, key=lambda run: (run.results is None, -(run.folder / "run.json").stat().st_mtime))
+            found.append(_Found(folder, info, results if _results_fit(results, info) else None, why_not))
+    return sorted(found, key=lambda run: run.results is None)
 
 
 def read_table(
@@ -306,11 +307,14 @@ def read_table(
     """
     found, records, notes = _find_runs(plan.out), [], []
     for benchmark in plan.benchmarks:
-        records += [_record(benchmark, None, p.system, p) for p in other_systems(benchmark)]
+        for entry in other_systems(benchmark):
+            records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, (None,), [])
         used: list[_Found] = []
         for row in plan.rows:
             own = _one_per_seed(found, plan, benchmark, row)
-            records += _row_records(benchmark, row, own, published(row.key, benchmark, unconfirmed))
+            ways = ("features", "sum") if row.variant in ("ide+sa", "casn") else ("features",)  # the paper's comes last
+            base = {"benchmark": benchmark, "row": row.key, "name": row.name}
+            records += _records(base, published(row.key, benchmark, unconfirmed), ways, own)
             used += [run for run in own if run.results]
         notes += _notes(benchmark, used, plan)
     problems = problems or {"missing": {}, "failed": {}}
@@ -329,36 +333,31 @@ def _one_per_seed(found: Sequence[_Found], plan: Plan, benchmark: str, row: Row)
         same = (here.variant, here.model.pooling, here.model.backbone, here.profile, run.info.data["name"])
         if same != (row.variant, row.pooling, wanted.model.backbone, plan.profile, benchmark):
             continue
-        if plan.seeds and seed not in plan.seeds:
-            continue
-        if seed not in chosen or (run.results and run.folder == plan.folder(benchmark, row, seed)):
+        own = run.results and run.folder == plan.folder(benchmark, row, seed)
+        if (own or seed not in chosen) and (not plan.seeds or seed in plan.seeds):
             chosen[seed] = run
     return [chosen[seed] for seed in sorted(chosen)]
 
 
-def _record(benchmark: str, row: str | None, name: str, known: Published | None, **own: Any) -> dict[str, Any]:
-    record = {"benchmark": benchmark, "row": row, "name": name, "ranked_by": None, "paper_ranks_by": None}
-    record |= {"seeds": [], "folders": [], "measured": None, "spread": None, "difference": None, "pending": []}
-    names = (*COMPARED, "paper", "confirmed", "confirmed_in")
-    return record | {"published": {n: getattr(known, n) for n in names} if known else None} | own
-
-
-def _row_records(benchmark: str, row: Row, found: Sequence[_Found], known: Published | None) -> list[dict[str, Any]]:
-    by = "sum" if row.variant in ("ide+sa", "casn") else "features"
+def _records(
+    base: dict[str, Any], known: Published | None, ways: Sequence[str | None], found: Sequence[_Found]
+) -> list[dict[str, Any]]:
+    """One record for each way of ranking that was measured, or one that says what is missing."""
     done, pending = [run for run in found if run.results], [run.why_not for run in found if not run.results]
+    names = (*COMPARED, "paper", "confirmed", "confirmed_in")
+    base |= {"published": {name: getattr(known, name) for name in names} if known else None}
+    base |= {"seeds": [r.info.config.train.seed for r in done], "folders": [str(run.folder) for run in done]}
     if not done:
-        pending = pending or ["not trained yet"]
-        return [_record(benchmark, row.key, row.name, known, ranked_by=by, paper_ranks_by=by, pending=pending)]
+        nothing = {"ranked_by": ways[-1], "measured": None, "spread": None, "difference": None}
+        return [{**base, **nothing, "pending": pending or ["not trained yet"]}]
     records = []
-    for ranked_by in dict.fromkeys(("features", by)):
-        lines = [next(line for line in run.results["rows"] if line["ranked by"] == ranked_by) for run in done]
-        columns = {name: [float(line[name]) for line in lines] for name in NUMBERS}
-        measured = {name: float(np.mean(values)) for name, values in columns.items()}
-        own = {"ranked_by": ranked_by, "paper_ranks_by": by, "measured": measured, "pending": pending}
-        own |= {"seeds": [r.info.config.train.seed for r in done], "folders": [str(run.folder) for run in done]}
-        own["spread"] = {name: float(np.ptp(columns[name])) for name in COMPARED} if len(done) > 1 else None
+    for way in ways:
+        lines = pd.DataFrame([line for run in done for line in run.results["rows"] if line["ranked by"] == way])
+        measured = lines[list(NUMBERS)].mean().to_dict()
+        own = {"ranked_by": way, "measured": measured, "pending": pending if way == ways[-1] else []}
+        own["spread"] = {name: float(np.ptp(lines[name])) for name in COMPARED} if len(done) > 1 else None
         own["difference"] = {name: measured[name] - getattr(known, name) for name in COMPARED} if known else None
-        records.append(_record(benchmark, row.key, row.name, known, **own))
+        records.append(base | own)
     return records
 
 
@@ -409,20 +408,19 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
     """One line for each record, a dash where there is nothing to say; with several seeds also the largest minus the
     smallest."""
     records = [r for r in result["records"] if r["benchmark"] == benchmark]
+    kinds = ("published", "difference", *(["range"] if any(r["spread"] for r in records) else []))
     lines = []
     for record in records:
         measured, known = record["measured"] or {}, record["published"] or {}
         line = {"system": record["name"], "ranked by": record["ranked_by"] if measured else "-"}
         line["seeds"] = ",".join(map(str, record["seeds"])) or "-"
-        for name, heading in zip(NUMBERS, ("rank-1", "rank-5", "rank-10", "mAP"), strict=False):
+        for name, heading in HEADINGS.items():
             line[heading] = _number(measured.get(name))
-        unsure = "" if known.get("confirmed", True) else "?"
-        for name, heading in zip(COMPARED, ("rank-1", "mAP"), strict=True):
-            line[f"published {heading}"] = _number(known.get(name)).replace("-", "") + unsure or "-"
-        for name, heading in zip(COMPARED, ("rank-1", "mAP"), strict=True):
-            line[f"difference {heading}"] = _number((record["difference"] or {}).get(name), "+")
-        for name, heading in zip(COMPARED, ("rank-1", "mAP"), strict=True) if any(r["spread"] for r in records) else ():
-            line[f"range {heading}"] = _number((record["spread"] or {}).get(name))
+        found = {"published": known, "difference": record["difference"] or {}, "range": record["spread"] or {}}
+        for kind, name in itertools.product(kinds, COMPARED):
+            line[f"{kind} {HEADINGS[name]}"] = _number(found[kind].get(name), "+" if kind == "difference" else "")
+            if kind == "published" and known and not known["confirmed"]:
+                line[f"{kind} {HEADINGS[name]}"] += "?"
         lines.append(line)
     return lines
 
@@ -448,14 +446,14 @@ def _remarks(result: dict[str, Any]) -> Iterator[str]:
     yield from (f"missing: {reason}" for reason in result["missing"].values())
     yield from (f"failed: {name}: {reason}" for name, reason in result["failed"].items())
     for benchmark in (name for name in result["benchmarks"] if name not in result["missing"]):
-        own = [r for r in ours if r["benchmark"] == benchmark]
-        never = [r["name"] for r in own if r["pending"] == ["not trained yet"]]
+        own, never = [r for r in ours if r["benchmark"] == benchmark], []
         for record in own:
-            if record["name"] not in never and record["ranked_by"] == record["paper_ranks_by"]:
+            if record["pending"] == ["not trained yet"]:
+                never.append(record["name"])
+            else:
                 yield from (f"{benchmark}, {record['name']}: {reason}" for reason in record["pending"])
         if never:
-            everything = len(never) == len({r["name"] for r in own})
-            yield f"{benchmark}: not trained yet: {'every row' if everything else ', '.join(never)}"
+            yield f"{benchmark}: not trained yet: {'every row' if len(never) == len(own) else ', '.join(never)}"
 
 
 def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:

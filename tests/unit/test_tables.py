@@ -242,7 +242,6 @@ def test_reading_needs_no_data_and_finds_runs_by_what_they_are(tmp_path: Path) -
     assert ide["difference"]["rank_1"] == pytest.approx(86.0 - 85.3)
     assert ide["difference"]["mean_ap"] == pytest.approx(67.5 - 68.5)
     assert record(result, "pcb-casn", "sum")["difference"]["mean_ap"] == pytest.approx(82.0 - 82.8)
-    assert record(result, "pcb-casn")["paper_ranks_by"] == "sum"
     text, markdown = to_text(result), to_markdown(result)
     line = next(line for line in text.splitlines() if line.startswith("IDE "))
     assert " ".join(line.split()) == "IDE features 4,7 86.0 98.0 99.0 67.5 85.3 68.5 +0.7 -1.0 4.0 3.0"
