@@ -30,8 +30,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from casnkit import attention, evaluation, figures, ranking, runs, training
-from casnkit.commands import assignments  # merge: it belongs below this room, in casnkit.config
-from casnkit.config import PROFILES, VARIANTS, Config, profile
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
 from casnkit.data.images import load_images
@@ -44,7 +43,6 @@ from casnkit.experiments.statistics import estimate
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
-MODES = tuple(getattr(attention, "MODES", ("paper", "signed", "gradcam", "v1")))  # merge: attention.MODES
 POOLINGS = ("gap", "stripes")
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
@@ -66,7 +64,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
     "across_cameras": (("ide+sa",), (True, False)),
     "pair_activation": (("ide+sa",), ("relu", "none")),
-    "siamese_mode": (("ide+sa",), MODES),
+    "siamese_mode": (("ide+sa",), tuple(attention.MODES)),
     "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
     "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
     "pair_order": (("ide+sa",), ("given", "both")),
@@ -347,7 +345,7 @@ def _readings(model: Any, dataset: ReidDataset, config: Config) -> Iterator[dict
         for split in (dataset.query, dataset.gallery)
     )
     features = ranking.feature_distances(query.features, gallery.features, normalise=options.normalise_features)
-    for mode, threshold in itertools.product((*MODES, "plain"), (0.0, 0.2, 0.5)):
+    for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
         if mode not in ("paper", "plain") and threshold != options.threshold:
             continue  # the other modes at the default t alone: each costs as much as the paper's
         distances = reading_distances(model, query, gallery, mode, threshold)

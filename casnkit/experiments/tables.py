@@ -23,12 +23,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, Config, profile
+from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import EXPECTED
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
-from casnkit.experiments.ablation import assignments
 from casnkit.experiments.report import markdown_table
 from casnkit.figures.style import GREY, INK, LIGHT, SERIES, figure_style
 
@@ -211,8 +210,8 @@ def measure(
     Raises:
         ValueError: a run's folder holds another run, or the settings do not suit the data.
     """
-    processes = training.find_processes(device)
-    speak = say if say and processes.is_main else lambda line: None
+    accelerator = training.make_accelerator(device)
+    speak = say if say and accelerator.is_main_process else lambda line: None
     problems: dict[str, dict[str, str]] = {"missing": {}, "failed": {}}
     for benchmark in plan.benchmarks:
         try:
@@ -224,25 +223,24 @@ def measure(
         speak(str(dataset))
         for row, seed in ((row, seed) for row in plan.rows for seed in plan.seeds or (0,)):
             folder, config = plan.folder(benchmark, row, seed), row.config(plan.profile, seed, plan.changes)
-            processes.wait()  # every process must see the same files when it decides
+            accelerator.wait_for_everyone()  # every process must see the same files when it decides
             if is_finished(folder, config, dataset):
                 speak(f"{row.name}, seed {seed}: read from {folder}")
                 continue
             speak(f"{row.name}, seed {seed}: {folder}")
             try:
-                on_epoch = training.say_epoch if say else None
-                training.train(dataset, config, folder, device=device, progress=progress, on_epoch=on_epoch)
+                training.train(dataset, config, folder, device=device, progress=progress)
             except training.DivergenceError as error:
-                if processes.world > 1:  # the others wait for this one: nothing can go on
+                if accelerator.num_processes > 1:  # the others wait for this one: nothing can go on
                     raise
                 problems["failed"][folder.name] = str(error)
                 speak(f"{folder.name}: {error}")
                 continue
-            model, info = runs.load_model(folder, processes.device)
-            result = evaluation.evaluate(model, dataset, config, processes=processes, progress=progress)
-            if processes.is_main:
+            model, info = runs.load_model(folder, accelerator.device)
+            result = evaluation.evaluate(model, dataset, config, accelerator=accelerator, progress=progress)
+            if accelerator.is_main_process:
                 evaluation.save_results(folder, result, dataset, info)
-            processes.wait()
+            accelerator.wait_for_everyone()
     return problems
 
 
@@ -534,7 +532,7 @@ def make_table(options: argparse.Namespace) -> int:
     changes = assignments(options.set)
     plan = make_plan(options.number, options.out, options.profile, options.rows, options.benchmarks, seeds, changes)
     problems = None if options.read_only else measure(plan, options.root, options.device, print)
-    if not training.find_processes(options.device).is_main:
+    if not training.make_accelerator(options.device).is_main_process:
         return 0
     result = read_table(plan, problems, options.unconfirmed)
     stem = plan.out / f"table{plan.number}"

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from casnkit import runs
-from casnkit.commands import assignments  # merge: casnkit.config
+from casnkit.config import assignments
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.experiments.ablation import Trial, run_trials, variants
 from casnkit.experiments.shipped import FOLDER, PAIR_HEAD, shipped_name
