@@ -48,7 +48,7 @@ VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor t
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
-OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
+OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
     "ia_score": (("ide+ia",), ("logit", "probability", "sigmoid")),
     "ia_gradient": (("ide+ia",), ("network", "mask")),
@@ -64,7 +64,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
     "across_cameras": (("ide+sa",), (True, False)),
     "pair_activation": (("ide+sa",), ("relu", "none")),
-    "siamese_mode": (("ide+sa",), tuple(attention.MODES)),
+    "siamese_mode": (("ide+sa",), attention.MODES),
     "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
     "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
     "pair_order": (("ide+sa",), ("given", "both")),

@@ -3,7 +3,6 @@
     weights/POOLING-VARIANT/model.safetensors   half precision; BatchNorm's statistics in single precision
     weights/POOLING-VARIANT/run.json            configuration, identities, versions
     weights/POOLING-VARIANT/log.jsonl           how it was trained, one line per epoch
-    weights/POOLING-VARIANT/results.json        its row of the ablation: data, seed, numbers, times
 
 They are there so that a notebook or the inspector shows trained attention within seconds; they are one seed each and
 compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``.
@@ -22,6 +21,7 @@ from casnkit.config import VARIANTS, Config
 from casnkit.data.files import read_json
 from casnkit.data.people import DIFFICULTY
 from casnkit.data.records import ReidDataset
+from casnkit.experiments.report import read_results
 from casnkit.models import CASN, seeded
 
 FOLDER = Path(__file__).parent / "weights"
@@ -96,6 +96,7 @@ def trained_on(place: Path, dataset: ReidDataset) -> bool:
     return (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY))
 
 
-def shipped_results(variant: str = "casn", pooling: str = "gap", folder: Path | None = None) -> dict[str, Any]:
-    """The ablation's row of a shipped network: data, seed, numbers, versions, times."""
-    return read_json(Path(folder or FOLDER) / shipped_name(variant, pooling) / "results.json")
+def shipped_results(variant: str = "casn", pooling: str = "gap") -> dict[str, Any]:
+    """A shipped network's row of the published ablation: data, seed, numbers, versions."""
+    rows, seed = read_results("ablation"), runs.read_run(FOLDER / shipped_name(variant, pooling)).config.train.seed
+    return rows[(rows["variant"] == variant) & (rows["pooling"] == pooling) & (rows["seed"] == seed)].iloc[0].to_dict()

@@ -1,11 +1,8 @@
-"""The paper's tables: measured beside published, one command for each. Several GPUs: ``accelerate launch -m casnkit table``.
+"""The paper's tables, measured beside published, one command for each; the ablation is part of every table.
 
-The paper names its benchmarks in this order throughout: CUHK03-NP, DukeMTMC-reID, Market-1501; its result tables are
-numbered here alike. The ablation (each attention alone) is part of every table, since it asks for the same trainings.
-
-``published.csv`` holds what was published, in percent, single query without re-ranking, and where else each number stands,
-so that it can be checked. A number counts as *confirmed* where a second text says the same, and for the two baselines,
-which the paper takes from PCB's; the tables show a dash for the others. No number is an estimate.
+``published.csv`` holds what was published, in percent, single query without re-ranking, and where else each number stands.
+A number counts as *confirmed* where a second text says the same, and for the two baselines, which the paper takes from
+PCB's; the tables show a dash for the others. No number is an estimate.
 """
 
 from __future__ import annotations
@@ -49,8 +46,7 @@ class Published(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One network of ours: key on the command line and in folders, name in the table, losses, pooling (gap is the paper's
-    IDE, stripes its PCB) and backbone (None: the profile's own, ResNet50 in the paper)."""
+    """One network of ours; pooling gap is the paper's IDE, stripes its PCB; backbone None: the profile's, ResNet50."""
 
     key: str
     name: str
@@ -61,15 +57,13 @@ class Row(NamedTuple):
     def config(self, profile_name: str, seed: int, changes: Mapping[str, Any] | None = None) -> Config:
         """Its configuration at a profile."""
         own: dict[str, Any] = {"variant": self.variant, "pooling": self.pooling, "seed": seed}
-        return profile(
-            profile_name, **{**(changes or {}), **own, **({"backbone": self.backbone} if self.backbone else {})}
-        )
+        own |= {"backbone": self.backbone} if self.backbone else {}
+        return profile(profile_name, **{**(changes or {}), **own})
 
 
-PUBLISHED = tuple(
-    Published(*row) for row in pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False)
-)
-_ROWS = (
+_FACTS = pd.read_csv(Path(__file__).with_name("published.csv"))
+PUBLISHED = tuple(Published(*row) for row in _FACTS.itertuples(index=False))
+_ROWS = [
     Row("ide", "IDE", "ide", "gap"),
     Row("ide+ia", "IDE+IA", "ide+ia", "gap"),
     Row("ide+sa", "IDE+SA", "ide+sa", "gap"),
@@ -80,7 +74,7 @@ _ROWS = (
     Row("pcb-casn", "CASN (PCB)", "casn", "stripes"),
     Row("densenet", "DenseNet121 (IDE)", "ide", "gap", "densenet121"),
     Row("densenet-casn", "CASN (DenseNet121)", "casn", "gap", "densenet121"),
-)
+]
 ROWS = {row.key: row for row in _ROWS}
 TABLES = {
     1: ("CUHK03-NP", ("cuhk03-np-detected", "cuhk03-np-labeled")),
@@ -103,15 +97,7 @@ def other_systems(benchmark: str) -> list[Published]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one call of ``casnkit table`` is about.
-
-    Attributes:
-        number: of the table, 1 to 3.
-        benchmarks, rows: those that are wanted.
-        seeds: of the trainings; none of them named: every seed that a reader finds.
-        out: the folder that holds the runs and the tables.
-        changes: settings changed in every row, as :meth:`casnkit.Config.replace` takes them.
-    """
+    """What one call of ``casnkit table`` is about; no ``seeds``: every seed that is found; ``changes`` hold for all rows."""
 
     number: int
     benchmarks: tuple[str, ...]
@@ -195,20 +181,14 @@ def measure(
     say: Callable[[str], None] | None = None,
     progress: bool = True,
 ) -> dict[str, dict[str, str]]:
-    """Train and test every run of a plan that is not finished; one benchmark after the other. Stopped anywhere, the same
-    call goes on there.
+    """Train and test every run of a plan that is not finished. Stopped anywhere, the same call goes on there.
 
     Args:
         root: a folder at or above the benchmarks; default: ``$CASNKIT_DATA``.
-        device: cpu or cuda; default: a GPU if there is one, or what the launcher gives each process.
         say: called in the main process with a line for each step.
-        progress: show bars.
 
     Returns:
         ``{"missing": {benchmark: why}, "failed": {run: why}}``.
-
-    Raises:
-        ValueError: a run's folder holds another run, or the settings do not suit the data.
     """
     accelerator = training.make_accelerator(device)
     speak = say if say and accelerator.is_main_process else lambda line: None
@@ -256,13 +236,15 @@ def is_finished(folder: Path, config: Config, dataset: ReidDataset) -> bool:
 
 def _results_fit(results: object, info: runs.RunInfo) -> bool:
     """Whether a ``results.json`` belongs to the run beside it and was made on the data that it was trained on."""
-    if not isinstance(results, dict) or not results.get("rows"):
-        return False
     config, images = info.config, info.data["images"]
-    expected = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
-    expected |= {"profile": config.profile}
-    expected["data"] = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
-    return all(results.get(key) == value for key, value in expected.items())
+    expected = {"variant": config.variant, "pooling": config.model.pooling, "profile": config.profile}
+    expected |= {"seed": config.train.seed, "data": {"name": info.data["name"], **images}}
+    expected["data"].pop("train")
+    return (
+        isinstance(results, dict)
+        and bool(results.get("rows"))
+        and all(results.get(key) == value for key, value in expected.items())
+    )
 
 
 class _Found(NamedTuple):
@@ -503,11 +485,8 @@ def _marks(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def add_parser(group: Any) -> None:
     """Add ``table`` to the command line."""
-    about = (
-        "Train and test every row of one of the paper's tables, or go on where an earlier call stopped, and print measured "
-        "beside published numbers. Several GPUs: accelerate launch -m casnkit table 3 --root PATH."
-    )
-    table = group.add_parser("table", help="a table of the paper: measured beside published", description=about)
+    several = "Several GPUs: accelerate launch -m casnkit table 3 --root PATH. Stopped, the same command goes on."
+    table = group.add_parser("table", help="a table of the paper: measured beside published", description=several)
     numbers = "; ".join(f"{number} = {title}" for number, (title, _) in TABLES.items())
     table.add_argument("number", type=int, choices=tuple(TABLES), help=numbers)
     table.add_argument("--root", type=Path, help="folder at or above the benchmarks; default: $CASNKIT_DATA")

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from casnkit import runs
 from casnkit.config import assignments
-from casnkit.data.files import read_json, write_json, write_text
+from casnkit.data.files import write_json, write_text
 from casnkit.experiments.ablation import Trial, run_trials, variants
 from casnkit.experiments.shipped import FOLDER, PAIR_HEAD, shipped_name
 
@@ -39,7 +38,7 @@ def main() -> None:
         trials.append(Trial("variants", setting, config, data, common))
     run_trials(trials, options.ablation, processes=options.processes)
     for trial in trials:
-        place = put(options.ablation / "runs" / trial.name, read_json(trial.row_file(options.ablation)), options.out)
+        place = put(options.ablation / "runs" / trial.name, options.out)
         print(f"{place}: {sum(f.stat().st_size for f in place.iterdir()) / 1e6:.2f} MB", flush=True)
     total = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     if total > LIMIT:
@@ -47,8 +46,8 @@ def main() -> None:
     print(f"{len(trials)} networks, {total / 1e6:.2f} MB, in {options.out}")
 
 
-def put(run: Path, row: dict[str, Any], out: Path) -> Path:
-    """Write one finished run in half precision to ``out/NAME`` with its row of results. Returns that folder."""
+def put(run: Path, out: Path) -> Path:
+    """Write one finished run in half precision to ``out/NAME``. Returns that folder."""
     _, info = runs.load_model(run)
     place = Path(out) / shipped_name(info.config.variant, info.config.model.pooling)
     place.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,6 @@ def put(run: Path, row: dict[str, Any], out: Path) -> Path:
         state = {name: value for name, value in state.items() if not name.startswith(PAIR_HEAD)}
     runs.save_tensors(place / "model.safetensors", state)
     write_json(place / "run.json", info.to_dict() | {"data": {**info.data, "root": ""}})  # no path of this machine
-    write_json(place / "results.json", row)
     write_text(place / "log.jsonl", (run / "log.jsonl").read_text(encoding="utf-8"))
     return place
 
