@@ -448,16 +448,23 @@ def plan(options: argparse.Namespace) -> list[Trial]:
 
 def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
-    of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
+    of the same study with another base compare with nothing and go. Of test time, a row for each network and reading,
+    over its seeds. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    known = report.read_results(path.stem, path.parent)
-    if known is not None:
-        known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
-    curves = (report.CURVE, report.VALIDATION_CURVE)
-    keys = [name for name in (*report.IDENTITY, *report.READING) if name in rows]
-    names = [name for name in rows if name in {*keys, *report.HEADINGS} or name.startswith((*curves, "0.", "1."))]
+    if study == "test-time":
+        found = pd.json_normalize(report.summarise(rows)).assign(study=study, profile=this["profile"])
+    else:
+        curves = (report.CURVE, report.VALIDATION_CURVE)
+        keys = {*report.IDENTITY, *report.HEADINGS}
+        found, known = (
+            rows[[n for n in rows if n in keys or n.startswith(curves)]],
+            report.read_results(path.stem, path.parent),
+        )
+        if known is not None:
+            known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
+        found = pd.concat([known, found]).drop_duplicates(report.IDENTITY, keep="last")
     with atomic_path(path) as temporary:
-        pd.concat([known, rows[names]]).drop_duplicates(keys, keep="last").round(6).to_csv(temporary, index=False)
+        found.round(6).to_csv(temporary, index=False)
     if image.is_file() and this["study"] in STUDIES:
         with atomic_path(Path("figures") / image.name) as temporary:
             shutil.copyfile(image, temporary)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -176,7 +177,14 @@ def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     if rows is None or study not in set(rows["study"]):
         return None
     rows = rows[rows["study"] == study]
-    return {"study": study, "readings": summarise(rows)} if study == "test-time" else summary(rows)
+    if study != "test-time":
+        return summary(rows)
+    readings: list[dict[str, Any]] = []
+    for row in rows.replace({np.nan: None}).to_dict("records"):
+        readings.append({name: value for name, value in row.items() if "." not in name})
+        for name, number in (name.split(".") for name in row if "." in name):  # such as gain.mean
+            readings[-1].setdefault(name, {})[number] = row[f"{name}.{number}"]
+    return {"study": study, "readings": readings}
 
 
 def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
@@ -328,7 +336,7 @@ def test_time_text(readings: Sequence[Mapping[str, Any]]) -> str:
             "model": model_name(entry),
             "attention": f"{entry['mode']}, t {entry['threshold']}",
             "normalised": f"{entry['normalisation']} per {entry['per']}",
-            "weight": entry["chosen"],
+            "weight": str(entry["chosen"]),
             "features alone": cell(entry["features"]),
             "with attention": cell(entry["test"]),
             "gain": cell(entry["gain"], sign=True),

@@ -239,12 +239,13 @@ def test_validation_people_are_not_the_test_people(tmp_path: Path) -> None:
     assert not set(trained.train.pids) & set(tested.query.pids)
 
 
-def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
-    reading = {"mode": "paper", "threshold": 0.5, "normalisation": "minmax", "per": "query"}
+def test_test_time_chooses_on_validation_and_reports_on_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = {"variant": "casn", "pooling": "gap", "profile": "smoke"}
+    reading |= {"mode": "paper", "threshold": 0.5, "normalisation": "minmax", "per": "query"}
     values = {("validation", 0): (50, 52, 40), ("validation", 1): (50, 51, 40), ("test", 0): (60, 59, 70)}
     values["test", 1] = (61, 61, 70)
     rows = [
-        {"variant": "casn", "pooling": "gap", "split": split, "seed": seed, **reading, "0.0": w0, "0.2": w2, "0.5": w5}
+        reading | {"split": split, "seed": seed, "0.0": w0, "0.2": w2, "0.5": w5}
         for (split, seed), (w0, w2, w5) in values.items()
     ]
     (entry,) = report.summarise(pd.DataFrame(rows))
@@ -253,6 +254,11 @@ def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
     assert entry["gain"]["mean"] == pytest.approx(-0.5)
     assert entry["validation_gain"] == pytest.approx(1.5)
     assert entry["paper_sum"]["mean"] == 70.0
+    monkeypatch.chdir(tmp_path)
+    ablation.publish(pd.DataFrame(rows), "test-time", tmp_path / "none.png")
+    (again,) = report.published("test-time", Path("figures/results"))["readings"]
+    assert again["gain"] == pytest.approx(entry["gain"], abs=1e-6)
+    assert report.test_time_text([again]) == report.test_time_text([entry])
 
 
 def test_plain_distances_are_those_of_the_mean_maps() -> None:
