@@ -192,6 +192,7 @@ def measure(
     """
     accelerator = training.make_accelerator(device)
     speak = say if say and accelerator.is_main_process else lambda line: None
+    on_epoch = getattr(training, "say_epoch", None) if say else None  # merge: where the command line has it
     problems: dict[str, dict[str, str]] = {"missing": {}, "failed": {}}
     for benchmark in plan.benchmarks:
         try:
@@ -209,7 +210,7 @@ def measure(
                 continue
             speak(f"{row.name}, seed {seed}: {folder}")
             try:
-                training.train(dataset, config, folder, device=device, progress=progress)
+                training.train(dataset, config, folder, device=device, progress=progress, on_epoch=on_epoch)
             except training.DivergenceError as error:
                 if accelerator.num_processes > 1:  # the others wait for this one: nothing can go on
                     raise
@@ -236,15 +237,12 @@ def is_finished(folder: Path, config: Config, dataset: ReidDataset) -> bool:
 
 def _results_fit(results: object, info: runs.RunInfo) -> bool:
     """Whether a ``results.json`` belongs to the run beside it and was made on the data that it was trained on."""
+    if not isinstance(results, dict) or not results.get("rows"):
+        return False
     config, images = info.config, info.data["images"]
-    expected = {"variant": config.variant, "pooling": config.model.pooling, "profile": config.profile}
-    expected |= {"seed": config.train.seed, "data": {"name": info.data["name"], **images}}
-    expected["data"].pop("train")
-    return (
-        isinstance(results, dict)
-        and bool(results.get("rows"))
-        and all(results.get(key) == value for key, value in expected.items())
-    )
+    made_of = [results.get(key) for key in ("variant", "pooling", "seed", "profile", "data")]
+    data = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
+    return made_of == [config.variant, config.model.pooling, config.train.seed, config.profile, data]
 
 
 class _Found(NamedTuple):
@@ -463,7 +461,7 @@ def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
             ax.set_axisbelow(True)
         handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
         figure.suptitle(f"{benchmark}, profile {result['profile']}: published and measured", weight="bold")
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     return figure
 
 
