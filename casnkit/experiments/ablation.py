@@ -248,11 +248,17 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     training.train(dataset, config, run, device=device, images=images, progress=False)
     trained, (model, _) = time.perf_counter(), runs.load_model(run, device)
     row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
-    row |= {"queries": len(tested.query), "gallery": len(tested.gallery), **measure(model, tested, config)}
-    if trial.on == "test" and trial.data.startswith("people:") and config.loss.siamese_attention:
-        people = other_people(trial.data)
-        result = evaluation.evaluate(model, people, config, device=device, progress=False)
-        row["validation_mean_ap_at_weight"] = _at_weights(result, people, config)
+    row |= {"queries": len(tested.query), "gallery": len(tested.gallery)}
+    result = evaluation.evaluate(model, tested, config, device=device, progress=False)
+    for name, found in result.rankings.items():
+        prefix = "" if name == "features" else f"{name}_"
+        row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
+    if "attention" in result.rankings:
+        row["mean_ap_at_weight"] = _at_weights(result)
+        if trial.on == "test" and trial.data.startswith("people:"):
+            people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
+            row["validation_mean_ap_at_weight"] = _at_weights(people)
+    row |= measure_claims(model, tested, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
     row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
     write_json(trial.row_file(out), row)
@@ -260,22 +266,11 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
-def measure(model: Any, dataset: ReidDataset, config: Config) -> dict[str, Any]:
-    """Every number of a row: the protocol by features, attention and their sum, and the paper's claims."""
-    result = evaluation.evaluate(model, dataset, config, device=next(model.parameters()).device, progress=False)
-    row: dict[str, Any] = {}
-    for name, found in result.rankings.items():
-        prefix = "" if name == "features" else f"{name}_"
-        row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
-    if "attention" in result.rankings:
-        row["mean_ap_at_weight"] = _at_weights(result, dataset, config)
-    return row | measure_claims(model, dataset, config)
-
-
-def _at_weights(result: evaluation.Evaluation, dataset: ReidDataset, config: Config) -> dict[str, float]:
+def _at_weights(result: evaluation.Evaluation) -> dict[str, float]:
     """Mean average precision in percent by attention's weight in the sum."""
-    sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
-    matrices, options = (result.distances[name] for name in ("features", "attention")), config.ranking
+    splits, options = (result.dataset.query, result.dataset.gallery), result.config.ranking
+    sides = [getattr(split, name) for split in splits for name in ("pids", "camids")]
+    matrices = (result.distances[name] for name in ("features", "attention"))
     curve = ranking.choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
     return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
 
@@ -339,20 +334,16 @@ def measure_run(trial: Trial, out: str | Path, device: str | None = None) -> lis
 
 
 def _readings(model: Any, dataset: ReidDataset, config: Config) -> Iterator[dict[str, Any]]:
-    size, options = (config.data.height, config.data.width), config.ranking
-    query, gallery = (
-        ranking.extract(model, load_images(split, size, progress=False), keep_maps=True, progress=False)
-        for split in (dataset.query, dataset.gallery)
-    )
-    features = ranking.feature_distances(query.features, gallery.features, normalise=options.normalise_features)
+    seen = evaluation.Evaluation.of(model, dataset, config)
+    features = seen.between(seen.query, seen.gallery, "features")
     for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
-        if mode not in ("paper", "plain") and threshold != options.threshold:
+        if mode not in ("paper", "plain") and threshold != config.ranking.threshold:
             continue  # the other modes at the default t alone: each costs as much as the paper's
-        distances = reading_distances(model, query, gallery, mode, threshold)
+        distances = reading_distances(model, seen.query, seen.gallery, mode, threshold)
         for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
             row = {"mode": mode, "threshold": threshold, "normalisation": normalisation, "per": per}
             for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0):
-                fused = np.asarray(ranking.fuse(np.asarray(features), distances, weight, normalisation, per))
+                fused = ranking.fuse(features, distances, weight, normalisation, per)
                 row[str(weight)] = 100 * evaluation.rank(fused, dataset).mean_ap
             yield row
 
@@ -362,8 +353,7 @@ def reading_distances(
 ) -> np.ndarray:
     """(Q, G) distances of equation 5 in a mode of equation 4, or between ``plain`` mean maps."""
     if mode != "plain":
-        found = ranking.attention_distances(model, query, gallery, mode, "given", threshold, progress=False)
-        return np.asarray(found.distances)
+        return ranking.attention_distances(model, query, gallery, mode, "given", threshold, progress=False).distances
     maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
     return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 

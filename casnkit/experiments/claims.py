@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,8 +35,7 @@ MAPS = ("ia", "siamese", "plain")
 BATCH = 128  # maps at a time, in the network's head and at the size of pictures
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """N images, what the network made of them, and the truth: pids (N,), masks (N, H, W) bool and parts (N, H, W) uint8
     with 0 = background, both at the network's input size and None where the set has none."""
 
@@ -63,7 +62,6 @@ def measure_claims(
     dataset: ReidDataset,
     config: Config,
     *,
-    device: str | torch.device | None = None,
     max_images: int = 400,
     max_pairs: int = 500,
     seed: int = 0,
@@ -79,22 +77,20 @@ def measure_claims(
     - ``dead_MAP``: maps that are zero or not finite; they cover nothing, and no share of energy counts them;
     - ``coverage_MAP``, ``spill_MAP``: of the area above half of a map's maximum, the share of the person that it covers
       and the share of it that lies beside; ``energy_inside_MAP``: share of the map's sum that lies on the person;
-    - all of these for ``ia_train`` and ``plain_train``: training images, explained by their true identity;
-    - ``distance_same_MAP``, ``distance_different_MAP``: mean distance of equation 5 between the aligned row profiles of
-      two images of one person, of two people (lower agrees more; not percent);
-    - ``auc_MAP``: that distance alone as a matcher, beside ``auc_features`` and ``auc_chance`` (50);
+      all three for ``ia_train`` and ``plain_train`` too: training images, explained by their true identity;
+    - ``distance_same_MAP``, ``distance_different_MAP``: mean distance of equation 5 of two images of one person, of two
+      people (lower agrees more; not percent); ``auc_MAP``: that distance as a matcher, beside ``auc_features``;
     - ``cue_pairs_MAP``: share of look-alike pairs with more weight per pixel on the one part that differs than on the
-      rest of the person; ``cue_energy_MAP``: share of the person's energy on that part (``cue_energy_uniform``: area);
-    - ``cue_gain_siamese``: points of ``cue_energy`` that the same pictures lose when they are paired with their own
-      person instead: what the map says of the partner, free of any taste for certain parts;
-    - ``cue_error_MAP``, ``cue_gain_error_siamese``: standard errors of ``cue_pairs`` and ``cue_gain`` over the people;
-    - all cue numbers for MAP ``different``: Grad-CAM of "not the same" (of -z_1), the question that the part answers.
+      rest of the person; ``cue_energy_MAP``: share of the person's energy on that part; ``cue_gain_MAP``: points of it
+      that the same pictures lose when they are paired with their own person: what the map says of the partner, free of
+      any taste for certain parts; ``cue_error_MAP``, ``cue_gain_error_MAP``: standard errors over the people;
+      all for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that the part answers.
 
     What a data set cannot tell (:func:`missing_truth`) is left out with a warning, and so is a number that nothing
     defines.
 
     Args:
-        model: left in the mode that it was in; moved to ``device`` if one is given.
+        model: left in the mode that it was in.
         max_images: test images: half of them queries, each with a match; and half as many training images.
         max_pairs: of one person, of two people, and of look-alikes, each.
         seed: of drawing pictures, pairs and chance.
@@ -106,19 +102,19 @@ def measure_claims(
     for note in missing_truth(dataset):
         warnings.warn(note, stacklevel=2)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
-    pictures = _take(model, splits, config, device)
+    pictures = _take(model, splits, config)
     results: dict[str, float] = {"siamese_trained": config.loss.siamese_attention, "images": len(pictures.pids)}
     results |= _localised(maps_of(model, pictures.found, matched, config), pictures, matched.T.reshape(-1), generator)
     labels, pids = labels_of(dataset.train.pids)
     if len(pids) == model.num_ids:  # else it was trained on other people
         chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
-        seen = _take(model, [dataset.train.subset(chosen)], config, device)
+        seen = _take(model, [dataset.train.subset(chosen)], config)
         maps = {"ia_train": identification_maps(model, seen.found, torch.from_numpy(labels[chosen]))}
         maps["plain_train"] = attention.mean_map(seen.found.feature_maps)
         results |= _localised(maps, seen, np.arange(len(chosen)), generator, "_train")
     results |= agreement(model, pictures.found, same, different, config)
     if pictures.parts is not None:
-        results |= _cues(model, dataset, config, device, max_pairs, rng, generator)
+        results |= _cues(model, dataset, config, max_pairs, rng, generator)
     return {key: value for key, value in results.items() if np.isfinite(value)}
 
 
@@ -150,13 +146,13 @@ def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return pairs[np.sort(rng.permutation(len(pairs))[:count])]
 
 
-def _take(model: CASN, splits: list[Split], config: Config, device: str | torch.device | None) -> Pictures:
+def _take(model: CASN, splits: list[Split], config: Config) -> Pictures:
     """All images of some splits, one after the other, at the network's input size."""
     splits, size = [s for s in splits if len(s)], (config.data.height, config.data.width)
     images = torch.cat([load_images(s, size, progress=False) for s in splits])
     truth = [[load(s, size) for s in splits] for load in (load_masks, load_parts)]
     masks, parts = (None if any(part is None for part in found) else torch.cat(found) for found in truth)
-    return Pictures(np.concatenate([s.pids for s in splits]), extract(model, images, device=device), masks, parts)
+    return Pictures(np.concatenate([s.pids for s in splits]), extract(model, images), masks, parts)
 
 
 def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> dict[str, Tensor]:
@@ -280,7 +276,6 @@ def _cues(
     model: CASN,
     dataset: ReidDataset,
     config: Config,
-    device: str | torch.device | None,
     count: int,
     rng: np.random.Generator,
     generator: torch.Generator,
@@ -289,13 +284,14 @@ def _cues(
     splits, pairs, part, partners = draw_lookalikes(dataset, count, rng)
     if not len(pairs):
         return {}
-    pictures = _take(model, splits, config, device)
+    pictures = _take(model, splits, config)
     people = np.unique(pictures.pids[pairs], axis=0, return_inverse=True)[1].reshape(-1)
     results: dict[str, float] = {"lookalike_people": int(people.max()) + 1, "lookalike_pairs": len(pairs)}
-    maps, drawers = maps_of(model, pictures.found, pairs, config), {"siamese": siamese_maps}
-    if model.has_closed_form:
-        drawers["different"] = difference_maps
-        maps["different"] = torch.cat(difference_maps(model, pictures.found, pairs, config))
+    maps, drawers = (
+        maps_of(model, pictures.found, pairs, config),
+        {"siamese": siamese_maps, "different": difference_maps},
+    )
+    maps["different"] = torch.cat(difference_maps(model, pictures.found, pairs, config))
     for name, drawn in _beside_chance(maps, generator):
         hits, energy = _cue_of(drawn, pictures, pairs, part)
         results |= {f"cue_pairs_{name}": 100 * mean_of(hits).value, f"cue_energy_{name}": 100 * mean_of(energy).value}
