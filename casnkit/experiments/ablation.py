@@ -112,11 +112,9 @@ def variants(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
 def open_points(
     profile_name: str, points: Iterable[str] | None = None, pooling: str = "gap", **changes: Any
 ) -> list[Setting]:
-    """Each open point on its own, on the variants on which it acts, after those variants' defaults.
+    """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
 
-    Args:
-        points: names out of ``OPEN_POINTS``; default: all of them.
-        changes: what holds for the whole study; a value that equals the study's own default is left out.
+    ``changes`` hold for the whole study; a value that equals the study's own default is left out.
 
     Raises:
         ValueError: an unknown point; the closest is suggested.
@@ -203,14 +201,9 @@ def run_trials(
     keep: bool = True,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Run what is not there yet; the rows of all ``trials``, in their order.
+    """Run what is not there yet, some ``processes`` at a time; the rows of all ``trials``, in their order.
 
-    Args:
-        out: folder of the study.
-        processes: trials at a time; each gets its share of the processor's cores.
-        keep: keep the trained weights below ``out/runs``.
-
-    A trial that fails raises its error; those that were finished are kept, and the same command goes on.
+    A trial that fails raises its error; those that were finished are kept. ``keep``: the trained weights, in ``out/runs``.
     """
     trials, out = list(trials), Path(out)
     missing = [trial for trial in trials if not trial.row_file(out).is_file()]
@@ -276,15 +269,11 @@ def _at_weights(result: evaluation.Evaluation) -> dict[str, float]:
 
 
 def evidence(*points: str, folder: Path | None = None) -> list[str]:
-    """One line for each value that was tried in the place of the default of an open point, as published.
-
-    Args:
-        points: names out of ``OPEN_POINTS``; a study of a few points goes before that of all.
-        folder: of the CSV files; default: those of the kit.
+    """One line for each value that was tried in the place of the default of ``points``, as published.
 
     Returns:
         The change of mAP in points with its 95 % interval, and what it says; where a point has not been measured, the
-        command that measures it; last, on whom it was measured.
+        command that measures it; last, on whom it was measured. A study of a few points goes before that of all.
 
     Raises:
         ValueError: an unknown point; the closest is suggested.
@@ -408,11 +397,7 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> list[Trial]:
-    """The trials of a study: every setting with every seed.
-
-    Raises:
-        ValueError: unknown points or fields, fewer than one seed, or networks without a sum for the test-time study.
-    """
+    """The trials of a study: every setting with every seed. Raises ValueError for options that do not fit together."""
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     changes, data, study = assignments(options.set), options.data, options.study

@@ -140,9 +140,6 @@ def _power(changes: Iterable[Mapping[str, Estimate]]) -> dict[str, Any]:
 def summarise(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """The study of test time: for each network and reading the weight chosen on validation, and what it gives on the test.
 
-    Args:
-        rows: of :func:`casnkit.experiments.ablation.measure_run`.
-
     Returns:
         dicts with the reading, ``chosen`` (weight), ``validation``, ``validation_gain`` and, as estimates over seeds on
         the test, ``test``, ``features`` (alone), ``gain`` (paired by seed) and ``paper_sum`` (weight 0.5); the best on
