@@ -144,10 +144,8 @@ def make_plan(
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
     """The benchmark ``name`` at or below ``root`` (default: ``$CASNKIT_DATA``), and no other one by mistake.
 
-    :func:`casnkit.open_dataset` notes its doubts. Here numbers will stand beside published ones, so a doubt is a refusal.
-
-    Raises:
-        ValueError: it is not there, several copies are, or what lies there is another set; the folder is named.
+    :func:`casnkit.open_dataset` notes its doubts. Here numbers will stand beside published ones, so a doubt is refused
+    with a ValueError that names the folder.
     """
     dataset = open_dataset(name, root)
     kind = kind_of(Path(dataset.root))
@@ -192,7 +190,7 @@ def measure(
     """
     accelerator = training.make_accelerator(device)
     speak = say if say and accelerator.is_main_process else lambda line: None
-    on_epoch = getattr(training, "say_epoch", None) if say else None  # merge: where the command line has it
+    on_epoch = training.say_epoch if say else None
     problems: dict[str, dict[str, str]] = {"missing": {}, "failed": {}}
     for benchmark in plan.benchmarks:
         try:
@@ -277,11 +275,8 @@ def read_table(
 ) -> dict[str, Any]:
     """A table as plain values, ready for JSON: what was measured, what was published, the difference, what is missing.
 
-    Needs no data and trains nothing: it reads the finished runs below ``plan.out``.
-
-    Args:
-        problems: what :func:`measure` returned.
-        unconfirmed: also use published numbers that only notes of the paper bear out.
+    Reads the finished runs below ``plan.out``, and trains nothing. ``problems`` is what :func:`measure` returned;
+    ``unconfirmed``: also use published numbers that only notes of the paper bear out.
     """
     found, records, notes = _find_runs(plan.out), [], []
     for benchmark in plan.benchmarks:
@@ -435,14 +430,8 @@ def _remarks(result: dict[str, Any]) -> Iterator[str]:
 
 
 def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
-    """Rank-1 and mAP of every system on one benchmark, a line for each: published as a ring, measured as a filled mark.
-
-    Args:
-        result: what :func:`read_table` returns; published numbers are drawn only where they are confirmed.
-        benchmark: one of the table's; default: its first.
-
-    Raises:
-        ValueError: the table is not about that benchmark.
+    """Rank-1 and mAP of every system on one benchmark (default: the first), a line for each: published and confirmed as a
+    ring, measured as a filled mark. Raises ValueError where the table of :func:`read_table` is not about that benchmark.
     """
     benchmark = benchmark or result["benchmarks"][0]
     if benchmark not in result["benchmarks"]:
@@ -489,9 +478,7 @@ def add_parser(group: Any) -> None:
     table.add_argument("number", type=int, choices=tuple(TABLES), help=numbers)
     table.add_argument("--root", type=Path, help="folder at or above the benchmarks; default: $CASNKIT_DATA")
     table.add_argument("--profile", choices=PROFILES, default="paper", help="default: paper (ImageNet weights, a GPU)")
-    table.add_argument(
-        "--out", type=Path, default=Path("runs/tables"), help="for runs and tables; default: runs/tables"
-    )
+    table.add_argument("--out", type=Path, default=Path("runs/tables"), help="default: runs/tables")
     table.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(ROWS)}; default: all")
     sets = ", ".join(name for _, names in TABLES.values() for name in names)
     table.add_argument("--benchmarks", nargs="+", metavar="NAME", help=f"some of the table's ({sets}); default: all")
