@@ -66,10 +66,8 @@ def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset,
     assert [m.training for m in model.modules()] == state
     assert torch.equal(torch.get_rng_state(), rng_state)
     assert found == claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
-    for measure, name in itertools.product(
-        ("coverage", "spill", "energy_inside"),
-        ("ia", "siamese", "plain", "ia_train", "plain_train"),
-    ):
+    kinds = ("ia", "siamese", "plain", "ia_train", "plain_train")
+    for measure, name in itertools.product(("coverage", "spill", "energy_inside"), kinds):
         for ending in ("", "_chance", "_shuffled"):
             assert 0 <= found[f"{measure}_{name}{ending}"] <= 100
         assert f"{measure}_uniform" in found
@@ -232,18 +230,13 @@ def test_agreement_against_one_pair_after_the_other(model: ck.CASN, make_images)
         maps = model.feature_map(images)
     found = Extracted(model.pool(maps).detach(), maps)
     same, different = np.array([[0, 4], [1, 5], [2, 6]]), np.array([[0, 5], [1, 6], [2, 7], [3, 4]])
-    result = claims.agreement(model, found, same, different, CONFIG)
+    result, pairs = claims.agreement(model, found, same, different, CONFIG), np.concatenate([same, different])
     with torch.no_grad():
-        siamese = [
-            attention.attention_distance(*model.siamese_attention(images[[i]], images[[j]])).item()
-            for i, j in np.concatenate([same, different])
-        ]
-        plain = [
-            attention.attention_distance(maps[[i]].mean(1), maps[[j]].mean(1)).item()
-            for i, j in np.concatenate([same, different])
-        ]
+        both = [model.siamese_attention(images[[i]], images[[j]]) for i, j in pairs]
+    siamese = [attention.attention_distance(*each).item() for each in both]
+    plain = [attention.attention_distance(maps[[i]].mean(1), maps[[j]].mean(1)).item() for i, j in pairs]
     units = torch.nn.functional.normalize(found.features)
-    features = [(units[i] - units[j]).norm().item() for i, j in np.concatenate([same, different])]
+    features = [(units[i] - units[j]).norm().item() for i, j in pairs]
     for name, distances in (("siamese", siamese), ("plain", plain), ("features", features)):
         wins = [(d > s) + (d == s) / 2 for s in distances[:3] for d in distances[3:]]
         assert result[f"auc_{name}"] == pytest.approx(100 * np.mean(wins))

@@ -98,21 +98,12 @@ def test_published_numbers_are_consistent_and_say_where_they_stand() -> None:
     assert not {p.system for s in sets for p in other_systems(s)} & set(ROWS)
 
 
-@pytest.mark.parametrize(
-    ("row", "benchmark", "numbers"),
-    [
-        ("ide", "market1501", (85.3, 68.5)),
-        ("ide", "dukemtmc-reid", (73.2, 52.8)),
-        ("pcb", "cuhk03-np-detected", (61.3, 54.2)),
-        ("pcb-casn", "market1501", (94.4, 82.8)),
-        ("pcb-casn", "dukemtmc-reid", (87.7, 73.7)),
-        ("pcb-casn", "cuhk03-np-detected", (71.5, 64.4)),
-        ("pcb-casn", "cuhk03-np-labeled", (73.7, 68.0)),
-    ],
-)
-def test_headline_numbers(row: str, benchmark: str, numbers: tuple[float, float]) -> None:
-    entry = published(row, benchmark)
-    assert (entry.rank_1, entry.mean_ap) == numbers
+def test_headline_numbers() -> None:
+    market, duke, detected, labeled = ("market1501", "dukemtmc-reid", "cuhk03-np-detected", "cuhk03-np-labeled")
+    known = {("ide", market): (85.3, 68.5), ("ide", duke): (73.2, 52.8), ("pcb", detected): (61.3, 54.2)}
+    known |= {("pcb-casn", market): (94.4, 82.8), ("pcb-casn", duke): (87.7, 73.7)}
+    known |= {("pcb-casn", detected): (71.5, 64.4), ("pcb-casn", labeled): (73.7, 68.0)}
+    assert {key: (published(*key).rank_1, published(*key).mean_ap) for key in known} == known
 
 
 def test_unconfirmed_numbers_are_a_dash_unless_asked_for(tmp_path: Path) -> None:
@@ -133,6 +124,7 @@ def test_rows_ask_for_the_papers_networks() -> None:
     assert [c.variant for c in configs.values()] == 2 * ["ide", "ide+ia", "ide+sa", "casn"] + ["ide", "casn"]
     assert {c.model.backbone for key, c in configs.items() if "densenet" in key} == {"densenet121"}
     assert {c.model.weights for c in configs.values()} == {"imagenet"}
+    assert configs["pcb"] == profile("paper", variant="ide", pooling="stripes")
     changed = ROWS["pcb"].config("paper", 3, {"epochs": 5, "loss": {"threshold": 0.3}})
     assert (changed.train.epochs, changed.train.seed, changed.loss.threshold) == (5, 3, 0.3)
 
@@ -252,17 +244,14 @@ def test_reading_needs_no_data_and_finds_runs_by_what_they_are(tmp_path: Path) -
     assert record(chosen, "ide")["seeds"] == [4]
 
 
-def test_the_tables_own_run_goes_before_another_with_the_same_seed(tmp_path: Path) -> None:
+def test_which_runs_are_read(tmp_path: Path) -> None:
+    """The table's own folder before another with the same seed; other settings with a note; no other profile."""
     pretend(tmp_path / "market1501-smoke-ide-seed0", "ide", 80.0, 60.0)
     pretend(tmp_path / "newer", "ide", 90.0, 70.0)
-    assert record(read(tmp_path), "ide")["measured"]["rank_1"] == 80.0
-
-
-def test_other_settings_are_said_and_other_profiles_left_out(tmp_path: Path) -> None:
     pretend(tmp_path / "a", "ide+sa", 90.0, 70.0, loss={"threshold": 0.31})
+    assert record(read(tmp_path), "ide")["measured"]["rank_1"] == 80.0
     assert any("loss.threshold is 0.31 (profile smoke: " in note for note in read(tmp_path)["notes"])
-    quick = read_table(make_plan(3, tmp_path, "quick", seeds=None))
-    assert not any(r["measured"] for r in quick["records"])
+    assert not any(r["measured"] for r in read_table(make_plan(3, tmp_path, "quick", seeds=None))["records"])
 
 
 def test_half_finished_runs_are_said_and_not_counted(tmp_path: Path) -> None:
@@ -339,10 +328,3 @@ def test_the_picture_shows_the_numbers(tmp_path: Path) -> None:
         assert drawn == {getattr(p, key) for p in systems} | set(map(float, expected))
     with pytest.raises(ValueError, match="expected a benchmark out of market1501"):
         show_table(read(tmp_path), "dukemtmc-reid")
-
-
-def test_profile_is_the_papers_by_default() -> None:
-    parser = argparse.ArgumentParser()
-    tables.add_parser(parser.add_subparsers(required=True))
-    assert parser.parse_args(["table", "1"]).profile == "paper"
-    assert ROWS["pcb"].config("paper", 0) == profile("paper", variant="ide", pooling="stripes")
