@@ -1,44 +1,445 @@
-"""Facade of casnkit.experiments.ablation."""
+"""The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
 
-# facade: to be replaced
-_FACADE = {
-    "Trial": "casnkit.ablation",
-    "run_trials": "casnkit.ablation",
-    "variants": "casnkit.ablation",
-    "Setting": "casnkit.ablation",
-    "_distances": "casnkit.ablation.testtime",
-    "_datasets": "casnkit.ablation.trials",
-    "summarise": "casnkit.ablation.testtime",
-    "summary": "casnkit.ablation.summary",
-    "markdown": "casnkit.ablation.report",
-    "model_name": "casnkit.ablation.report",
-    "to_text": "casnkit.ablation.report",
-    "OPEN_POINTS": "casnkit.ablation",
-    "compare": "casnkit.ablation",
-    "estimate": "casnkit.ablation",
-    "open_points": "casnkit.ablation",
-    "pooled_deviation": "casnkit.ablation",
-    "read_rows": "casnkit.ablation",
-    "seeds_needed": "casnkit.ablation",
-    "smallest_difference": "casnkit.ablation",
+    OUT/rows/NAME.json     one row per finished trial, with its configuration, seed, versions and times
+    OUT/runs/NAME/         the run itself (weights are kept for the variants, dropped after a sweep unless asked for)
+    OUT/table.csv          all rows
+
+A trial whose row is there is not run again, and one that was stopped goes on where it was; so a study is resumed by the
+same command. The name ends in a checksum of configuration and data: a changed default is another trial.
+``casnkit ablate --publish`` adds the rows to ``figures/results``, from which :func:`published` and :func:`evidence` read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from casnkit import attention, evaluation, figures, ranking, runs, training
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
+from casnkit.data import ReidDataset, open_dataset
+from casnkit.data.files import atomic_path, read_json, write_json, write_text
+from casnkit.data.images import load_images
+from casnkit.data.people import synthesize
+from casnkit.data.records import hold_out
+from casnkit.experiments import report
+from casnkit.experiments.claims import measure_claims
+from casnkit.experiments.report import HOW_TO, STUDIES, cell, is_clear, model_name, picture, published, verdicts
+from casnkit.experiments.statistics import estimate
+
+__all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
+
+POOLINGS = ("gap", "stripes")
+VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
+HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
+FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
+# By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
+OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
+    "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
+    "ia_score": (("ide+ia",), ("logit", "probability", "sigmoid")),
+    "ia_gradient": (("ide+ia",), ("network", "mask")),
+    "ia_weight": (("ide+ia",), (0.1, 0.5, 1.0)),
+    "ia_start": (("ide+ia",), (0.0, 0.3, 0.6)),
+    "mask_slope": (("ide+ia",), (5.0, 10.0, 20.0)),
+    "mask_centre": (("ide+ia",), (0.3, 0.5, 0.7)),
+    "mask_fill": (("ide+ia",), ("mean", "black", "blur")),
+    "weight_gradient": (("ide+ia",), ("first", "second")),
+    "sa_weight": (("ide+sa",), (0.05, 0.5)),
+    "consistency_weight": (("ide+sa",), (0.2, 5.0)),
+    "sa_start": (("ide+sa",), (0.0, 0.5)),
+    "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
+    "across_cameras": (("ide+sa",), (True, False)),
+    "pair_activation": (("ide+sa",), ("relu", "none")),
+    "siamese_mode": (("ide+sa",), attention.MODES),
+    "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
+    "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
+    "pair_order": (("ide+sa",), ("given", "both")),
+    "threshold": (("ide+sa",), (0.2, 0.5)),
+    "id_activation": (("ide",), ("relu", "none")),
+    "id_dropout": (("ide",), (0.0, 0.5)),
+    "learning_rate": (("ide",), (0.01, 0.03, 0.06)),
+    "trunk_rate": (("ide",), (1.0, 0.3)),
+    "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
+    "erase": (("ide",), (0.0, 0.5)),
 }
-_FACADE_MODULES = [
-    "casnkit.ablation",
-    "casnkit.ablation.evidence",
-    "casnkit.ablation.report",
-    "casnkit.ablation.testtime",
-]
+TWO_GROUPS = {"siamese_mode", "pair_order", "threshold"}  # fields that stand in the loss and in the ranking
 
 
-def __getattr__(name):
-    from importlib import import_module
+@dataclass(frozen=True)
+class Setting:
+    """One line of a study's table: a variant (ide, ide+ia, ide+sa or casn) with a pooling (gap or stripes), and the
+    open point that was moved from its default to a value; ``point`` is empty for the default."""
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    variant: str
+    pooling: str = "gap"
+    point: str = ""
+    value: Any = None
+
+    @property
+    def label(self) -> str:
+        """``point=value``, or ``default``."""
+        return f"{self.point}={self.value}" if self.point else "default"
+
+    def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
+        """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
+        if self.point in TWO_GROUPS:
+            for group in ("loss", "ranking"):
+                changes[group] = {**changes.get(group, {}), self.point: self.value}
+        elif self.point:
+            changes[self.point] = self.value
+        return profile(profile_name, variant=self.variant, pooling=self.pooling, seed=seed, **changes)
+
+
+def variants(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
+    """The paper's ablation: four variants for each pooling."""
+    return [Setting(variant, pooling) for pooling in poolings for variant in VARIANTS]
+
+
+def open_points(
+    profile_name: str, points: Iterable[str] | None = None, pooling: str = "gap", **changes: Any
+) -> list[Setting]:
+    """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
+
+    ``changes`` hold for the whole study; a value that equals the study's own default is left out.
+
+    Raises:
+        ValueError: an unknown point; the closest is suggested.
+    """
+    chosen = _known_points(OPEN_POINTS if points is None else points)
+    settings = [Setting(v, pooling) for v in VARIANTS if any(v in OPEN_POINTS[point][0] for point in chosen)]
+    for point in chosen:
+        for variant, value in itertools.product(*OPEN_POINTS[point]):
+            setting, default = Setting(variant, pooling, point, value), Setting(variant, pooling)
+            if setting.config(profile_name, 0, **changes) != default.config(profile_name, 0, **changes):
+                settings.append(setting)
+    return settings
+
+
+def _known_points(points: Iterable[str]) -> list[str]:
+    for point in (points := list(points)):
+        if point not in OPEN_POINTS:
+            close = difflib.get_close_matches(point, OPEN_POINTS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(OPEN_POINTS)}"
+            raise ValueError(f"there is no open point {point!r}: {hint}")
+    return points
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training with its test.
+
+    Attributes:
+        study, setting, common: where the row belongs; ``common`` names what was changed in the whole study.
+        data: what :func:`casnkit.open_dataset` is given.
+        on: ``test``, or ``validation``: other people than the test's, drawn anew or, where a set cannot be drawn, taken
+            out of the training identities.
+    """
+
+    study: str
+    setting: Setting
+    config: Config
+    data: str
+    common: str = ""
+    on: str = "test"
+
+    @property
+    def name(self) -> str:
+        """Of the row and the run: readable, and unique to configuration and data."""
+        values = [self.config.to_dict(), self.data, self.on]
+        code = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.on]
+        return "-".join([*parts, f"seed{self.config.train.seed}", code])
+
+    def row_file(self, out: str | Path) -> Path:
+        """Where its row lies below a study's folder."""
+        return Path(out) / "rows" / f"{self.name}.json"
+
+    def datasets(self) -> tuple[ReidDataset, ReidDataset]:
+        """What it trains on and what it is tested on."""
+        dataset = open_dataset(self.data, progress=False)
+        if self.on == "test":
+            return dataset, dataset
+        if self.data.startswith("people:"):
+            return dataset, other_people(self.data)
+        held = max(1, round(HOLD_OUT * len(dataset.train.identities)))
+        return hold_out(dataset, held, seed=0)  # the same people for every seed of training
+
+    def identity(self) -> dict[str, Any]:
+        """Where its row belongs."""
+        row = {"study": self.study, "common": self.common, "point": self.setting.point, "setting": self.setting.label}
+        row |= {"variant": self.config.variant, "pooling": self.config.model.pooling, "seed": self.config.train.seed}
+        return row | {"profile": self.config.profile, "split": self.on}
+
+
+def other_people(data: str) -> ReidDataset:
+    """``people:SIZE`` drawn with another seed: people who are new to training and to the test."""
+    usual = open_dataset(data, progress=False).root
+    folder = usual.with_name(f"{usual.name}-seed{VALIDATION_SEED}")
+    return open_dataset(str(synthesize(folder, data.partition(":")[2], VALIDATION_SEED)))
+
+
+def run_trials(
+    trials: Iterable[Trial],
+    out: str | Path,
+    *,
+    processes: int = 1,
+    device: str | None = None,
+    keep: bool = True,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Run what is not there yet, some ``processes`` at a time; the rows of all ``trials``, in their order.
+
+    A trial that fails raises its error; those that were finished are kept. ``keep``: the trained weights, in ``out/runs``.
+    """
+    trials, out = list(trials), Path(out)
+    missing = [trial for trial in trials if not trial.row_file(out).is_file()]
+    if missing and processes > 1:
+        missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
+    jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
+    done = Parallel(processes, return_as="generator_unordered")(jobs)
+    for _ in tqdm(done, "trials", len(trials), initial=len(trials) - len(missing), disable=not progress):
+        pass
+    with atomic_path(out / "table.csv") as temporary:
+        read_rows(out).to_csv(temporary, index=False)
+    return finished_rows(trials, out)
+
+
+def finished_rows(trials: Iterable[Trial], out: str | Path) -> pd.DataFrame:
+    """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
+    found = [trial for trial in trials if trial.row_file(out).is_file()]
+    return pd.json_normalize([read_json(trial.row_file(out)) | trial.identity() for trial in found])
+
+
+def read_rows(out: str | Path) -> pd.DataFrame:
+    """All rows of a study's folder, by name, one column for each number. Raises ValueError where there is none."""
+    files = sorted((Path(out) / "rows").glob("*.json"))
+    if not files:
+        raise ValueError(f"expected rows of trials below {Path(out) / 'rows'}, found none: run `casnkit ablate` first")
+    return pd.json_normalize([read_json(file) for file in files])
+
+
+def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
+    """Train, test and write the row of one trial."""
+    device, config, run = runs.pick_device(device), trial.config, Path(out) / "runs" / trial.name
+    (dataset, tested), images, started = trial.datasets(), None, time.perf_counter()
+    if device.type == "cpu":
+        images = load_images(dataset.train, (config.data.height, config.data.width), progress=False)
+    training.train(dataset, config, run, device=device, images=images, progress=False)
+    trained, (model, _) = time.perf_counter(), runs.load_model(run, device)
+    row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
+    row |= {"queries": len(tested.query), "gallery": len(tested.gallery)}
+    result = evaluation.evaluate(model, tested, config, device=device, progress=False)
+    for name, found in result.rankings.items():
+        prefix = "" if name == "features" else f"{name}_"
+        row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
+    if "attention" in result.rankings:
+        row["mean_ap_at_weight"] = _at_weights(result)
+        if trial.on == "test" and trial.data.startswith("people:"):
+            people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
+            row["validation_mean_ap_at_weight"] = _at_weights(people)
+    row |= measure_claims(model, tested, config)
+    row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
+    row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
+    write_json(trial.row_file(out), row)
+    # the state of the optimiser is as large as the weights
+    shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
+
+
+def _at_weights(result: evaluation.Evaluation) -> dict[str, float]:
+    """Mean average precision in percent by attention's weight in the sum."""
+    splits, options = (result.dataset.query, result.dataset.gallery), result.config.ranking
+    sides = [getattr(split, name) for split in splits for name in ("pids", "camids")]
+    matrices = (result.distances[name] for name in ("features", "attention"))
+    curve = ranking.choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
+    return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
+
+
+def evidence(*points: str, folder: Path | None = None) -> list[str]:
+    """One line for each value that was tried in the place of the default of ``points``, as published.
+
+    Returns:
+        The change of mAP in points with its 95 % interval, and what it says; where a point has not been measured, the
+        command that measures it; last, on whom it was measured. A study of a few points goes before that of all.
+
+    Raises:
+        ValueError: an unknown point; the closest is suggested.
+    """
+    lines, where, rows = [], {}, report.read_results("open-points", folder)
+    for point in _known_points(points):
+        studies = [] if rows is None else rows["study"].unique()
+        study = next((name for name in studies if point in name.split("-")), "open-points")
+        result = published(study, folder) or {"groups": []}
+        tried = [entry for entry in result["groups"] if entry["point"] == point and "differences" in entry]
+        for entry in tried:
+            change = entry["differences"]["mean_ap"]
+            verdict = "one seed says nothing" if change["low"] is None else "undecided"
+            if is_clear(change):
+                verdict = "better" if change["low"] > 0 else "worse"
+            seeds = f"{change['count']} seed{'s' if change['count'] > 1 else ''}"
+            text = f"{entry['setting']}: mAP {cell(change, True).strip('*')} ({seeds}), {verdict}"
+            lines.append(f"{model_name(entry)}, {text}")
+        if tried:
+            data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
+            common = f" with {data['common']}" if data["common"] else ""
+            people = f"{data['identities']} {result['on']} people of {data['data']!r}"
+            where[f"(against the default{common}, on {people}{pooled})"] = None
+        else:
+            lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
+    return [*lines, *where]
+
+
+def measure_run(trial: Trial, out: str | Path, device: str | None = None) -> list[dict[str, Any]]:
+    """Every reading of one trained network's sum, on the people to choose by and on the test's; kept in
+    ``out/test-time``. A reading is a mode of equation 4, a threshold t and a normalisation.
+
+    ``plain`` is the distance between the row profiles of the plain mean map, which knows neither partner nor pair
+    classifier: what it adds, the pair classifier did not.
+    """
+    file = Path(out) / "test-time" / f"{trial.name}.json"
+    if not file.is_file():
+        model, _ = runs.load_model(Path(out) / "runs" / trial.name, runs.pick_device(device))
+        places = {"validation": other_people(trial.data), "test": trial.datasets()[1]}
+        rows = [
+            trial.identity() | {"split": split} | reading
+            for split, dataset in places.items()
+            for reading in _readings(model, dataset, trial.config)
+        ]
+        write_json(file, rows)
+    return read_json(file)
+
+
+def _readings(model: Any, dataset: ReidDataset, config: Config) -> Iterator[dict[str, Any]]:
+    seen = evaluation.Evaluation.of(model, dataset, config)
+    features = seen.between(seen.query, seen.gallery, "features")
+    for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
+        if mode not in ("paper", "plain") and threshold != config.ranking.threshold:
+            continue  # the other modes at the default t alone: each costs as much as the paper's
+        distances = reading_distances(model, seen.query, seen.gallery, mode, threshold)
+        for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
+            row = {"mode": mode, "threshold": threshold, "normalisation": normalisation, "per": per}
+            for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0):
+                fused = ranking.fuse(features, distances, weight, normalisation, per)
+                row[str(weight)] = 100 * evaluation.rank(fused, dataset).mean_ap
+            yield row
+
+
+def reading_distances(
+    model: Any, query: ranking.Extracted, gallery: ranking.Extracted, mode: str, threshold: float
+) -> np.ndarray:
+    """(Q, G) distances of equation 5 in a mode of equation 4, or between ``plain`` mean maps."""
+    if mode != "plain":
+        return ranking.attention_distances(model, query, gallery, mode, "given", threshold, progress=False).distances
+    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
+    return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
+
+
+def add_parser(group: Any) -> None:
+    """Add ``ablate`` to the command line."""
+    ablate = group.add_parser("ablate", help="train variants or open points with several seeds; table with intervals")
+    ablate.add_argument("--study", choices=STUDIES, default="variants", help="default: variants, the paper's rows")
+    ablate.add_argument("--points", nargs="*", help="open points to try; default: all (with --study open-points)")
+    ablate.add_argument("--pooling", nargs="*", choices=POOLINGS, help="default: both for variants, gap otherwise")
+    ablate.add_argument("--data", default="people", help="what to train on; default: people, drawn")
+    ablate.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
+    ablate.add_argument("--seeds", type=int, default=3, help="trainings of each setting; default: 3")
+    ablate.add_argument("--first-seed", type=int, default=0, help="the first of them")
+    ablate.add_argument("--on", choices=("test", "validation"), help="default: test for variants, else validation")
+    ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
+    ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
+    ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
+    ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    ablate.add_argument("--keep", action="store_true", help="keep the weights of a sweep too")
+    ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
+    ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
+    ablate.set_defaults(command=run_study)
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """Run one study, print its table, write its files."""
+    trials, out = plan(options), options.out
+    print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
+    if not options.read_only:
+        keep = options.keep or options.study != "open-points"
+        run_trials(trials, out, processes=options.processes, device=options.device, keep=keep)
+    stem = out / f"ablation-{options.study}-{trials[0].on}"
+    if options.study == "test-time":
+        found = [measure_run(trial, out, options.device) for trial in tqdm(trials, "test time")]
+        rows = pd.DataFrame(list(itertools.chain(*found)))
+        text = report.test_time_text(report.best_per_mode(report.summarise(rows)))
+    else:
+        rows = finished_rows(trials, out)
+        if rows.empty:
+            raise ValueError(f"none of the {len(trials)} trials is finished in {out}: run without --read-only")
+        result = report.summary(rows)
+        text = report.to_text(result)
+        if any(entry.get("differences") for entry in result["groups"]):
+            alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
+            figures.save_figure(picture(result), stem.with_suffix(".png"), alt=alt)
+            print(f"picture: {stem}.png")
+    write_text(stem.with_suffix(".txt"), text + "\n")
+    print(f"{text}\ntable: {out / 'table.csv'}\nresult: {stem}.txt")
+    if options.publish:
+        publish(rows, options.study, stem.with_suffix(".png"))
+
+
+def plan(options: argparse.Namespace) -> list[Trial]:
+    """The trials of a study: every setting with every seed. Raises ValueError for options that do not fit together."""
+    if options.seeds < 1:
+        raise ValueError(f"expected at least one seed, got {options.seeds}")
+    changes, data, study = assignments(options.set), options.data, options.study
+    on = options.on or ("validation" if study == "open-points" else "test")
+    if study == "open-points":
+        poolings = options.pooling or ("gap",)
+        settings = [s for p in poolings for s in open_points(options.profile, options.points, p, **changes)]
+        study = "-".join([study, *(options.points or ())])
+    else:
+        settings = variants(options.pooling or POOLINGS)
+    if data == "people":
+        data = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}[options.profile]
+    if study == "test-time":
+        settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
+        if on != "test" or not data.startswith("people:"):
+            raise ValueError("test-time: expected --data people and --on test: the weight is chosen on other people")
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    return [
+        Trial(study, setting, setting.config(options.profile, seed, **changes), data, ", ".join(options.set), on)
+        for seed, setting in itertools.product(seeds, settings)
+    ]
+
+
+def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
+    """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
+    of the same study with another base compare with nothing and go. Of test time, a row for each network and reading,
+    over its seeds. The picture of a whole study goes to ``figures``."""
+    path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
+    if study == "test-time":
+        found = pd.json_normalize(report.summarise(rows)).assign(study=study, profile=this["profile"])
+    else:
+        curves = (report.CURVE, report.VALIDATION_CURVE)
+        keys = {*report.IDENTITY, *report.HEADINGS}
+        found, known = (
+            rows[[n for n in rows if n in keys or n.startswith(curves)]],
+            report.read_results(path.stem, path.parent),
+        )
+        if known is not None:
+            known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
+        found = pd.concat([known, found]).drop_duplicates(report.IDENTITY, keep="last")
+    with atomic_path(path) as temporary:
+        found.round(6).to_csv(temporary, index=False)
+    if image.is_file() and this["study"] in STUDIES:
+        with atomic_path(Path("figures") / image.name) as temporary:
+            shutil.copyfile(image, temporary)

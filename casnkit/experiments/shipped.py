@@ -1,28 +1,102 @@
-"""Facade of casnkit.experiments.shipped."""
+"""Trained networks that come with the kit: the paper's eight rows with the small trunk, trained on *people*.
 
-# facade: to be replaced
-_FACADE = {
-    "load_shipped": "casnkit.shipped",
-    "FOLDER": "casnkit.shipped",
-    "LIMIT": "casnkit.shipped",
-    "fits": "casnkit.shipped",
-    "list_shipped": "casnkit.shipped",
-    "put": "casnkit.shipped",
-    "shipped_name": "casnkit.shipped",
-    "shipped_results": "casnkit.shipped",
-}
-_FACADE_MODULES = ["casnkit.shipped"]
+    weights/POOLING-VARIANT/model.safetensors   half precision; BatchNorm's statistics in single precision
+    weights/POOLING-VARIANT/run.json            configuration, identities, versions
+    weights/POOLING-VARIANT/log.jsonl           how it was trained, one line per epoch
+
+They are there so that a notebook or the inspector shows trained attention within seconds; they are one seed each and
+compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casnkit import runs
+from casnkit.config import VARIANTS, Config
+from casnkit.data.files import read_json
+from casnkit.data.people import DIFFICULTY
+from casnkit.data.records import ReidDataset
+from casnkit.experiments.report import read_results
+from casnkit.models import CASN, seeded
+
+FOLDER = Path(__file__).parent / "weights"
+PAIR_HEAD = "pair_head."
 
 
-def __getattr__(name):
-    from importlib import import_module
+def shipped_name(variant: str, pooling: str = "gap") -> str:
+    """The folder's name: ``gap-casn``, ``stripes-ide_ia``."""
+    return f"{pooling}-{variant.replace('+', '_')}"
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def list_shipped(folder: Path | None = None) -> list[str]:
+    """Names of the networks that are there, the paper's order of variants within each pooling."""
+    names = [shipped_name(variant, pooling) for pooling in ("gap", "stripes") for variant in VARIANTS]
+    return [name for name in names if ((folder or FOLDER) / name / "model.safetensors").is_file()]
+
+
+def load_shipped(
+    variant: str = "casn", pooling: str = "gap", device: str | torch.device = "cpu", folder: Path | None = None
+) -> tuple[CASN, runs.RunInfo]:
+    """A trained network that comes with the kit, in eval mode and float32, and what is known of it.
+
+    Raises:
+        ValueError: there is none of that variant and pooling; the message names those that are there.
+    """
+    folder = Path(folder or FOLDER)
+    place = folder / shipped_name(variant, pooling)
+    if not (place / "model.safetensors").is_file():
+        known = ", ".join(list_shipped(folder)) or "none"
+        raise ValueError(f"expected a network {place.name} in {folder}, found {known}: figures/make/ship.py makes all")
+    info = runs.read_run(place)
+    with seeded(0, 0):
+        model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
+    stored = runs.read_tensors(place / "model.safetensors")
+    state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
+    if not info.config.loss.siamese_attention:  # its pair classifier was never trained, and is not stored
+        state = {name: value for name, value in model.state_dict().items() if name.startswith(PAIR_HEAD)} | state
+    runs.load_state(model, state, str(place))
+    return model.to(device, memory_format=torch.channels_last).eval(), info
+
+
+def load_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, runs.RunInfo]:
+    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``."""
+    if str(run) in list_shipped() and not Path(run).exists():
+        pooling, _, variant = str(run).partition("-")
+        return load_shipped(variant.replace("_", "+"), pooling, device)
+    return runs.load_model(run, device)
+
+
+def fits(config: Config, folder: Path | None = None) -> Path | None:
+    """The shipped network that this configuration would train, apart from the trunk's precision; None if none is."""
+    place = Path(folder or FOLDER) / shipped_name(config.variant, config.model.pooling)
+    if not (place / "model.safetensors").is_file():
+        return None
+    there = runs.read_run(place).config
+    return place if there.replace(precision=config.train.precision) == config else None
+
+
+def trained_on(place: Path, dataset: ReidDataset) -> bool:
+    """Whether the shipped network in ``place`` was trained on this very data set.
+
+    Its own size of *people*, its own people in training, and drawn as hard as usual: people drawn with another seed have
+    the same pids and other faces, and a network that names them would name them wrongly.
+    """
+    there = runs.read_run(place)
+    counts = {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
+    if dataset.name != there.data["name"] or counts != there.data["images"]:
+        return False
+    if dataset.train.identities.tolist() != there.pid_of_label.tolist():
+        return False
+    drawn = read_json(dataset.root / "people.json")
+    return (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY))
+
+
+def shipped_results(variant: str = "casn", pooling: str = "gap") -> dict[str, Any]:
+    """A shipped network's row of the published ablation: data, seed, numbers, versions."""
+    rows, seed = read_results("ablation"), runs.read_run(FOLDER / shipped_name(variant, pooling)).config.train.seed
+    return rows[(rows["variant"] == variant) & (rows["pooling"] == pooling) & (rows["seed"] == seed)].iloc[0].to_dict()

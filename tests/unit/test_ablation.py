@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import argparse
 import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from casnkit.attention import attention_distance, mean_map
-from casnkit.cli import main
-from casnkit.experiments.ablation import (
-    OPEN_POINTS,
-    Setting,
-    Trial,
-    compare,
-    estimate,
-    evidence,
-    markdown,
-    model_name,
-    open_points,
-    pooled_deviation,
-    read_rows,
-    run_trials,
-    seeds_needed,
-    smallest_difference,
-    summarise,
-    summary,
-    to_text,
-    variants,
-)
+from casnkit.data.imitate import imitate
+from casnkit.experiments import ablation, report
+from casnkit.experiments.ablation import OPEN_POINTS, Setting, Trial, evidence, open_points, run_trials, variants
+from casnkit.experiments.statistics import estimate, paired, pooled_deviation, seeds_needed, smallest_difference
+from casnkit.ranking import Extracted
 
 
 def test_interval_worked_by_hand() -> None:
@@ -41,22 +26,17 @@ def test_interval_worked_by_hand() -> None:
     assert (found.mean, found.deviation, found.count) == (2.0, 1.0, 3)
     assert found.high - 2 == pytest.approx(2.4841, abs=1e-4)
     assert not found.is_clear
-    assert str(found) == "2.0 ± 2.5" == str(found)
-
-
-def test_one_seed_has_no_interval() -> None:
-    found = estimate([4.0])
-    assert found.mean == 4.0
-    assert math.isnan(found.low)
-    assert not found.is_clear
+    assert str(found) == "2.0 ± 2.5"
+    single = estimate([4.0])
+    assert (single.mean, str(single), single.is_clear) == (4.0, "4.0", False)
+    assert single.plain() == {"mean": 4.0, "low": None, "high": None, "deviation": None, "count": 1}
     with pytest.raises(ValueError, match="finite numbers"):
         estimate([math.nan])
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(3.0, 2.0, (4000, 4))
-    covered = np.mean([e.low <= 3.0 <= e.high for e in map(estimate, draws)])
-    assert 0.94 < covered < 0.96
+    assert 0.94 < np.mean([e.low <= 3.0 <= e.high for e in map(estimate, draws)]) < 0.96
 
 
 def test_pooled_deviation_is_the_root_of_the_mean_variance() -> None:
@@ -69,30 +49,26 @@ def test_pooled_deviation_is_the_root_of_the_mean_variance() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    ours = [{"seed": s, "mean_ap": v} for s, v in ((0, 11.0), (1, 21.0), (2, 31.0), (9, 0.0))]
-    theirs = [{"seed": s, "mean_ap": v} for s, v in ((2, 30.0), (0, 10.0), (1, 20.0))]
-    found = compare(ours, theirs, "mean_ap")
-    assert (found.mean, found.deviation, found.count) == (1.0, 0.0, 3)
-    with pytest.raises(ValueError, match="a seed that both have"):
-        compare(ours[3:], theirs, "mean_ap")
-    with pytest.raises(ValueError, match="two of seed 0"):
-        compare(ours + ours, theirs, "mean_ap")
+    ours = pd.DataFrame({"seed": [0, 1, 2, 9], "mean_ap": [11.0, 21.0, 31.0, 0.0]})
+    theirs = pd.DataFrame({"seed": [2, 0, 1], "mean_ap": [30.0, 10.0, 20.0], "rank_1": 1.0})
+    assert paired(ours, theirs)["mean_ap"].to_dict() == {0: 1.0, 1: 1.0, 2: 1.0}
+    assert list(paired(ours, theirs)) == ["mean_ap"]
+    assert paired(ours[3:], theirs).empty
+    with pytest.raises(ValueError, match="one row per seed"):
+        paired(pd.concat([ours, ours]), theirs)
 
 
 def test_power_against_a_simulation() -> None:
     """A difference as large as ``smallest_difference`` says is found in about 80 of 100 studies."""
-    rng, seeds = np.random.default_rng(1), 6
-    difference = smallest_difference(1.5, seeds)
-    studies = rng.normal(difference, 1.5, (3000, seeds))
+    difference, needed = smallest_difference(1.5, 6), seeds_needed(1.5, 2.0)
+    studies = np.random.default_rng(1).normal(difference, 1.5, (3000, 6))
     assert 0.76 < np.mean([estimate(study).low > 0 for study in studies]) < 0.86
-    assert (
-        smallest_difference(1.5, seeds_needed(1.5, 2.0)) <= 2.0 < smallest_difference(1.5, seeds_needed(1.5, 2.0) - 1)
-    )
+    assert smallest_difference(1.5, needed) <= 2.0 < smallest_difference(1.5, needed - 1)
     assert smallest_difference(1.5, 1) == math.inf
 
 
 def test_variants_are_the_papers_eight_rows() -> None:
-    names = [model_name({"variant": s.variant, "pooling": s.pooling}) for s in variants()]
+    names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in variants()]
     assert names == ["IDE", "IDE+IA", "IDE+SA", "CASN (IDE)", "PCB", "PCB+IA", "PCB+SA", "CASN (PCB)"]
 
 
@@ -108,18 +84,12 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
         assert {name for _, name in changed} == {point}
 
 
-def test_unknown_point_suggests_the_closest() -> None:
+def test_points_and_what_the_study_changed() -> None:
     with pytest.raises(ValueError, match="did you mean 'mask_centre'"):
         open_points("quick", ["mask_center"])
-
-
-def test_default_value_of_the_study_is_left_out() -> None:
     labels = [s.label for s in open_points("quick", ["ia_score"], ia_score="logit")]
     assert "ia_score=logit" not in labels
     assert "ia_score=probability" in labels
-
-
-def test_a_point_in_two_groups_keeps_what_the_study_changed_there() -> None:
     base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
     setting = next(s for s in open_points("quick", ["threshold"], **base) if s.point)
     config = setting.config("quick", 0, **base)
@@ -129,8 +99,8 @@ def test_a_point_in_two_groups_keeps_what_the_study_changed_there() -> None:
 
 
 def _trial(seed: int = 0, **changes: object) -> Trial:
-    config = Setting("ide").config("smoke", seed, **{"epochs": 1, **changes})
-    return Trial("variants", "", "default", config, "people:tiny")
+    setting = Setting("ide")
+    return Trial("variants", setting, setting.config("smoke", seed, **{"epochs": 1, **changes}), "people:tiny")
 
 
 def test_name_depends_on_configuration_and_data() -> None:
@@ -146,137 +116,154 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_are_complete_and_not_run_again(study: Path) -> None:
-    rows = read_rows(study)
-    assert [row["seed"] for row in rows] == [0, 1]
-    for name in ("rank_1", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "version_torch"):
-        assert all(isinstance(row[name], (int, float, str)) for row in rows), name
-    assert rows[0]["config"]["train"]["epochs"] == 1
+    rows = ablation.read_rows(study)
+    assert rows["seed"].tolist() == [0, 1]
+    assert (
+        rows[["rank_1", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]]
+        .notna()
+        .to_numpy()
+        .all()
+    )
+    assert (rows["config.train.epochs"] == 1).all()
     before = {path: path.stat().st_mtime_ns for path in (study / "rows").iterdir()}
     again = run_trials([_trial(1), _trial(0)], study, progress=False)
-    assert [row["seed"] for row in again] == [1, 0]
+    assert again["seed"].tolist() == [1, 0]
     assert {path: path.stat().st_mtime_ns for path in (study / "rows").iterdir()} == before
+    assert pd.read_csv(study / "table.csv")["mean_ap"].tolist() == rows["mean_ap"].tolist()
 
 
-def test_table_has_one_line_per_row(study: Path) -> None:
-    with open(study / "table.csv", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    assert [float(line["mean_ap"]) for line in lines] == [row["mean_ap"] for row in read_rows(study)]
-    assert lines[0]["config.train.epochs"] == "1"
-
-
-def test_weights_are_kept_or_dropped(study: Path, tmp_path: Path) -> None:
+def test_weights_are_kept_or_dropped_and_nothing_to_read_is_said(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="casnkit ablate"):
+        ablation.read_rows(tmp_path)
     assert len(list(study.glob("runs/*/model.safetensors"))) == 2
     run_trials([_trial()], tmp_path, keep=False, progress=False)
     assert not list(tmp_path.glob("runs/*"))
-    assert len(read_rows(tmp_path)) == 1
+    assert len(ablation.read_rows(tmp_path)) == 1
 
 
-def test_no_rows_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="casnkit ablate"):
-        read_rows(tmp_path)
-
-
-def _row(variant: str, seed: int, mean_ap: float, setting: str = "default", point: str = "") -> dict:
-    return {
-        "study": "variants", "point": point, "setting": setting, "variant": variant, "pooling": "gap", "seed": seed,
-        "mean_ap": mean_ap, "rank_1": 2 * mean_ap, "seconds": 1.0, "data": "people", "split": "test", "identities": 3,
-        "queries": 4, "gallery": 5, "profile": "smoke", "device": "cpu",
-    }  # fmt: skip
+def _rows(*lines: tuple[str, str, list[float]], study: str = "variants") -> pd.DataFrame:
+    """Rows of (variant, setting, mAP by seed)."""
+    given = {"study": study, "common": "", "profile": "smoke", "split": "validation", "data": "people", "identities": 3}
+    given |= {"queries": 4, "gallery": 5, "device": "cpu", "casnkit": "1", "python": "3", "torch": "2"}
+    rows = []
+    for variant, setting, values in lines:
+        point = setting.partition("=")[0] if "=" in setting else ""
+        own = {"point": point, "setting": setting, "variant": variant, "pooling": "gap"}
+        rows += [{**given, **own, "seed": s, "mean_ap": v, "rank_1": 2 * v} for s, v in enumerate(values)]
+    return pd.DataFrame(rows)
 
 
 def test_summary_of_worked_rows() -> None:
-    rows = [_row("ide", s, v) for s, v in enumerate((10.0, 12.0))] + [
-        _row("casn", s, v) for s, v in ((0, 13.0), (1, 15.5))
-    ]
-    result = {"study": "variants", "on": "test", **summary(rows)}
-    casn = next(entry for entry in result["groups"] if entry["variant"] == "casn")
-    assert casn["differences"]["mean_ap"]["mean"] == pytest.approx(3.25)
-    assert casn["against"] == "ide, default"
+    result = report.summary(_rows(("ide", "default", [10.0, 12.0]), ("casn", "default", [13.0, 15.5])))
+    assert [entry["variant"] for entry in result["groups"]] == ["ide", "casn"]
+    assert result["groups"][1]["differences"]["mean_ap"]["mean"] == pytest.approx(3.25)
     assert result["power"]["mean_ap"]["deviation_of_differences"] == pytest.approx(np.std([3, 3.5], ddof=1))
-    assert result["groups"][0]["variant"] == "ide", "the baseline comes first"
-    assert "+3.2" in to_text(result)
-    assert "**" in markdown(result)
+    assert "+3.2" in report.to_text(result)
+    assert "| **+3.2 ± 3.2** |" in report.markdown(result)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert report.verdicts(result) == [
+        "CASN (IDE)  finds people better (rank-1): yes, +6.5 ± 6.4 over 2 seeds",
+        "CASN (IDE)  finds people better (mAP): yes, +3.2 ± 3.2 over 2 seeds",
+    ]
+
+
+def test_weight_of_the_sum_is_chosen_on_validation_people_alone() -> None:
+    rows = _rows(("casn", "default", [70.0, 72.0]))
+    curves = {"0.0": ([60, 62], [70, 72]), "0.1": ([64, 61], [69, 70]), "0.5": ([40, 41], [90, 90])}
+    for weight, (validation, test) in curves.items():
+        rows[report.VALIDATION_CURVE + weight], rows[report.CURVE + weight] = validation, test
+    entry = report.summary(rows)["groups"][0]
+    assert entry["weight"] == "0.1", "0.5 is better on the test, which must not be seen"
+    assert entry["numbers"]["weighted_mean_ap"]["mean"] == 69.5
+    assert entry["numbers"]["paper_sum_mean_ap"]["mean"] == 90.0
 
 
 def test_open_point_stands_against_its_own_default() -> None:
-    rows = [_row("casn", 0, 5.0), _row("casn", 0, 6.0, "ia_score=logit", "ia_score"), _row("ide", 0, 1.0)]
-    found = {(e["variant"], e["setting"]): e.get("against") for e in summary(rows)["groups"]}
-    assert found == {
-        ("ide", "default"): None,
-        ("casn", "default"): "ide, default",
-        ("casn", "ia_score=logit"): "casn, default",
-    }
-
-
-def test_evidence_of_an_open_point_is_read_from_the_study(tmp_path: Path) -> None:
-    rows = [_row("ide+ia", s, v) for s, v in enumerate((50.0, 52.0))]
-    for label, values in {"ia_score=logit": (10.0, 11.0), "ia_score=sigmoid": (51.0, 51.5)}.items():
-        rows += [_row("ide+ia", s, v, label, "ia_score") for s, v in enumerate(values)]
-    assert evidence("ia_score", folder=tmp_path) == [
-        "ia_score: not measured yet; casnkit ablate --study open-points --points ia_score"
+    rows = _rows(("casn", "default", [5.0]), ("casn", "ia_score=logit", [6.0]), ("ide", "default", [1.0]))
+    changes = [
+        (e["setting"], e.get("differences", {}).get("mean_ap", {}).get("mean")) for e in report.summary(rows)["groups"]
     ]
-    result = {"study": "open-points", "on": "validation", **summary(rows)}
-    (tmp_path / "open-points.json").write_text(json.dumps(result))
-    logit, sigmoid, other, where = evidence("ia_score", "mask_slope", folder=tmp_path)
+    assert changes == [("default", None), ("default", 4.0), ("ia_score=logit", 1.0)]
+
+
+def test_evidence_of_an_open_point_is_read_from_the_published_rows(tmp_path: Path) -> None:
+    nothing = ["ia_score: not measured yet; casnkit ablate --study open-points --points ia_score"]
+    assert evidence("ia_score", folder=tmp_path) == nothing
+    tried = ("ide+ia", "ia_score=logit", [10.0, 11.0]), ("ide+ia", "ia_score=sigmoid", [51.0, 51.5])
+    rows = _rows(("ide+ia", "default", [50.0, 52.0]), *tried, study="open-points")
+    few = _rows(("ide+sa", "default", [1.0]), ("ide+sa", "pair_rate=1.0", [2.0]), study="open-points-pair_rate-erase")
+    pd.concat([rows, few]).to_csv(tmp_path / "open-points.csv", index=False)
+    logit, sigmoid, other, few, where, _ = evidence("ia_score", "mask_slope", "pair_rate", folder=tmp_path)
     assert logit.startswith("IDE+IA, ia_score=logit: mAP -40.5 ±")
     assert logit.endswith("(2 seeds), worse")
     assert "mAP +0.2 ±" in sigmoid
     assert sigmoid.endswith("undecided")
     assert "mask_slope: not measured yet" in other
+    assert few == "IDE+SA, pair_rate=1.0: mAP +1.0 (1 seed), one seed says nothing"
     assert "3 validation people" in where
     with pytest.raises(ValueError, match="mask_centre"):
         evidence("mask_center")
 
 
-def test_command_from_nothing_to_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["ablate", "--study", "open-points", "--points", "id_activation", "--profile", "smoke", "--seeds", "1"]
-    options += ["--set", "epochs=1", "--out", str(tmp_path)]
-    assert main(options) == 0
+def ablate(*arguments: object) -> None:
+    parser = argparse.ArgumentParser()
+    ablation.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["ablate", *map(str, arguments)])
+    options.command(options)
+
+
+def test_command_from_nothing_to_published_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--study", "open-points", "--profile", "smoke", "--seeds", "1", "--points", "id_activation"]
+    ablate(*options, "--set", "epochs=1", "--publish")
     said = capsys.readouterr().out
     assert "validation: 24 queries of 10 people" in said
     assert "id_activation=none" in said
-    assert (tmp_path / "ablation-open-points-validation.png").is_file()
-    assert main([*options, "--read-only"]) == 0
-    assert main([*options[:4], "nonsense", *options[5:]]) == 2
+    assert (tmp_path / "runs/ablation/ablation-open-points-validation.png").is_file()
+    first = pd.read_csv("figures/results/open-points.csv")
+    ablate(*options, "--set", "epochs=1", "--read-only", "--publish")
+    pd.testing.assert_frame_equal(pd.read_csv("figures/results/open-points.csv"), first)
+    assert evidence("id_activation", folder=Path("figures/results"))[0].startswith("IDE, id_activation=none: mAP ")
+    with pytest.raises(ValueError, match="there is no open point"):
+        ablate(*options[:-1], "nonsense")
 
 
 def test_validation_people_are_not_the_test_people(tmp_path: Path) -> None:
-    from casnkit.experiments.ablation import _datasets
-
-    trial = Trial(
-        "open-points", "", "default", Setting("ide").config("smoke", 0), "people:tiny", "validation", "people:tiny@1"
-    )
-    trained, tested = _datasets(trial)
-    first, other = trained.query.image(0), tested.query.image(0)
-    assert np.asarray(first).tobytes() != np.asarray(other).tobytes()
-    held = Trial("open-points", "", "default", trial.config, "people:tiny", "validation", hold_out=4)
-    trained, tested = _datasets(held)
+    config = Setting("ide").config("smoke", 0)
+    trained, tested = Trial("open-points", Setting("ide"), config, "people:tiny", on="validation").datasets()
+    assert np.asarray(trained.query.image(0)).tobytes() != np.asarray(tested.query.image(0)).tobytes()
+    data = str(imitate("market1501", tmp_path))  # cannot be drawn anew
+    trained, tested = Trial("open-points", Setting("ide"), config, data, on="validation").datasets()
     assert not set(trained.train.pids) & set(tested.query.pids)
 
 
-def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
-    def row(seed: int, split: str, **mean_ap: float) -> dict:
-        weights = {"0.0": mean_ap["w0"], "0.2": mean_ap["w2"], "0.5": mean_ap["w5"]}
-        reading = {"mode": "paper", "threshold": 0.5, "normalisation": "minmax", "per": "query"}
-        return {"variant": "casn", "pooling": "gap", "seed": seed, "split": split, **reading, "mean_ap": weights}
-
-    rows = [row(0, "validation", w0=50.0, w2=52.0, w5=40.0), row(1, "validation", w0=50.0, w2=51.0, w5=40.0)]
-    rows += [row(0, "test", w0=60.0, w2=59.0, w5=70.0), row(1, "test", w0=61.0, w2=61.0, w5=70.0)]
-    (entry,) = summarise(rows)
+def test_test_time_chooses_on_validation_and_reports_on_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = {"variant": "casn", "pooling": "gap", "profile": "smoke"}
+    reading |= {"mode": "paper", "threshold": 0.5, "normalisation": "minmax", "per": "query"}
+    values = {("validation", 0): (50, 52, 40), ("validation", 1): (50, 51, 40), ("test", 0): (60, 59, 70)}
+    values["test", 1] = (61, 61, 70)
+    rows = [
+        reading | {"split": split, "seed": seed, "0.0": w0, "0.2": w2, "0.5": w5}
+        for (split, seed), (w0, w2, w5) in values.items()
+    ]
+    (entry,) = report.summarise(pd.DataFrame(rows))
     assert entry["chosen"] == "0.2", "0.5 is better on the test, which must not be seen"
     assert entry["test"]["mean"] == 60.0
     assert entry["gain"]["mean"] == pytest.approx(-0.5)
     assert entry["validation_gain"] == pytest.approx(1.5)
     assert entry["paper_sum"]["mean"] == 70.0
+    monkeypatch.chdir(tmp_path)
+    ablation.publish(pd.DataFrame(rows), "test-time", tmp_path / "none.png")
+    (again,) = report.published("test-time", Path("figures/results"))["readings"]
+    assert again["gain"] == pytest.approx(entry["gain"], abs=1e-6)
+    assert report.test_time_text([again]) == report.test_time_text([entry])
 
 
-def test_plain_distances_are_those_of_the_mean_maps(study: Path) -> None:
-    from casnkit.experiments.ablation import _distances
-    from casnkit.ranking import Extracted
-
+def test_plain_distances_are_those_of_the_mean_maps() -> None:
     maps = torch.rand(5, 3, 6, 4)
-    found = _distances(None, Extracted(None, maps[:2]), Extracted(None, maps[2:]), "plain", 0.3)
+    found = ablation.reading_distances(None, Extracted(None, maps[:2]), Extracted(None, maps[2:]), "plain", 0.3)
     for q in range(2):
         for g in range(3):
             expected = attention_distance(mean_map(maps[q : q + 1]), mean_map(maps[2 + g : 3 + g]), 0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,29 +11,36 @@ import torch
 
 from casnkit import runs
 from casnkit.config import VARIANTS
+from casnkit.experiments import statistics
 from casnkit.experiments.ablation import Setting, Trial, run_trials
 from casnkit.experiments.shipped import (
     FOLDER,
-    LIMIT,
     fits,
     list_shipped,
+    load_run,
     load_shipped,
-    put,
     shipped_name,
     shipped_results,
 )
 
+ROOT = Path(__file__).parents[2]
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "figures" / "make" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    out = tmp_path_factory.mktemp("shipped")
-    trials = [
-        Trial("variants", "", "default", Setting(v).config("smoke", 0, epochs=1), "people:tiny")
-        for v in ("ide", "casn")
-    ]
-    for trial, row in zip(trials, run_trials(trials, out, progress=False), strict=True):
-        put(out / "runs" / trial.name, row, out / "weights")
-    return out / "weights", out / "runs" / trials[1].name
+    out, put = tmp_path_factory.mktemp("shipped"), script("ship").put
+    for setting in (Setting("ide"), Setting("casn")):
+        trial = Trial("variants", setting, setting.config("smoke", 0, epochs=1), "people:tiny")
+        run_trials([trial], out, progress=False)
+        put(out / "runs" / trial.name, out / "weights")
+    return out / "weights", out / "runs" / trial.name
 
 
 def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
@@ -45,9 +53,8 @@ def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
     assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
-    assert (weights / "gap-casn" / "model.safetensors").stat().st_size < 0.55 * (
-        run / "model.safetensors"
-    ).stat().st_size
+    sizes = [(place / "model.safetensors").stat().st_size for place in (weights / "gap-casn", run)]
+    assert sizes[0] < 0.55 * sizes[1]
 
 
 def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
@@ -76,14 +83,14 @@ def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> No
 
 
 def test_missing_network_names_those_that_are_there(stored: tuple[Path, Path]) -> None:
-    with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*casnkit ship"):
+    with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
         load_shipped("casn", "stripes", folder=stored[0])
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_all_eight_come_with_the_kit(variant: str, pooling: str) -> None:
-    model, info = load_shipped(variant, pooling)
+def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pooling: str) -> None:
+    model, info = load_run(shipped_name(variant, pooling))
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -92,7 +99,28 @@ def test_all_eight_come_with_the_kit(variant: str, pooling: str) -> None:
     assert row["rank_1"] > 20, "chance is about one percent"
 
 
+def test_a_run_is_loaded_by_its_folder(stored: tuple[Path, Path]) -> None:
+    assert load_run(stored[1])[1].config.variant == "casn"
+    with pytest.raises(ValueError, match="gap-nothing"):
+        load_run("gap-nothing")
+
+
 def test_together_they_take_at_most_ten_megabytes() -> None:
-    assert len(list_shipped()) == 8
-    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= LIMIT
-    assert {shipped_name(v, p) for v in VARIANTS for p in ("gap", "stripes")} == set(list_shipped())
+    assert set(list_shipped()) == {shipped_name(v, p) for v in VARIANTS for p in ("gap", "stripes")}
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
+
+
+def test_the_wheel_holds_every_package_and_the_published_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "casnkit").rglob("__init__.py")}
+    assert set(settings["packages"]) == found | {"casnkit.experiments.weights", "casnkit.results"}
+    assert settings["package-dir"]["casnkit.results"] == "figures/results"
+    assert statistics.results_path("ablation").is_file()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "ablation.csv").touch()
+    monkeypatch.setattr(statistics, "PACKAGE", tmp_path)
+    assert statistics.results_path("ablation") == tmp_path / "results" / "ablation.csv", (
+        "an installed kit's own goes first"
+    )
