@@ -18,18 +18,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 
-from casnkit.ranking import extract, feature_distances
-
-from ..ranking import RankingWarning, evaluate_ranking, ignored_mask, matches_mask
-from .intervals import bootstrap
-from .masking import apply_mask, pixel_ranks, random_like
-from .retrieval import Retrieval, pair_probability
+from casnkit.explain.localisation import bootstrap
+from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
+from casnkit.explain.retrieval import Retrieval, pair_probability
+from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
 
 AXES = ("probability", "reciprocal_rank", "average_precision")
 WHERE = ("query", "gallery", "alternate")
@@ -53,8 +52,7 @@ class Curves:
 
     def auc(self, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
-        values = getattr(self, _known("axis", axis, AXES))
-        return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(self.shares)).sum(1)
+        return trapezoid(getattr(self, _known("axis", axis, AXES)), self.shares, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +76,8 @@ class Faithfulness:
         _known("kind", kind, ("deletion", "insertion"))
         return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
 
-    def rows(self, rng: np.random.Generator, repeats: int = 1000) -> list[dict[str, Any]]:
-        """One row per kind and axis: areas, the random masks' areas, and their difference with its 95 % interval.
+    def table(self, rng: np.random.Generator) -> pd.DataFrame:
+        """A row per curve and axis: its gain with the 95 % interval, and the random masks' area (``chance``).
 
         Rank and average precision are those of the right pairs: for a wrong one a fall is no loss.
         """
@@ -87,14 +85,12 @@ class Faithfulness:
         for kind in ("deletion", "insertion"):
             for axis in AXES:
                 chosen = self.right | (axis == "probability")
-                if not chosen.any():
-                    continue
-                values = [getattr(self, name).auc(axis)[chosen] for name in (kind, f"random_{kind}")]
-                found = bootstrap(values[0] - values[1], rng, repeats)
-                means = [float(np.nanmean(v)) if found.count else float("nan") for v in values]
-                row = {"curve": kind, "axis": axis, "area": means[0], "random": means[1], "difference": found.mean}
-                rows.append(row | {"low": found.low, "high": found.high, "pairs": found.count})
-        return rows
+                if chosen.any():
+                    found = bootstrap(self.gain(kind, axis)[chosen], rng)
+                    areas = getattr(self, f"random_{kind}").auc(axis)[chosen]
+                    random = float(np.nanmean(areas)) if found.count else float("nan")
+                    rows.append({"curve": kind, "axis": axis, **found._asdict(), "chance": random})
+        return pd.DataFrame(rows)
 
 
 def faithfulness(
@@ -118,8 +114,8 @@ def faithfulness(
         where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the query of the first pair, the
             gallery image of the second, and so on, which judges both maps at the price of one.
         steps: equal steps of area; ``steps + 1`` points of a curve.
-        fill: of hidden pixels, see :func:`casnkit.explain.masking.fill_values`.
-        random: the kind of random mask, see :func:`casnkit.explain.masking.random_like`.
+        fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
+        random: the kind of random mask, see :func:`casnkit.explain.masks.random_like`.
         seed: of random masks, of noise, and of the order of equal pixels.
         batch_size: images per forward pass.
 
@@ -159,7 +155,7 @@ class _Work:
     def whole(self) -> Tensor:
         """(P, 1, D) features of the changed images as they were."""
         seen = self.retrieval.query.features, self.retrieval.gallery.features
-        return torch.stack([seen[k][i] for k, i in zip(self.column, self._index(self.column), strict=True)])[:, None]
+        return torch.stack([seen[k][pair[k]] for pair, k in zip(self.pairs, self.column, strict=True)])[:, None]
 
     def features(self, masks: Callable[[Tensor, int, np.ndarray], Tensor]) -> Tensor:
         """(P, M, D) features of each pair's changed image behind M masks; ``masks(images, column, rows)`` gives them,
@@ -167,10 +163,10 @@ class _Work:
         order, parts = [], []
         for k in np.unique(self.column):
             rows = np.flatnonzero(self.column == k)
+            found = extract(self.retrieval.model, self._batches(k, rows, masks), keep_maps=False).features
+            parts.append(found.unflatten(0, (len(rows), -1)))
             order.append(rows)
-            parts.append(extract(self.retrieval.model, self._batches(k, rows, masks), keep_maps=False).features)
-        found = torch.cat([part.unflatten(0, (len(rows), -1)) for part, rows in zip(parts, order, strict=True)])
-        return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
     def masks(self, maps: Sequence[Tensor], images: Tensor, k: int, rows: np.ndarray) -> Tensor:
         """The inner steps of deletion, then those of insertion: (b, 2 steps - 2, 1, H, W)."""
@@ -191,7 +187,7 @@ class _Work:
         normalise = self.retrieval.config.ranking.normalise_features
         distances = feature_distances(sides[0], seen[1], normalise).reshape(count, points, -1)
         for p in np.flatnonzero(self.column == 1):  # one gallery image is another one now
-            own = self.retrieval.query.features[self.pairs[p, :1]]
+            own = seen[0][self.pairs[p, :1]]
             distances[p, :, self.pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
         q, g = self.retrieval.dataset.query, self.retrieval.dataset.gallery
         pids, camids = q.pids[self.pairs[:, 0]], q.camids[self.pairs[:, 0]]
@@ -206,9 +202,6 @@ class _Work:
             precision = found.average_precision
         shares = np.linspace(0, 1, points)
         return Curves(shares, probability.numpy(), np.stack(ranks), precision.reshape(count, points))
-
-    def _index(self, column: np.ndarray) -> np.ndarray:
-        return self.pairs[np.arange(len(self.pairs)), column]
 
     def _batches(
         self, k: int, rows: np.ndarray, masks: Callable[[Tensor, int, np.ndarray], Tensor]
@@ -232,7 +225,7 @@ def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.
     return 1 / (1 + ahead.sum(1))
 
 
-def _checked_pairs(retrieval: Retrieval, pairs: Any, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
+def _checked_pairs(retrieval: Retrieval, pairs: object, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
     pairs = np.asarray(pairs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or not len(pairs):
         raise ValueError(f"expected pairs (P, 2) of query and gallery indices, got {pairs.dtype} of {pairs.shape}")
