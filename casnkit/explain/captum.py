@@ -28,30 +28,23 @@ _WINDOWS_AT_ONCE = 64  # pairs in one pass of a method that hides windows
 def layer_gradcam(pair: PairModel, *, relu: bool = True) -> Found:
     """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum itself leaves out the ReLU."""
     pair.need_layer()
-    labels = pair.settled_labels() or None
-    found = attr.LayerGradCam(pair, pair.taps).attribute(
-        (pair.query, pair.gallery), additional_forward_args=labels, relu_attributions=relu
-    )
-    return tuple(m[:, 0] for m in found)
+    options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": relu}
+    return tuple(m[:, 0] for m in attr.LayerGradCam(pair, pair.taps).attribute((pair.query, pair.gallery), **options))
 
 
 def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
     """Guided backpropagation times Grad-CAM, summed over colours: (P, H, W), signed (Selvaraju et al. 2017).
 
-    Args:
-        interpolate: how Grad-CAM grows to the image: ``bilinear``, or ``nearest`` as captum does.
+    ``interpolate``: how Grad-CAM grows to the image: ``bilinear``, or ``nearest`` as captum does.
     """
     check_choice("interpolate", interpolate, ("bilinear", "nearest"))
     if not any(isinstance(m, nn.ReLU) for m in pair.modules()):
         warnings.warn("guided backpropagation changes nn.ReLU modules, and this network has none", stacklevel=4)
-    coarse = layer_gradcam(pair)
+    coarse = [F.interpolate(m[:, None], pair.query.shape[2:], mode=interpolate) for m in layer_gradcam(pair)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
         fine = _attribute(attr.GuidedBackprop(pair), pair)
-    size = pair.query.shape[2:]  # half-pixel centres, no aligned corners: torch's default
-    return tuple(
-        (g * F.interpolate(m[:, None], size, mode=interpolate)).sum(1) for g, m in zip(fine, coarse, strict=True)
-    )
+    return tuple((g * m).sum(1) for g, m in zip(fine, coarse, strict=True))
 
 
 def saliency(pair: PairModel) -> Found:
@@ -78,8 +71,7 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     torch.manual_seed(check_count("seed", seed, 0))  # the caller's random state is kept by explain
     options = {"nt_type": "smoothgrad", "nt_samples": samples, "stdevs": float(noise), "abs": False}
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
-    found = _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, **options)
-    return tuple(g.abs().amax(1) for g in found)
+    return tuple(g.abs().amax(1) for g in _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, **options))
 
 
 def integrated_gradients(
@@ -98,10 +90,9 @@ def integrated_gradients(
     """
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
-    starts = _baselines(pair, baseline, blur)
+    starts, method = _baselines(pair, baseline, blur), attr.IntegratedGradients(pair)
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
     options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
-    method = attr.IntegratedGradients(pair)
     if of == "pair":
         found, delta = _attribute(method, pair, baselines=starts, **options)
     else:
@@ -109,29 +100,6 @@ def integrated_gradients(
         second, delta_2 = _attribute(method, pair, baselines=(pair.query, starts[1]), **options)
         found, delta = (first[0], second[1]), delta_1 + delta_2
     return *(g.sum(1) for g in found), delta.to(found[0].dtype)
-
-
-def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
-    """captum's answer for both images."""
-    images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
-    return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
-
-
-def _baselines(pair: PairModel, kind: str, blur: float) -> tuple[Tensor, Tensor]:
-    """What stands for "nothing to see" in each image: (P, 3, H, W) twice."""
-    check_choice("baseline", kind, BASELINES)
-    images = pair.query.detach(), pair.gallery.detach()
-    if kind == "partner":
-        return images[::-1]
-    if kind == "mean":
-        return tuple(x.mean((2, 3), keepdim=True).expand_as(x).contiguous() for x in images)
-    if kind == "zero":
-        return tuple(torch.zeros_like(x) for x in images)
-    if not isinstance(blur, (int, float)) or not 0 < blur < float("inf"):
-        raise ValueError(f"expected blur as a standard deviation in pixels above 0, got {blur!r}")
-    # width first; the mirrored edge has to be shorter than the image
-    reach = [min(int(3 * blur), n - 1) for n in pair.query.shape[:1:-1]]
-    return tuple(gaussian_blur(x, [2 * r + 1 for r in reach], [float(blur)] * 2) for x in images)
 
 
 def occlusion(
@@ -173,11 +141,9 @@ def occlusion(
 def feature_ablation(
     pair: PairModel, *, rows: int = 8, columns: int = 1, of: str = "each", baseline: str = "zero", blur: float = 8.0
 ) -> Found:
-    """Hide the stripes of a grid one after the other: (P, H, W), signed, constant over each stripe.
+    """Hide the stripes of a grid of ``rows`` x ``columns`` one after the other: (P, H, W), signed, constant over a stripe.
 
-    Args:
-        rows, columns: of the grid; the default is eight stripes from head to foot.
-        of, baseline, blur: as for :func:`occlusion`.
+    ``of``, ``baseline`` and ``blur`` as for :func:`occlusion`.
     """
     height, width = pair.query.shape[2:]
     if check_count("rows", rows) > height or check_count("columns", columns) > width:
@@ -187,33 +153,34 @@ def feature_ablation(
     mask = (down[:, None] * columns + across)[None, None]
 
     def attribute(forward: Callable[..., Tensor], images: Tensor, **options: Any) -> Tensor:
-        given = mask.expand(1, *images.shape[1:])
-        return attr.FeatureAblation(forward).attribute(images, feature_mask=given, **options)
+        shown = mask.expand(1, *images.shape[1:])
+        return attr.FeatureAblation(forward).attribute(images, feature_mask=shown, **options)
 
     return _hidden(pair, attribute, of, _baselines(pair, baseline, blur))
 
 
+def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
+    """captum's answer for both images."""
+    images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
+    return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
+
+
 @torch.no_grad()
 def _hidden(pair: PairModel, attribute: Callable[..., Tensor], of: str, blank: tuple[Tensor, Tensor]) -> Found:
-    """captum's attribution of the query with the gallery image whole, and the other way round. All channels are equal.
-
-    An image that stays whole is embedded once, not once for every window.
-    """
+    """captum's attribution of either image with the other one whole, which is embedded once, not once for every window."""
     check_choice("of", of, OF)
     labels, at_once = pair.settled_labels(), max(1, _WINDOWS_AT_ONCE // len(pair.query))
+    score, embed = pair.target.score, pair.embed
 
     def ask(forward: Callable[..., Tensor], images: Tensor, shown: Tensor, *given: Tensor) -> Tensor:
-        found = attribute(
-            forward, images, baselines=shown, additional_forward_args=given, perturbations_per_eval=at_once
-        )
-        return found.to(images.dtype)  # captum's Occlusion answers in float32
+        options = {"additional_forward_args": given, "perturbations_per_eval": at_once}
+        return attribute(forward, images, baselines=shown, **options).to(images.dtype)  # Occlusion answers in float32
 
     if of == "jointly":
         both, shown = torch.cat([pair.query, pair.gallery], 1), torch.cat(blank, 1)
         found = ask(lambda images, *labels: pair(*images.chunk(2, 1), *labels), both, shown, *labels)
-        return found[:, 0], found[:, 3]
+        return found[:, 0], found[:, 3]  # all channels of an image are equal
     query, gallery = pair.features(pair.query, pair.gallery)
-    score, embed = pair.target.score, pair.embed
     pair.scores = score(query, gallery, *labels)
     maps = [torch.zeros_like(pair.query[:, 0]), torch.zeros_like(pair.gallery[:, 0])]
     if of != "gallery":
@@ -223,9 +190,25 @@ def _hidden(pair: PairModel, attribute: Callable[..., Tensor], of: str, blank: t
     return tuple(maps)
 
 
+def _baselines(pair: PairModel, kind: str, blur: float) -> tuple[Tensor, Tensor]:
+    """What stands for "nothing to see" in each image: (P, 3, H, W) twice."""
+    check_choice("baseline", kind, BASELINES)
+    images = pair.query.detach(), pair.gallery.detach()
+    if kind == "partner":
+        return images[::-1]
+    if kind == "mean":
+        return tuple(x.mean((2, 3), keepdim=True).expand_as(x).contiguous() for x in images)
+    if kind == "zero":
+        return tuple(torch.zeros_like(x) for x in images)
+    if not isinstance(blur, (int, float)) or not 0 < blur < float("inf"):
+        raise ValueError(f"expected blur as a standard deviation in pixels above 0, got {blur!r}")
+    # width first; the mirrored edge has to be shorter than the image
+    reach = [min(int(3 * blur), n - 1) for n in pair.query.shape[:1:-1]]
+    return tuple(gaussian_blur(x, [2 * r + 1 for r in reach], [float(blur)] * 2) for x in images)
+
+
 def _size(name: str, value: object, largest: tuple[int, int]) -> tuple[int, int]:
     good = isinstance(value, (tuple, list)) and len(value) == 2
-    good = good and all(isinstance(n, int) and 1 <= n <= m for n, m in zip(value, largest, strict=True))
-    if not good:
+    if not good or not all(isinstance(n, int) and 1 <= n <= m for n, m in zip(value, largest, strict=True)):
         raise ValueError(f"expected {name} as (height, width) of 1 to {largest} pixels, got {value!r}")
     return tuple(value)

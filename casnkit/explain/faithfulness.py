@@ -36,19 +36,12 @@ WHERE = ("query", "gallery", "alternate")
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion).
+    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion)."""
 
-    Attributes:
-        shares: (S,) share of the pixels hidden or shown, from 0 to 1.
-        probability: (P, S) of "same person", in [0, 1].
-        reciprocal_rank: (P, S) 1 / rank of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it.
-        average_precision: (P, S) of the query, in [0, 1]; NaN where it has no match. Its mean over pairs is the mAP.
-    """
-
-    shares: np.ndarray
-    probability: np.ndarray
-    reciprocal_rank: np.ndarray
-    average_precision: np.ndarray
+    shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
+    probability: np.ndarray  # (P, S) of "same person", in [0, 1]
+    reciprocal_rank: np.ndarray  # (P, S) of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it
+    average_precision: np.ndarray  # (P, S) of the query; NaN where it has no match. Its mean over pairs is the mAP
 
     def auc(self, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
@@ -57,15 +50,10 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Curves of a method's maps, and of random masks of the same area and shape.
+    """Curves of a method's maps, and of random masks of the same area and shape."""
 
-    Attributes:
-        pairs: (P, 2) query index and gallery index.
-        right: (P,) bool, whether the pair is a match.
-    """
-
-    pairs: np.ndarray
-    right: np.ndarray
+    pairs: np.ndarray  # (P, 2) query index and gallery index
+    right: np.ndarray  # (P,) bool, whether the pair is a match
     deletion: Curves
     insertion: Curves
     random_deletion: Curves

@@ -1,9 +1,15 @@
 """Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed.
 
-A league is a tidy table, one row for each method and measure, and the settings under which it was measured. The one that
-was published lies in ``figures/results/league.csv`` and ``league.settings.json``.
-
     casnkit league --run RUN --data people --out OUT
+
+The published league lies in ``figures/results/league.csv`` and ``league.settings.json``. The table is tidy, with the columns
+
+- ``method``, ``test`` (localisation, faithfulness, sanity, speed), ``measure``;
+- ``than``: empty, or the method from which the row gives this one's difference, pair by pair;
+- ``value`` with its 95 % interval ``low``, ``high`` over ``count`` pairs; for faithfulness the area under the curve less
+  that of random masks;
+- ``chance``: what the same map gets when it is moved at random; for faithfulness the random masks' area;
+- ``limit`` and ``passed``, for sanity.
 """
 
 from __future__ import annotations
@@ -47,47 +53,67 @@ from casnkit.ranking import fingerprint
 from casnkit.runs import load_model, pick_device, versions
 
 KINDS = ("right", "wrong", "look-alike")
-RIVALS = ("plain-mean", "siamese")  # each method's localisation is compared with theirs, pair by pair
+RIVALS = ("plain-mean", "siamese")  # each method's localisation is compared with theirs
 OPTIONS: dict[str, dict[str, Any]] = {  # coarser than the methods' own defaults, so that 200 pairs take minutes
     "integrated-gradients": {"steps": 20},
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": (16, 16), "stride": (16, 16)},
 }
-SHOWN = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
+COLUMNS = {  # of the two tables of a page: measure -> heading
+    "maps": {
+        "energy": "energy",
+        "pointing": "pointing",
+        "iou": "IoU",
+        "cue": "cue",
+        "deletion_probability": "deletion p",
+        "insertion_probability": "insertion p",
+        "deletion_average_precision": "deletion AP",
+        "insertion_average_precision": "insertion AP",
+    },
+    "sanity": {
+        "pair classifier": "pair cls",
+        "everything": "untrained",
+        "partner": "partner",
+        "sane": "sane",
+        "seconds_per_pair": "ms/pair",
+    },
+}
+LEGEND = """\
+energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
+cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
+deletion, insertion: area under the curve of the probability p and of the average precision AP while the strongest pixels
+  of one image go or come first, minus that of random masks of the same area and shape, in points: deletion is good
+  below 0, insertion above 0; AP on right matches alone.
+pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
+  beside another partner; * fails its limit. sane: all sanity checks passed."""
 _BATCH = 32  # pairs at a time
 
 
 class League(NamedTuple):
-    """The result of a comparison.
+    """The result of a comparison."""
 
-    Attributes:
-        table: columns ``method``, ``test`` (localisation, faithfulness, sanity, speed), ``measure``, ``than`` (empty, or the
-            method that this one is compared with, pair by pair), ``value`` with its 95 % interval ``low``, ``high`` over
-            ``count`` pairs, ``chance`` (the same map moved at random), and for sanity ``limit`` and ``passed``.
-            Faithfulness: the area under the curve less that of random masks, whose own is ``chance``.
-        settings: the network, the data, counts of pairs, notes, the machine, versions.
-    """
+    table: pd.DataFrame  # see the module's own text
+    settings: dict[str, Any]  # the network, the data, counts of pairs, notes, the machine, versions
 
-    table: pd.DataFrame
-    settings: dict[str, Any]
-
-    def write(self, folder: str | Path) -> Path:
-        """Write ``league.csv`` and ``league.settings.json``; returns the table's path."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "league.csv") as path:
+    def write(self, folder: str | Path) -> None:
+        """Write ``league.csv`` and ``league.settings.json`` into a folder."""
+        with atomic_path(Path(folder) / "league.csv") as path:
             self.table.to_csv(path, index=False, lineterminator="\n")
-        write_json(folder / "league.settings.json", self.settings)
-        return folder / "league.csv"
+        write_json(Path(folder) / "league.settings.json", self.settings)
+
+    def methods(self) -> list[str]:
+        """The measured methods, in order."""
+        return self.table.method.unique().tolist()
 
     def sane(self) -> list[str]:
         """The methods that passed all sanity checks."""
-        failed = self.table.method[self.table.passed.eq(False).fillna(False)]
-        return [name for name in self.table.method.unique() if name not in set(failed)]
+        failed = set(self.table.method[self.table.passed.eq(False).fillna(False)])
+        return [name for name in self.methods() if name not in failed]
 
-    def rows(self) -> pd.DataFrame:
-        """The table by (method, measure, than)."""
-        return self.table.set_index(["method", "measure", "than"]).sort_index()
+    def row(self, method: str, measure: str, than: str = "") -> Any:
+        """One row as a named tuple; None where this was not measured."""
+        wanted = (self.table.method == method) & (self.table.measure == measure) & (self.table.than == than)
+        return next(self.table[wanted].itertuples(), None)
 
 
 def read_league(folder: str | Path | None = None) -> League:
@@ -106,23 +132,14 @@ def _results(name: str) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class LeaguePairs:
-    """P pairs and the truth about their images.
+    """P pairs and the truth about their images."""
 
-    Attributes:
-        pairs: (P, 2) query index and gallery index.
-        kinds: (P,) out of :data:`KINDS`.
-        masks: two (P, H, W) bool, the persons (queries, gallery images); None where the set has no masks.
-        parts: two (P, H, W) part maps of the look-alikes alone; None where there are none.
-        differs_in: (number of look-alikes,) the part in which each pair of them differs.
-        notes: what a reader must know.
-    """
-
-    pairs: np.ndarray
-    kinds: np.ndarray
-    masks: tuple[Tensor, Tensor] | None
-    parts: tuple[Tensor, Tensor] | None
-    differs_in: np.ndarray
-    notes: tuple[str, ...]
+    pairs: np.ndarray  # (P, 2) query index and gallery index
+    kinds: np.ndarray  # (P,) out of KINDS
+    masks: tuple[Tensor, Tensor] | None  # two (P, H, W) bool, the persons; None where the set has no masks
+    parts: tuple[Tensor, Tensor] | None  # two (P, H, W) part maps of the look-alikes alone; None where there are none
+    differs_in: np.ndarray  # (number of look-alikes,) the part in which each pair of them differs
+    notes: tuple[str, ...]  # what a reader must know
 
     def counts(self) -> dict[str, int]:
         """How many pairs of each kind."""
@@ -139,17 +156,17 @@ class LeaguePairs:
             for name, measure in (("energy", energy_inside), ("pointing", pointing_game), ("iou", iou)):
                 sides = list(zip(maps, self.masks, strict=True))
                 moved = [chance(measure, m, t, generator=torch.Generator().manual_seed(seed)) for m, t in sides]
-                found = [measure(m, t) for m, t in sides]
-                result[name] = {"found": _mean_of_sides(found), "chance": _mean_of_sides(moved)}
+                result[name] = {"found": [measure(m, t) for m, t in sides], "chance": moved}
         if self.parts is not None:
             alike, generator = torch.from_numpy(self.kinds == "look-alike"), torch.Generator().manual_seed(seed)
             sides, truth = [m[alike] for m in maps], (self.differs_in, len(PARTS))
-            moved = [
-                chance(right_cue, m, p, *truth, generator=generator).hit for m, p in zip(sides, self.parts, strict=True)
-            ]
-            hit = right_cue_pairs(tuple(sides), self.parts, *truth).hit
-            result["cue"] = {"found": hit.numpy(), "chance": _mean_of_sides(moved)}
-        return result
+            both = zip(sides, self.parts, strict=True)
+            moved = [chance(right_cue, m, p, *truth, generator=generator).hit for m, p in both]
+            result["cue"] = {"found": [right_cue_pairs(tuple(sides), self.parts, *truth).hit], "chance": moved}
+        mean = {
+            key: {k: torch.stack(v).nanmean(0).numpy() for k, v in values.items()} for key, values in result.items()
+        }
+        return mean
 
 
 def choose_pairs(retrieval: Retrieval, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -157,49 +174,37 @@ def choose_pairs(retrieval: Retrieval, count: int = 200, seed: int = 0) -> Leagu
 
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
     person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
-
-    Raises:
-        ValueError: fewer than two pairs could be made.
     """
-    partners = _partners(retrieval)
-    found: dict[str, list[tuple[int, int, int]]] = {kind: [] for kind in KINDS}
+    partners, found = _partners(retrieval), {kind: [] for kind in KINDS}
     gallery, order = retrieval.dataset.gallery, np.random.default_rng(seed).permutation(len(retrieval.query))
     for i in order.tolist():
         distances = retrieval.row(i)
         ranking = retrieval.rank(i, distances)
         if ranking.first_hit >= 0:
-            found["right"].append((i, int(ranking.kept[ranking.first_hit]), -1))
+            found["right"].append((i, int(ranking.kept[ranking.first_hit])))
         if len(ranking.kept) and ranking.first_hit != 0:
-            found["wrong"].append((i, int(ranking.kept[0]), -1))
-        other, part = partners.get(int(retrieval.dataset.query.pids[i]), (None, -1))
+            found["wrong"].append((i, int(ranking.kept[0])))
+        other, _ = partners.get(int(retrieval.dataset.query.pids[i]), (None, None))
         images = np.flatnonzero(gallery.pids == other) if other is not None else ()
         if len(images):
-            found["look-alike"].append((i, int(images[np.argmin(distances[images])]), part))
+            found["look-alike"].append((i, int(images[np.argmin(distances[images])])))
     quota = _quota({kind: len(rows) for kind, rows in found.items()}, count)
-    rows = [(kind, *row) for kind in KINDS for row in found[kind][: quota[kind]]]
-    if len(rows) < 2:
-        raise ValueError(
-            f"expected at least two pairs for a comparison, found {len(rows)}: are there queries with matches?"
-        )
-    notes = [] if len(rows) == count else [f"{len(rows)} pairs of {count}: the test set has no more of these kinds"]
-    kinds, pairs = np.array([row[0] for row in rows]), np.array([row[1:3] for row in rows])
-    masks = _truth(retrieval, pairs, load_masks, notes)
-    parts = _truth(retrieval, pairs[kinds == "look-alike"], load_parts, notes) if quota["look-alike"] else None
-    differs_in = np.array([row[3] for row in rows if row[0] == "look-alike"], dtype=np.int64)
+    pairs = np.array([row for kind in KINDS for row in found[kind][: quota[kind]]])
+    if len(pairs) < 2:
+        raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
+    kinds = np.repeat(KINDS, list(quota.values()))
+    notes = [] if len(pairs) == count else [f"{len(pairs)} pairs of {count}: the test set has no more of these kinds"]
+    masks, alike = _truth(retrieval, pairs, load_masks, notes), pairs[kinds == "look-alike"]
+    parts = _truth(retrieval, alike, load_parts, notes) if len(alike) else None
+    differs_in = np.array([partners[int(pid)][1] for pid in retrieval.dataset.query.pids[alike[:, 0]]], dtype=np.int64)
     return LeaguePairs(pairs, kinds, masks, parts, differs_in, tuple(notes))
 
 
-def _mean_of_sides(values: Sequence[Tensor]) -> np.ndarray:
-    return torch.stack(list(values)).nanmean(0).numpy()
-
-
 def _quota(available: Mapping[str, int], count: int) -> dict[str, int]:
-    """A share for each kind, one after the other; what one kind lacks the others fill up."""
+    """A share for each kind, in equal parts; what one kind lacks the others fill up."""
     quota = dict.fromkeys(available, 0)
-    for _ in range(count):
-        open_kinds = [kind for kind in available if quota[kind] < available[kind]]
-        if open_kinds:
-            quota[min(open_kinds, key=quota.get)] += 1
+    for _ in range(min(count, sum(available.values()))):
+        quota[min((kind for kind in available if quota[kind] < available[kind]), key=quota.get)] += 1
     return quota
 
 
@@ -208,8 +213,8 @@ def _partners(retrieval: Retrieval) -> dict[int, tuple[int, int]]:
     root = retrieval.dataset.root
     if "attributes" not in retrieval.dataset.tables or not (root / TABLE).is_file():
         return {}
-    both = [((a, b), (b, a), PARTS.index(part)) for a, b, part in lookalike_pairs(root) if part in PARTS]
-    return {a: (b, part) for *sides, part in both for a, b in sides}
+    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalike_pairs(root) if part in PARTS]
+    return {a: (b, part) for a, b, part in alike} | {b: (a, part) for a, b, part in alike}
 
 
 def _truth(
@@ -237,7 +242,6 @@ def run_league(
     *,
     steps: int = 6,
     sanity_pairs: int = 20,
-    fill: str = "mean",
     retrieval: Retrieval | None = None,
 ) -> League:
     """Measure methods on one trained network.
@@ -250,16 +254,12 @@ def run_league(
             pairs and settings, are not measured again, so a run that was stopped can be resumed.
         steps: of deletion and insertion, in the query of every other pair and in the gallery image of the rest.
         sanity_pairs: how many of the pairs the sanity checks use.
-        fill: what hidden pixels show.
         retrieval: features that are there already; default: all images are looked at.
-
-    Raises:
-        ValueError: an unknown method, or a network whose pair classifier was never trained.
     """
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
-    for name in names:
-        if name not in METHODS:
-            raise ValueError(f"expected methods out of {', '.join(METHODS)}, got {name!r}")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"expected methods out of {', '.join(METHODS)}, got {', '.join(unknown)}")
     if not config.loss.siamese_attention:
         raise ValueError(
             f"a {config.variant!r} network's pair classifier was never trained, so there is no pair score to explain: use "
@@ -269,7 +269,7 @@ def run_league(
     retrieval = retrieval or Retrieval.of(model.to(device), dataset, config, device=device, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
-    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs, "fill": fill}
+    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs}
     key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
     memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
     measure = memory.cache(_measure, ignore=["retrieval", "chosen", "images"])
@@ -280,14 +280,10 @@ def run_league(
         "variant": config.variant,
         "pooling": config.model.pooling,
         "profile": config.profile,
-        "settings": settings,
-        "options": {name: OPTIONS[name] for name in names if name in OPTIONS},
-        "pairs": chosen.counts(),
-        "notes": list(chosen.notes),
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
     }
+    about |= {"settings": settings, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
+    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes)}
+    about |= {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
     league = League(_table(found, seed), about)
     if out:
         league.write(out)
@@ -303,37 +299,28 @@ def _measure(
     chosen: LeaguePairs,
     images: tuple[Tensor, Tensor],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """One method's rows, and its localisation pair by pair. ``key`` is a digest of the ignored arguments."""
+    """One method's rows, and its localisation pair by pair. ``key`` is a digest of what the cache ignores."""
+
+    def ask(model: CASN, query: Tensor, gallery: Tensor) -> Any:
+        return explain(model, query, gallery, name, **options)
+
     model, seed = retrieval.model, settings["seed"]
-    explain(model, *(x[:2] for x in images), name, **options)  # warms up, so that it is not timed
-    found = [
-        explain(model, q, g, name, **options).cpu() for q, g in zip(*(x.split(_BATCH) for x in images), strict=True)
-    ]
+    ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
+    found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
     maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)
-    rng, rows = np.random.default_rng(seed), []
-    places = chosen.localisation(maps, seed)
+    rng, rows, places = np.random.default_rng(seed), [], chosen.localisation(maps, seed)
     for measure, values in places.items():
-        by_chance = bootstrap(values["chance"], rng).mean
-        rows.append(_row("localisation", measure, bootstrap(values["found"], rng), chance=by_chance))
-    curves = faithfulness(
-        retrieval, chosen.pairs, *maps, where="alternate", steps=settings["steps"], fill=settings["fill"], seed=seed
-    )
-    for row in curves.table(rng).itertuples():
-        rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[3:7], chance=row.chance))
+        interval, by_chance = (bootstrap(values[kind], rng) for kind in ("found", "chance"))
+        rows.append(_row("localisation", measure, interval, chance=by_chance.mean))
+    curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=settings["steps"], seed=seed)
+    for row in curves.table(rng).itertuples(index=False):
+        rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[2:6], chance=row.chance))
     _, first = np.unique(chosen.pairs[:, 0], return_index=True)  # different query images
     count = min(len(first), max(2, settings["sanity_pairs"]))
     some = torch.from_numpy(np.sort(first)[np.linspace(0, len(first) - 1, count).round().astype(int)])
-    sane = sanity_checks(
-        lambda model, q, g: explain(model, q, g, name, **options),
-        model,
-        *(x[some] for x in images),
-        every_step=False,
-        seed=seed,
-        batch_size=_BATCH,
-    )
-    rows += [
-        _row("sanity", line.name, (*line[1:4], count), limit=line.limit, passed=line.passed) for line in sane.lines
-    ]
+    options_of_checks = {"every_step": False, "seed": seed, "batch_size": _BATCH}
+    for line in sanity_checks(ask, model, *(x[some] for x in images), **options_of_checks).lines:
+        rows.append(_row("sanity", line.name, (*line[1:4], count), limit=line.limit, passed=line.passed))
     seconds = sum(f.seconds for f in found) / len(chosen.pairs)
     rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, len(chosen.pairs))))
     return rows, {measure: values["found"] for measure, values in places.items()}
@@ -349,75 +336,46 @@ def _table(found: Mapping[str, tuple[list[dict[str, Any]], dict[str, np.ndarray]
     rng, rows = np.random.default_rng(seed), []
     for name, (own, values) in found.items():
         rows += [{"method": name, **row} for row in own]
-        for rival in RIVALS:
-            if rival in found and rival != name:
-                for measure, mine in values.items():
-                    difference = bootstrap(mine - found[rival][1][measure], rng)
-                    rows.append({"method": name, **_row("localisation", measure, difference, rival)})
+        for rival in [rival for rival in RIVALS if rival in found and rival != name]:
+            for measure, mine in values.items():
+                difference = bootstrap(mine - found[rival][1][measure], rng)
+                rows.append({"method": name, **_row("localisation", measure, difference, rival)})
     return pd.DataFrame(rows).astype({"count": int, "limit": float, "passed": "boolean"})
-
-
-def league_examples(retrieval: Retrieval, league: League, shown: Sequence[str] = SHOWN) -> dict[str, Any]:
-    """The first pair of each kind, chosen as in the league, with the maps of some methods.
-
-    Returns:
-        arguments of :func:`casnkit.figures.show_gallery_of_methods`: pairs, maps_by_method, labels, masks. Methods that the
-        league did not measure are left out.
-    """
-    measured = league.table.method.unique()
-    names = [name for name in shown if name in measured] or list(measured[: len(shown)])
-    chosen = choose_pairs(retrieval, league.settings["settings"]["pairs"], league.settings["settings"]["seed"])
-    first = [int(np.flatnonzero(chosen.kinds == kind)[0]) for kind in dict.fromkeys(chosen.kinds.tolist())]
-    splits = [retrieval.split(side) for side in SIDES]
-    images = [retrieval.images(side, chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
-    found = {name: explain(retrieval.model, *images, name).cpu() for name in names}
-    pictures, masks = (
-        [tuple(getattr(split, what)(j) for split, j in zip(splits, chosen.pairs[p], strict=True)) for p in first]
-        for what in ("image", "mask")
-    )
-    return {
-        "pairs": pictures,
-        "maps_by_method": {name: list(zip(m.query, m.gallery, strict=True)) for name, m in found.items()},
-        "labels": [str(chosen.kinds[p]) + " match" * (chosen.kinds[p] != "look-alike") for p in first],
-        "masks": masks,
-    }
-
-
-LEGEND = """\
-energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
-cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
-deletion, insertion: area under the curve of the probability p and of the average precision AP while the strongest pixels
-  of one image go or come first, minus that of random masks of the same area and shape, in points: deletion is good
-  below 0, insertion above 0; AP on right matches alone.
-pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
-  beside another partner; * fails its limit. sane: all sanity checks passed."""
-_PLACES = {"energy": "energy", "pointing": "pointing", "iou": "IoU", "cue": "cue"}
-_CURVES = {f"{kind}_{axis}": f"{kind} {short}" for axis, short in (("probability", "p"), ("average_precision", "AP"))
-           for kind in ("deletion", "insertion")}  # fmt: skip
-_CHECKS = {"pair classifier": "pair cls", "everything": "untrained", "partner": "partner"}
 
 
 def league_tables(league: League) -> dict[str, pd.DataFrame]:
     """The league as two tables of a page: ``maps`` (where they lie, what their pixels are worth) and ``sanity``."""
-    rows, sane = league.rows(), league.sane()
-    tables = {"maps": {}, "sanity": {}}
-    for name in league.table.method.unique():
-        own = rows.loc[name].xs("", level="than")
-        places = {title: _place(own.loc[key]) for key, title in _PLACES.items() if key in own.index}
-        curves = {title: _points(own.loc[key]) for key, title in _CURVES.items() if key in own.index}
-        tables["maps"][name] = places | curves
-        checks = {title: _two(own.value[key]) + "*" * (not own.passed[key]) for key, title in _CHECKS.items()}
-        checks["sane"] = "yes" if name in sane else "no"
-        tables["sanity"][name] = checks | {"ms/pair": f"{1000 * own.value['seconds_per_pair']:.1f}"}
-    found = {key: pd.DataFrame.from_dict(table, orient="index").fillna("-") for key, table in tables.items()}
-    return {key: table.loc[:, (table != "-").any()].rename_axis(columns="method") for key, table in found.items()}
+    own = league.table[league.table.than == ""]
+    cells = own.assign(cell=[_cell(row) for row in own.itertuples()])
+    wide = cells.pivot(index="method", columns="measure", values="cell").reindex(league.methods()).fillna("-")
+    wide["sane"] = ["yes" if name in league.sane() else "no" for name in wide.index]
+    tables = {}
+    for key, headings in COLUMNS.items():
+        table = wide[[measure for measure in headings if measure in wide and (wide[measure] != "-").any()]]
+        tables[key] = table.rename(columns=headings).rename_axis(index=None, columns="method")
+    return tables
+
+
+def _cell(row: Any) -> str:
+    if row.test == "speed":
+        return f"{1000 * row.value:.1f}"
+    if row.test == "sanity":
+        mark = "" if pd.isna(row.passed) or row.passed else "*"
+        return ("-" if np.isnan(row.value) else f"{row.value:.2f}") + mark
+    if np.isnan(row.value):
+        return "-"
+    if row.test == "faithfulness":
+        return f"{100 * row.value:+.1f} ±{50 * (row.high - row.low):.1f}"
+    by_chance = "" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})"
+    return f"{100 * row.value:.0f} ±{50 * (row.high - row.low):.0f}{by_chance}"
 
 
 def league_table(league: League) -> str:
-    """The result of :func:`run_league` as text: a line per method, and what the columns mean."""
-    notes = [f"note: {note}" for note in league.settings["notes"]]
+    """The league as text: a line per method, and what the columns mean."""
     table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method")
-    return "\n".join([league_head(league), table.to_string(), LEGEND, *notes])
+    return "\n".join(
+        [league_head(league), table.to_string(), LEGEND, *(f"note: {n}" for n in league.settings["notes"])]
+    )
 
 
 def league_head(league: League) -> str:
@@ -431,77 +389,52 @@ def league_head(league: League) -> str:
 
 def findings(league: League) -> list[str]:
     """What the table says of equation 4's map, beside the plain mean, and which methods do better; from numbers alone."""
-    rows, sane, names = league.rows(), league.sane(), list(league.table.method.unique())
-    sentences = []
+    sane, names, sentences = league.sane(), league.methods(), []
+    energy, over = (league.row("siamese", "energy", than) for than in ("", "plain-mean"))
     if "siamese" in names:
-        sentences.append(_about_equation_4(rows.loc["siamese"].xs("", level="than")))
-        if ("siamese", "energy", "plain-mean") in rows.index:
-            sentences.append(_beside(rows.loc["siamese", "energy", "plain-mean"]))
+        pair, partner = league.row("siamese", "pair classifier"), league.row("siamese", "partner")
+        unclear = "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
+        sentences.append(
+            f"Equation 4's map {'depends on' if pair.passed else unclear} the pair classifier: with a random one it "
+            f"correlates {pair.value:.2f}; beside another partner {partner.value:.2f}."
+        )
+    if over is not None:
+        points, low, high = (100 * number for number in (over.value, over.low, over.high))
+        sentences.append(
+            f"Equation 4's map has {'more' if low > 0 else 'less'} of its energy on the person than the plain mean: "
+            f"{points:+.1f} points [{low:+.1f}, {high:+.1f}]."
+            if low > 0 or high < 0
+            else "Equation 4's map lies on the person as much as the plain mean, as far as these pairs can tell "
+            f"({points:+.1f} points)."
+        )
     sentences.append(
         f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
         if sane
         else f"None of {len(names)} methods passes all sanity checks."
     )
-    if ("siamese", "energy", "") in rows.index:
-        others = [name for name in sane if (name, "energy", "siamese") in rows.index]
-        over = {name: rows.loc[name, "energy", "siamese"] for name in others}
-        better = {name: 100 * row.value for name, row in over.items() if row.low > 0}
-        if better and "siamese" not in sane:
-            gain = _listed([f"{name} (+{points:.1f} points)" for name, points in better.items()])
-            quick = [name for name in better if METHODS[name].cost == "forward"]
-            cost = (
-                f"of these {_listed(quick)} cost no more than equation 4"
-                if quick
-                else "all of them cost more to compute"
-            )
-            sentences.append(f"Better than equation 4 in both sanity and energy on the person: {gain}; {cost}.")
-        else:
-            sentences.append("No method is better than equation 4 in both sanity and energy on the person.")
+    if energy is not None:
+        others = [
+            row for row in (league.row(name, "energy", "siamese") for name in sane) if row is not None and row.low > 0
+        ]
+        quick = [row.method for row in others if METHODS[row.method].cost == "forward"]
+        cost = (
+            f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more to compute"
+        )
+        gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in others])
+        sentences.append(
+            f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}."
+            if others and "siamese" not in sane
+            else "No method is better than equation 4 in both sanity and energy on the person."
+        )
     return sentences
 
 
-def _about_equation_4(own: pd.DataFrame) -> str:
-    pair, partner = own.loc["pair classifier"], own.loc["partner"]
-    blind = "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
-    verdict = "depends on" if pair.passed else blind
-    return (
-        f"Equation 4's map {verdict} the pair classifier: with a random one it correlates "
-        f"{_two(pair.value)}; beside another partner {_two(partner.value)}."
-    )
-
-
-def _beside(row: pd.Series) -> str:
-    points, low, high = 100 * row.value, 100 * row.low, 100 * row.high
-    if low > 0 or high < 0:
-        verdict, interval = "more" if low > 0 else "less", f"[{low:+.1f}, {high:+.1f}]"
-        return f"Equation 4's map has {verdict} of its energy on the person than the plain mean: {points:+.1f} points {interval}."
-    return (
-        "Equation 4's map lies on the person as much as the plain mean, as far as these pairs can tell "
-        f"({points:+.1f} points)."
-    )
-
-
-def _place(row: pd.Series) -> str:
-    if np.isnan(row.value):
-        return "-"
-    by_chance = "" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})"
-    return f"{100 * row.value:.0f} ±{50 * (row.high - row.low):.0f}{by_chance}"
-
-
-def _points(row: pd.Series) -> str:
-    return "-" if np.isnan(row.value) else f"{100 * row.value:+.1f} ±{50 * (row.high - row.low):.1f}"
-
-
-def _two(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"
-
-
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def add_parser(group: Any) -> None:
-    """``casnkit league`` for the command line."""
+    """``casnkit league`` for the command line; ``--run`` must have become a folder when its command is called."""
     league = group.add_parser("league", help="compare all explanations: localisation, faithfulness, sanity, speed")
     league.add_argument("--run", type=Path, help="the run's folder; default: the newest below runs/")
     league.add_argument("--data", help="the data set; default: what the run was trained on")
@@ -517,9 +450,7 @@ def add_parser(group: Any) -> None:
 def run_command(options: argparse.Namespace) -> None:
     """Measure, print the table and what it says."""
     model, info = load_model(options.run, pick_device(options.device))
-    dataset = open_dataset(options.data or info.data["root"])
-    out = options.out or Path(options.run) / "league"
-    league = run_league(
-        model, dataset, info.config, options.methods, options.pairs, options.seed, out=out, steps=options.steps
-    )
+    dataset, out = open_dataset(options.data or info.data["root"]), options.out or Path(options.run) / "league"
+    given = options.methods, options.pairs, options.seed
+    league = run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
     print(league_table(league), *findings(league), f"results: {out / 'league.csv'}", sep="\n")

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from casnkit import attention
 
-CHANCES = ("uniform", "rolled", "shuffled")
 TIE = 1e-5  # relative: values closer than rounding in float32 leaves them count as equal
 Array = Tensor | np.ndarray
 
@@ -39,13 +38,8 @@ class Coverage(NamedTuple):
 
 
 class Cue(NamedTuple):
-    """Of each map or pair of maps, (B,): whether it favours the part, its energy there, and the part's area.
-
-    Attributes:
-        hit: 1 where the part has more weight per pixel than the rest of the person, 0 where less, 0.5 where equal.
-        energy: share of the map's sum over the person that lies on the part.
-        area: share of the person's pixels that are the part: what a uniform map's ``energy`` is.
-    """
+    """Of each map or pair of maps, (B,): 1 where the part has more weight per pixel than the rest of the person (0.5 where
+    equal), the share of the map's sum over the person that lies on the part, and the part's share of the person's area."""
 
     hit: Tensor
     energy: Tensor
@@ -71,9 +65,7 @@ class Interval(NamedTuple):
 
 def mean_of(values: Tensor) -> Mean:
     """Mean over what is not NaN (NaN where nothing is left), with counts."""
-    defined = values[~values.isnan()]
-    value = float(defined.double().mean()) if len(defined) else float("nan")
-    return Mean(value, len(defined), values.numel() - len(defined))
+    return Mean(float(values.double().nanmean()), int((~values.isnan()).sum()), int(values.isnan().sum()))
 
 
 def bootstrap(values: np.ndarray, rng: np.random.Generator, repeats: int = 1000, level: float = 0.95) -> Interval:
@@ -83,10 +75,8 @@ def bootstrap(values: np.ndarray, rng: np.random.Generator, repeats: int = 1000,
     mean = float(values.mean()) if len(values) else float("nan")
     if len(values) < 2:
         return Interval(mean, mean, mean, len(values))
-    found = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=repeats, confidence_level=level, method="percentile", random_state=rng
-    )
-    return Interval(mean, *map(float, found.confidence_interval), len(values))
+    options = {"n_resamples": repeats, "confidence_level": level, "method": "percentile", "random_state": rng}
+    return Interval(mean, *map(float, scipy.stats.bootstrap((values,), np.mean, **options)[0]), len(values))
 
 
 def resized_maps(maps: Array, size: tuple[int, int]) -> Tensor:
@@ -127,14 +117,13 @@ def coverage(maps: Array, masks: Array, threshold: float = 0.5) -> Coverage:
     Both in [0, 1]. A uniform map covers every person and spills the share of the picture that is no person.
     """
     maps, masks = _on_masks(maps, masks)
-    return _covered((maps > _fraction(threshold)).to(maps.dtype), masks)
+    return _covered(_above(maps, threshold).to(maps.dtype), masks)
 
 
 def soft_coverage(maps: Array, masks: Array, slope: float = 10.0, centre: float = 0.5) -> Coverage:
     """As :func:`coverage`, by equation 2's soft mask: share of the person that it hides, share that it wastes beside.
 
-    Maps are scaled from minimum to maximum as :func:`casnkit.attention.image_mask` does it: a uniform map hides next to
-    nothing, everywhere.
+    Maps are scaled from minimum to maximum, so a uniform map hides next to nothing, everywhere.
     """
     _, masks = _on_masks(maps, masks)
     positive = resized_maps(maps, tuple(maps.shape[1:]))
@@ -144,7 +133,7 @@ def soft_coverage(maps: Array, masks: Array, slope: float = 10.0, centre: float 
 def iou(maps: Array, masks: Array, threshold: float = 0.5) -> Tensor:
     """Intersection over union of the person and the area above ``threshold`` times the map's maximum, (B,) in [0, 1]."""
     maps, masks = _on_masks(maps, masks)
-    area = maps > _fraction(threshold)
+    area = _above(maps, threshold)
     both, either = (values.sum((1, 2)).to(maps.dtype) for values in (area & masks, area | masks))
     return _share(both, either, masks.any(2).any(1))
 
@@ -169,7 +158,7 @@ def part_coverage(maps: Array, parts: Array, count: int, threshold: float = 0.5)
     """
     maps, parts = _on_parts(maps, parts, count)
     area = _sums(torch.ones_like(maps), parts, count)
-    return _share(_sums((maps > _fraction(threshold)).to(maps.dtype), parts, count), area, area > 0)
+    return _share(_sums(_above(maps, threshold).to(maps.dtype), parts, count), area, area > 0)
 
 
 def part_energy(maps: Array, parts: Array, count: int) -> Tensor:
@@ -185,33 +174,27 @@ def part_energy(maps: Array, parts: Array, count: int) -> Tensor:
 def right_cue(maps: Array, parts: Array, part: Array, count: int) -> Cue:
     """Does a map put more weight per pixel on one given part than on the rest of the person?
 
-    Args:
-        maps: (B, h, w).
-        parts: (B, H, W) part maps.
-        part: (B,) whole numbers in 0 .. count - 1, the part in question in each picture.
-        count: number of parts.
-
-    Returns:
-        NaN where the part cannot be seen, or nothing else can, or the map has nothing on the person.
+    (B, h, w) maps, (B, H, W) part maps, (B,) the part in question in 0 .. count - 1. NaN where the part cannot be seen, or
+    nothing else can, or the map has nothing on the person.
     """
-    return _judged(*_part_shares(maps, parts, part, count))
+    return right_cue_pairs((maps,), (parts,), part, count)
 
 
-def right_cue_pairs(maps: tuple[Tensor, Tensor], parts: tuple[Tensor, Tensor], part: Array, count: int) -> Cue:
+def right_cue_pairs(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, count: int) -> Cue:
     """:func:`right_cue` of pairs that differ in one part: shares are means over the images that show it (a bag may be
     in one alone). ``maps``: two (P, h, w); ``parts``: two (P, H, W); ``part``: (P,)."""
     both = [_part_shares(m, p, part, count) for m, p in zip(maps, parts, strict=True)]
-    return _judged(*(torch.stack(values).nanmean(0) for values in zip(*both, strict=True)))
+    energy, area = (torch.stack(values).nanmean(0) for values in zip(*both, strict=True))
+    hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
+    return Cue(torch.where(energy.isnan(), torch.nan, hit), energy, area)
 
 
 def random_maps(maps: Array, kind: str = "rolled", generator: torch.Generator | None = None) -> Tensor:
     """Maps that know nothing of the picture that they are held against, (B, h, w) -> (B, h, w).
 
-    Args:
-        kind: ``uniform``: one value everywhere. ``rolled``: each map moved by a random step in both directions, around
-            the edges: the same values, as smooth as before, in a place that means nothing. ``shuffled``: each picture
-            gets another picture's map, so what all maps share (people stand in the middle) stays.
-        generator: of random numbers; None starts one at 0.
+    ``uniform``: one value everywhere. ``rolled``: each map moved by a random step in both directions, around the edges: the
+    same values, as smooth as before, in a place that means nothing. ``shuffled``: each picture gets another picture's map,
+    so what all maps share (people stand in the middle) stays. Without a ``generator`` one starts at 0.
     """
     maps, generator = _tensor(maps), generator or torch.Generator().manual_seed(0)
     count, height, width = maps.shape
@@ -227,7 +210,7 @@ def random_maps(maps: Array, kind: str = "rolled", generator: torch.Generator | 
         other = torch.empty_like(order)
         other[order] = order.roll(1)  # one cycle through all: no picture keeps its own map
         return maps[other]
-    raise ValueError(f"expected a kind of chance out of {', '.join(CHANCES)}, got {kind!r}")
+    raise ValueError(f"expected a kind of chance out of uniform, rolled, shuffled, got {kind!r}")
 
 
 def chance(
@@ -269,16 +252,10 @@ def _part_shares(maps: Array, parts: Array, part: Array, count: int) -> tuple[Te
             f"part: expected one whole number in 0 .. {count - 1} for each of {len(maps)} maps, got {part}"
         )
     person, here = parts > 0, parts == part.to(parts)[:, None, None] + 1
-    sums = [((maps * where).sum((1, 2)), where.sum((1, 2)).to(maps.dtype)) for where in (here, person)]
-    (energy, area), (whole, whole_area) = sums
+    energy, whole = ((maps * where).sum((1, 2)) for where in (here, person))
+    area, whole_area = (where.sum((1, 2)).to(maps.dtype) for where in (here, person))
     defined = (area > 0) & (area < whole_area) & (whole > 0)  # else there is no part, or no rest to compare with
     return _share(energy, whole, defined), _share(area, whole_area, defined)
-
-
-def _judged(energy: Tensor, area: Tensor) -> Cue:
-    """More energy than area is more weight per pixel than on the rest."""
-    hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
-    return Cue(torch.where(energy.isnan(), torch.nan, hit), energy, area)
 
 
 def _sums(values: Tensor, parts: Tensor, count: int) -> Tensor:
@@ -292,33 +269,32 @@ def _share(part: Tensor, whole: Tensor, defined: Tensor) -> Tensor:
     return torch.where(defined & (whole > 0), part / whole, torch.nan)
 
 
+def _above(maps: Tensor, threshold: float) -> Tensor:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold: expected a fraction of the map's maximum in [0, 1), got {threshold!r}")
+    return maps > threshold
+
+
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     masks = _tensor(masks)
-    if masks.dim() != 3 or len(masks) != len(maps):
+    if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
         raise ValueError(
-            f"expected one mask (H, W) for each of {len(maps)} maps, got masks of shape {tuple(masks.shape)}"
+            f"expected one mask (H, W) of truth values for each of {len(maps)} maps, got {masks.dtype} {tuple(masks.shape)}"
         )
-    if masks.is_floating_point():
-        raise ValueError(f"expected masks of truth values, got {masks.dtype}: write masks > 0.5, or what is meant")
     return resized_maps(maps, tuple(masks.shape[1:])), masks.bool()
 
 
 def _on_parts(maps: Array, parts: Array, count: int) -> tuple[Tensor, Tensor]:
     parts = _tensor(parts)
-    if parts.dim() != 3 or len(parts) != len(maps):
-        raise ValueError(f"expected one part map (H, W) for each of {len(maps)} maps, got shape {tuple(parts.shape)}")
-    if parts.is_floating_point() or parts.dtype == torch.bool:
-        raise ValueError(f"expected part maps of whole numbers (0 background, 1 .. {count} parts), got {parts.dtype}")
-    parts = parts.long()
+    whole = not parts.is_floating_point() and parts.dtype != torch.bool
+    if parts.dim() != 3 or len(parts) != len(maps) or not whole:
+        raise ValueError(
+            f"expected one part map (H, W) of whole numbers for each of {len(maps)} maps, got {parts.dtype} "
+            f"{tuple(parts.shape)}"
+        )
     if parts.numel() and not 0 <= int(parts.min()) <= int(parts.max()) <= count:
         raise ValueError(f"expected parts 0 .. {count}, got {int(parts.min())} .. {int(parts.max())}")
-    return resized_maps(maps, tuple(parts.shape[1:])), parts
-
-
-def _fraction(threshold: float) -> float:
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold: expected a fraction of the map's maximum in [0, 1), got {threshold!r}")
-    return threshold
+    return resized_maps(maps, tuple(parts.shape[1:])), parts.long()
 
 
 def _tensor(values: Array) -> Tensor:

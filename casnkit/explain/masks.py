@@ -20,9 +20,7 @@ FILLS = ("mean", "black", "blur", "noise")
 RANDOM_KINDS = ("shift", "smooth")
 
 
-def apply_mask(
-    images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None, keep: bool = False
-) -> Tensor:
+def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None) -> Tensor:
     """The images with a mask hidden: a new (B, 3, H, W), equal to ``images`` to the last bit where nothing is hidden.
 
     Args:
@@ -31,13 +29,11 @@ def apply_mask(
         fill: ``mean`` (zero: the data's mean), ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (normal, of
             mean 0 and deviation 1, as the data after normalisation).
         generator: for ``noise``, on the CPU; the same picture comes out on every device.
-        keep: hide all but the mask.
 
     Raises:
         ValueError: a mask of another size or outside [0, 1], an unknown fill, or noise without a generator.
     """
     mask = check_mask(images, mask).to(images)
-    mask = 1 - mask if keep else mask
     if fill not in FILLS:
         raise ValueError(f"expected a fill out of {', '.join(FILLS)}, got {fill!r}")
     if fill != "noise":
@@ -81,16 +77,14 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int], generator: torch.Generator 
     return order.argsort(1).unflatten(1, tuple(size))
 
 
-def area_mask(
-    maps: Tensor, share: float, size: tuple[int, int], top: bool = True, generator: torch.Generator | None = None
-) -> Tensor:
+def area_mask(maps: Tensor, share: float, size: tuple[int, int], top: bool = True) -> Tensor:
     """The strongest (or weakest, ``top=False``) ``share`` of the image's pixels: (B, h, w) -> (B, 1, H, W) of 0 and 1.
 
-    Exactly round(share * H * W) pixels are hidden in every image. ``generator`` as in :func:`pixel_ranks`.
+    Exactly round(share * H * W) pixels are hidden in every image.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share of the area in [0, 1], got {share}")
-    ranks, total = pixel_ranks(maps, size, generator), size[0] * size[1]
+    ranks, total = pixel_ranks(maps, size), size[0] * size[1]
     count = round(share * total)
     hidden = ranks < count if top else ranks >= total - count
     return hidden[:, None].float()
@@ -110,7 +104,7 @@ def row_mask(maps: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
 def part_mask(parts: Tensor, labels: int | Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
     """Pixels of certain body parts: part maps (B, H, W) of whole numbers, 0 = background -> (B, 1, H, W) of 0 and 1.
 
-    ``size``: bring the part maps to this size first, by the nearest pixel.
+    ``size``: bring the part maps to this size, by the nearest pixel.
     """
     if parts.dim() != 3 or parts.is_floating_point():
         raise ValueError(f"expected part maps (B, H, W) of whole numbers, got {parts.dtype} of {tuple(parts.shape)}")
@@ -119,21 +113,14 @@ def part_mask(parts: Tensor, labels: int | Sequence[int], size: tuple[int, int] 
     return hidden if size is None else F.interpolate(hidden, size=size, mode="nearest-exact")
 
 
-def rectangle_mask(box: Sequence[float], size: tuple[int, int], unit: str = "share") -> Tensor:
+def rectangle_mask(box: Sequence[float], size: tuple[int, int]) -> Tensor:
     """A rectangle, (1, 1, H, W) of 0 and 1.
 
-    Args:
-        box: (top, left, bottom, right); bottom and right are exclusive. What lies outside the image is cut off.
-        unit: ``share`` of height and width in [0, 1], or ``pixel``.
-
-    Raises:
-        ValueError: another unit, or a box that is empty or upside down.
+    ``box``: (top, left, bottom, right) as shares of height and width; what lies outside the image is cut off. Raises
+    ValueError for a box that is empty or upside down.
     """
-    if unit not in ("share", "pixel"):
-        raise ValueError(f"expected a unit 'share' or 'pixel', got {unit!r}")
     height, width = size
-    scale = (height, width, height, width) if unit == "share" else (1, 1, 1, 1)
-    top, left, bottom, right = (round(float(edge) * s) for edge, s in zip(box, scale, strict=True))
+    top, left, bottom, right = (round(float(edge) * n) for edge, n in zip(box, (height, width) * 2, strict=True))
     top, left, bottom, right = max(0, top), max(0, left), min(height, bottom), min(width, right)
     if top >= bottom or left >= right:
         raise ValueError(
@@ -147,16 +134,13 @@ def rectangle_mask(box: Sequence[float], size: tuple[int, int], unit: str = "sha
 def random_like(values: Tensor, generator: torch.Generator, kind: str = "shift") -> Tensor:
     """A random mask (or map) with the same values in other places: (B, 1, H, W) or (B, h, w) -> the same shape.
 
-    Args:
-        kind: ``shift``: the same shape, moved (around the edges) by a random offset, never by none. ``smooth``: the values
-            arranged along a smooth random field, a few blobs.
+    ``kind``: ``shift``: the same shape, moved (around the edges) by a random offset, never by none. ``smooth``: the values
+    arranged along a smooth random field, a few blobs.
     """
     if kind not in RANDOM_KINDS:
         raise ValueError(f"expected a kind of random mask out of {', '.join(RANDOM_KINDS)}, got {kind!r}")
     maps = values.flatten(0, -3)
     count, height, width = maps.shape
-    if height * width < 2:
-        raise ValueError(f"expected at least two places, got {height}x{width}: there is nowhere else to move to")
     if kind == "shift":
         offsets = torch.randint(1, height * width, (count,), generator=generator).tolist()
         moved = [m.roll((o // width, o % width), (0, 1)) for m, o in zip(maps, offsets, strict=True)]

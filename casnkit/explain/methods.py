@@ -20,6 +20,7 @@ from casnkit.explain.pair import (
     TARGETS,
     PairMaps,
     PairModel,
+    check_choice,
     find_layer,
     find_target,
     target_name,
@@ -30,31 +31,20 @@ from casnkit.models import CASN
 
 @dataclass(frozen=True)
 class Method:
-    """What is known of a method.
+    """What is known of a method."""
 
-    Attributes:
-        label: in words, for legends and menus.
-        work: from a :class:`casnkit.explain.pair.PairModel` to its maps; its keyword-only arguments are the options.
-        signed: maps have values below zero, which speak against the target.
-        level: ``map`` (the feature map's size) or ``pixel`` (the image's).
-        needs_pair: an image's map depends on its partner.
-        cost: ``forward`` (one pass through the trunk), ``backward`` (one there and back) or ``many`` (tens of passes).
-        pair_classifier: works only with CASN's pair classifier.
-        source: ``paper``, ``captum``, ``known`` (from the literature, computed here) or ``ours``.
-        targets: that it can explain; the first one stands in where ``same`` is asked and is not among them.
-        similarity: the kind that it always explains; None: the one that is asked for.
-    """
-
-    label: str
-    work: Callable[..., closed.Found]
-    signed: bool
-    level: str
-    needs_pair: bool
-    cost: str
-    pair_classifier: bool = False
-    source: str = "captum"
-    targets: tuple[str, ...] = TARGETS
-    similarity: str | None = None
+    label: str  # in words, for legends and menus
+    work: Callable[..., closed.Found]  # from a PairModel to its maps; its keyword-only arguments are the options
+    signed: bool  # maps have values below zero, which speak against the target
+    level: str  # "map" (the feature map's size) or "pixel" (the image's)
+    needs_pair: bool  # an image's map depends on its partner
+    cost: str  # "forward" (one pass through the trunk), "backward" (one there and back) or "many" (tens of passes)
+    pair_classifier: bool = False  # works only with CASN's pair classifier
+    source: str = "captum"  # or "paper", "known" (from the literature, computed here), "ours"
+    targets: tuple[str, ...] = (
+        TARGETS  # that it explains; the first stands in where "same" is asked and is not among them
+    )
+    similarity: str | None = None  # the kind that it always explains; None: the one that is asked for
 
 
 def _of_pair(label: str, work: Callable[..., closed.Found], signed: bool = False, source: str = "ours") -> Method:
@@ -66,34 +56,35 @@ def _of_similarity(label: str, similarity: str | None = None) -> Method:
     return Method(label, work, True, "map", True, "forward", False, "known", ("similarity",), similarity)
 
 
+_MODES = {
+    "paper": "Siamese attention (equation 4)",
+    "signed": "Siamese attention, sign turned for the gallery image",
+    "gradcam": "Siamese attention, the derivative itself (Grad-CAM of the pair score)",
+    "v1": "Siamese attention, earlier version of the paper",
+}
+
+
 class _OfModes(Mapping[str, Method]):
     """A method for each mode of equation 4, also for one that is added to ``attention.MODES`` later."""
 
-    LABELS = {
-        "paper": "Siamese attention (equation 4)",
-        "signed": "Siamese attention, sign turned for the gallery image",
-        "gradcam": "Siamese attention, the derivative itself (Grad-CAM of the pair score)",
-        "v1": "Siamese attention, earlier version of the paper",
-    }
-
-    def _modes(self) -> dict[str, str]:
-        modes = getattr(attention, "MODES", None) or self.LABELS
-        return {"siamese" if mode == "paper" else f"siamese-{mode}": mode for mode in modes}
-
     def __getitem__(self, name: str) -> Method:
-        mode = self._modes()[name]
+        mode = self._by_name()[name]
         source = "paper" if mode in ("paper", "v1") else "ours"
-        label = self.LABELS.get(mode, f"Siamese attention, mode {mode!r}")
+        label = _MODES.get(mode, f"Siamese attention, mode {mode!r}")
         return _of_pair(label, lambda pair, *, order="given": closed.siamese(pair, mode, order), source=source)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modes())
+        return iter(self._by_name())
 
     def __len__(self) -> int:
-        return len(self._modes())
+        return len(self._by_name())
+
+    def _by_name(self) -> dict[str, str]:
+        modes = getattr(attention, "MODES", _MODES)
+        return {"siamese" if mode == "paper" else f"siamese-{mode}": mode for mode in modes}
 
 
-_TABLE: dict[str, Method] = {
+_OTHERS: dict[str, Method] = {
     "identification": Method(
         "Identification attention", closed.identification, False, "map", False, "forward", False, "paper", ("identity",)
     ),
@@ -115,7 +106,7 @@ _TABLE: dict[str, Method] = {
     "feature-ablation": Method("Stripe ablation", captum.feature_ablation, True, "pixel", True, "many"),
 }
 METHODS: ChainMap[str, Method] = ChainMap(
-    _TABLE, _OfModes()
+    _OTHERS, _OfModes()
 )  # a new method is one entry: METHODS["mine"] = Method(...)
 _ANY_LAYER = ("plain-mean", "layer-gradcam", "guided-gradcam")  # on CASN; the others belong to the map that is pooled
 
@@ -157,22 +148,26 @@ def explain(
         ValueError: bad input; the message says what was expected.
     """
     _check_model(model)
-    if method not in METHODS:
-        raise ValueError(f"expected a method out of {', '.join(METHODS)}, got {method!r}")
+    check_choice("a method", method, list(METHODS))
     found, images = METHODS[method], _checked_images(model, query_images, gallery_images)
-    _check_options(method, found, options)
-    name, layer = _target(method, found, target), _layer(model, method, found, layer)
+    known = [p.name for p in inspect.signature(found.work).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"method {method!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
+    name = target_name(target)
+    name = found.targets[0] if name == "same" and name not in found.targets else name
+    if name not in found.targets:
+        raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
+    layer = _checked_layer(model, method, found, layer)
     scored = find_target(model, name, found.similarity or similarity, labels, images[0])
-    _wait(images[0])
-    clock = time.perf_counter()
+    clock = _clock(images[0])
     with undisturbed(model):
         pair = PairModel(model, scored, layer, images)
         maps = found.work(pair, **options)
         if pair.scores is None:
             with torch.no_grad():
                 pair(*images, *pair.settled_labels())
-    _wait(images[0])
-    seconds = time.perf_counter() - clock
+    seconds = _clock(images[0]) - clock
     query, gallery, *delta = (m.detach() for m in maps)
     _check_finite(model, {"the score": pair.scores, "the query's map": query, "the gallery image's map": gallery})
     return PairMaps(query, gallery, method, name, pair.scores, seconds, *delta)
@@ -201,81 +196,60 @@ def _check_model(model: nn.Module) -> None:
 
 def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
     """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
-    query, gallery = _one_side("query", query), _one_side("gallery", gallery)
-    if len(query) != len(gallery):
-        raise ValueError(f"expected a gallery image for each query image, got {len(query)} and {len(gallery)}")
-    if query.shape != gallery.shape:
-        sizes = " and ".join(
-            f"{x.shape[2]}x{x.shape[3]} ({side})" for x, side in ((query, "query"), (gallery, "gallery"))
-        )
+    both = []
+    for side, images in (("query", query), ("gallery", gallery)):
+        if not isinstance(images, Tensor) or images.dim() not in (3, 4) or not len(images):
+            found = tuple(images.shape) if isinstance(images, Tensor) else f"a {type(images).__name__}"
+            raise ValueError(f"expected {side} images as a tensor (P, 3, H, W) or (3, H, W), got {found}")
+        images = images[None] if images.dim() == 3 else images
+        if images.shape[1] != 3:
+            hint = "; repeat the channel of a grey image: images.expand(-1, 3, -1, -1)" if images.shape[1] == 1 else ""
+            raise ValueError(f"expected {side} images with 3 channels, got {images.shape[1]}{hint}")
+        if not images.is_floating_point():
+            raise ValueError(f"expected {side} images as normalised floats (data.images.normalise), got {images.dtype}")
+        if not images.isfinite().all():
+            raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
+        both.append(images)
+    if len(both[0]) != len(both[1]):
+        raise ValueError(f"expected a gallery image for each query image, got {len(both[0])} and {len(both[1])}")
+    sizes = [f"{images.shape[2]}x{images.shape[3]}" for images in both]
+    if sizes[0] != sizes[1]:
         raise ValueError(
-            f"expected images of one size, got {sizes}, height x width: resize them (casnkit.data.images.load_images does)"
+            f"expected images of one size, got {sizes[0]} (query) and {sizes[1]} (gallery), height x width: resize them "
+            "(casnkit.data.images.load_images does)"
         )
-    like = next((p for p in model.parameters() if p.is_floating_point()), query)
+    like = next((p for p in model.parameters() if p.is_floating_point()), both[0])
     with torch.no_grad():
         # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
-        return tuple(images.to(like.device, like.dtype, copy=True) for images in (query, gallery))
+        return tuple(images.to(like.device, like.dtype, copy=True) for images in both)
 
 
-def _one_side(name: str, images: Tensor) -> Tensor:
-    if not isinstance(images, Tensor):
-        raise ValueError(f"expected {name} images as a tensor (P, 3, H, W), got a {type(images).__name__}")
-    images = images[None] if images.dim() == 3 else images
-    if images.dim() != 4 or not len(images):
-        raise ValueError(f"expected {name} images as (P, 3, H, W) or (3, H, W), got {tuple(images.shape)}")
-    if images.shape[1] != 3:
-        hint = "; repeat the channel of a grey image: images.expand(-1, 3, -1, -1)" if images.shape[1] == 1 else ""
-        raise ValueError(f"expected {name} images with 3 channels, got {images.shape[1]}{hint}")
-    if not images.is_floating_point():
+def _checked_layer(model: nn.Module, method: str, found: Method, layer: nn.Module | str | None) -> nn.Module | None:
+    if isinstance(model, CASN):
+        if layer is not None and method not in _ANY_LAYER:
+            raise ValueError(f"method {method!r} belongs to the map that CASN pools: leave out layer={layer!r}")
+    elif found.pair_classifier or found.targets == ("identity",):
+        others = [name for name, m in METHODS.items() if not m.pair_classifier and m.targets != ("identity",)]
         raise ValueError(
-            f"expected {name} images as normalised floats (casnkit.data.images.normalise), got {images.dtype}"
+            f"method {method!r} needs the classifiers of a casnkit.CASN; a {type(model).__name__} can be explained by "
+            + ", ".join(others)
         )
-    if not images.isfinite().all():
-        raise ValueError(f"the {name} images hold values that are not finite (NaN or infinity)")
-    return images
-
-
-def _check_options(method: str, found: Method, options: dict[str, Any]) -> None:
-    own = inspect.signature(found.work).parameters.values()
-    known = [p.name for p in own if p.kind is p.KEYWORD_ONLY]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"method {method!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
-
-
-def _target(method: str, found: Method, target: str | int) -> str:
-    name = target_name(target)
-    if name in found.targets:
-        return name
-    if name == "same":
-        return found.targets[0]
-    raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
-
-
-def _layer(model: nn.Module, method: str, found: Method, layer: nn.Module | str | None) -> nn.Module | None:
-    if not isinstance(model, CASN):
-        if found.pair_classifier or found.targets == ("identity",):
-            others = [name for name, m in METHODS.items() if not m.pair_classifier and m.targets != ("identity",)]
-            raise ValueError(
-                f"method {method!r} needs the classifiers of a casnkit.CASN; a {type(model).__name__} can be explained by "
-                + ", ".join(others)
-            )
-    elif layer is not None and method not in _ANY_LAYER:
-        raise ValueError(f"method {method!r} belongs to the map that CASN pools: leave out layer={layer!r}")
     return find_layer(model, layer)
 
 
 def _check_finite(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raise ValueError if a score or a map is not finite, and look for the reason in the weights."""
     wrong = [name for name, value in tensors.items() if not value.isfinite().all()]
-    if not wrong:
-        return
-    state = [(name, v) for name, v in model.state_dict().items() if isinstance(v, Tensor) and v.is_floating_point()]
-    bad = next((name for name, v in state if not v.isfinite().all()), None)
-    reason = f"the weight {bad!r} holds NaN or infinity" if bad else "the weights are finite, so something overflowed"
-    raise ValueError(f"{' and '.join(wrong)} came out NaN or infinite: {reason}; load or train the model again")
+    if wrong:
+        bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
+        reason = (
+            f"the weight {bad[0]!r} holds NaN or infinity" if bad else "the weights are finite: something overflowed"
+        )
+        raise ValueError(f"{' and '.join(wrong)} came out NaN or infinite: {reason}; load or train the model again")
 
 
-def _wait(images: Tensor) -> None:
+def _clock(images: Tensor) -> float:
+    """The time in seconds, when the device has finished what it was asked."""
     if images.is_cuda:
         torch.cuda.synchronize(images.device)
+    return time.perf_counter()

@@ -12,7 +12,6 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,52 +31,41 @@ TARGETS = (*PAIR_TARGETS, "identity", "agreement", "similarity")
 
 @dataclass(frozen=True)
 class PairMaps:
-    """Where in each image the evidence for a score lies, for P pairs.
+    """Where in each image the evidence for a score lies, for P pairs."""
 
-    Attributes:
-        query, gallery: (P, h, w), not normalised, without a graph, on the model's device, at the feature map's size or the
-            image's, by method. A signed method's values below zero speak against the target.
-        method: its name in :data:`casnkit.explain.METHODS`.
-        target: what was explained, one of :data:`TARGETS`.
-        scores: (P,) the target's score of the pairs as they are.
-        seconds: of all P pairs together.
-        delta: (P,) by how much both maps together exceed the sum that the method promises; None where none is promised.
-    """
-
-    query: Tensor
-    gallery: Tensor
-    method: str
-    target: str
-    scores: Tensor
-    seconds: float
-    delta: Tensor | None = None
+    query: Tensor  # (P, h, w), not normalised, without a graph, at the feature map's size or the image's
+    gallery: Tensor  # (P, h, w); a signed method's values below zero speak against the target
+    method: str  # a key of METHODS
+    target: str  # what was explained, one of TARGETS
+    scores: Tensor  # (P,) the target's score of the pairs as they are
+    seconds: float  # of all P pairs together
+    delta: Tensor | None = (
+        None  # (P,) by how much both maps together exceed the sum that the method promises, if it does
+    )
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def cpu(self) -> PairMaps:
         """The same in main memory."""
-        moved = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return dataclasses.replace(self, **moved)
+        return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 @dataclass(frozen=True)
 class Target:
-    """A score of a pair as a function of its two embeddings.
+    """A score of a pair as a function of its two embeddings."""
 
-    Attributes:
-        name: one of :data:`TARGETS`.
-        score: (f_query (P, D), f_gallery (P, D), *labels) -> (P,); pairs do not influence each other.
-        of_difference: (P, D) of f_query - f_gallery -> (P,), for the pair classifier's targets.
-        labels: two (P,) tensors of class labels for ``identity``, where they were given.
-        similarity: cosine, euclidean (minus the distance) or correlation (cosine of features less their own mean).
-    """
-
-    name: str
-    score: Callable[..., Tensor]
-    of_difference: Callable[[Tensor], Tensor] | None = None
-    labels: tuple[Tensor, ...] = ()
-    similarity: str = "cosine"
+    name: str  # one of TARGETS
+    score: Callable[
+        ..., Tensor
+    ]  # (f_query (P, D), f_gallery (P, D), *labels) -> (P,); pairs do not influence each other
+    of_difference: Callable[[Tensor], Tensor] | None = (
+        None  # f_query - f_gallery -> (P,), for the pair classifier's targets
+    )
+    labels: tuple[Tensor, ...] = ()  # two (P,) tensors of class labels for "identity", where they were given
+    similarity: str = (
+        "cosine"  # one of SIMILARITIES; "euclidean" is minus the distance, "correlation" the centred cosine
+    )
 
 
 def find_target(
@@ -100,20 +88,29 @@ def find_target(
             f"target {name!r} needs the classifiers of a casnkit.CASN; for a {type(model).__name__} there are "
             "same, different and similarity"
         )
+
+    def of_difference(difference: Tensor) -> Tensor:
+        different, same = model.pair_scores(difference).unbind(1)
+        return {"same": same, "different": different, "log-odds": same - different}[name]
+
+    def label_scores(*given: Tensor) -> Tensor:
+        first, second = (
+            model.id_scores(f).gather(1, y[:, None])[:, 0] for f, y in zip(given[:2], given[2:], strict=True)
+        )
+        return first + second
+
+    def agreement(query: Tensor, gallery: Tensor) -> Tensor:
+        return (model.id_scores(query).log_softmax(1) + model.id_scores(gallery).log_softmax(1)).logsumexp(1)
+
     if name == "identity":
-        return Target(name, partial(_label_scores, model), labels=_labels(model, labels, images))
+        return Target(name, label_scores, labels=_labels(model, labels, images))
     if name == "agreement":
-        return Target(name, partial(_agreement, model))
-    head = partial(_pair_score, model, name)
-    return Target(name, lambda q, g: head(q - g), head)
+        return Target(name, agreement)
+    return Target(name, lambda q, g: of_difference(q - g), of_difference)
 
 
 def target_name(target: str | int) -> str:
-    """A target's name; 1 and 0, the pair classifier's outputs, stand for ``same`` and ``different``.
-
-    Raises:
-        ValueError: an unknown target.
-    """
+    """A target's name; 1 and 0, the pair classifier's outputs, stand for ``same`` and ``different``."""
     if isinstance(target, int) and not isinstance(target, bool):
         if target not in (0, 1):
             raise ValueError(f"the pair classifier has the outputs 0 (different) and 1 (same), got target={target}")
@@ -129,22 +126,6 @@ def similarity_score(query: Tensor, gallery: Tensor, kind: str = "cosine") -> Te
     if kind == "correlation":
         query, gallery = (f - f.mean(1, keepdim=True) for f in (query, gallery))
     return F.cosine_similarity(query, gallery)
-
-
-def _pair_score(model: CASN, name: str, difference: Tensor) -> Tensor:
-    different, same = model.pair_scores(difference).unbind(1)
-    return {"same": same, "different": different, "log-odds": same - different}[name]
-
-
-def _label_scores(model: CASN, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
-    first, second = (
-        model.id_scores(f).gather(1, label[:, None])[:, 0] for f, label in zip((query, gallery), labels, strict=True)
-    )
-    return first + second
-
-
-def _agreement(model: CASN, query: Tensor, gallery: Tensor) -> Tensor:
-    return (model.id_scores(query).log_softmax(1) + model.id_scores(gallery).log_softmax(1)).logsumexp(1)
 
 
 def _labels(model: CASN, labels: Tensor | Sequence[Tensor] | None, images: Tensor) -> tuple[Tensor, ...]:
@@ -168,11 +149,8 @@ class PairTap(nn.Module):
 class PairModel(nn.Module):
     """(query images, gallery images, *labels) -> (P,) score of the target.
 
-    Args:
-        model: a CASN, or any network that makes an embedding (B, D) of images.
-        target: what is scored.
-        layer: whose output is the feature map; None: CASN's own map, and no map for another network.
-        images: the pair itself; its score is kept when it comes by, so that it need not be computed twice.
+    ``layer``: whose output is the feature map; None: CASN's own map, and no map for another network. The score of the
+    ``images`` themselves is kept when it comes by, so that it need not be computed twice.
     """
 
     def __init__(
@@ -197,9 +175,7 @@ class PairModel(nn.Module):
         if layer is None and isinstance(self.model, CASN):
             maps = self.taps(*self.model.feature_map(images).chunk(2))
             return tuple(self.model.pool(m) for m in maps)
-        if layer is None:
-            return self.embed(images).chunk(2)
-        with self._tapped(layer, len(images)):
+        with contextlib.nullcontext() if layer is None else self._tapped(layer, len(images)):
             return self.embed(images).chunk(2)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -222,11 +198,8 @@ class PairModel(nn.Module):
             kept.append(tuple(m.detach().requires_grad_() for m in maps))
             return kept[-1]
 
-        handle = self.taps.register_forward_hook(cut)
-        try:
+        with _hooked(self.taps, cut):
             features = self.features(self.query, self.gallery)
-        finally:
-            handle.remove()
         self.scores = self.target.score(*features, *self.settled_labels(features)).detach()
         return kept[0], features
 
@@ -252,30 +225,37 @@ class PairModel(nn.Module):
     def _tapped(self, layer: nn.Module, count: int) -> Iterator[None]:
         """Inside the block the layer's output goes through the tap."""
         name = next(name for name, m in self.model.named_modules() if m is layer)
-        calls: list[str] = []
-        fits: list[bool] = []
+        outputs: list[object] = []
+
+        def fits(output: object) -> bool:
+            return isinstance(output, Tensor) and output.dim() == 4 and len(output) == count
 
         def tap(_: nn.Module, __: object, output: object) -> Tensor | None:
-            calls.append(str(tuple(output.shape)) if isinstance(output, Tensor) else f"a {type(output).__name__}")
-            if len(calls) > 1:
+            outputs.append(output)
+            if len(outputs) > 1:
                 raise ValueError(
                     f"the layer {name!r} is called more than once in one pass, so a map could belong to either call: choose "
                     "a layer that is called once, or put an nn.Identity behind the call that you mean"
                 )
-            if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != count:
-                return None  # judged at the end: a second call would be the better reason
-            fits.append(True)
-            return torch.cat(self.taps(*output.chunk(2)))  # a copy: a later in-place ReLU cannot change what was seen
+            # a copy: a later in-place ReLU cannot change what was seen. What does not fit is judged at the end
+            return torch.cat(self.taps(*output.chunk(2))) if fits(output) else None
 
-        handle = layer.register_forward_hook(tap)
-        try:
+        with _hooked(layer, tap):
             yield
-        finally:
-            handle.remove()
-        if not calls:
+        if not outputs:
             raise ValueError(f"the layer {name!r} is not called when the network runs: choose one that is")
-        if not fits:
-            raise ValueError(f"expected the layer {name!r} to give feature maps ({count}, C, h, w), got {calls[0]}")
+        if not fits(outputs[0]):
+            found = tuple(outputs[0].shape) if isinstance(outputs[0], Tensor) else f"a {type(outputs[0]).__name__}"
+            raise ValueError(f"expected the layer {name!r} to give feature maps ({count}, C, h, w), got {found}")
+
+
+@contextlib.contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def find_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module | None:
@@ -299,31 +279,25 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eval mode, weights that need no gradient, gradients on; afterwards everything is put back, also after an exception.
 
     Put back are each submodule's mode and hooks, each parameter's ``requires_grad`` and ``.grad``, and torch's random
-    state on the CPU and on every GPU. Weights without ``requires_grad`` let the graph begin where it is needed, at the
-    feature map or at the pixels.
+    state on every device. Weights without ``requires_grad`` let the graph begin where it is needed.
     """
-    hooks = [
-        (own, own.copy())  # the dictionary itself must stay: removable handles refer to it
-        for module in model.modules()
-        for name, own in vars(module).items()
-        if "_hooks" in name and isinstance(own, dict)
-    ]
-    kinds = {m: m._is_full_backward_hook for m in model.modules()}
+    own = [vars(module) for module in model.modules()]
+    hooks = [(v, v.copy()) for state in own for k, v in state.items() if "_hooks" in k and isinstance(v, dict)]
+    kinds = [(state, state["_is_full_backward_hook"]) for state in own]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     try:
         with fork_random(), evaluating(model), torch.enable_grad():
-            for parameter, _, _ in parameters:
-                parameter.requires_grad_(False)
+            model.requires_grad_(False)
             yield
     finally:
         for parameter, flag, gradient in parameters:
             parameter.requires_grad_(flag)
             parameter.grad = gradient
-        for own, kept in hooks:
-            own.clear()
-            own.update(kept)
-        for module, kind in kinds.items():
-            module._is_full_backward_hook = kind
+        for registered, kept in hooks:  # the dictionary itself must stay: removable handles refer to it
+            registered.clear()
+            registered.update(kept)
+        for state, kind in kinds:
+            state["_is_full_backward_hook"] = kind
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -341,32 +315,20 @@ def check_count(name: str, value: object, low: int = 1) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual:
-    """What a change of one image did to one query's ranking.
+    """What a change of one image did to one query's ranking."""
 
-    Attributes:
-        where: the image that was changed, ``query`` or ``gallery``.
-        query_index, gallery_index: the pair that is looked at.
-        ranked_by: ``features``, ``attention`` or ``sum``.
-        image: (3, H, W) float on the CPU, normalised: the changed picture.
-        hidden: share of the picture that was hidden, in [0, 1].
-        probability: of "same person" for the pair, before and after, in [0, 1].
-        distances_before, distances_after: (G,), lower is closer.
-        before, after: the rankings.
-        changes: every true match's rank before and after; None where the query has no match.
-    """
-
-    where: str
-    query_index: int
+    where: str  # the image that was changed, "query" or "gallery"
+    query_index: int  # of the pair that is looked at
     gallery_index: int
-    ranked_by: str
-    image: Tensor
-    hidden: float
-    probability: tuple[float, float]
-    distances_before: np.ndarray
+    ranked_by: str  # "features", "attention" or "sum"
+    image: Tensor  # (3, H, W) float on the CPU, normalised: the changed picture
+    hidden: float  # share of the picture that was hidden, in [0, 1]
+    probability: tuple[float, float]  # of "same person" for the pair, before and after, in [0, 1]
+    distances_before: np.ndarray  # (G,), lower is closer
     distances_after: np.ndarray
     before: Ranking
     after: Ranking
-    changes: RankChanges | None
+    changes: RankChanges | None  # every true match's rank before and after; None where the query has no match
 
     @property
     def distance(self) -> tuple[float, float]:
@@ -380,14 +342,12 @@ class Counterfactual:
 
     def moved(self, count: int = 10) -> list[dict[str, Any]]:
         """The gallery images (at most ``count``) whose rank changed most: index, status, rank before and after, places."""
-        before, after = self.before.position, self.after.position
-        gain = before - after
-        order = [int(j) for j in np.argsort(-np.abs(gain), kind="stable")[:count] if gain[j]]
-        names = ("gallery", "status", "before", "after", "gain")
-        return [
-            dict(zip(names, (j, str(self.before.status[j]), int(before[j]), int(after[j]), int(gain[j])), strict=True))
-            for j in order
-        ]
+        moves = []
+        gain = self.before.position - self.after.position
+        for j in np.argsort(-np.abs(gain), kind="stable")[:count].tolist():
+            ranks = {"before": int(self.before.position[j]), "after": int(self.after.position[j]), "gain": int(gain[j])}
+            moves += [{"gallery": j, "status": str(self.before.status[j])} | ranks] if gain[j] else []
+        return moves
 
 
 def counterfactual(
@@ -397,13 +357,12 @@ def counterfactual(
     *,
     where: str = "query",
     gallery_index: int | None = None,
-    keep: bool = False,
     fill: str = "mean",
     ranked_by: str = "features",
     generator: torch.Generator | None = None,
     image: Tensor | None = None,
 ) -> Counterfactual:
-    """Hide (or keep nothing but) a region of one image and rank the gallery again.
+    """Hide a region of one image and rank the gallery again.
 
     A changed query costs one image through the trunk and one row of distances, a changed gallery image one distance.
 
@@ -412,7 +371,6 @@ def counterfactual(
         mask: (H, W) or (1, 1, H, W) in [0, 1] at the image's size, 1 = hidden; see :mod:`casnkit.explain.masks`.
         where: change the query, or the gallery image ``gallery_index``.
         gallery_index: the other image of the pair; None (for a changed query): the first of the ranking.
-        keep: hide everything but the mask.
         fill: ``mean``, ``black``, ``blur`` or ``noise`` (with a ``generator``).
         ranked_by: ``features``, ``attention`` or ``sum`` (both).
         image: (3, H, W) normalised, in place of reading the file again.
@@ -420,27 +378,26 @@ def counterfactual(
     Raises:
         ValueError: indices out of range, an unknown name, a mask that does not fit, an unreadable image.
     """
-    _check_question(retrieval, query_index, gallery_index, where, ranked_by)
-    row_before = retrieval.row(query_index, ranked_by)
+    check_choice("where", where, SIDES)
+    check_choice("ranked_by", ranked_by, RANKED_BY)
+    if where == "gallery" and gallery_index is None:
+        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
+    for side, value in zip(SIDES, (query_index, gallery_index), strict=True):
+        if value is not None and not 0 <= value < len(getattr(retrieval, side)):
+            raise ValueError(f"{side}_index: expected 0 .. {len(getattr(retrieval, side)) - 1}, got {value}")
+    row_before = row_after = retrieval.row(query_index, ranked_by)
     before = retrieval.rank(query_index, row_before)
     if gallery_index is None:
         gallery_index = int((before.kept if len(before.kept) else before.order)[0])
-    index = query_index if where == "query" else gallery_index
-    given = retrieval.images(where, [index]) if image is None else image[None].to(next(retrieval.model.parameters()))
-    share = float(check_mask(given, mask).mean())
-    hidden = 1 - share if keep else share
-    changed = apply_mask(given, mask, fill, generator, keep)
-    seen = {
-        side: getattr(retrieval, side).subset([k]) for side, k in zip(SIDES, (query_index, gallery_index), strict=True)
-    }
-    new = extract(retrieval.model, [changed], keep_maps=ranked_by != "features") if hidden else seen[where]
-    row_after = row_before
-    if hidden and where == "query":
-        row_after = retrieval.rows(new, query_index, ranked_by)
-    elif hidden:
-        row_after = _with_entry(retrieval, query_index, gallery_index, new, ranked_by)
-    both = [seen, seen | {where: new}]
-    features = [torch.cat([pair[side].features for pair in both]) for side in SIDES]
+    pair = dict(zip(SIDES, (query_index, gallery_index), strict=True))
+    given = retrieval.images(where, [pair[where]]) if image is None else image[None]
+    hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
+    old = {side: getattr(retrieval, side).subset([index]) for side, index in pair.items()}
+    new = dict(old)
+    if hidden:
+        new[where] = extract(retrieval.model, [changed], keep_maps=ranked_by != "features")
+        row_after = _row_after(retrieval, pair, where, new, ranked_by)
+    features = [torch.cat([seen[side].features for seen in (old, new)]) for side in SIDES]
     changes = None
     if before.first_hit >= 0:
         q, g = retrieval.dataset.query.subset([query_index]), retrieval.dataset.gallery
@@ -462,27 +419,16 @@ def counterfactual(
     )
 
 
-def _check_question(
-    retrieval: Retrieval, query_index: int, gallery_index: int | None, where: str, ranked_by: str
-) -> None:
-    check_choice("where", where, SIDES)
-    check_choice("ranked_by", ranked_by, RANKED_BY)
-    if where == "gallery" and gallery_index is None:
-        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
-    sizes = {
-        "query_index": (query_index, len(retrieval.query)),
-        "gallery_index": (gallery_index, len(retrieval.gallery)),
-    }
-    for name, (value, count) in sizes.items():
-        if value is not None and not 0 <= value < count:
-            raise ValueError(f"{name}: expected 0 .. {count - 1}, got {value}")
-
-
-def _with_entry(retrieval: Retrieval, i: int, j: int, new: Extracted, ranked_by: str) -> np.ndarray:
-    """Row i of the distances with gallery image j replaced by ``new``."""
-    own, rows = retrieval.query.subset([i]), []
+def _row_after(
+    retrieval: Retrieval, pair: dict[str, int], where: str, seen: dict[str, Extracted], ranked_by: str
+) -> np.ndarray:
+    """The query's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
+    i, j = pair.values()
+    if where == "query":
+        return retrieval.rows(seen["query"], i, ranked_by)
+    rows = []
     for kind in RANKED_BY[:2] if ranked_by == "sum" else [ranked_by]:
         row = np.array(retrieval.row(i, kind))
-        row[j] = retrieval.between(own, new, kind)[0, 0]
+        row[j] = retrieval.between(seen["query"], seen["gallery"], kind)[0, 0]
         rows.append(row)
     return retrieval.fused(i, *rows) if ranked_by == "sum" else rows[0]

@@ -32,32 +32,16 @@ from casnkit.models import CASN, fork_random, seeded
 Maps = tuple[Tensor, Tensor]
 Explainer = Callable[[CASN, Tensor, Tensor], Any]
 HEADS = {"pair classifier": ("pair_head.",), "ID classifier": ("identity_head.",)}
-_STAGES = 6  # at most so many steps through a trunk
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a line is passed; all are open to argument, so all are arguments. Correlations in [-1, 1]."""
-
-    flat: float = 0.5  # at most this share of maps may be flat: more, and the rest is no sample of the pairs
-    repeat: float = 0.95  # at least: the same question twice
-    image: float = 0.9  # at most: maps of different images
-    pair_classifier: float = 0.5  # at most: against a random pair classifier; half-way between blind and free
-    everything: float = 0.5  # at most: against a network that was never trained
-    partner: float = 0.95  # at most: an image's map beside another partner
-    labels: float = 0.5  # at most: against a network trained on shuffled labels
-
-
-REASONS = {
-    "flat": "share of maps that are the same everywhere",
-    "repeat": "the same question asked twice",
-    "image": "against the map of another image",
-    "pair classifier": "against a random pair classifier: does the map depend on who gives the score?",
-    "everything": "against a network that was never trained: does the map depend on what was learned?",
-    "partner": "an image's map beside another partner: is it the pair that is explained?",
-    "order": "against the pair asked the other way round",
-    "labels": "against a network trained on shuffled labels",
+CHECKS = {  # name: (limit, what it means); "repeat" must reach its limit, the others must not exceed theirs
+    "flat": (0.5, "share of maps that are the same everywhere"),
+    "repeat": (0.95, "the same question asked twice"),
+    "image": (0.9, "against the map of another image"),
+    "pair classifier": (0.5, "against a random pair classifier: does the map depend on who gives the score?"),
+    "everything": (0.5, "against a network that was never trained: does the map depend on what was learned?"),
+    "partner": (0.95, "an image's map beside another partner: is it the pair that is explained?"),
+    "order": (None, "against the pair asked the other way round; reported only"),
 }
+_STAGES = 6  # at most so many steps through a trunk
 
 
 class Line(NamedTuple):
@@ -86,19 +70,17 @@ class SanityReport:
 
     def __getitem__(self, name: str) -> Line:
         """A line by its name."""
-        for line in self.lines:
-            if line.name == name:
-                return line
-        raise ValueError(f"expected a check out of {', '.join(line.name for line in self.lines)}, got {name!r}")
+        if name not in CHECKS:
+            raise ValueError(f"expected a check out of {', '.join(CHECKS)}, got {name!r}")
+        return self.lines[list(CHECKS).index(name)]
 
     def table(self) -> pd.DataFrame:
         """A row for each check: its mark, the correlation with its interval, what it means."""
+        table = pd.DataFrame(self.lines).set_index("name").rename_axis("check")
         marks = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
-        rows = [
-            (line.name, marks[line.passed], f"{line.value:.2f} ({line.low:.2f} to {line.high:.2f})", line.why)
-            for line in self.lines
-        ]
-        return pd.DataFrame(rows, columns=["check", "", "correlation", "what it means"]).set_index("check")
+        numbers = [f"{line.value:.2f} ({line.low:.2f} to {line.high:.2f})" for line in self.lines]
+        found = {"": [marks[line.passed] for line in self.lines], "correlation": numbers, "what it means": table.why}
+        return pd.DataFrame(found, index=table.index)
 
 
 def compute_maps(
@@ -122,10 +104,8 @@ def correlation(maps: Maps, others: Maps) -> np.ndarray:
 
     A flat map has no pattern: beside one that has, that is 0; beside another flat one it is no comparison, NaN.
     """
-    found = [
-        map_correlation(*both).masked_fill(flat(both[0]) & flat(both[1]), torch.nan)
-        for both in zip(maps, others, strict=True)
-    ]
+    sides = zip(maps, others, strict=True)
+    found = [map_correlation(a, b).masked_fill(flat(a) & flat(b), torch.nan) for a, b in sides]
     return torch.stack(found).nanmean(0).detach().cpu().numpy()
 
 
@@ -143,9 +123,6 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
 
     Returns:
         (n, n) symmetric, in [-1, 1], in the order of ``found``; a map without a pattern agrees with none (0).
-
-    Raises:
-        ValueError: no methods, or different numbers of pairs.
     """
     maps = {name: torch.cat([m.query, m.gallery]).detach().float().cpu().clamp_min(0) for name, m in found.items()}
     if len({len(m) for m in maps.values()}) != 1:
@@ -162,9 +139,8 @@ def sanity_checks(
     query_images: Tensor,
     gallery_images: Tensor,
     *,
-    limits: Limits | None = None,
+    limits: Mapping[str, float] | None = None,
     every_step: bool = True,
-    shuffled_model: CASN | None = None,
     seed: int = 0,
     batch_size: int = 32,
 ) -> SanityReport:
@@ -173,11 +149,8 @@ def sanity_checks(
     Args:
         explainer: as for :func:`compute_maps`.
         query_images, gallery_images: (P, 3, H, W) normalised, at least two pairs; all query images different.
+        limits: other limits than those of :data:`CHECKS`, by name.
         every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same lines.
-        shuffled_model: a network trained on shuffled labels, to be compared too.
-
-    Raises:
-        ValueError: fewer than two pairs.
     """
     if len(query_images) < 2 or len(query_images) != len(gallery_images):
         raise ValueError(
@@ -186,10 +159,9 @@ def sanity_checks(
         )
     ask = partial(compute_maps, explainer, batch_size=batch_size)
     maps, images = ask(model, query_images, gallery_images), torch.cat([query_images, gallery_images])
-    parts = {"pair classifier": HEADS["pair classifier"], "everything": ("identity_head.", "trunk.")}
-    parts = cascade(model) if every_step else parts
+    once = {"pair classifier": HEADS["pair classifier"], "everything": ("identity_head.", "trunk.")}
     cascaded, taken = {}, ()
-    for name, prefixes in parts.items():
+    for name, prefixes in (cascade(model) if every_step else once).items():
         taken += prefixes
         cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query_images, gallery_images))
     exchanged = ask(model, query_images, gallery_images.roll(1, 0))
@@ -202,19 +174,18 @@ def sanity_checks(
         "partner": correlation(maps, (exchanged[0], exchanged[1].roll(-1, 0))),
         "order": correlation(maps, ask(model, gallery_images, query_images)[::-1]),
     }
-    if shuffled_model is not None:
-        measured["labels"] = correlation(maps, ask(shuffled_model, query_images, gallery_images))
-    limits, rng = limits or Limits(), np.random.default_rng(seed)
-    lines = tuple(_line(name, bootstrap(values, rng), limits) for name, values in measured.items())
+    rng = np.random.default_rng(seed)
+    lines = tuple(_line(name, bootstrap(values, rng), limits or {}) for name, values in measured.items())
     return SanityReport(lines, tuple((name, bootstrap(values, rng)) for name, values in cascaded.items()))
 
 
-def _line(name: str, found: Interval, limits: Limits) -> Line:
-    limit = getattr(limits, name.replace(" ", "_"), None)
+def _line(name: str, found: Interval, limits: Mapping[str, float]) -> Line:
+    limit, why = CHECKS[name]
+    limit = limits.get(name, limit)
     if limit is None:
-        return Line(name, *found[:3], None, None, f"{REASONS[name]}; reported only")
+        return Line(name, *found[:3], None, None, why)
     kind, passed = ("least", found.mean >= limit) if name == "repeat" else ("most", found.mean <= limit)
-    return Line(name, *found[:3], limit, passed, f"{REASONS[name]} (at {kind} {limit:g})")  # NaN passes nothing
+    return Line(name, *found[:3], limit, passed, f"{why} (at {kind} {limit:g})")  # NaN passes nothing
 
 
 def cascade(model: CASN) -> dict[str, tuple[str, ...]]:
@@ -238,19 +209,10 @@ def cascade(model: CASN) -> dict[str, tuple[str, ...]]:
 
 
 def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tensor | None = None) -> CASN:
-    """A copy in eval mode in which all tensors that begin with one of ``prefixes`` are those of a new network.
+    """A copy in eval mode in which all tensors whose names begin with one of ``prefixes`` are those of a new network.
 
-    A trunk that forgot then measures BatchNorm's statistics anew on images: without that its activations would shrink from
-    layer to layer, maps would be flat, and every explanation would pass for the wrong reason.
-
-    Args:
-        prefixes: of names in the state dict, such as ``"pair_head."`` or ``"trunk."``.
-        seed: of the new weights; the global random state is left alone.
-        images: (B, 3, H, W) normalised, at least two, to measure the statistics on. None: they stay as they are (or 0 and
-            1 where new).
-
-    Raises:
-        ValueError: no CASN, or a prefix without tensors.
+    A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W), at least two: without that its
+    activations would shrink from layer to layer, maps would be flat, and every explanation would pass for the wrong reason.
     """
     if not isinstance(model, CASN):
         raise ValueError(
