@@ -119,7 +119,7 @@ class League(NamedTuple):
 def read_league(folder: str | Path | None = None) -> League:
     """A league that was written; default: the published one. Raises OSError where there is none."""
     find = _results if folder is None else Path(folder).joinpath
-    table = pd.read_csv(find("league.csv"), float_precision="round_trip", dtype={"passed": "boolean"})
+    table = pd.read_csv(find("league.csv"), dtype={"passed": "boolean"})
     return League(table.fillna({"than": ""}), read_json(find("league.settings.json")))
 
 

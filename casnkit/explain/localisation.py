@@ -76,7 +76,8 @@ def bootstrap(values: np.ndarray, rng: np.random.Generator, repeats: int = 1000,
     if len(values) < 2:
         return Interval(mean, mean, mean, len(values))
     options = {"n_resamples": repeats, "confidence_level": level, "method": "percentile", "random_state": rng}
-    return Interval(mean, *map(float, scipy.stats.bootstrap((values,), np.mean, **options)[0]), len(values))
+    low, high = scipy.stats.bootstrap((values,), np.mean, **options).confidence_interval
+    return Interval(mean, float(low), float(high), len(values))
 
 
 def resized_maps(maps: Array, size: tuple[int, int]) -> Tensor:
