@@ -20,7 +20,7 @@ from casnkit.explain.closed import Found
 from casnkit.explain.pair import PairModel, check_choice, check_count
 
 BASELINES = ("zero", "mean", "blurred", "partner")
-OF = ("each", "query", "gallery", "jointly")
+OF = ("each", "jointly")
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
 _WINDOWS_AT_ONCE = 64  # pairs in one pass of a method that hides windows
 
@@ -60,10 +60,7 @@ def input_x_gradient(pair: PairModel) -> Found:
 def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: int = 0) -> Found:
     """Size of the gradient averaged over noisy copies of both images (Smilkov et al. 2017).
 
-    Args:
-        samples: copies.
-        noise: standard deviation, in units of the normalised image (whose own is about 1).
-        seed: of the noise, which also depends on how many pairs there are.
+    ``noise`` is a standard deviation, in units of the normalised image (whose own is about 1).
     """
     check_count("samples", samples)
     if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < float("inf"):
@@ -81,12 +78,11 @@ def integrated_gradients(
 
     Args:
         baseline: where the way begins: ``zero`` (the data's mean colour), ``mean`` (the image's own mean colour),
-            ``blurred``, or ``partner`` (the other image of the pair).
+            ``blurred`` (with a standard deviation of ``blur`` pixels), or ``partner`` (the other image of the pair).
         steps: points of the Gauss-Legendre rule.
         of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each``: one image goes
             while the other stays, so that each map adds up to its own difference. Default: ``each`` for the partner,
             where it says what tells the image from its partner (from z(g, g) to z(q, g)); else ``pair``.
-        blur: standard deviation in pixels, for ``blurred``.
     """
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
@@ -111,16 +107,14 @@ def occlusion(
     baseline: str = "zero",
     blur: float = 8.0,
 ) -> Found:
-    """A sliding window (Zeiler and Fergus 2014): (P, H, W), signed.
-
-    A place's value is the mean loss of score over the windows that hid it: above zero, what is there speaks for the target.
+    """A sliding window (Zeiler and Fergus 2014): each place's mean loss of score over the windows that hid it. Signed.
 
     Args:
         window: height and width in pixels. Default: an eighth of the height, and a quarter of the width; the whole width
             where both images are hidden jointly.
         stride: in pixels; default: half the window.
-        of: ``each``: hide in one image while the other stays whole, then the other way round; ``query`` or ``gallery``:
-            only one of these (the other map is zero); ``jointly``: the same place in both at once, one map for both.
+        of: ``each``: hide in one image while the other stays whole, then the other way round; ``jointly``: the same place
+            in both at once, one map for both.
         baseline, blur: what is shown instead; see :func:`integrated_gradients`.
     """
     height, width = pair.query.shape[2:]
@@ -182,12 +176,9 @@ def _hidden(pair: PairModel, attribute: Callable[..., Tensor], of: str, blank: t
         return found[:, 0], found[:, 3]  # all channels of an image are equal
     query, gallery = pair.features(pair.query, pair.gallery)
     pair.scores = score(query, gallery, *labels)
-    maps = [torch.zeros_like(pair.query[:, 0]), torch.zeros_like(pair.gallery[:, 0])]
-    if of != "gallery":
-        maps[0] = ask(lambda x, f, *labels: score(embed(x), f, *labels), pair.query, blank[0], gallery, *labels)[:, 0]
-    if of != "query":
-        maps[1] = ask(lambda x, f, *labels: score(f, embed(x), *labels), pair.gallery, blank[1], query, *labels)[:, 0]
-    return tuple(maps)
+    first = ask(lambda x, f, *labels: score(embed(x), f, *labels), pair.query, blank[0], gallery, *labels)
+    second = ask(lambda x, f, *labels: score(f, embed(x), *labels), pair.gallery, blank[1], query, *labels)
+    return first[:, 0], second[:, 0]
 
 
 def _baselines(pair: PairModel, kind: str, blur: float) -> tuple[Tensor, Tensor]:

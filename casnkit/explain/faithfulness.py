@@ -3,10 +3,8 @@
 **Deletion** hides the strongest pixels first, **insertion** shows nothing but them, both in steps of equal area. At each
 step the changed image is looked at again, and three things are read off: the probability that the pair is one person
 (softmax of z), the reciprocal rank of the pair's gallery image, and the query's average precision. For a right match a
-faithful map makes all three fall soon under deletion and rise soon under insertion.
-
-One image is changed while its partner stays whole. Hiding both would lead to two equal grey pictures: the distance is then
-zero, the rank the first, and deletion looks like insertion.
+faithful map makes all three fall soon under deletion and rise soon under insertion. The partner stays whole: two equal
+grey pictures would be at distance zero.
 
 A curve alone says little, for hiding a third of a picture hurts wherever it lies, and a hole is something that the
 network has never seen. So every map is held against itself in another place: random masks of the same area and shape.
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from casnkit.explain.localisation import bootstrap
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
+from casnkit.explain.pair import check_choice, check_count
 from casnkit.explain.retrieval import Retrieval, pair_probability
 from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
 
@@ -45,7 +44,8 @@ class Curves:
 
     def auc(self, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
-        return trapezoid(getattr(self, _known("axis", axis, AXES)), self.shares, axis=1)
+        check_choice("an axis", axis, AXES)
+        return trapezoid(getattr(self, axis), self.shares, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,6 @@ class Faithfulness:
 
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under the curve minus the random masks' own: below 0 is good for deletion, above 0 for insertion."""
-        _known("kind", kind, ("deletion", "insertion"))
         return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
 
     def table(self, rng: np.random.Generator) -> pd.DataFrame:
@@ -90,7 +89,6 @@ def faithfulness(
     where: str = "query",
     steps: int = 10,
     fill: str = "mean",
-    random: str = "shift",
     seed: int = 0,
     batch_size: int = 128,
 ) -> Faithfulness:
@@ -103,23 +101,18 @@ def faithfulness(
             gallery image of the second, and so on, which judges both maps at the price of one.
         steps: equal steps of area; ``steps + 1`` points of a curve.
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
-        random: the kind of random mask, see :func:`casnkit.explain.masks.random_like`.
         seed: of random masks, of noise, and of the order of equal pixels.
         batch_size: images per forward pass.
-
-    Raises:
-        ValueError: unknown names, indices out of range, or maps that do not belong to the pairs.
     """
     pairs = _checked_pairs(retrieval, pairs, query_maps, gallery_maps)
-    _known("where", where, WHERE)
-    if steps < 1:
-        raise ValueError(f"steps: expected 1 or more, got {steps}")
+    check_choice("where", where, WHERE)
+    check_count("steps", steps)
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), WHERE.index(where))
     work = _Work(retrieval, pairs, column, steps, fill, batch_size, torch.Generator().manual_seed(seed))
     maps, found = [m.detach().float().cpu() for m in (query_maps, gallery_maps)], {}
     gone = work.features(lambda images, k, rows: torch.ones_like(images[:, :1])[:, None])
     for name in ("", "random_"):
-        chosen = [random_like(m, work.generator, random) if name else m for m in maps]
+        chosen = [random_like(m, work.generator) if name else m for m in maps]
         inner = work.features(partial(work.masks, chosen)).chunk(2, 1) if steps > 1 else (gone[:, :0], gone[:, :0])
         found[f"{name}deletion"] = work.curves(torch.cat([work.whole, inner[0], gone], 1))
         found[f"{name}insertion"] = work.curves(torch.cat([gone, inner[1], work.whole], 1))
@@ -140,10 +133,15 @@ class _Work:
     generator: torch.Generator
 
     @property
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Features of all queries and of the whole gallery."""
+        return self.retrieval.query.features, self.retrieval.gallery.features
+
+    @property
     def whole(self) -> Tensor:
         """(P, 1, D) features of the changed images as they were."""
-        seen = self.retrieval.query.features, self.retrieval.gallery.features
-        return torch.stack([seen[k][pair[k]] for pair, k in zip(self.pairs, self.column, strict=True)])[:, None]
+        found = [self.seen[k][pair[k]] for pair, k in zip(self.pairs, self.column, strict=True)]
+        return torch.stack(found)[:, None]
 
     def features(self, masks: Callable[[Tensor, int, np.ndarray], Tensor]) -> Tensor:
         """(P, M, D) features of each pair's changed image behind M masks; ``masks(images, column, rows)`` gives them,
@@ -166,7 +164,7 @@ class _Work:
 
     def curves(self, changed: Tensor) -> Curves:
         """Probability, rank and average precision from the changed features (P, S, D)."""
-        seen, (count, points, _) = (self.retrieval.query.features, self.retrieval.gallery.features), changed.shape
+        seen, (count, points, _) = self.seen, changed.shape
         is_query = torch.from_numpy(self.column == 0)[:, None, None]
         sides = [
             torch.where(is_query == (k == 0), changed, seen[k][self.pairs[:, k]][:, None]).flatten(0, 1) for k in (0, 1)
@@ -224,9 +222,3 @@ def _checked_pairs(retrieval: Retrieval, pairs: object, query_maps: Tensor, gall
         if maps.dim() != 3 or len(maps) != len(pairs):
             raise ValueError(f"{name}: expected ({len(pairs)}, h, w), one map per pair, got {tuple(maps.shape)}")
     return pairs
-
-
-def _known(name: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    return value

@@ -46,6 +46,7 @@ from casnkit.explain.localisation import (
     right_cue_pairs,
 )
 from casnkit.explain.methods import METHODS, explain
+from casnkit.explain.pair import check_choice
 from casnkit.explain.retrieval import SIDES, Retrieval
 from casnkit.explain.sanity import sanity_checks
 from casnkit.models import CASN
@@ -59,24 +60,20 @@ OPTIONS: dict[str, dict[str, Any]] = {  # coarser than the methods' own defaults
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": (16, 16), "stride": (16, 16)},
 }
-COLUMNS = {  # of the two tables of a page: measure -> heading
-    "maps": {
-        "energy": "energy",
-        "pointing": "pointing",
-        "iou": "IoU",
-        "cue": "cue",
-        "deletion_probability": "deletion p",
-        "insertion_probability": "insertion p",
-        "deletion_average_precision": "deletion AP",
-        "insertion_average_precision": "insertion AP",
-    },
-    "sanity": {
-        "pair classifier": "pair cls",
-        "everything": "untrained",
-        "partner": "partner",
-        "sane": "sane",
-        "seconds_per_pair": "ms/pair",
-    },
+HEADINGS = {  # of the measures that a page shows; those of sanity and speed stand in a table of their own
+    "energy": "energy",
+    "pointing": "pointing",
+    "iou": "IoU",
+    "cue": "cue",
+    "deletion_probability": "deletion p",
+    "insertion_probability": "insertion p",
+    "deletion_average_precision": "deletion AP",
+    "insertion_average_precision": "insertion AP",
+    "pair classifier": "pair cls",
+    "everything": "untrained",
+    "partner": "partner",
+    "sane": "sane",
+    "seconds_per_pair": "ms/pair",
 }
 LEGEND = """\
 energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
@@ -163,10 +160,9 @@ class LeaguePairs:
             both = zip(sides, self.parts, strict=True)
             moved = [chance(right_cue, m, p, *truth, generator=generator).hit for m, p in both]
             result["cue"] = {"found": [right_cue_pairs(tuple(sides), self.parts, *truth).hit], "chance": moved}
-        mean = {
-            key: {k: torch.stack(v).nanmean(0).numpy() for k, v in values.items()} for key, values in result.items()
-        }
-        return mean
+        for values in result.values():
+            values.update({kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in values.items()})
+        return result
 
 
 def choose_pairs(retrieval: Retrieval, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -244,27 +240,21 @@ def run_league(
     sanity_pairs: int = 20,
     retrieval: Retrieval | None = None,
 ) -> League:
-    """Measure methods on one trained network.
+    """Measure methods on one trained network, whose pair classifier must have been trained (``ide+sa`` or ``casn``).
 
     Args:
-        model: its pair classifier must have been trained (variants ``ide+sa`` and ``casn``).
         methods: names of :data:`casnkit.explain.METHODS`; default: all. ``plain-mean`` is always among them.
         pairs: right matches, wrong first matches and look-alikes in equal parts.
-        out: folder for the result and for what was measured so far: methods that are there already, of the same network,
-            pairs and settings, are not measured again, so a run that was stopped can be resumed.
+        out: folder for the result and for what was measured so far: rerun to resume a run that was stopped.
         steps: of deletion and insertion, in the query of every other pair and in the gallery image of the rest.
         sanity_pairs: how many of the pairs the sanity checks use.
         retrieval: features that are there already; default: all images are looked at.
     """
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(f"expected methods out of {', '.join(METHODS)}, got {', '.join(unknown)}")
+    for name in names:
+        check_choice("methods", name, list(METHODS))
     if not config.loss.siamese_attention:
-        raise ValueError(
-            f"a {config.variant!r} network's pair classifier was never trained, so there is no pair score to explain: use "
-            "one of variant ide+sa or casn"
-        )
+        raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
     device = torch.device(device) if device is not None else next(model.parameters()).device
     retrieval = retrieval or Retrieval.of(model.to(device), dataset, config, device=device, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
@@ -349,11 +339,10 @@ def league_tables(league: League) -> dict[str, pd.DataFrame]:
     cells = own.assign(cell=[_cell(row) for row in own.itertuples()])
     wide = cells.pivot(index="method", columns="measure", values="cell").reindex(league.methods()).fillna("-")
     wide["sane"] = ["yes" if name in league.sane() else "no" for name in wide.index]
-    tables = {}
-    for key, headings in COLUMNS.items():
-        table = wide[[measure for measure in headings if measure in wide and (wide[measure] != "-").any()]]
-        tables[key] = table.rename(columns=headings).rename_axis(index=None, columns="method")
-    return tables
+    shown = wide[[measure for measure in HEADINGS if measure in wide and (wide[measure] != "-").any()]]
+    shown = shown.rename(columns=HEADINGS).rename_axis(index=None, columns="method")
+    split = shown.columns.get_loc(HEADINGS["pair classifier"])
+    return {"maps": shown.iloc[:, :split], "sanity": shown.iloc[:, split:]}
 
 
 def _cell(row: Any) -> str:

@@ -104,28 +104,19 @@ def dead_maps(maps: Array) -> Tensor:
 
 
 def energy_inside(maps: Array, masks: Array) -> Tensor:
-    """Share of a map's sum that lies on the person, in [0, 1]; a uniform map gets the person's share of the picture.
-
-    (B, h, w), (B, H, W) bool -> (B,).
-    """
+    """Share of a map's sum that lies on the person: (B, h, w), (B, H, W) bool -> (B,) in [0, 1]."""
     maps, masks = _on_masks(maps, masks)
     return _share((maps * masks).sum((1, 2)), maps.sum((1, 2)), masks.any(2).any(1))
 
 
 def coverage(maps: Array, masks: Array, threshold: float = 0.5) -> Coverage:
-    """The area in which a map is above ``threshold`` times its maximum: its share of the person, and what it spills.
-
-    Both in [0, 1]. A uniform map covers every person and spills the share of the picture that is no person.
-    """
+    """The area in which a map is above ``threshold`` times its maximum: its share of the person, and what it spills."""
     maps, masks = _on_masks(maps, masks)
     return _covered(_above(maps, threshold).to(maps.dtype), masks)
 
 
 def soft_coverage(maps: Array, masks: Array, slope: float = 10.0, centre: float = 0.5) -> Coverage:
-    """As :func:`coverage`, by equation 2's soft mask: share of the person that it hides, share that it wastes beside.
-
-    Maps are scaled from minimum to maximum, so a uniform map hides next to nothing, everywhere.
-    """
+    """As :func:`coverage`, by equation 2's soft mask: a uniform map hides next to nothing, everywhere."""
     _, masks = _on_masks(maps, masks)
     positive = resized_maps(maps, tuple(maps.shape[1:]))
     return _covered(attention.image_mask(positive, tuple(masks.shape[1:]), slope, centre)[:, 0], masks)
@@ -140,11 +131,7 @@ def iou(maps: Array, masks: Array, threshold: float = 0.5) -> Tensor:
 
 
 def pointing_game(maps: Array, masks: Array) -> Tensor:
-    """1 where the map's highest point lies on the person, else 0; (B,).
-
-    Where several pixels share the maximum, the share of them that hit: a uniform map gets the person's share of the
-    picture, not the luck of the first pixel.
-    """
+    """1 where the map's highest point lies on the person, else 0; where several share the maximum, their share that hits."""
     maps, masks = _on_masks(maps, masks)
     highest = maps.amax((1, 2), keepdim=True)
     top = (maps >= highest * (1 - TIE)) & (highest > 0)
@@ -153,30 +140,23 @@ def pointing_game(maps: Array, masks: Array) -> Tensor:
 
 
 def part_coverage(maps: Array, parts: Array, count: int, threshold: float = 0.5) -> Tensor:
-    """Share of each part's pixels where the map is above ``threshold`` times its maximum: (B, count) in [0, 1].
-
-    NaN where a part cannot be seen.
-    """
+    """Share of each part's pixels above ``threshold`` times the map's maximum: (B, count); NaN where it cannot be seen."""
     maps, parts = _on_parts(maps, parts, count)
     area = _sums(torch.ones_like(maps), parts, count)
     return _share(_sums(_above(maps, threshold).to(maps.dtype), parts, count), area, area > 0)
 
 
 def part_energy(maps: Array, parts: Array, count: int) -> Tensor:
-    """Share of a map's sum over the person that lies on each part: (B, count), each row's sum is 1.
-
-    NaN where a part cannot be seen, or where the map has nothing on the whole person. A uniform map gets the parts' areas.
-    """
+    """Share of a map's sum over the person that lies on each part: (B, count); NaN where it cannot be seen."""
     maps, parts = _on_parts(maps, parts, count)
     energy = _sums(maps, parts, count)
     return _share(energy, energy.sum(1, keepdim=True).expand_as(energy), _sums(torch.ones_like(maps), parts, count) > 0)
 
 
 def right_cue(maps: Array, parts: Array, part: Array, count: int) -> Cue:
-    """Does a map put more weight per pixel on one given part than on the rest of the person?
+    """Does a map put more weight per pixel on one given part (B,) in 0 .. count - 1 than on the rest of the person?
 
-    (B, h, w) maps, (B, H, W) part maps, (B,) the part in question in 0 .. count - 1. NaN where the part cannot be seen, or
-    nothing else can, or the map has nothing on the person.
+    NaN where the part cannot be seen, or nothing else can, or the map has nothing on the person.
     """
     return right_cue_pairs((maps,), (parts,), part, count)
 
@@ -223,11 +203,7 @@ def chance(
     generator: torch.Generator | None = None,
     **options: Any,
 ) -> Any:
-    """What maps of :func:`random_maps` get in a measure of this module.
-
-    ``chance(coverage, maps, masks, threshold=0.3)`` has the type of ``coverage(maps, masks, threshold=0.3)``: each value
-    is a mean over ``repeats`` draws (one, where nothing is drawn).
-    """
+    """What :func:`random_maps` get in a measure: a mean over draws, of the type of ``measure(maps, *truth, **options)``."""
     generator = generator or torch.Generator().manual_seed(0)
     times = 1 if kind == "uniform" else repeats
     draws = [measure(random_maps(maps, kind, generator), *truth, **options) for _ in range(times)]
@@ -249,9 +225,7 @@ def _part_shares(maps: Array, parts: Array, part: Array, count: int) -> tuple[Te
     part = _tensor(part)
     good = part.shape == (len(maps),) and not part.is_floating_point()
     if not good or (len(part) and not 0 <= part.min() <= part.max() < count):
-        raise ValueError(
-            f"part: expected one whole number in 0 .. {count - 1} for each of {len(maps)} maps, got {part}"
-        )
+        raise ValueError(f"part: expected a whole number in 0 .. {count - 1} for each of {len(maps)} maps, got {part}")
     person, here = parts > 0, parts == part.to(parts)[:, None, None] + 1
     energy, whole = ((maps * where).sum((1, 2)) for where in (here, person))
     area, whole_area = (where.sum((1, 2)).to(maps.dtype) for where in (here, person))
@@ -279,9 +253,8 @@ def _above(maps: Tensor, threshold: float) -> Tensor:
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     masks = _tensor(masks)
     if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
-        raise ValueError(
-            f"expected one mask (H, W) of truth values for each of {len(maps)} maps, got {masks.dtype} {tuple(masks.shape)}"
-        )
+        found = f"{masks.dtype} of {tuple(masks.shape)}"
+        raise ValueError(f"expected one mask (H, W) of truth values for each of {len(maps)} maps, got {found}")
     return resized_maps(maps, tuple(masks.shape[1:])), masks.bool()
 
 
@@ -289,10 +262,8 @@ def _on_parts(maps: Array, parts: Array, count: int) -> tuple[Tensor, Tensor]:
     parts = _tensor(parts)
     whole = not parts.is_floating_point() and parts.dtype != torch.bool
     if parts.dim() != 3 or len(parts) != len(maps) or not whole:
-        raise ValueError(
-            f"expected one part map (H, W) of whole numbers for each of {len(maps)} maps, got {parts.dtype} "
-            f"{tuple(parts.shape)}"
-        )
+        found = f"{parts.dtype} of {tuple(parts.shape)}"
+        raise ValueError(f"expected one part map (H, W) of whole numbers for each of {len(maps)} maps, got {found}")
     if parts.numel() and not 0 <= int(parts.min()) <= int(parts.max()) <= count:
         raise ValueError(f"expected parts 0 .. {count}, got {int(parts.min())} .. {int(parts.max())}")
     return resized_maps(maps, tuple(parts.shape[1:])), parts.long()

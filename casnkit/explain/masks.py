@@ -17,7 +17,6 @@ from casnkit import attention
 from casnkit.losses import fill_of
 
 FILLS = ("mean", "black", "blur", "noise")
-RANDOM_KINDS = ("shift", "smooth")
 
 
 def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None) -> Tensor:
@@ -27,11 +26,7 @@ def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torc
         images: (B, 3, H, W) float, normalised.
         mask: (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1].
         fill: ``mean`` (zero: the data's mean), ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (normal, of
-            mean 0 and deviation 1, as the data after normalisation).
-        generator: for ``noise``, on the CPU; the same picture comes out on every device.
-
-    Raises:
-        ValueError: a mask of another size or outside [0, 1], an unknown fill, or noise without a generator.
+            mean 0 and deviation 1, as the data after normalisation, from a ``generator`` on the CPU).
     """
     mask = check_mask(images, mask).to(images)
     if fill not in FILLS:
@@ -50,10 +45,8 @@ def check_mask(images: Tensor, mask: Tensor) -> Tensor:
     shaped = mask[None, None] if mask.dim() == 2 else mask[:, None] if mask.dim() == 3 else mask
     fits = shaped.dim() == 4 and shaped.shape[0] in (1, len(images)) and shaped.shape[1] == 1
     if not fits or shaped.shape[2:] != images.shape[2:]:
-        raise ValueError(
-            f"expected a mask (B, 1, H, W) for images {tuple(images.shape)}, got {tuple(mask.shape)}: bring a map to the "
-            "image's size first (area_mask, attention.image_mask)"
-        )
+        found = f"for images {tuple(images.shape)}, got {tuple(mask.shape)}"
+        raise ValueError(f"expected a mask (B, 1, H, W) {found}: bring a map to the image's size first (area_mask)")
     if not 0 <= float(shaped.min()) <= float(shaped.max()) <= 1:
         raise ValueError(f"expected mask values in [0, 1], got {float(shaped.min()):g} to {float(shaped.max()):g}")
     return shaped
@@ -123,29 +116,21 @@ def rectangle_mask(box: Sequence[float], size: tuple[int, int]) -> Tensor:
     top, left, bottom, right = (round(float(edge) * n) for edge, n in zip(box, (height, width) * 2, strict=True))
     top, left, bottom, right = max(0, top), max(0, left), min(height, bottom), min(width, right)
     if top >= bottom or left >= right:
-        raise ValueError(
-            f"expected a box (top, left, bottom, right) that covers at least one pixel of {height}x{width}, got {box}"
-        )
+        raise ValueError(f"expected a box that covers at least one pixel of {height}x{width}, got {box}")
     mask = torch.zeros(1, 1, height, width)
     mask[..., top:bottom, left:right] = 1
     return mask
 
 
 def random_like(values: Tensor, generator: torch.Generator, kind: str = "shift") -> Tensor:
-    """A random mask (or map) with the same values in other places: (B, 1, H, W) or (B, h, w) -> the same shape.
+    """A random mask (or map) of the same shape in another place: each is moved around the edges by a random offset.
 
-    ``kind``: ``shift``: the same shape, moved (around the edges) by a random offset, never by none. ``smooth``: the values
-    arranged along a smooth random field, a few blobs.
+    (B, 1, H, W) or (B, h, w) -> the same shape, with the same values. ``kind``: only ``shift``.
     """
-    if kind not in RANDOM_KINDS:
-        raise ValueError(f"expected a kind of random mask out of {', '.join(RANDOM_KINDS)}, got {kind!r}")
-    maps = values.flatten(0, -3)
-    count, height, width = maps.shape
-    if kind == "shift":
-        offsets = torch.randint(1, height * width, (count,), generator=generator).tolist()
-        moved = [m.roll((o // width, o % width), (0, 1)) for m, o in zip(maps, offsets, strict=True)]
-        return torch.stack(moved).view_as(values)
-    coarse = torch.randn(count, 1, max(2, height // 4), max(2, width // 4), generator=generator)
-    field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
-    order, ordered = field.flatten(1).argsort(1).to(maps.device), maps.flatten(1).sort(1).values
-    return torch.empty_like(ordered).scatter_(1, order, ordered).view_as(values)
+    if kind != "shift":
+        raise ValueError(f"expected the kind of random mask 'shift', got {kind!r}")
+    count, height, width = values.flatten(0, -3).shape
+    offsets = torch.randint(1, height * width, (count,), generator=generator).tolist()
+    shifts = [(offset // width, offset % width) for offset in offsets]
+    moved = [m.roll(shift, (0, 1)) for m, shift in zip(values.flatten(0, -3), shifts, strict=True)]
+    return torch.stack(moved).view_as(values)

@@ -134,18 +134,12 @@ def explain(
         method: one of :data:`METHODS`.
         target: ``same`` (z_1), ``different`` (z_0), ``log-odds`` (z_1 - z_0), ``identity`` (sum of both images' label
             scores), ``agreement`` (log of the probability that the ID classifier gives both the same label),
-            ``similarity`` (of the embeddings), or the pair classifier's output 1 or 0. ``identification`` always
-            explains ``identity``, and ``similarity`` and ``correlation`` always ``similarity``.
+            ``similarity`` (of the embeddings), or the pair classifier's output 1 or 0.
         layer: the feature map's layer, or its dotted name. CASN knows its own; another network needs it for maps.
         similarity: ``cosine``, ``euclidean`` (minus the distance) or ``correlation``.
         labels: for ``identity``: (P,) class labels for both images, or two of them; default: each image's best label.
         **options: of the method; its function's docstring says which.
 
-    Returns:
-        both maps, (P, h, w), not normalised.
-
-    Raises:
-        ValueError: bad input; the message says what was expected.
     """
     _check_model(model)
     check_choice("a method", method, list(METHODS))
@@ -178,46 +172,30 @@ def _check_model(model: nn.Module) -> None:
         raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
     if torch.is_inference_mode_enabled():
         raise ValueError(
-            "torch.inference_mode() is on, and an explanation needs gradients: call explain outside of it "
-            "(torch.no_grad() around it does no harm)"
+            "torch.inference_mode() is on, and an explanation needs gradients: use torch.no_grad() instead"
         )
     frozen = next((name for name, p in model.named_parameters() if p.is_inference()), None)
     if frozen:
-        raise ValueError(
-            f"the weight {frozen!r} was made inside torch.inference_mode() and cannot be differentiated: build or load the "
-            "model outside of it"
-        )
+        raise ValueError(f"the weight {frozen!r} was made inside torch.inference_mode(): load the model outside of it")
     if model.training:
-        warnings.warn(
-            "the model is in train mode: it is explained in eval mode and put back; call model.eval() first to say so",
-            stacklevel=3,
-        )
+        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
 
 
 def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
     """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
     both = []
     for side, images in (("query", query), ("gallery", gallery)):
-        if not isinstance(images, Tensor) or images.dim() not in (3, 4) or not len(images):
-            found = tuple(images.shape) if isinstance(images, Tensor) else f"a {type(images).__name__}"
-            raise ValueError(f"expected {side} images as a tensor (P, 3, H, W) or (3, H, W), got {found}")
-        images = images[None] if images.dim() == 3 else images
-        if images.shape[1] != 3:
-            hint = "; repeat the channel of a grey image: images.expand(-1, 3, -1, -1)" if images.shape[1] == 1 else ""
-            raise ValueError(f"expected {side} images with 3 channels, got {images.shape[1]}{hint}")
-        if not images.is_floating_point():
-            raise ValueError(f"expected {side} images as normalised floats (data.images.normalise), got {images.dtype}")
+        tensor = isinstance(images, Tensor)
+        images = images[None] if tensor and images.dim() == 3 else images
+        if not tensor or images.dim() != 4 or images.shape[1] != 3 or not len(images) or not images.is_floating_point():
+            found = f"{images.dtype} of {tuple(images.shape)}" if tensor else f"a {type(images).__name__}"
+            raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
         if not images.isfinite().all():
             raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
         both.append(images)
-    if len(both[0]) != len(both[1]):
-        raise ValueError(f"expected a gallery image for each query image, got {len(both[0])} and {len(both[1])}")
-    sizes = [f"{images.shape[2]}x{images.shape[3]}" for images in both]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"expected images of one size, got {sizes[0]} (query) and {sizes[1]} (gallery), height x width: resize them "
-            "(casnkit.data.images.load_images does)"
-        )
+    if both[0].shape != both[1].shape:
+        found = " and ".join(str(tuple(images.shape)) for images in both)
+        raise ValueError(f"expected as many query as gallery images, of one size, got {found}: resize or repeat them")
     like = next((p for p in model.parameters() if p.is_floating_point()), both[0])
     with torch.no_grad():
         # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
@@ -229,10 +207,10 @@ def _checked_layer(model: nn.Module, method: str, found: Method, layer: nn.Modul
         if layer is not None and method not in _ANY_LAYER:
             raise ValueError(f"method {method!r} belongs to the map that CASN pools: leave out layer={layer!r}")
     elif found.pair_classifier or found.targets == ("identity",):
-        others = [name for name, m in METHODS.items() if not m.pair_classifier and m.targets != ("identity",)]
+        others = ", ".join(name for name, m in METHODS.items() if not m.pair_classifier and m.targets != ("identity",))
+        name = type(model).__name__
         raise ValueError(
-            f"method {method!r} needs the classifiers of a casnkit.CASN; a {type(model).__name__} can be explained by "
-            + ", ".join(others)
+            f"method {method!r} needs the classifiers of a casnkit.CASN; a {name} can be explained by {others}"
         )
     return find_layer(model, layer)
 

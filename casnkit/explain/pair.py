@@ -84,10 +84,8 @@ def find_target(
         sign = -1 if name == "different" else 1
         return Target(name, lambda q, g: sign * similarity_score(q, g, similarity), similarity=similarity)
     if not casn:
-        raise ValueError(
-            f"target {name!r} needs the classifiers of a casnkit.CASN; for a {type(model).__name__} there are "
-            "same, different and similarity"
-        )
+        there_are = f"for a {type(model).__name__} there are same, different and similarity"
+        raise ValueError(f"target {name!r} needs the classifiers of a casnkit.CASN; {there_are}")
 
     def of_difference(difference: Tensor) -> Tensor:
         different, same = model.pair_scores(difference).unbind(1)
@@ -217,9 +215,7 @@ class PairModel(nn.Module):
     def need_layer(self) -> None:
         """Raise ValueError where no feature map is named."""
         if self.layer[0] is None and not isinstance(self.model, CASN):
-            raise ValueError(
-                "this method needs a feature map: name the layer that makes it, layer='layer4' or layer=model.layer4"
-            )
+            raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
 
     @contextlib.contextmanager
     def _tapped(self, layer: nn.Module, count: int) -> Iterator[None]:
@@ -233,9 +229,9 @@ class PairModel(nn.Module):
         def tap(_: nn.Module, __: object, output: object) -> Tensor | None:
             outputs.append(output)
             if len(outputs) > 1:
+                advice = "choose another layer, or put an nn.Identity behind the call that you mean"
                 raise ValueError(
-                    f"the layer {name!r} is called more than once in one pass, so a map could belong to either call: choose "
-                    "a layer that is called once, or put an nn.Identity behind the call that you mean"
+                    f"the layer {name!r} is called more than once, a map could be of either call: {advice}"
                 )
             # a copy: a later in-place ReLU cannot change what was seen. What does not fit is judged at the end
             return torch.cat(self.taps(*output.chunk(2))) if fits(output) else None
@@ -260,18 +256,15 @@ def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 def find_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module | None:
     """A submodule by its dotted name, or itself. Raises ValueError where the model does not have it."""
-    modules = dict(model.named_modules())
-    if layer is None or any(layer is m for m in modules.values()):
+    modules = {name: module for name, module in model.named_modules() if name}
+    if layer is None or any(layer is module for module in model.modules()):
         return layer
     if not isinstance(layer, str):
-        raise ValueError(
-            f"expected a layer of the model or its name, got a {type(layer).__name__} that it does not have"
-        )
-    if layer and layer in modules:
-        return modules[layer]
-    names = [name for name in modules if name]
-    close = difflib.get_close_matches(layer, names, 5, 0.4) or names[:5]
-    raise ValueError(f"the model has no layer {layer!r}; it has {len(names)}, among them {', '.join(close)}")
+        raise ValueError(f"expected a layer of the model or its name, got a {type(layer).__name__} that is not in it")
+    if layer not in modules:
+        close = difflib.get_close_matches(layer, modules, 5, 0.4) or list(modules)[:5]
+        raise ValueError(f"the model has no layer {layer!r}; it has {len(modules)}, among them {', '.join(close)}")
+    return modules[layer]
 
 
 @contextlib.contextmanager
@@ -331,11 +324,6 @@ class Counterfactual:
     changes: RankChanges | None  # every true match's rank before and after; None where the query has no match
 
     @property
-    def distance(self) -> tuple[float, float]:
-        """Of the pair, before and after; lower is closer."""
-        return float(self.distances_before[self.gallery_index]), float(self.distances_after[self.gallery_index])
-
-    @property
     def position(self) -> tuple[int, int]:
         """1-based rank of the pair's gallery image, before and after; 0 where the protocol ignores it."""
         return int(self.before.position[self.gallery_index]), int(self.after.position[self.gallery_index])
@@ -364,19 +352,14 @@ def counterfactual(
 ) -> Counterfactual:
     """Hide a region of one image and rank the gallery again.
 
-    A changed query costs one image through the trunk and one row of distances, a changed gallery image one distance.
-
     Args:
         query_index: the query whose ranking is looked at.
         mask: (H, W) or (1, 1, H, W) in [0, 1] at the image's size, 1 = hidden; see :mod:`casnkit.explain.masks`.
-        where: change the query, or the gallery image ``gallery_index``.
+        where: change the ``query``, or the ``gallery`` image ``gallery_index``.
         gallery_index: the other image of the pair; None (for a changed query): the first of the ranking.
-        fill: ``mean``, ``black``, ``blur`` or ``noise`` (with a ``generator``).
+        fill, generator: see :func:`casnkit.explain.masks.apply_mask`.
         ranked_by: ``features``, ``attention`` or ``sum`` (both).
         image: (3, H, W) normalised, in place of reading the file again.
-
-    Raises:
-        ValueError: indices out of range, an unknown name, a mask that does not fit, an unreadable image.
     """
     check_choice("where", where, SIDES)
     check_choice("ranked_by", ranked_by, RANKED_BY)

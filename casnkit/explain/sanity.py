@@ -4,8 +4,8 @@ After Adebayo et al., *Sanity Checks for Saliency Maps* (NeurIPS 2018), carried 
 Pearson's correlation over places (:func:`casnkit.attention.map_correlation`), mean over pairs and both images. A map that
 keeps its looks when the pair classifier is replaced by a random one does not explain the pair classifier's score.
 
-A low correlation alone proves nothing either: noise has it too, and a flat map has no correlation with anything. So a
-method must first say something, say it twice, and say other things of other images.
+A low correlation alone proves nothing: noise has it too, and a flat map correlates with nothing. So a method must first
+say something, say it twice, and say other things of other images.
 """
 
 from __future__ import annotations
@@ -117,12 +117,8 @@ def flat(maps: Tensor) -> Tensor:
 def agreement(found: Mapping[str, Any]) -> np.ndarray:
     """Do methods say the same? Mean over images of the correlation of every two methods' maps, on the coarsest grid of all.
 
-    Args:
-        found: by method, something with ``query`` and ``gallery``, each (P, h, w), of the same P pairs; such as what
-            :func:`casnkit.explain.explain` returns. Values below zero, which speak against the score, count as zero.
-
-    Returns:
-        (n, n) symmetric, in [-1, 1], in the order of ``found``; a map without a pattern agrees with none (0).
+    ``found``: by method, something with ``query`` and ``gallery`` maps, each (P, h, w), of the same P pairs. Values below
+    zero count as zero. Returns (n, n) in [-1, 1]; a map without a pattern agrees with none (0).
     """
     maps = {name: torch.cat([m.query, m.gallery]).detach().float().cpu().clamp_min(0) for name, m in found.items()}
     if len({len(m) for m in maps.values()}) != 1:
@@ -153,10 +149,8 @@ def sanity_checks(
         every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same lines.
     """
     if len(query_images) < 2 or len(query_images) != len(gallery_images):
-        raise ValueError(
-            f"expected at least two pairs, as many query as gallery images, got {len(query_images)} and "
-            f"{len(gallery_images)}: partners are exchanged between pairs"
-        )
+        found = f"{len(query_images)} query and {len(gallery_images)} gallery images"
+        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {found}")
     ask = partial(compute_maps, explainer, batch_size=batch_size)
     maps, images = ask(model, query_images, gallery_images), torch.cat([query_images, gallery_images])
     once = {"pair classifier": HEADS["pair classifier"], "everything": ("identity_head.", "trunk.")}
@@ -215,10 +209,8 @@ def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tens
     activations would shrink from layer to layer, maps would be flat, and every explanation would pass for the wrong reason.
     """
     if not isinstance(model, CASN):
-        raise ValueError(
-            f"expected a casnkit.CASN, got a {type(model).__name__}: how another network begins is not known here; compare "
-            "it with a new one of yours by casnkit.explain.sanity.correlation"
-        )
+        advice = "compare another network with a new one of its kind by casnkit.explain.sanity.correlation"
+        raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}: {advice}")
     state = model.state_dict()
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in state):

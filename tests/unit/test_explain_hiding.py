@@ -76,14 +76,13 @@ def test_parts_and_rectangles_by_hand():
         masking.part_mask(parts.float(), 1)
 
 
-@pytest.mark.parametrize("kind", masking.RANDOM_KINDS)
-def test_random_masks_keep_area_and_move(maps, kind):
+def test_random_masks_keep_area_and_move(maps):
     mask = masking.area_mask(maps, 0.25, SIZE)
-    found = masking.random_like(mask, generator(), kind)
+    found = masking.random_like(mask, generator())
     assert found.shape == mask.shape
     assert torch.equal(found.flatten(1).sort(1).values, mask.flatten(1).sort(1).values)
     assert all(not torch.equal(a, b) for a, b in zip(found, mask, strict=True))
-    assert torch.equal(found, masking.random_like(mask, generator(), kind))
+    assert torch.equal(found, masking.random_like(mask, generator()))
 
 
 @pytest.mark.parametrize("fill", masking.FILLS)
@@ -154,7 +153,7 @@ def test_counterfactual_is_the_ranking_of_the_changed_files(retrieval, where):
     untouched = np.delete(np.arange(len(g)), j)
     if where == "gallery":  # one distance changes and no other
         assert np.array_equal(found.distances_after[untouched], found.distances_before[untouched])
-        assert found.distance[0] != found.distance[1]
+        assert found.distances_after[j] != found.distances_before[j]
 
 
 def test_probability_is_the_pair_classifiers(retrieval):
@@ -196,7 +195,7 @@ def test_sum_normalised_over_the_matrix_changes_one_row_of_it(retrieval, dataset
     parts = [np.array(evaluation.distances[kind], dtype=np.float64) for kind in ("features", "attention")]
     for kind, matrix in zip(("features", "attention"), parts, strict=True):
         one = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by=kind)
-        matrix[2, 1] = one.distance[1]
+        matrix[2, 1] = one.distances_after[1]
     scaled = [(m - m.min()) / (m.max() - m.min()) for m in parts]
     weight = config.ranking.attention_weight
     np.testing.assert_allclose(found.distances_after, (1 - weight) * scaled[0][2] + weight * scaled[1][2], atol=1e-5)
@@ -309,16 +308,6 @@ def test_a_linear_network_by_hand(dataset):
     assert (worst.gain("insertion") < 0).all()
 
 
-def test_the_gallery_side_lowers_the_other_way(dataset):
-    """z_1 = f_q - f_g falls with the query's brightness and rises as the gallery's is hidden."""
-    retrieval = linear(dataset, torch.Generator().manual_seed(0))
-    pairs = np.array([[0, 3], [1, 0]])
-    images = retrieval.images("gallery", pairs[:, 1])[:, 0]
-    found = faithfulness(retrieval, pairs, torch.zeros(2, 2, 2), images, where="gallery", steps=4)
-    assert (np.diff(found.deletion.probability, axis=1) > 0).all()
-    assert (np.diff(found.insertion.probability, axis=1) < 0).all()
-
-
 def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
     """Probability, reciprocal rank and average precision with pixels (H, W) of either image set to zero, by loops."""
     features = {}
@@ -408,27 +397,19 @@ def test_area_by_hand():
     flat = np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [np.nan] * 3])
     curves = Curves(np.array([0, 0.5, 1]), flat, flat, flat)
     np.testing.assert_allclose(curves.auc(), [0.5, 1.0, np.nan])
-    with pytest.raises(ValueError, match="axis: expected one of probability"):
+    with pytest.raises(ValueError, match="an axis out of probability"):
         curves.auc("rank")
-
-
-def test_bootstrap_covers_as_often_as_it_says():
-    """95 % intervals of the mean of 50 normal values hold the true mean in nine to ten of ten draws."""
-    rng = np.random.default_rng(0)
-    intervals = [bootstrap(rng.normal(3, 1, 50), rng, 400) for _ in range(300)]
-    held = np.mean([i.low <= 3 <= i.high for i in intervals])
-    assert 0.9 < held < 0.98
-    width = np.mean([i.high - i.low for i in intervals])
-    assert width == pytest.approx(2 * 1.96 / 50**0.5, rel=0.05)
 
 
 def test_bootstrap_leaves_out_what_is_not_defined():
     found = bootstrap(np.array([1.0, np.nan, 3.0]), np.random.default_rng(0))
     assert (found.mean, found.count) == (2, 2)
     nothing = bootstrap(np.array([np.nan]), np.random.default_rng(0))
+    assert np.isnan(nothing[:3]).all()
     assert nothing.count == 0
-    assert np.isnan(nothing.mean)
     assert bootstrap(np.full(9, 0.25), np.random.default_rng(0)) == (0.25, 0.25, 0.25, 9)
+    wide = bootstrap(np.random.default_rng(0).normal(3, 1, 400), np.random.default_rng(0))
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 / 20, rel=0.1)  # as the normal distribution has it
 
 
 @pytest.mark.parametrize(
@@ -438,10 +419,9 @@ def test_bootstrap_leaves_out_what_is_not_defined():
         ({"pairs": np.zeros((0, 2), int)}, r"expected pairs \(P, 2\)"),
         ({"query_maps": torch.zeros(2, 4, 2)}, r"query_maps: expected \(1, h, w\)"),
         ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),
-        ({"where": "train"}, "where: expected one of query, gallery, alternate"),
-        ({"steps": 0}, "steps: expected 1 or more"),
+        ({"where": "train"}, "where out of query, gallery, alternate"),
+        ({"steps": 0}, "steps as a whole number of at least 1"),
         ({"fill": "grey"}, "fill out of"),
-        ({"random": "uniform"}, "kind of random mask"),
     ],
 )
 def test_curves_refuse_bad_input(retrieval, changes, message):

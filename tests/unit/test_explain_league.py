@@ -165,7 +165,7 @@ def test_what_changed_is_measured_again(model, people, config, tmp_path, monkeyp
 
 
 def test_refusals(model, people, config):
-    with pytest.raises(ValueError, match=r"expected methods out of .* got attention"):
+    with pytest.raises(ValueError, match=r"expected methods out of .* got 'attention'"):
         run_league(model, people, config, ["attention"], **SETTINGS)
     with pytest.raises(ValueError, match="never trained"):
         run_league(model, people, config.replace(variant="ide"), **SETTINGS)
