@@ -13,9 +13,8 @@ network has never seen. So every map is held against itself in another place: ra
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -110,12 +109,11 @@ def faithfulness(
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), WHERE.index(where))
     work = _Work(retrieval, pairs, column, steps, fill, batch_size, torch.Generator().manual_seed(seed))
     maps, found = [m.detach().float().cpu() for m in (query_maps, gallery_maps)], {}
-    gone = work.features(lambda images, k, rows: torch.ones_like(images[:, :1])[:, None])
     for name in ("", "random_"):
-        chosen = [random_like(m, work.generator) if name else m for m in maps]
-        inner = work.features(partial(work.masks, chosen)).chunk(2, 1) if steps > 1 else (gone[:, :0], gone[:, :0])
-        found[f"{name}deletion"] = work.curves(torch.cat([work.whole, inner[0], gone], 1))
-        found[f"{name}insertion"] = work.curves(torch.cat([gone, inner[1], work.whole], 1))
+        seen = work.features([random_like(m, work.generator) if name else m for m in maps])
+        deletion, insertion = seen.split([steps, steps - 1], 1)
+        found[f"{name}deletion"] = work.curves(torch.cat([work.whole, deletion], 1))
+        found[f"{name}insertion"] = work.curves(torch.cat([deletion[:, -1:], insertion, work.whole], 1))
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
 
@@ -143,24 +141,29 @@ class _Work:
         found = [self.seen[k][pair[k]] for pair, k in zip(self.pairs, self.column, strict=True)]
         return torch.stack(found)[:, None]
 
-    def features(self, masks: Callable[[Tensor, int, np.ndarray], Tensor]) -> Tensor:
-        """(P, M, D) features of each pair's changed image behind M masks; ``masks(images, column, rows)`` gives them,
-        (b, M, 1, H, W), for a few pairs."""
+    def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """(P, 2 steps - 1, D) features of each pair's changed image, with more and more hidden, then more and more shown."""
         order, parts = [], []
         for k in np.unique(self.column):
             rows = np.flatnonzero(self.column == k)
-            found = extract(self.retrieval.model, self._batches(k, rows, masks), keep_maps=False).features
+            found = extract(self.retrieval.model, self._batches(maps[k], k, rows), keep_maps=False).features
             parts.append(found.unflatten(0, (len(rows), -1)))
             order.append(rows)
         return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
-    def masks(self, maps: Sequence[Tensor], images: Tensor, k: int, rows: np.ndarray) -> Tensor:
-        """The inner steps of deletion, then those of insertion: (b, 2 steps - 2, 1, H, W)."""
-        size = tuple(images.shape[2:])
-        ranks = pixel_ranks(maps[k][rows], size, self.generator).to(images.device)[:, None]
-        counts = [round(size[0] * size[1] * step / self.steps) for step in range(1, self.steps)]
-        counts = torch.tensor(counts, device=images.device)[:, None, None]
-        return torch.cat([ranks < counts, ranks >= counts], 1)[:, :, None].float()
+    def _batches(self, maps: Tensor, k: int, rows: np.ndarray) -> Iterator[Tensor]:
+        """Masked images, a few pairs at a time, each pair's behind one another."""
+        at_once = max(1, self.batch_size // max(1, 2 * self.steps - 2))
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            images = self.retrieval.images(WHERE[k], self.pairs[part, k])
+            height, width = images.shape[2:]
+            ranks = pixel_ranks(maps[part], (height, width), self.generator).to(images.device)[:, None]
+            counts = [round(height * width * step / self.steps) for step in range(1, self.steps + 1)]
+            counts = torch.tensor(counts, device=images.device)[:, None, None]
+            hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
+            repeated = images.repeat_interleave(hidden.shape[1], 0)
+            yield apply_mask(repeated, hidden.flatten(0, 1), self.fill, self.generator)
 
     def curves(self, changed: Tensor) -> Curves:
         """Probability, rank and average precision from the changed features (P, S, D)."""
@@ -188,18 +191,6 @@ class _Work:
             precision = found.average_precision
         shares = np.linspace(0, 1, points)
         return Curves(shares, probability.numpy(), np.stack(ranks), precision.reshape(count, points))
-
-    def _batches(
-        self, k: int, rows: np.ndarray, masks: Callable[[Tensor, int, np.ndarray], Tensor]
-    ) -> Iterator[Tensor]:
-        """Masked images, a few pairs at a time, each pair's behind one another."""
-        step = max(1, self.batch_size // max(1, 2 * self.steps - 2))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            images = self.retrieval.images(WHERE[k], self.pairs[part, k])
-            hidden = masks(images, k, part)
-            repeated = images.repeat_interleave(hidden.shape[1], 0)
-            yield apply_mask(repeated, hidden.flatten(0, 1), self.fill, self.generator)
 
 
 def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.ndarray:
