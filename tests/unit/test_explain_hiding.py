@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
-from torch import nn
 
 import casnkit as ck
 from casnkit.data.files import write_text
@@ -16,7 +15,6 @@ from casnkit.explain import masks as masking
 from casnkit.explain.faithfulness import AXES, Curves, faithfulness
 from casnkit.explain.league import bootstrap
 from casnkit.explain.pair import Retrieval, counterfactual
-from casnkit.ranking import Extracted
 
 SIZE = 32, 16
 
@@ -187,22 +185,6 @@ def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranke
     np.testing.assert_allclose(found.distances_after, given.distances_after, atol=1e-4)
 
 
-def test_sum_normalised_over_the_matrix_changes_one_row_of_it(retrieval, dataset):
-    config = retrieval.config.replace(normalise_per="matrix")
-    evaluation = ck.evaluation.evaluate(retrieval.model, dataset, config, device="cpu", progress=False, attention=True)
-    given = Retrieval.of(retrieval.model, dataset, config, evaluation)
-    found = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by="sum")
-    parts = [np.array(evaluation.distances[kind], dtype=np.float64) for kind in ("features", "attention")]
-    for kind, matrix in zip(("features", "attention"), parts, strict=True):
-        one = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by=kind)
-        matrix[2, 1] = one.distances_after[1]
-    scaled = [(m - m.min()) / (m.max() - m.min()) for m in parts]
-    weight = config.ranking.attention_weight
-    np.testing.assert_allclose(found.distances_after, (1 - weight) * scaled[0][2] + weight * scaled[1][2], atol=1e-5)
-    with pytest.raises(ValueError, match="needs all distances"):
-        counterfactual(Retrieval.of(retrieval.model, dataset, config), 2, torch.ones(SIZE), ranked_by="sum")
-
-
 def test_moved_lists_the_largest_moves_first(retrieval):
     found = counterfactual(retrieval, 0, masking.rectangle_mask((0, 0, 0.7, 1), SIZE), fill="black")
     moves = found.moved(100)
@@ -251,63 +233,6 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
         counterfactual(given, 0, torch.ones(SIZE), where="gallery", gallery_index=0)
 
 
-class Sum(nn.Module):
-    """A network whose every step is known: f = mean brightness above black, z = (0, f_1 - f_2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean(1, keepdim=True) * self.weight
-
-    def pool(self, feature_map: torch.Tensor) -> torch.Tensor:
-        return feature_map.mean((2, 3))
-
-    def pair_scores(self, difference: torch.Tensor) -> torch.Tensor:
-        return torch.cat([torch.zeros_like(difference), difference], 1)
-
-
-class Given(Retrieval):
-    """A retrieval over images that are given, not read."""
-
-    def images(self, side, index):
-        return self.distances[f"{side}_images"][torch.as_tensor(index)]
-
-
-def linear(dataset, generator) -> Given:
-    model, seen, images = Sum(), {}, {}
-    for side in ("query", "gallery"):
-        pixels = torch.rand(len(getattr(dataset, side)), 1, *SIZE, generator=generator).expand(-1, 3, -1, -1)
-        images[f"{side}_images"] = pixels
-        seen[side] = Extracted(model.pool(model.feature_map(pixels)).detach())
-    config = ck.profile("smoke", height=32, width=16, normalise_features=False)
-    return Given(model, dataset, config, seen["query"], seen["gallery"], images)
-
-
-def test_a_linear_network_by_hand(dataset):
-    """With brightness as the score and as the map, the sum of what is hidden is a sum of sorted pixels."""
-    retrieval = linear(dataset, torch.Generator().manual_seed(0))
-    pairs, steps = np.array([[0, 3], [1, 0], [2, 7]]), 4
-    images = retrieval.images("query", pairs[:, 0])[:, 0]
-    found = faithfulness(retrieval, pairs, images, torch.zeros(3, 2, 2), steps=steps)
-    for p, (_, j) in enumerate(pairs):
-        ordered = images[p].flatten().sort(descending=True).values.double()
-        other = float(retrieval.gallery.features[j])
-        for s in range(steps + 1):
-            count = 512 * s // steps
-            left, shown = float(ordered[count:].sum()) / 512, float(ordered[:count].sum()) / 512
-            for curves, feature in ((found.deletion, left), (found.insertion, shown)):
-                assert curves.probability[p, s] == pytest.approx(1 / (1 + np.exp(other - feature)), abs=1e-5)
-    assert found.deletion.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
-    # no order of pixels takes more away early, or gives more: the map of this network beats every random one
-    assert (found.gain("deletion") < 0).all()
-    assert (found.gain("insertion") > 0).all()
-    worst = faithfulness(retrieval, pairs, -images, torch.zeros(3, 2, 2), steps=steps)
-    assert (worst.gain("deletion") > 0).all()
-    assert (worst.gain("insertion") < 0).all()
-
-
 def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
     """Probability, reciprocal rank and average precision with pixels (H, W) of either image set to zero, by loops."""
     features = {}
@@ -337,6 +262,8 @@ def test_against_a_slow_loop(retrieval, where):
     pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
     maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps, batch_size=8)
+    assert found.deletion.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
+    np.testing.assert_allclose(found.gain("deletion"), found.deletion.auc() - found.random_deletion.auc())
     for p, (i, j) in enumerate(pairs):
         for s in range(steps + 1):
             for kind in ("deletion", "insertion"):

@@ -73,26 +73,6 @@ def test_nothing_changes(pair, method):
     assert not gallery.requires_grad
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_nothing_changes_after_an_exception(pair, method, monkeypatch):
-    """The classifiers break on their second call, in the middle of the methods that take many."""
-    model, query, gallery = unusual(pair[0]), *pair[1:]
-    calls = []
-
-    def breaks(*_: object) -> None:
-        calls.append(1)
-        if len(calls) > (METHODS[method].cost == "many"):
-            raise RuntimeError("out of order")
-
-    handles = [head.register_forward_hook(breaks) for head in (model.pair_head, model.identity_head.second)]
-    if method in ("similarity", "correlation"):
-        monkeypatch.setattr("casnkit.explain.pair.similarity_score", breaks)
-    with unchanged(model), pytest.raises(RuntimeError, match="out of order"):
-        explain(model, query, gallery, method, **FAST.get(method, {}))
-    for handle in handles:
-        handle.remove()
-
-
 def test_whatever_is_done_inside_is_undone(pair):
     """Hooks that a broken tool forgets, gradients, flags, modes and random numbers."""
     model = unusual(pair[0])
@@ -149,10 +129,7 @@ def test_bad_questions(pair):
         ({"method": "siamesee"}, "a method out of siamese,"),
         ({"target": "alike"}, "a target out of same, different"),
         ({"target": 2}, r"outputs 0 \(different\) and 1 \(same\), got target=2"),
-        ({"target": -1}, "got target=-1"),
         ({"target": True}, "a target out of"),
-        ({"target": None}, "a target out of"),
-        ({"target": ["same"]}, "a target out of"),
         ({"target": "identity"}, "'siamese' explains same or different or log-odds, got target 'identity'"),
         ({"method": "identification", "target": 0}, "explains identity, got target 0"),
         ({"method": "saliency", "similarity": "dot"}, "a similarity out of cosine"),
@@ -161,9 +138,7 @@ def test_bad_questions(pair):
         ({"method": "identification", "labels": [0, 1]}, r"labels as a tensor \(P,\)"),
         ({"mode": "signed"}, "no option mode; it has: order"),
         ({"order": "turned"}, "order out of given, both"),
-        ({"method": "saliency", "window": 3}, "no option window; it has: none"),
         ({"method": "occlusion", "window": (64, 4)}, r"window as \(height, width\) of 1 to \(32, 16\)"),
-        ({"method": "occlusion", "window": 4}, r"window as \(height, width\)"),
         ({"method": "occlusion", "window": (4, 4), "stride": (8, 4)}, r"stride as \(height, width\) of 1 to \(4, 4\)"),
         ({"method": "occlusion", "of": "both"}, "of out of each, jointly"),
         ({"method": "feature-ablation", "rows": 33}, "a grid of at most 32x16"),
@@ -174,7 +149,6 @@ def test_bad_questions(pair):
         ({"method": "smoothgrad", "noise": -1}, "noise as a number of at least 0"),
         ({"layer": "trunk"}, "belongs to the map that CASN pools"),
         ({"method": "layer-gradcam", "layer": "trunk.stages.7"}, "no layer 'trunk.stages.7'; .* trunk.stages"),
-        ({"method": "layer-gradcam", "layer": ""}, "no layer ''"),
         ({"method": "layer-gradcam", "layer": nn.ReLU()}, "got a ReLU that is not in it"),
         ({"method": "layer-gradcam", "layer": "pair_head"}, "'pair_head' is not called"),
     ]

@@ -87,15 +87,6 @@ def test_worked_by_hand() -> None:
     assert loc.part_energy(MAP, PARTS, 4)[0, 3].isnan()
 
 
-@pytest.mark.parametrize(("part", "hit", "energy"), [(0, 1, 14 / 22), (1, 0, 5 / 22), (2, 0, 3 / 22)])
-def test_right_cue_by_hand(part: int, hit: float, energy: float) -> None:
-    """Weight per pixel: part 0 has 7 against 4 on the rest; part 1 has 5 against 17 / 3; part 2 has 3 against 19 / 3."""
-    cue = loc.right_cue(MAP, PARTS, torch.tensor([part]), 3)
-    assert cue.hit.item() == hit
-    assert cue.energy.item() == pytest.approx(energy)
-    assert cue.area.item() == (0.5, 0.25, 0.25)[part]
-
-
 @pytest.mark.parametrize("size", [(12, 8), (3, 2), (5, 3)])
 @pytest.mark.parametrize("name", MEASURES)
 def test_against_counting_pixels(name: str, size: tuple[int, int]) -> None:
@@ -138,14 +129,6 @@ def test_scale_changes_nothing(name: str) -> None:
     torch.testing.assert_close(MEASURES[name](1e-30 * maps, masks), MEASURES[name](maps, masks))
 
 
-@pytest.mark.parametrize(("measure", "best"), [(name, 0.0 if "spill" in name else 1.0) for name in MEASURES])
-def test_a_map_that_is_the_mask_is_perfect(measure: str, best: float) -> None:
-    _, masks, _ = random_case((6, 4))
-    tolerance = 0.05 if "soft" in measure else 0  # the soft mask of 1 is 0.993
-    found = MEASURES[measure](3.0 * masks, masks)
-    assert (found - best).abs().max() <= tolerance
-
-
 @pytest.mark.parametrize("size", [(12, 8), (5, 3)])
 def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
     maps, masks, parts = random_case(size)
@@ -175,17 +158,6 @@ def test_rolled_maps_keep_their_values_and_neighbours() -> None:
     assert not torch.equal(loc.random_maps(maps, "rolled", generator), rolled)
 
 
-def test_over_all_places_a_map_gets_the_area() -> None:
-    """What chance by rolling is the mean of: exactly the person's share of the picture, also for enlarged maps."""
-    maps, masks, _ = random_case((6, 4))
-    every = [maps.roll((y, x), (1, 2)) for y, x in itertools.product(range(6), range(4))]
-    mean = torch.stack([loc.energy_inside(m, masks) for m in every]).mean(0)
-    torch.testing.assert_close(mean, masks.double().mean((1, 2)))
-    drawn = loc.chance(loc.energy_inside, maps, masks, repeats=400)
-    assert (drawn - mean).abs().max() < 0.03
-    assert (loc.chance(loc.energy_inside, maps, masks, repeats=1) - mean).abs().max() > 0.03
-
-
 @pytest.mark.parametrize("count", [2, 3, 9])
 def test_shuffled_maps_are_other_pictures(count: int) -> None:
     maps = torch.arange(count).float().view(-1, 1, 1).expand(-1, 2, 2)
@@ -205,7 +177,9 @@ def test_chance_keeps_the_type() -> None:
     torch.testing.assert_close(found.spill, (draws[0] + draws[1]) / 2)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan)])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan), torch.full((3, 2), math.inf)]
+)
 def test_dead_maps(bad: Tensor) -> None:
     maps, masks, parts = random_case((3, 2))
     whole = {name: measure(maps, masks) for name, measure in MEASURES.items()}
@@ -222,13 +196,6 @@ def test_dead_maps(bad: Tensor) -> None:
     assert loc.mean_of(loc.energy_inside(maps, masks))[1:] == (4, 1)
     cue = loc.right_cue(maps, parts, torch.ones(5).long(), 3)
     assert cue.hit.isnan().tolist() == [False, True, False, False, False]
-
-
-def test_infinity_is_dead_and_negative_values_do_not_count() -> None:
-    maps, masks, _ = random_case((3, 2))
-    torch.testing.assert_close(loc.energy_inside(maps.clamp_min(0), masks), loc.energy_inside(maps, masks))
-    maps[0, 0, 0] = math.inf
-    assert loc.dead_maps(maps)[0]
 
 
 @pytest.mark.parametrize("name", MEASURES)
