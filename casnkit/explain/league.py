@@ -267,9 +267,9 @@ def run_league(
     found = {name: measure(key, name, settings, OPTIONS.get(name, {}), retrieval, chosen, images) for name in bar}
     about = {
         "data": dataset.name,
+        "profile": config.profile,
         "variant": config.variant,
         "pooling": config.model.pooling,
-        "profile": config.profile,
     }
     about |= {"settings": settings, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
     about |= {"pairs": chosen.counts(), "notes": list(chosen.notes)}

@@ -41,9 +41,7 @@ class Method:
     cost: str  # "forward" (one pass through the trunk), "backward" (one there and back) or "many" (tens of passes)
     pair_classifier: bool = False  # works only with CASN's pair classifier
     source: str = "captum"  # or "paper", "known" (from the literature, computed here), "ours"
-    targets: tuple[str, ...] = (
-        TARGETS  # that it explains; the first stands in where "same" is asked and is not among them
-    )
+    targets: tuple[str, ...] = TARGETS  # the first stands in where "same" is asked and is not among them
     similarity: str | None = None  # the kind that it always explains; None: the one that is asked for
 
 
@@ -220,9 +218,7 @@ def _check_finite(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     wrong = [name for name, value in tensors.items() if not value.isfinite().all()]
     if wrong:
         bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
-        reason = (
-            f"the weight {bad[0]!r} holds NaN or infinity" if bad else "the weights are finite: something overflowed"
-        )
+        reason = f"the weight {bad[0]!r} holds NaN or infinity" if bad else "all weights are finite, a sum overflowed"
         raise ValueError(f"{' and '.join(wrong)} came out NaN or infinite: {reason}; load or train the model again")
 
 

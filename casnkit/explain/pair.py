@@ -39,9 +39,7 @@ class PairMaps:
     target: str  # what was explained, one of TARGETS
     scores: Tensor  # (P,) the target's score of the pairs as they are
     seconds: float  # of all P pairs together
-    delta: Tensor | None = (
-        None  # (P,) by how much both maps together exceed the sum that the method promises, if it does
-    )
+    delta: Tensor | None = None  # (P,) by how much both maps together exceed the sum that the method promises
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -56,16 +54,10 @@ class Target:
     """A score of a pair as a function of its two embeddings."""
 
     name: str  # one of TARGETS
-    score: Callable[
-        ..., Tensor
-    ]  # (f_query (P, D), f_gallery (P, D), *labels) -> (P,); pairs do not influence each other
-    of_difference: Callable[[Tensor], Tensor] | None = (
-        None  # f_query - f_gallery -> (P,), for the pair classifier's targets
-    )
+    score: Callable[..., Tensor]  # (f_query (P, D), f_gallery (P, D), *labels) -> (P,), each pair by itself
+    of_difference: Callable[[Tensor], Tensor] | None = None  # f_query - f_gallery -> (P,), of the pair classifier
     labels: tuple[Tensor, ...] = ()  # two (P,) tensors of class labels for "identity", where they were given
-    similarity: str = (
-        "cosine"  # one of SIMILARITIES; "euclidean" is minus the distance, "correlation" the centred cosine
-    )
+    similarity: str = "cosine"  # one of SIMILARITIES; euclidean: minus the distance, correlation: centred cosine
 
 
 def find_target(
@@ -91,11 +83,9 @@ def find_target(
         different, same = model.pair_scores(difference).unbind(1)
         return {"same": same, "different": different, "log-odds": same - different}[name]
 
-    def label_scores(*given: Tensor) -> Tensor:
-        first, second = (
-            model.id_scores(f).gather(1, y[:, None])[:, 0] for f, y in zip(given[:2], given[2:], strict=True)
-        )
-        return first + second
+    def label_scores(query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
+        both = [model.id_scores(f).gather(1, y[:, None]) for f, y in zip((query, gallery), labels, strict=True)]
+        return sum(both)[:, 0]
 
     def agreement(query: Tensor, gallery: Tensor) -> Tensor:
         return (model.id_scores(query).log_softmax(1) + model.id_scores(gallery).log_softmax(1)).logsumexp(1)
@@ -230,9 +220,7 @@ class PairModel(nn.Module):
             outputs.append(output)
             if len(outputs) > 1:
                 advice = "choose another layer, or put an nn.Identity behind the call that you mean"
-                raise ValueError(
-                    f"the layer {name!r} is called more than once, a map could be of either call: {advice}"
-                )
+                raise ValueError(f"the layer {name!r} is called more than once: {advice}")
             # a copy: a later in-place ReLU cannot change what was seen. What does not fit is judged at the end
             return torch.cat(self.taps(*output.chunk(2))) if fits(output) else None
 
