@@ -1,7 +1,7 @@
 """Explanations of a pair, and how good they are."""
 
-from .agreement import agreement
-from .methods import METHODS, Method, explain
-from .pairmaps import PairMaps
+from casnkit.explain.methods import METHODS, Method, explain
+from casnkit.explain.pair import PairMaps
+from casnkit.explain.sanity import agreement
 
 __all__ = ["METHODS", "Method", "PairMaps", "agreement", "explain"]

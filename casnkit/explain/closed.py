@@ -1,20 +1,19 @@
 """Methods that need one forward pass: attention in closed form, decompositions of a score, and the plain mean.
 
-Each takes a :class:`casnkit.explain.pairmodel.PairModel` and gives (map of the queries, map of the gallery images) and,
-where the maps promise a sum, by how much they miss it.
+Each takes a :class:`casnkit.explain.pair.PairModel` and gives (map of the queries, map of the gallery images) and, where
+the maps promise a sum, by how much they miss it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from casnkit.models import CASN
-
-from .. import attention
-from .checks import check_choice, check_count
-from .pairmodel import PairModel
-from .targets import PAIR_TARGETS, similarity_score
+from casnkit import attention
+from casnkit.explain.pair import PairModel, check_choice, check_count
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 
@@ -27,29 +26,24 @@ def plain_mean(pair: PairModel) -> Found:
 
 def identification(pair: PairModel) -> Found:
     """Identification attention (paper 3.1) of each image's label: the given one, or the one with the highest score."""
-    model, (maps, _) = need_casn(pair), pair.leaves()
-    return tuple(
-        model.identification_attention_of(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True)
-    )
+    maps, _ = pair.leaves()
+    attend = pair.model.identification_attention_of
+    return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
 
 
-def siamese(pair: PairModel, mode: str = "paper", order: str = "given", per_stripe: bool = False) -> Found:
+def siamese(pair: PairModel, mode: str = "paper", order: str = "given") -> Found:
     """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
 
     Args:
-        mode: see :func:`casnkit.attention.siamese_weights`.
+        mode: a key of :data:`casnkit.attention.MODES`.
         order: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
-        per_stripe: keep the stripes apart.
     """
     check_choice("order", order, ("given", "both"))
     maps, features = pair.leaves()
-    if pair.target.name == "same":
-        given = (m.detach() for m in maps)
-        return need_casn(pair).siamese_attention_of(*given, mode=mode, order=order, per_stripe=per_stripe)
-    first = _siamese(pair, maps, features, mode, per_stripe)
+    first = _siamese(pair, maps, features, mode)
     if order == "given":
         return first
-    turned = _siamese(pair, maps[::-1], features[::-1], mode, per_stripe)[::-1]
+    turned = _siamese(pair, maps[::-1], features[::-1], mode)[::-1]
     return tuple((a + b) / 2 for a, b in zip(first, turned, strict=True))
 
 
@@ -59,11 +53,10 @@ def siamese_centred(pair: PairModel) -> Found:
     Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Taking the mean
     weight out leaves what this pair's alpha says beyond that. Not in the paper.
     """
-    maps, (query, gallery) = pair.leaves()
-    difference = (query - gallery).detach()
+    maps, features = pair.leaves()
+    difference = (features[0] - features[1]).detach()
     weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, "paper")
-    centred = [w - w.mean(1, keepdim=True) for w in weights]
-    return tuple(m.clamp_min(0) for m in _spread(maps, (query, gallery), centred))
+    return tuple(m.clamp_min(0) for m in _spread(maps, features, [w - w.mean(1, keepdim=True) for w in weights]))
 
 
 def similarity(pair: PairModel) -> Found:
@@ -75,19 +68,16 @@ def similarity(pair: PairModel) -> Found:
     much a map of another pooling misses its sum.
     """
     maps, features = pair.leaves()
-    kind = pair.target.similarity
     f_q, f_g = (f.detach() for f in features)
-    if kind == "euclidean":
-        toward = torch.nn.functional.normalize(f_g - f_q, dim=1)
-        weights = toward, -toward
-    else:
-        if kind == "correlation":
-            f_q, f_g = (f - f.mean(1, keepdim=True) for f in (f_q, f_g))
-        lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
-        weights = f_g / lengths, f_q / lengths
-    found = _spread(maps, features, weights)
-    total = similarity_score(*(f.detach() for f in features), kind)
-    return *found, _sum(found) - (total if kind == "euclidean" else 2 * total)
+    if pair.target.similarity == "euclidean":
+        toward = F.normalize(f_g - f_q, dim=1)
+        found = _spread(maps, features, (toward, -toward))
+        return *found, _sum(found) - pair.scores
+    if pair.target.similarity == "correlation":
+        f_q, f_g = (f - f.mean(1, keepdim=True) for f in (f_q, f_g))
+    lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
+    found = _spread(maps, features, (f_g / lengths, f_q / lengths))
+    return *found, _sum(found) - 2 * pair.scores
 
 
 def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
@@ -99,7 +89,7 @@ def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
     """
     maps, features = pair.leaves()
     difference = (features[0] - features[1]).detach()
-    gradient = _path_gradient(pair, difference, check_count("steps", steps))
+    gradient = _path_gradient(pair, difference, steps)
     found = _spread(maps, features, (gradient, -gradient))
     score = pair.target.of_difference
     with torch.no_grad():
@@ -116,51 +106,37 @@ def evidence(pair: PairModel, *, steps: int = 32) -> Found:
     """
     maps, features = pair.leaves()
     f_q, f_g = (f.detach().clamp_min(0) for f in features)
-    listens = _path_gradient(pair, (features[0] - features[1]).detach(), check_count("steps", steps)).abs()
+    listens = _path_gradient(pair, (features[0] - features[1]).detach(), steps).abs()
     listens = listens - listens.mean(1, keepdim=True)
+    amounts = (torch.minimum(f_q, f_g),) * 2
     if pair.target.name == "different":
         amounts = (f_q - f_g).clamp_min(0), (f_g - f_q).clamp_min(0)
-    else:
-        amounts = (torch.minimum(f_q, f_g),) * 2
     weights = [listens * torch.where(f > 0, a / f, 0) for a, f in zip(amounts, (f_q, f_g), strict=True)]
     return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
 
 
-def need_casn(pair: PairModel) -> CASN:
-    """Raise ValueError where the model has no such classifiers."""
-    if not isinstance(pair.model, CASN):
-        raise ValueError(f"this method needs the classifiers of a casnkit.CASN, got a {type(pair.model).__name__}")
-    return pair.model
-
-
 def _siamese(
-    pair: PairModel, maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], mode: str, per_stripe: bool
+    pair: PairModel, maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Equation 4 for a score other than z_1."""
     difference = (features[0] - features[1]).detach()
     weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, mode)
-    model = need_casn(pair)
-    return tuple(model._siamese_map(m.detach(), w, per_stripe) for m, w in zip(maps, weights, strict=True))
+    return tuple(attention.siamese_map(m.detach(), w) for m, w in zip(maps, weights, strict=True))
 
 
 def _pair_gradient(pair: PairModel, difference: Tensor) -> Tensor:
-    if pair.target.name not in PAIR_TARGETS or pair.target.of_difference is None:
-        raise ValueError(
-            f"expected a target of the pair classifier ({', '.join(PAIR_TARGETS)}), got {pair.target.name!r}"
-        )
     return attention.score_gradient(pair.target.of_difference, difference)
 
 
 def _path_gradient(pair: PairModel, difference: Tensor, steps: int) -> Tensor:
     """Mean of the pair classifier's gradient at the midpoints of ``steps`` equal parts of the way from 0: (P, D)."""
     total = torch.zeros_like(difference)
-    for step in range(steps):
+    for step in range(check_count("steps", steps)):
         total += _pair_gradient(pair, difference * (step + 0.5) / steps)
     return total / steps
 
 
 def _spread(
-    maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor] | list[Tensor]
+    maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """<w_j, f_j> laid out over the places of A_j: sum_k (d<w_j, f_j> / dA_jk(x)) A_jk(x), exact for a linear pooling."""
     score = sum((w * f).sum() for w, f in zip(weights, features, strict=True))

@@ -3,10 +3,8 @@
 **Deletion** hides the strongest pixels first, **insertion** shows nothing but them, both in steps of equal area. At each
 step the changed image is looked at again, and three things are read off: the probability that the pair is one person
 (softmax of z), the reciprocal rank of the pair's gallery image, and the query's average precision. For a right match a
-faithful map makes all three fall soon under deletion and rise soon under insertion.
-
-One image is changed while its partner stays whole. Hiding both would lead to two equal grey pictures: the distance is then
-zero, the rank the first, and deletion looks like insertion.
+faithful map makes all three fall soon under deletion and rise soon under insertion. The partner stays whole: two equal
+grey pictures would be at distance zero.
 
 A curve alone says little, for hiding a third of a picture hurts wherever it lies, and a hole is something that the
 network has never seen. So every map is held against itself in another place: random masks of the same area and shape.
@@ -15,21 +13,20 @@ network has never seen. So every map is held against itself in another place: ra
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 
-from casnkit.ranking import extract, feature_distances
-
-from ..ranking import RankingWarning, evaluate_ranking, ignored_mask, matches_mask
-from .intervals import bootstrap
-from .masking import apply_mask, pixel_ranks, random_like
-from .retrieval import Retrieval, pair_probability
+from casnkit.explain.localisation import bootstrap
+from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
+from casnkit.explain.pair import check_choice, check_count
+from casnkit.explain.retrieval import Retrieval, pair_probability
+from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
 
 AXES = ("probability", "reciprocal_rank", "average_precision")
 WHERE = ("query", "gallery", "alternate")
@@ -37,37 +34,25 @@ WHERE = ("query", "gallery", "alternate")
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion).
+    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion)."""
 
-    Attributes:
-        shares: (S,) share of the pixels hidden or shown, from 0 to 1.
-        probability: (P, S) of "same person", in [0, 1].
-        reciprocal_rank: (P, S) 1 / rank of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it.
-        average_precision: (P, S) of the query, in [0, 1]; NaN where it has no match. Its mean over pairs is the mAP.
-    """
-
-    shares: np.ndarray
-    probability: np.ndarray
-    reciprocal_rank: np.ndarray
-    average_precision: np.ndarray
+    shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
+    probability: np.ndarray  # (P, S) of "same person", in [0, 1]
+    reciprocal_rank: np.ndarray  # (P, S) of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it
+    average_precision: np.ndarray  # (P, S) of the query; NaN where it has no match. Its mean over pairs is the mAP
 
     def auc(self, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
-        values = getattr(self, _known("axis", axis, AXES))
-        return ((values[:, 1:] + values[:, :-1]) / 2 * np.diff(self.shares)).sum(1)
+        check_choice("an axis", axis, AXES)
+        return trapezoid(getattr(self, axis), self.shares, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Curves of a method's maps, and of random masks of the same area and shape.
+    """Curves of a method's maps, and of random masks of the same area and shape."""
 
-    Attributes:
-        pairs: (P, 2) query index and gallery index.
-        right: (P,) bool, whether the pair is a match.
-    """
-
-    pairs: np.ndarray
-    right: np.ndarray
+    pairs: np.ndarray  # (P, 2) query index and gallery index
+    right: np.ndarray  # (P,) bool, whether the pair is a match
     deletion: Curves
     insertion: Curves
     random_deletion: Curves
@@ -75,11 +60,10 @@ class Faithfulness:
 
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under the curve minus the random masks' own: below 0 is good for deletion, above 0 for insertion."""
-        _known("kind", kind, ("deletion", "insertion"))
         return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
 
-    def rows(self, rng: np.random.Generator, repeats: int = 1000) -> list[dict[str, Any]]:
-        """One row per kind and axis: areas, the random masks' areas, and their difference with its 95 % interval.
+    def table(self, rng: np.random.Generator) -> pd.DataFrame:
+        """A row per curve and axis: its gain with the 95 % interval, and the random masks' area (``chance``).
 
         Rank and average precision are those of the right pairs: for a wrong one a fall is no loss.
         """
@@ -87,14 +71,12 @@ class Faithfulness:
         for kind in ("deletion", "insertion"):
             for axis in AXES:
                 chosen = self.right | (axis == "probability")
-                if not chosen.any():
-                    continue
-                values = [getattr(self, name).auc(axis)[chosen] for name in (kind, f"random_{kind}")]
-                found = bootstrap(values[0] - values[1], rng, repeats)
-                means = [float(np.nanmean(v)) if found.count else float("nan") for v in values]
-                row = {"curve": kind, "axis": axis, "area": means[0], "random": means[1], "difference": found.mean}
-                rows.append(row | {"low": found.low, "high": found.high, "pairs": found.count})
-        return rows
+                if chosen.any():
+                    found = bootstrap(self.gain(kind, axis)[chosen], rng)
+                    areas = getattr(self, f"random_{kind}").auc(axis)[chosen]
+                    random = float(np.nanmean(areas)) if found.count else float("nan")
+                    rows.append({"curve": kind, "axis": axis, **found._asdict(), "chance": random})
+        return pd.DataFrame(rows)
 
 
 def faithfulness(
@@ -106,7 +88,6 @@ def faithfulness(
     where: str = "query",
     steps: int = 10,
     fill: str = "mean",
-    random: str = "shift",
     seed: int = 0,
     batch_size: int = 128,
 ) -> Faithfulness:
@@ -118,27 +99,21 @@ def faithfulness(
         where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the query of the first pair, the
             gallery image of the second, and so on, which judges both maps at the price of one.
         steps: equal steps of area; ``steps + 1`` points of a curve.
-        fill: of hidden pixels, see :func:`casnkit.explain.masking.fill_values`.
-        random: the kind of random mask, see :func:`casnkit.explain.masking.random_like`.
+        fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
         batch_size: images per forward pass.
-
-    Raises:
-        ValueError: unknown names, indices out of range, or maps that do not belong to the pairs.
     """
     pairs = _checked_pairs(retrieval, pairs, query_maps, gallery_maps)
-    _known("where", where, WHERE)
-    if steps < 1:
-        raise ValueError(f"steps: expected 1 or more, got {steps}")
+    check_choice("where", where, WHERE)
+    check_count("steps", steps)
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), WHERE.index(where))
     work = _Work(retrieval, pairs, column, steps, fill, batch_size, torch.Generator().manual_seed(seed))
     maps, found = [m.detach().float().cpu() for m in (query_maps, gallery_maps)], {}
-    gone = work.features(lambda images, k, rows: torch.ones_like(images[:, :1])[:, None])
     for name in ("", "random_"):
-        chosen = [random_like(m, work.generator, random) if name else m for m in maps]
-        inner = work.features(partial(work.masks, chosen)).chunk(2, 1) if steps > 1 else (gone[:, :0], gone[:, :0])
-        found[f"{name}deletion"] = work.curves(torch.cat([work.whole, inner[0], gone], 1))
-        found[f"{name}insertion"] = work.curves(torch.cat([gone, inner[1], work.whole], 1))
+        seen = work.features([random_like(m, work.generator) if name else m for m in maps])
+        deletion, insertion = seen.split([steps, steps - 1], 1)
+        found[f"{name}deletion"] = work.curves(torch.cat([work.whole, deletion], 1))
+        found[f"{name}insertion"] = work.curves(torch.cat([deletion[:, -1:], insertion, work.whole], 1))
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
 
@@ -156,33 +131,43 @@ class _Work:
     generator: torch.Generator
 
     @property
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Features of all queries and of the whole gallery."""
+        return self.retrieval.query.features, self.retrieval.gallery.features
+
+    @property
     def whole(self) -> Tensor:
         """(P, 1, D) features of the changed images as they were."""
-        seen = self.retrieval.query.features, self.retrieval.gallery.features
-        return torch.stack([seen[k][i] for k, i in zip(self.column, self._index(self.column), strict=True)])[:, None]
+        found = [self.seen[k][pair[k]] for pair, k in zip(self.pairs, self.column, strict=True)]
+        return torch.stack(found)[:, None]
 
-    def features(self, masks: Callable[[Tensor, int, np.ndarray], Tensor]) -> Tensor:
-        """(P, M, D) features of each pair's changed image behind M masks; ``masks(images, column, rows)`` gives them,
-        (b, M, 1, H, W), for a few pairs."""
+    def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """(P, 2 steps - 1, D) features of each pair's changed image, with more and more hidden, then more and more shown."""
         order, parts = [], []
         for k in np.unique(self.column):
             rows = np.flatnonzero(self.column == k)
+            found = extract(self.retrieval.model, self._batches(maps[k], k, rows), keep_maps=False).features
+            parts.append(found.unflatten(0, (len(rows), -1)))
             order.append(rows)
-            parts.append(extract(self.retrieval.model, self._batches(k, rows, masks), keep_maps=False).features)
-        found = torch.cat([part.unflatten(0, (len(rows), -1)) for part, rows in zip(parts, order, strict=True)])
-        return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
-    def masks(self, maps: Sequence[Tensor], images: Tensor, k: int, rows: np.ndarray) -> Tensor:
-        """The inner steps of deletion, then those of insertion: (b, 2 steps - 2, 1, H, W)."""
-        size = tuple(images.shape[2:])
-        ranks = pixel_ranks(maps[k][rows], size, self.generator).to(images.device)[:, None]
-        counts = [round(size[0] * size[1] * step / self.steps) for step in range(1, self.steps)]
-        counts = torch.tensor(counts, device=images.device)[:, None, None]
-        return torch.cat([ranks < counts, ranks >= counts], 1)[:, :, None].float()
+    def _batches(self, maps: Tensor, k: int, rows: np.ndarray) -> Iterator[Tensor]:
+        """Masked images, a few pairs at a time, each pair's behind one another."""
+        at_once = max(1, self.batch_size // max(1, 2 * self.steps - 2))
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            images = self.retrieval.images(WHERE[k], self.pairs[part, k])
+            height, width = images.shape[2:]
+            ranks = pixel_ranks(maps[part], (height, width), self.generator).to(images.device)[:, None]
+            counts = [round(height * width * step / self.steps) for step in range(1, self.steps + 1)]
+            counts = torch.tensor(counts, device=images.device)[:, None, None]
+            hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
+            repeated = images.repeat_interleave(hidden.shape[1], 0)
+            yield apply_mask(repeated, hidden.flatten(0, 1), self.fill, self.generator)
 
     def curves(self, changed: Tensor) -> Curves:
         """Probability, rank and average precision from the changed features (P, S, D)."""
-        seen, (count, points, _) = (self.retrieval.query.features, self.retrieval.gallery.features), changed.shape
+        seen, (count, points, _) = self.seen, changed.shape
         is_query = torch.from_numpy(self.column == 0)[:, None, None]
         sides = [
             torch.where(is_query == (k == 0), changed, seen[k][self.pairs[:, k]][:, None]).flatten(0, 1) for k in (0, 1)
@@ -191,7 +176,7 @@ class _Work:
         normalise = self.retrieval.config.ranking.normalise_features
         distances = feature_distances(sides[0], seen[1], normalise).reshape(count, points, -1)
         for p in np.flatnonzero(self.column == 1):  # one gallery image is another one now
-            own = self.retrieval.query.features[self.pairs[p, :1]]
+            own = seen[0][self.pairs[p, :1]]
             distances[p, :, self.pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
         q, g = self.retrieval.dataset.query, self.retrieval.dataset.gallery
         pids, camids = q.pids[self.pairs[:, 0]], q.camids[self.pairs[:, 0]]
@@ -207,21 +192,6 @@ class _Work:
         shares = np.linspace(0, 1, points)
         return Curves(shares, probability.numpy(), np.stack(ranks), precision.reshape(count, points))
 
-    def _index(self, column: np.ndarray) -> np.ndarray:
-        return self.pairs[np.arange(len(self.pairs)), column]
-
-    def _batches(
-        self, k: int, rows: np.ndarray, masks: Callable[[Tensor, int, np.ndarray], Tensor]
-    ) -> Iterator[Tensor]:
-        """Masked images, a few pairs at a time, each pair's behind one another."""
-        step = max(1, self.batch_size // max(1, 2 * self.steps - 2))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            images = self.retrieval.images(WHERE[k], self.pairs[part, k])
-            hidden = masks(images, k, part)
-            repeated = images.repeat_interleave(hidden.shape[1], 0)
-            yield apply_mask(repeated, hidden.flatten(0, 1), self.fill, self.generator)
-
 
 def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.ndarray:
     """(S,) 1 / rank of gallery image j in each row of (S, G); equal distances by index, as the protocol ranks them."""
@@ -232,7 +202,7 @@ def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.
     return 1 / (1 + ahead.sum(1))
 
 
-def _checked_pairs(retrieval: Retrieval, pairs: Any, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
+def _checked_pairs(retrieval: Retrieval, pairs: object, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
     pairs = np.asarray(pairs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or not len(pairs):
         raise ValueError(f"expected pairs (P, 2) of query and gallery indices, got {pairs.dtype} of {pairs.shape}")
@@ -243,9 +213,3 @@ def _checked_pairs(retrieval: Retrieval, pairs: Any, query_maps: Tensor, gallery
         if maps.dim() != 3 or len(maps) != len(pairs):
             raise ValueError(f"{name}: expected ({len(pairs)}, h, w), one map per pair, got {tuple(maps.shape)}")
     return pairs
-
-
-def _known(name: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    return value

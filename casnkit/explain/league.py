@@ -1,43 +1,228 @@
 """Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed.
 
-Each method's numbers go into a file of their own, with a digest of all that they depend on, so a run that was stopped
-goes on where it was.
-
     casnkit league --run RUN --data people --out OUT
+
+The published league lies in ``figures/results/league.csv`` and ``league.settings.json``. The table is tidy, with the columns
+
+- ``method``, ``test`` (localisation, faithfulness, sanity, speed), ``measure``;
+- ``than``: empty, or the method from which the row gives this one's difference, pair by pair;
+- ``value`` with its 95 % interval ``low``, ``high`` over ``count`` pairs; for faithfulness the area under the curve less
+  that of random masks;
+- ``chance``: what the same map gets when it is moved at random; for faithfulness the random masks' area;
+- ``limit`` and ``passed``, for sanity.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import argparse
+import importlib.resources
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
+from tqdm.auto import tqdm
 
-from casnkit.data.files import read_json, write_json
+from casnkit.config import Config
+from casnkit.data import open_dataset
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.images import load_masks, load_parts
+from casnkit.data.people import PARTS, TABLE, lookalike_pairs
+from casnkit.data.records import ReidDataset
+from casnkit.explain.faithfulness import faithfulness
+from casnkit.explain.localisation import (
+    bootstrap,
+    chance,
+    energy_inside,
+    iou,
+    pointing_game,
+    right_cue,
+    right_cue_pairs,
+)
+from casnkit.explain.methods import METHODS, explain
+from casnkit.explain.pair import check_choice
+from casnkit.explain.retrieval import SIDES, Retrieval
+from casnkit.explain.sanity import sanity_checks
 from casnkit.models import CASN
 from casnkit.ranking import fingerprint
+from casnkit.runs import load_model, pick_device, versions
 
-from .._optional import require
-from ..config import Config
-from ..data.records import ReidDataset
-from .faithfulness import faithfulness
-from .intervals import Interval, bootstrap
-from .league_command import add_parser
-from .league_pairs import LeaguePairs, choose_pairs
-from .league_report import findings, league_table
-from .retrieval import Retrieval
-from .sanity import Limits, sanity_checks
-
+KINDS = ("right", "wrong", "look-alike")
+RIVALS = ("plain-mean", "siamese")  # each method's localisation is compared with theirs
 OPTIONS: dict[str, dict[str, Any]] = {  # coarser than the methods' own defaults, so that 200 pairs take minutes
     "integrated-gradients": {"steps": 20},
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": (16, 16), "stride": (16, 16)},
 }
+HEADINGS = {  # of the measures that a page shows; those of sanity and speed stand in a table of their own
+    "energy": "energy",
+    "pointing": "pointing",
+    "iou": "IoU",
+    "cue": "cue",
+    "deletion_probability": "deletion p",
+    "insertion_probability": "insertion p",
+    "deletion_average_precision": "deletion AP",
+    "insertion_average_precision": "insertion AP",
+    "pair classifier": "pair cls",
+    "everything": "untrained",
+    "partner": "partner",
+    "sane": "sane",
+    "seconds_per_pair": "ms/pair",
+}
+LEGEND = """\
+energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
+cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
+deletion, insertion: area under the curve of the probability p and of the average precision AP while the strongest pixels
+  of one image go or come first, minus that of random masks of the same area and shape, in points: deletion is good
+  below 0, insertion above 0; AP on right matches alone.
+pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
+  beside another partner; * fails its limit. sane: all sanity checks passed."""
 _BATCH = 32  # pairs at a time
+
+
+class League(NamedTuple):
+    """The result of a comparison."""
+
+    table: pd.DataFrame  # see the module's own text
+    settings: dict[str, Any]  # the network, the data, counts of pairs, notes, the machine, versions
+
+    def write(self, folder: str | Path) -> None:
+        """Write ``league.csv`` and ``league.settings.json`` into a folder."""
+        with atomic_path(Path(folder) / "league.csv") as path:
+            self.table.to_csv(path, index=False, lineterminator="\n")
+        write_json(Path(folder) / "league.settings.json", self.settings)
+
+    def methods(self) -> list[str]:
+        """The measured methods, in order."""
+        return self.table.method.unique().tolist()
+
+    def sane(self) -> list[str]:
+        """The methods that passed all sanity checks."""
+        failed = set(self.table.method[self.table.passed.eq(False).fillna(False)])
+        return [name for name in self.methods() if name not in failed]
+
+    def row(self, method: str, measure: str, than: str = "") -> Any:
+        """One row as a named tuple; None where this was not measured."""
+        wanted = (self.table.method == method) & (self.table.measure == measure) & (self.table.than == than)
+        return next(self.table[wanted].itertuples(), None)
+
+
+def read_league(folder: str | Path | None = None) -> League:
+    """A league that was written; default: the published one. Raises OSError where there is none."""
+    find = _results if folder is None else Path(folder).joinpath
+    table = pd.read_csv(find("league.csv"), dtype={"passed": "boolean"})
+    return League(table.fillna({"than": ""}), read_json(find("league.settings.json")))
+
+
+def _results(name: str) -> Path:
+    """A published result: of the installed package, or of the checkout."""
+    if importlib.util.find_spec("casnkit.results") is not None:
+        return Path(str(importlib.resources.files("casnkit.results") / name))
+    return Path(__file__).parents[2] / "figures" / "results" / name
+
+
+@dataclass(frozen=True, eq=False)
+class LeaguePairs:
+    """P pairs and the truth about their images."""
+
+    pairs: np.ndarray  # (P, 2) query index and gallery index
+    kinds: np.ndarray  # (P,) out of KINDS
+    masks: tuple[Tensor, Tensor] | None  # two (P, H, W) bool, the persons; None where the set has no masks
+    parts: tuple[Tensor, Tensor] | None  # two (P, H, W) part maps of the look-alikes alone; None where there are none
+    differs_in: np.ndarray  # (number of look-alikes,) the part in which each pair of them differs
+    notes: tuple[str, ...]  # what a reader must know
+
+    def counts(self) -> dict[str, int]:
+        """How many pairs of each kind."""
+        return {kind: int((self.kinds == kind).sum()) for kind in KINDS}
+
+    def localisation(self, maps: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
+        """Per pair (the mean of its two images; the right cue: of the look-alikes): ``found`` and ``chance``.
+
+        Chance is the same map moved by a random step: as large and as smooth, in a place that means nothing. The right
+        cue's is a share of hits too.
+        """
+        result = {}
+        if self.masks is not None:
+            for name, measure in (("energy", energy_inside), ("pointing", pointing_game), ("iou", iou)):
+                sides = list(zip(maps, self.masks, strict=True))
+                moved = [chance(measure, m, t, generator=torch.Generator().manual_seed(seed)) for m, t in sides]
+                result[name] = {"found": [measure(m, t) for m, t in sides], "chance": moved}
+        if self.parts is not None:
+            alike, generator = torch.from_numpy(self.kinds == "look-alike"), torch.Generator().manual_seed(seed)
+            sides, truth = [m[alike] for m in maps], (self.differs_in, len(PARTS))
+            both = zip(sides, self.parts, strict=True)
+            moved = [chance(right_cue, m, p, *truth, generator=generator).hit for m, p in both]
+            result["cue"] = {"found": [right_cue_pairs(tuple(sides), self.parts, *truth).hit], "chance": moved}
+        for values in result.values():
+            values.update({kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in values.items()})
+        return result
+
+
+def choose_pairs(retrieval: Retrieval, count: int = 200, seed: int = 0) -> LeaguePairs:
+    """Pairs of three kinds in equal parts as far as there are so many, queries drawn by ``seed``, ranked by features.
+
+    ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
+    person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
+    """
+    partners, found = _partners(retrieval), {kind: [] for kind in KINDS}
+    gallery, order = retrieval.dataset.gallery, np.random.default_rng(seed).permutation(len(retrieval.query))
+    for i in order.tolist():
+        distances = retrieval.row(i)
+        ranking = retrieval.rank(i, distances)
+        if ranking.first_hit >= 0:
+            found["right"].append((i, int(ranking.kept[ranking.first_hit])))
+        if len(ranking.kept) and ranking.first_hit != 0:
+            found["wrong"].append((i, int(ranking.kept[0])))
+        other, _ = partners.get(int(retrieval.dataset.query.pids[i]), (None, None))
+        images = np.flatnonzero(gallery.pids == other) if other is not None else ()
+        if len(images):
+            found["look-alike"].append((i, int(images[np.argmin(distances[images])])))
+    quota = _quota({kind: len(rows) for kind, rows in found.items()}, count)
+    pairs = np.array([row for kind in KINDS for row in found[kind][: quota[kind]]])
+    if len(pairs) < 2:
+        raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
+    kinds = np.repeat(KINDS, list(quota.values()))
+    notes = [] if len(pairs) == count else [f"{len(pairs)} pairs of {count}: the test set has no more of these kinds"]
+    masks, alike = _truth(retrieval, pairs, load_masks, notes), pairs[kinds == "look-alike"]
+    parts = _truth(retrieval, alike, load_parts, notes) if len(alike) else None
+    differs_in = np.array([partners[int(pid)][1] for pid in retrieval.dataset.query.pids[alike[:, 0]]], dtype=np.int64)
+    return LeaguePairs(pairs, kinds, masks, parts, differs_in, tuple(notes))
+
+
+def _quota(available: Mapping[str, int], count: int) -> dict[str, int]:
+    """A share for each kind, in equal parts; what one kind lacks the others fill up."""
+    quota = dict.fromkeys(available, 0)
+    for _ in range(min(count, sum(available.values()))):
+        quota[min((kind for kind in available if quota[kind] < available[kind]), key=quota.get)] += 1
+    return quota
+
+
+def _partners(retrieval: Retrieval) -> dict[int, tuple[int, int]]:
+    """Who looks like whom, and in which part they differ, by pid; empty for other sets than drawn people."""
+    root = retrieval.dataset.root
+    if "attributes" not in retrieval.dataset.tables or not (root / TABLE).is_file():
+        return {}
+    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalike_pairs(root) if part in PARTS]
+    return {a: (b, part) for a, b, part in alike} | {b: (a, part) for a, b, part in alike}
+
+
+def _truth(
+    retrieval: Retrieval, pairs: np.ndarray, load: Callable[..., Tensor | None], notes: list[str]
+) -> tuple[Tensor, Tensor] | None:
+    size = retrieval.config.data.height, retrieval.config.data.width
+    try:
+        found = [load(retrieval.split(side).subset(pairs[:, k]), size) for k, side in enumerate(SIDES)]
+    except ValueError as error:
+        notes.append(str(error).split("\n")[0])
+        return None
+    return None if any(f is None for f in found) else tuple(found)
 
 
 def run_league(
@@ -53,214 +238,208 @@ def run_league(
     *,
     steps: int = 6,
     sanity_pairs: int = 20,
-    fill: str = "mean",
-    limits: Limits | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
     retrieval: Retrieval | None = None,
-) -> dict[str, Any]:
-    """Measure methods on one trained network.
+) -> League:
+    """Measure methods on one trained network, whose pair classifier must have been trained (``ide+sa`` or ``casn``).
 
     Args:
-        model: its pair classifier must have been trained (variants ``ide+sa`` and ``casn``).
         methods: names of :data:`casnkit.explain.METHODS`; default: all. ``plain-mean`` is always among them.
         pairs: right matches, wrong first matches and look-alikes in equal parts.
-        out: folder for one JSON file per method and ``league.json``; methods that are there already, of the same network,
-            pairs and settings, are not measured again.
+        out: folder for the result and for what was measured so far: rerun to resume a run that was stopped.
         steps: of deletion and insertion, in the query of every other pair and in the gallery image of the rest.
         sanity_pairs: how many of the pairs the sanity checks use.
-        fill: what hidden pixels show.
-        options: of single methods by name, over :data:`OPTIONS`.
         retrieval: features that are there already; default: all images are looked at.
-
-    Returns:
-        settings, counts of pairs, notes, and one entry for each method, ready for JSON (None where not defined).
-
-    Raises:
-        ValueError: an unknown method, or a network whose pair classifier was never trained.
     """
-    from . import METHODS
-
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
     for name in names:
-        if name not in METHODS:
-            raise ValueError(f"expected methods out of {', '.join(METHODS)}, got {name!r}")
+        check_choice("methods", name, list(METHODS))
     if not config.loss.siamese_attention:
-        raise ValueError(
-            f"a {config.variant!r} network's pair classifier was never trained, so there is no pair score to explain: use "
-            "one of variant ide+sa or casn"
-        )
+        raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
     device = torch.device(device) if device is not None else next(model.parameters()).device
     retrieval = retrieval or Retrieval.of(model.to(device), dataset, config, device=device, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
-    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs, "fill": fill}
-    settings |= {"limits": vars(limits or Limits())}
-    measured = _Measured(retrieval, chosen, settings, limits or Limits())
-    entries, notes = [], list(chosen.notes)
-    for name in _bar(names, progress):
-        given = {**OPTIONS.get(name, {}), **((options or {}).get(name, {}))}
-        try:
-            entries.append(_remembered(measured, name, given, Path(out) / f"{name}.json" if out else None))
-        except ImportError as error:
-            notes.append(f"{name} is left out: {error}")
-    result = _result(entries, chosen, dataset, config, settings, notes, device)
-    if out:
-        write_json(Path(out) / "league.json", result)
-    return result
-
-
-class _Measured:
-    """What all methods share: images, pairs, settings."""
-
-    def __init__(self, retrieval: Retrieval, pairs: LeaguePairs, settings: dict[str, Any], limits: Limits) -> None:
-        self.retrieval, self.pairs, self.settings, self.limits = retrieval, pairs, settings, limits
-        self.images = [retrieval.images(side, pairs.pairs[:, k]) for k, side in enumerate(("query", "gallery"))]
-        _, first = np.unique(pairs.pairs[:, 0], return_index=True)  # different query images
-        count = min(len(first), max(2, settings["sanity_pairs"]))
-        self.for_sanity = torch.from_numpy(np.sort(first)[np.linspace(0, len(first) - 1, count).round().astype(int)])
-        tensors = [*retrieval.model.state_dict().values(), *self.images, torch.from_numpy(pairs.pairs)]
-        self.key = fingerprint(settings, *tensors)
-
-    def measure(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """One method's entry, with per-pair ``values`` for paired comparisons."""
-        from . import METHODS, explain
-
-        model, seed = self.retrieval.model, self.settings["seed"]
-        explain(model, *(x[:2] for x in self.images), name, **options)  # warms up, so that it is not timed
-        found = [
-            explain(model, q, g, name, **options).cpu()
-            for q, g in zip(*(x.split(_BATCH) for x in self.images), strict=True)
-        ]
-        maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in ("query", "gallery"))
-        rng = np.random.default_rng(seed)
-        places = self.pairs.localisation(maps, seed)
-        curves = faithfulness(
-            self.retrieval,
-            self.pairs.pairs,
-            *maps,
-            where="alternate",
-            steps=self.settings["steps"],
-            fill=self.settings["fill"],
-            seed=seed,
-        )
-        sane = sanity_checks(
-            lambda model, q, g: explain(model, q, g, name, **options),
-            model,
-            *(x[self.for_sanity] for x in self.images),
-            limits=self.limits,
-            every_step=False,
-            seed=seed,
-            batch_size=_BATCH,
-        )
-        return {
-            "method": name,
-            "label": METHODS[name].label,
-            "cost": METHODS[name].cost,
-            "target": found[0].target,
-            "options": {key: list(v) if isinstance(v, tuple) else v for key, v in options.items()},
-            "seconds_per_pair": sum(f.seconds for f in found) / len(self.pairs.pairs),
-            "localisation": {
-                key: _interval(bootstrap(v["found"], rng)) | {"chance": _number(bootstrap(v["chance"], rng).mean)}
-                for key, v in places.items()
-            },
-            "faithfulness": [{k: _number(v) for k, v in row.items()} for row in curves.rows(rng)],
-            "sanity": {
-                "passed": sane.passed,
-                "lines": [{k: _number(v) for k, v in vars(line).items()} for line in sane.lines],
-            },
-            "values": {key: [_number(round(float(x), 5)) for x in v["found"]] for key, v in places.items()},
-        }
-
-
-def _remembered(measured: _Measured, name: str, options: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
-    key = f"{measured.key}-{name}-{sorted(options.items())}"
-    if file is not None and file.is_file():
-        with contextlib.suppress(ValueError):  # a damaged file is measured anew
-            kept = read_json(file)
-            if isinstance(kept, dict) and kept.get("key") == key:
-                return kept["entry"]
-    entry = measured.measure(name, options)
-    if file is not None:
-        write_json(file, {"key": key, "entry": entry})
-    return entry
-
-
-def _result(
-    entries: list[dict[str, Any]],
-    pairs: LeaguePairs,
-    dataset: ReidDataset,
-    config: Config,
-    settings: dict[str, Any],
-    notes: list[str],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Entries with each method's paired difference to the plain mean and to equation 4's map, without per-pair values."""
-    from ..runs import versions
-
-    rng, rivals = np.random.default_rng(settings["seed"]), ("plain-mean", "siamese")
-    values = {e["method"]: {k: np.array(v, dtype=np.float64) for k, v in e["values"].items()} for e in entries}
-    shown = []
-    for entry in entries:
-        mine = values[entry["method"]]
-        over = {
-            rival: {key: _interval(bootstrap(mine[key] - values[rival][key], rng)) for key in mine}
-            for rival in rivals
-            if rival in values and rival != entry["method"]
-        }
-        shown.append({k: v for k, v in entry.items() if k != "values"} | {"over": over})
-    return {
+    images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
+    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs}
+    key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
+    memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
+    measure = memory.cache(_measure, ignore=["retrieval", "chosen", "images"])
+    bar = tqdm(names, desc="methods", unit="method", leave=False, disable=not progress)
+    found = {name: measure(key, name, settings, OPTIONS.get(name, {}), retrieval, chosen, images) for name in bar}
+    about = {
         "data": dataset.name,
+        "profile": config.profile,
         "variant": config.variant,
         "pooling": config.model.pooling,
-        "profile": config.profile,
-        "settings": settings,
-        "pairs": pairs.counts(),
-        "notes": notes,
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-        "methods": shown,
-        "versions": versions(),
     }
+    about |= {"settings": settings, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
+    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes)}
+    about |= {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
+    league = League(_table(found, seed), about)
+    if out:
+        league.write(out)
+    return league
 
 
-def _interval(found: Interval) -> dict[str, Any]:
-    return {key: _number(value) for key, value in found._asdict().items()}
+def _measure(
+    key: str,
+    name: str,
+    settings: Mapping[str, Any],
+    options: Mapping[str, Any],
+    retrieval: Retrieval,
+    chosen: LeaguePairs,
+    images: tuple[Tensor, Tensor],
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """One method's rows, and its localisation pair by pair. ``key`` is a digest of what the cache ignores."""
+
+    def ask(model: CASN, query: Tensor, gallery: Tensor) -> Any:
+        return explain(model, query, gallery, name, **options)
+
+    model, seed = retrieval.model, settings["seed"]
+    ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
+    found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
+    maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)
+    rng, rows, places = np.random.default_rng(seed), [], chosen.localisation(maps, seed)
+    for measure, values in places.items():
+        interval, by_chance = (bootstrap(values[kind], rng) for kind in ("found", "chance"))
+        rows.append(_row("localisation", measure, interval, chance=by_chance.mean))
+    curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=settings["steps"], seed=seed)
+    for row in curves.table(rng).itertuples(index=False):
+        rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[2:6], chance=row.chance))
+    _, first = np.unique(chosen.pairs[:, 0], return_index=True)  # different query images
+    count = min(len(first), max(2, settings["sanity_pairs"]))
+    some = torch.from_numpy(np.sort(first)[np.linspace(0, len(first) - 1, count).round().astype(int)])
+    options_of_checks = {"every_step": False, "seed": seed, "batch_size": _BATCH}
+    for line in sanity_checks(ask, model, *(x[some] for x in images), **options_of_checks).lines:
+        rows.append(_row("sanity", line.name, (*line[1:4], count), limit=line.limit, passed=line.passed))
+    seconds = sum(f.seconds for f in found) / len(chosen.pairs)
+    rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, len(chosen.pairs))))
+    return rows, {measure: values["found"] for measure, values in places.items()}
 
 
-def _number(value: Any) -> Any:
-    """A plain value for JSON: no NaN."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _row(test: str, measure: str, found: Sequence[float], than: str = "", **more: Any) -> dict[str, Any]:
+    numbers = dict(zip(("value", "low", "high", "count"), found, strict=True))
+    return {"test": test, "measure": measure, "than": than, **numbers, "chance": np.nan, "limit": np.nan, **more}
 
 
-def _bar(names: Iterable[str], wanted: bool) -> Iterator[str]:
-    if wanted:
-        with contextlib.suppress(ImportError):
-            names = require("tqdm.auto", "showing progress").tqdm(names, desc="methods", unit="method", leave=False)
-    return iter(names)
+def _table(found: Mapping[str, tuple[list[dict[str, Any]], dict[str, np.ndarray]]], seed: int) -> pd.DataFrame:
+    """All methods' rows, and their paired differences from the rivals."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, (own, values) in found.items():
+        rows += [{"method": name, **row} for row in own]
+        for rival in [rival for rival in RIVALS if rival in found and rival != name]:
+            for measure, mine in values.items():
+                difference = bootstrap(mine - found[rival][1][measure], rng)
+                rows.append({"method": name, **_row("localisation", measure, difference, rival)})
+    return pd.DataFrame(rows).astype({"count": int, "limit": float, "passed": "boolean"})
 
 
-__all__ = ["OPTIONS", "add_parser", "findings", "league_table", "run_league"]
+def league_tables(league: League) -> dict[str, pd.DataFrame]:
+    """The league as two tables of a page: ``maps`` (where they lie, what their pixels are worth) and ``sanity``."""
+    own = league.table[league.table.than == ""]
+    cells = own.assign(cell=[_cell(row) for row in own.itertuples()])
+    wide = cells.pivot(index="method", columns="measure", values="cell").reindex(league.methods()).fillna("-")
+    wide["sane"] = ["yes" if name in league.sane() else "no" for name in wide.index]
+    shown = wide[[measure for measure in HEADINGS if measure in wide and (wide[measure] != "-").any()]]
+    shown = shown.rename(columns=HEADINGS).rename_axis(index=None, columns="method")
+    split = shown.columns.get_loc(HEADINGS["pair classifier"])
+    return {"maps": shown.iloc[:, :split], "sanity": shown.iloc[:, split:]}
 
 
-# facade: to be replaced
-_FACADE = {
-    "choose_pairs": "casnkit.explain.league_pairs",
-    "bootstrap": "casnkit.explain.intervals",
-    "league_head": "casnkit.explain.league_report",
-    "league_tables": "casnkit.explain.league_report",
-}
-_FACADE_MODULES = ["casnkit.explain.league_pairs"]
+def _cell(row: Any) -> str:
+    if row.test == "speed":
+        return f"{1000 * row.value:.1f}"
+    if row.test == "sanity":
+        mark = "" if pd.isna(row.passed) or row.passed else "*"
+        return ("-" if np.isnan(row.value) else f"{row.value:.2f}") + mark
+    if np.isnan(row.value):
+        return "-"
+    if row.test == "faithfulness":
+        return f"{100 * row.value:+.1f} ±{50 * (row.high - row.low):.1f}"
+    by_chance = "" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})"
+    return f"{100 * row.value:.0f} ±{50 * (row.high - row.low):.0f}{by_chance}"
 
 
-def __getattr__(name):
-    from importlib import import_module
+def league_table(league: League) -> str:
+    """The league as text: a line per method, and what the columns mean."""
+    table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method")
+    return "\n".join(
+        [league_head(league), table.to_string(), LEGEND, *(f"note: {n}" for n in league.settings["notes"])]
+    )
 
-    if name in _FACADE:
-        return getattr(import_module(_FACADE[name]), name)
-    if not name.startswith("__"):
-        for module in _FACADE_MODULES:
-            if module != __name__:
-                found = import_module(module)
-                if hasattr(found, name):
-                    return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def league_head(league: League) -> str:
+    """Which network, which pairs, and where it was computed, in a line."""
+    about = league.settings
+    counts = ", ".join(f"{number} {kind}" for kind, number in about["pairs"].items())
+    total, threads = sum(about["pairs"].values()), about["threads"]
+    place = about["device"] if about["device"] != "cpu" else f"cpu ({threads} thread{'s' * (threads != 1)})"
+    return f"{about['variant']} ({about['pooling']}) on {about['data']}: {total} test pairs ({counts}), {place}"
+
+
+def findings(league: League) -> list[str]:
+    """What the table says of equation 4's map, beside the plain mean, and which methods do better; from numbers alone."""
+    sane, names, sentences = league.sane(), league.methods(), []
+    energy, over = (league.row("siamese", "energy", than) for than in ("", "plain-mean"))
+    if "siamese" in names:
+        pair, partner = league.row("siamese", "pair classifier"), league.row("siamese", "partner")
+        unclear = "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
+        sentences.append(
+            f"Equation 4's map {'depends on' if pair.passed else unclear} the pair classifier: with a random one it "
+            f"correlates {pair.value:.2f}; beside another partner {partner.value:.2f}."
+        )
+    if over is not None:
+        points, low, high = (100 * number for number in (over.value, over.low, over.high))
+        sentences.append(
+            f"Equation 4's map has {'more' if low > 0 else 'less'} of its energy on the person than the plain mean: "
+            f"{points:+.1f} points [{low:+.1f}, {high:+.1f}]."
+            if low > 0 or high < 0
+            else "Equation 4's map lies on the person as much as the plain mean, as far as these pairs can tell "
+            f"({points:+.1f} points)."
+        )
+    sentences.append(
+        f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
+        if sane
+        else f"None of {len(names)} methods passes all sanity checks."
+    )
+    if energy is not None:
+        others = [
+            row for row in (league.row(name, "energy", "siamese") for name in sane) if row is not None and row.low > 0
+        ]
+        quick = [row.method for row in others if METHODS[row.method].cost == "forward"]
+        cost = (
+            f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more to compute"
+        )
+        gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in others])
+        sentences.append(
+            f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}."
+            if others and "siamese" not in sane
+            else "No method is better than equation 4 in both sanity and energy on the person."
+        )
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def add_parser(group: Any) -> None:
+    """``casnkit league`` for the command line; ``--run`` must have become a folder when its command is called."""
+    league = group.add_parser("league", help="compare all explanations: localisation, faithfulness, sanity, speed")
+    league.add_argument("--run", type=Path, help="the run's folder; default: the newest below runs/")
+    league.add_argument("--data", help="the data set; default: what the run was trained on")
+    league.add_argument("--out", type=Path, help="folder for the results; default: RUN/league")
+    league.add_argument("--pairs", type=int, default=200, help="test pairs; default: 200")
+    league.add_argument("--methods", nargs="+", metavar="NAME", help="default: all")
+    league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
+    league.add_argument("--seed", type=int, default=0)
+    league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    league.set_defaults(command=run_command)
+
+
+def run_command(options: argparse.Namespace) -> None:
+    """Measure, print the table and what it says."""
+    model, info = load_model(options.run, pick_device(options.device))
+    dataset, out = open_dataset(options.data or info.data["root"]), options.out or Path(options.run) / "league"
+    given = options.methods, options.pairs, options.seed
+    league = run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
+    print(league_table(league), *findings(league), f"results: {out / 'league.csv'}", sep="\n")

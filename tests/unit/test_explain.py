@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from captum import attr
 from torch import Tensor, nn
 
 from casnkit import attention
-from casnkit.explain import METHODS, explain
+from casnkit.explain import METHODS, Method, explain
 from casnkit.models import CASN
 
-attr = pytest.importorskip("captum.attr")
 POOLINGS = [{"pooling": "gap"}, {"pooling": "stripes", "stripes": 2}]
 FAST = {"occlusion": {"window": (16, 8)}, "integrated-gradients": {"steps": 4}, "smoothgrad": {"samples": 2}}
 
@@ -60,7 +61,7 @@ def test_layer_gradcam_is_manual_autograd(pair):
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("mode", attention.SIAMESE_MODES)
+@pytest.mark.parametrize("mode", ["paper", "signed", "gradcam", "v1"])
 def test_siamese_by_captum_is_the_closed_form(make_model, make_images, pooling, mode):
     """s_j = <alpha_j, f_j> with constant alpha, as a module of one branch, explained by captum."""
     model = make_model(pair_activation="leaky_relu", **pooling)
@@ -124,21 +125,10 @@ def test_pixel_gradients_are_plain_autograd(pair):
         close(tensors_of(explain(model, query, gallery, "input-x-gradient", target)), products)
     still = explain(model, query, gallery, "smoothgrad", samples=3, noise=0.0)
     close(tensors_of(still), [g.abs().amax(1) for g in pixel_gradients(model, query, gallery)])
-
-
-def test_smoothgrad_is_a_mean_over_noisy_copies(pair):
-    model, query, gallery = pair
-    found = explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2, seed=1)
-    again = explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2, seed=1)
-    close(tensors_of(found), tensors_of(again))
-    assert not torch.equal(found.query, explain(model, query, gallery, "smoothgrad", samples=24, noise=0.2).query)
-    generator, total = torch.Generator().manual_seed(5), 0
-    for _ in range(24):
-        noisy = [x + 0.2 * torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in (query, gallery)]
-        total = total + pixel_gradients(model, *noisy)[0] / 24
-    own = attention.map_correlation(found.query, total.abs().amax(1))
-    assert own.min() > 0.9
-    assert (own > attention.map_correlation(found.gallery, total.abs().amax(1)) + 0.1).all()
+    noisy = explain(model, query, gallery, "smoothgrad", samples=9, noise=0.2, seed=1)
+    assert torch.equal(noisy.query, explain(model, query, gallery, "smoothgrad", samples=9, noise=0.2, seed=1).query)
+    assert not torch.equal(noisy.query, explain(model, query, gallery, "smoothgrad", samples=9, noise=0.2).query)
+    assert attention.map_correlation(noisy.query, still.query).min() > 0.7
 
 
 @pytest.mark.filterwarnings("ignore:Setting backward hooks")
@@ -163,42 +153,25 @@ def test_guided_gradcam_is_captums(pair):
     close(tensors_of(explain(model, query, gallery, "guided-gradcam", interpolate="nearest")), expected)
 
 
-@pytest.mark.parametrize("baseline", ["zero", "mean", "blurred", "partner"])
+@pytest.mark.parametrize("baseline", ["zero", "mean", "partner"])
 def test_integrated_gradients_are_complete(pair, baseline):
     """Both maps add up to the difference of the scores, up to delta, and delta falls with the steps."""
     model, query, gallery = pair
 
-    def z(q: Tensor, g: Tensor) -> Tensor:
-        f = [model.pool(model.feature_map(x)) for x in (q, g)]
-        return model.pair_scores(f[0] - f[1])[:, 1].detach()
-
-    start = {
-        "zero": lambda x: torch.zeros_like(x),
-        "mean": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
-        "blurred": lambda x: blurred(x, 2.0),
-    }
+    z = partial(score, model)
+    start = {"zero": torch.zeros_like, "mean": lambda x: x.mean((2, 3), keepdim=True).expand_as(x)}
     if baseline == "partner":
         expected = 2 * z(query, gallery) - z(gallery, gallery) - z(query, query)
     else:
         expected = z(query, gallery) - z(start[baseline](query), start[baseline](gallery))
     deltas = []
     for steps in (2, 64):
-        found = explain(model, query, gallery, "integrated-gradients", baseline=baseline, steps=steps, blur=2.0)
+        found = explain(model, query, gallery, "integrated-gradients", baseline=baseline, steps=steps)
         sums = sum(m.sum((1, 2)) for m in tensors_of(found))
         torch.testing.assert_close(sums - expected, found.delta, rtol=1e-6, atol=1e-9)
         deltas.append(found.delta.abs().mean())
     assert deltas[1] < 0.2 * deltas[0]
     assert deltas[1] < 0.02 * expected.abs().mean()
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """A Gaussian of six standard deviations, edges mirrored, one axis after the other."""
-    reach = int(3 * sigma)
-    x = torch.arange(-reach, reach + 1, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
-    padded = F.pad(images, [reach] * 4, mode="reflect")
-    return F.conv2d(F.conv2d(padded, kernel[:, :, None], groups=3), kernel[..., None], groups=3)
 
 
 def score(model: CASN, query: Tensor, gallery: Tensor) -> Tensor:
@@ -221,9 +194,6 @@ def test_occlusion_is_a_loop_over_windows(pair):
     expected = sums / counts
     found = explain(model, query, gallery, "occlusion", window=(12, 6), stride=(8, 4))
     close(tensors_of(found), list(expected), rtol=1e-5)
-    one = explain(model, query, gallery, "occlusion", window=(12, 6), stride=(8, 4), of="gallery")
-    torch.testing.assert_close(one.gallery, found.gallery)
-    assert not one.query.any()
 
 
 @pytest.mark.parametrize("of", ["each", "jointly"])
@@ -275,7 +245,7 @@ def test_similarity_is_a_sum_over_places(make_model, make_images, options, kind)
     torch.testing.assert_close(found.query[:, 1, 1], (part * weight).sum(1) / divisor)
 
 
-@pytest.mark.parametrize("options", [*POOLINGS, {"feature": "reduced"}])
+@pytest.mark.parametrize("options", POOLINGS)
 def test_score_decomposition_is_complete(make_model, make_images, options):
     model = make_model(pair_activation="relu", **options)
     query, gallery = make_images(3), make_images(3, seed=7)
@@ -335,9 +305,7 @@ def test_every_method_treats_each_pair_by_itself(pair, method):
     if method == "smoothgrad":
         options["noise"] = 0.0
     whole = explain(model, query, gallery, method, **options)
-    assert whole.method == method
-    assert len(whole) == 3
-    assert whole.seconds > 0
+    assert (whole.method, len(whole), whole.seconds > 0) == (method, 3, True)
     size = (32, 16) if METHODS[method].level == "pixel" else (4, 2)
     for name in ("query", "gallery", "scores", *(["delta"] if whole.delta is not None else [])):
         value = getattr(whole, name)
@@ -381,3 +349,48 @@ def test_every_target_has_its_score(pair, target):
     name = ("different", "same")[target] if isinstance(target, int) else target
     assert found.target == name
     torch.testing.assert_close(found.scores, expected[name].detach())
+
+
+def test_a_new_method_and_a_new_mode_are_one_entry_each(pair, monkeypatch):
+    model, *images = pair
+    work = lambda pair, *, power=1: tuple(m.mean(1) ** power for m in pair.leaves()[0])  # noqa: E731
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", work, False, "map", False, "forward"))
+    plain = explain(model, *images, "plain-mean")
+    close(tensors_of(explain(model, *images, "mine", power=2)), [m**2 for m in tensors_of(plain)])
+    modes = getattr(attention, "MODES", None) or pytest.skip("equation 4's modes are not a table yet")
+    monkeypatch.setitem(modes, "all", lambda gradient, difference: (torch.ones_like(gradient),) * 2)
+    assert list(METHODS).index("siamese-all") < list(METHODS).index("identification")
+    close(tensors_of(explain(model, *images, "siamese-all")), [model.channels / 8 * m for m in tensors_of(plain)])
+
+
+class CalledTwice(nn.Module):
+    """The natural way to write a Siamese network, and the trap."""
+
+    def __init__(self, model: CASN) -> None:
+        super().__init__()
+        self.model, self.trunk = model, model.trunk
+
+    def forward(self, images_1: Tensor, images_2: Tensor) -> Tensor:
+        f_1, f_2 = (self.model.pool(self.trunk(x)) for x in (images_1, images_2))
+        return self.model.pair_scores(f_1 - f_2)
+
+
+def test_captum_returns_the_second_image_only(pair):
+    """Should captum ever change, this test tells: the advice in the documentation would then need another word."""
+    model, query, gallery = pair
+    expected = explain(model, query, gallery, "siamese-gradcam")
+    wrapper = CalledTwice(model).eval()
+    found = attr.LayerGradCam(wrapper, wrapper.trunk).attribute((query, gallery), target=1, relu_attributions=True)
+    assert isinstance(found, Tensor)  # one map for two images
+    torch.testing.assert_close(found[:, 0].detach(), expected.gallery, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(found[:, 0], expected.query)
+
+
+@pytest.mark.parametrize("method", ["siamese", "layer-gradcam", "saliency"])
+def test_the_trunk_is_called_once(pair, method):
+    model, query, gallery = pair
+    calls = []
+    with_hook = model.trunk.register_forward_hook(lambda *_: calls.append(1))
+    explain(model, query, gallery, method)
+    with_hook.remove()
+    assert len(calls) == 1

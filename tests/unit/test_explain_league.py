@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import argparse
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 import casnkit as ck
 from casnkit import runs
-from casnkit.cli import main
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import PARTS, lookalike_pairs, synthesize
 from casnkit.explain import league
-from casnkit.explain import league as league_pairs
-from casnkit.explain.league import choose_pairs, findings, league_table, run_league
+from casnkit.explain.league import League, choose_pairs, findings, league_table, run_league
 from casnkit.explain.pair import Retrieval
 from casnkit.ranking import matches_mask
 
@@ -76,9 +75,9 @@ def test_pairs_are_what_they_are_called(model, people, config):
 
 
 def test_what_one_kind_lacks_the_others_fill():
-    assert league_pairs._quota({"a": 9, "b": 9, "c": 9}, 10) == {"a": 4, "b": 3, "c": 3}
-    assert league_pairs._quota({"a": 9, "b": 1, "c": 0}, 8) == {"a": 7, "b": 1, "c": 0}
-    assert league_pairs._quota({"a": 2, "b": 1, "c": 0}, 8) == {"a": 2, "b": 1, "c": 0}
+    assert league._quota({"a": 9, "b": 9, "c": 9}, 10) == {"a": 4, "b": 3, "c": 3}
+    assert league._quota({"a": 9, "b": 1, "c": 0}, 8) == {"a": 7, "b": 1, "c": 0}
+    assert league._quota({"a": 2, "b": 1, "c": 0}, 8) == {"a": 2, "b": 1, "c": 0}
 
 
 def test_other_sets_have_no_lookalikes_and_say_so(model, blocks, config):
@@ -123,111 +122,97 @@ def test_localisation_of_known_maps(model, people, config):
 
 
 def test_a_league_from_end_to_end(model, people, config, tmp_path, monkeypatch):
-    result = run_league(model, people, config, METHODS, out=tmp_path, **SETTINGS)
-    assert [e["method"] for e in result["methods"]] == ["plain-mean", *METHODS]
-    assert json.loads((tmp_path / "league.json").read_text()) == result
-    plain, paper, gradcam, _ = result["methods"]
-    lines = {e["method"]: {line["name"]: line for line in e["sanity"]["lines"]} for e in result["methods"]}
-    assert lines["plain-mean"]["pair classifier"]["value"] == pytest.approx(1, abs=1e-5)
-    assert lines["plain-mean"]["partner"]["passed"] is False
-    assert not plain["sanity"]["passed"]
-    assert set(paper["localisation"]) == {"energy", "pointing", "iou", "cue"}
-    assert paper["seconds_per_pair"] > 0
-    assert "plain-mean" in paper["over"]
-    mean = paper["localisation"]["energy"]["mean"] - plain["localisation"]["energy"]["mean"]
-    assert paper["over"]["plain-mean"]["energy"]["mean"] == pytest.approx(mean, abs=1e-4)  # a paired difference
-    assert {row["curve"] for row in gradcam["faithfulness"]} == {"deletion", "insertion"}
-    assert all("values" not in e for e in result["methods"])
-    # again: everything is remembered
-    monkeypatch.setattr(league._Measured, "measure", None)
-    assert run_league(model, people, config, METHODS, out=tmp_path, **SETTINGS) == result
+    found = run_league(model, people, config, METHODS, out=tmp_path, **SETTINGS)
+    assert found.methods() == ["plain-mean", *METHODS]
+    again = league.read_league(tmp_path)
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert again.settings == found.settings
+    assert found.row("plain-mean", "pair classifier").value == pytest.approx(1, abs=1e-5)
+    assert found.row("plain-mean", "partner").passed == False  # noqa: E712, a numpy truth value
+    assert "plain-mean" not in found.sane()
+    assert {"energy", "pointing", "iou", "cue"} <= set(found.table.measure)
+    assert found.row("siamese", "seconds_per_pair").value > 0
+    mean = found.row("siamese", "energy").value - found.row("plain-mean", "energy").value
+    assert found.row("siamese", "energy", "plain-mean").value == pytest.approx(mean, abs=1e-4)  # a paired difference
+    assert not found.table.duplicated(["method", "measure", "than"]).any()
+    assert "note" not in league_table(found)
+    monkeypatch.setattr(league, "faithfulness", None)  # again: everything is remembered
+    pd.testing.assert_frame_equal(
+        run_league(model, people, config, METHODS, out=tmp_path, **SETTINGS).table, found.table
+    )
 
 
+@pytest.mark.filterwarnings("ignore:Exception while loading results")
 def test_what_changed_is_measured_again(model, people, config, tmp_path, monkeypatch):
-    run_league(model, people, config, ["siamese"], out=tmp_path, **SETTINGS)
-    measured, real = [], league._Measured.measure
-    monkeypatch.setattr(league._Measured, "measure", lambda self, name, o: measured.append(name) or real(self, name, o))
-    run_league(model, people, config, ["siamese", "siamese-v1"], out=tmp_path, **SETTINGS)
-    assert measured == ["siamese-v1"]
-    (tmp_path / "siamese.json").write_text('{"key": ')  # cut off
-    run_league(model, people, config, ["siamese"], out=tmp_path, **SETTINGS)
-    assert measured == ["siamese-v1", "siamese"]
+    measured, real = [], league.faithfulness
+    monkeypatch.setattr(league, "faithfulness", lambda *args, **more: measured.append(1) or real(*args, **more))
+
+    def times(names: list[str], **changes: int) -> int:
+        measured.clear()
+        run_league(model, people, config, names, out=tmp_path, **(SETTINGS | changes))
+        return len(measured)
+
+    assert times(["siamese"]) == 2
+    assert times(["siamese", "siamese-v1"]) == 1
+    files = list((tmp_path / "measured").rglob("output.pkl"))
+    assert len(files) == 3
+    files[0].write_bytes(files[0].read_bytes()[:40])  # cut off
+    assert times(["siamese", "siamese-v1"]) == 1
     with torch.no_grad():
         model.pair_head[3].weight.mul_(1.1)
-    run_league(model, people, config, ["siamese"], out=tmp_path, **SETTINGS)
-    assert measured[2:] == ["plain-mean", "siamese"]
-    run_league(model, people, config, ["siamese"], out=tmp_path, **(SETTINGS | {"steps": 3}))
-    assert measured[4:] == ["plain-mean", "siamese"]
-
-
-def test_a_method_whose_package_is_missing_is_left_out_aloud(model, people, config, monkeypatch):
-    real = league._Measured.measure
-
-    def measure(self, name, options):
-        if name == "saliency":
-            raise ImportError("no captum")
-        return real(self, name, options)
-
-    monkeypatch.setattr(league._Measured, "measure", measure)
-    result = run_league(model, people, config, ["saliency"], **SETTINGS)
-    assert [e["method"] for e in result["methods"]] == ["plain-mean"]
-    assert "saliency is left out: no captum" in result["notes"]
-    assert "note: saliency is left out" in league_table(result)
+    assert times(["siamese"]) == 2
+    assert times(["siamese"], steps=3) == 2
 
 
 def test_refusals(model, people, config):
-    with pytest.raises(ValueError, match="expected methods out of"):
+    with pytest.raises(ValueError, match=r"expected methods out of .* got 'attention'"):
         run_league(model, people, config, ["attention"], **SETTINGS)
     with pytest.raises(ValueError, match="never trained"):
         run_league(model, people, config.replace(variant="ide"), **SETTINGS)
 
 
-def entry(name: str, energy: float, pair: float, over: dict, passed: bool) -> dict:
-    interval = {"mean": energy, "low": energy - 0.02, "high": energy + 0.02, "count": 9, "chance": 0.3}
-    names = {"pair classifier": pair, "everything": 0.2, "partner": 0.9}
-    lines = [{"name": n, "value": v, "passed": v < 0.95} for n, v in names.items()]
-    curves = [
-        {"curve": "deletion", "axis": "probability", "difference": -0.1, "low": -0.12, "high": -0.08},
-        {"curve": "insertion", "axis": "probability", "difference": None, "low": None, "high": None},
+def entry(name: str, energy: float, pair: float, over: dict[str, float], passed: bool = False) -> list[dict]:
+    """A method's rows; ``over``: its difference in energy to each rival."""
+    rows = [
+        league._row("localisation", "energy", (energy, energy - 0.02, energy + 0.02, 9), chance=0.3),
+        league._row("localisation", "pointing", (math.nan,) * 3 + (0,)),
+        league._row("faithfulness", "deletion_probability", (-0.1, -0.12, -0.08, 9)),
+        league._row("sanity", "pair classifier", (pair, pair, pair, 9), passed=passed),
+        league._row("sanity", "everything", (0.2, 0.2, 0.2, 9), passed=True),
+        league._row("sanity", "partner", (0.9, 0.9, 0.9, 9), passed=True),
+        league._row("speed", "seconds_per_pair", (0.0123, math.nan, math.nan, 9)),
+        *(league._row("localisation", "energy", (d, d - 0.01, d + 0.01, 9), than) for than, d in over.items()),
     ]
-    over = {rival: {"energy": {"mean": m, "low": m - 0.01, "high": m + 0.01}} for rival, m in over.items()}
-    return {
-        "method": name,
-        "cost": "many" if name == "occlusion" else "forward",
-        "localisation": {"energy": interval},
-        "faithfulness": curves,
-        "sanity": {"passed": passed, "lines": lines},
-        "seconds_per_pair": 0.0123,
-        "over": over,
-    }
+    return [{"method": name, **row} for row in rows]
 
 
-def written(*entries: dict) -> dict:
-    return {
+def written(*entries: list[dict]) -> League:
+    about = {
         "variant": "casn",
         "pooling": "gap",
         "data": "people",
         "device": "cpu",
         "threads": 1,
-        "pairs": {"right": 5, "wrong": 4, "look-alike": 0},
-        "notes": [],
-        "methods": list(entries),
+        "notes": ["few pairs"],
     }
+    about["pairs"] = {"right": 5, "wrong": 4, "look-alike": 0}
+    return League(pd.DataFrame([row for rows in entries for row in rows]).astype({"passed": "boolean"}), about)
 
 
 def test_table_by_hand():
-    text = league_table(written(entry("plain-mean", 0.6, 1.0, {}, False)))
+    text = league_table(written(entry("plain-mean", 0.6, 1.0, {})))
     row = next(line for line in text.splitlines() if line.startswith("plain-mean"))
     assert row.split() == ["plain-mean", "60", "±2", "(30)", "-10.0", "±2.0", "1.00*", "0.20", "0.90", "no", "12.3"]
     assert "9 test pairs (5 right, 4 wrong, 0 look-alike), cpu (1 thread)" in text
-    assert "pointing" not in text.splitlines()[1]  # nobody has it
+    assert "pointing" not in text.splitlines()[1]  # not measured for any method
+    assert text.endswith("note: few pairs")
 
 
 def test_findings_follow_the_numbers():
-    plain = entry("plain-mean", 0.6, 1.0, {"siamese": -0.05}, False)
-    paper = entry("siamese", 0.65, 0.97, {"plain-mean": 0.05}, False)
-    good = entry("siamese-gradcam", 0.75, 0.1, {"plain-mean": 0.15, "siamese": 0.1}, True)
-    said = " ".join(findings(written(plain, paper, good)))
+    plain = entry("plain-mean", 0.6, 1.0, {"siamese": -0.05})
+    paper = entry("siamese", 0.65, 0.97, {"plain-mean": 0.05})
+    over = {"plain-mean": 0.15, "siamese": 0.1}
+    said = " ".join(findings(written(plain, paper, entry("siamese-gradcam", 0.75, 0.1, over, True))))
     assert "hardly depends on the pair classifier: with a random one it correlates 0.97" in said
     assert "Equation 4's map has more of its energy on the person than the plain mean: +5.0 points [+4.0, +6.0]" in said
     assert "passed by siamese-gradcam (1 of 3 methods)" in said
@@ -235,35 +220,33 @@ def test_findings_follow_the_numbers():
         "Better than equation 4 in both sanity and energy on the person: siamese-gradcam (+10.0 points); of these"
         in said
     )
-    half = entry("siamese", 0.65, 0.6, {"plain-mean": 0.05}, False)
-    half["sanity"]["lines"][0]["passed"] = False
+    half = entry("siamese", 0.65, 0.6, {"plain-mean": 0.05})
     assert "depends only in part on the pair classifier" in " ".join(findings(written(plain, half)))
-    slow = entry("occlusion", 0.75, 0.1, {"plain-mean": 0.15, "siamese": 0.1}, True)
+    slow = entry("occlusion", 0.75, 0.1, over, True)
     assert "occlusion (+10.0 points); all of them cost more" in " ".join(findings(written(plain, paper, slow)))
-    paper["over"]["plain-mean"]["energy"] = {"mean": 0.0, "low": -0.01, "high": 0.01}
-    good["over"]["siamese"]["energy"] = {"mean": 0.0, "low": -0.01, "high": 0.01}
-    said = " ".join(findings(written(plain, paper, good)))
+    same = entry("siamese", 0.6, 0.97, {"plain-mean": 0.0})
+    said = " ".join(findings(written(plain, same, entry("siamese-gradcam", 0.65, 0.1, over | {"siamese": 0.0}, True))))
     assert "as much as the plain mean" in said
     assert "No method is better than equation 4 in both" in said
-    good["sanity"]["passed"] = False
-    assert "None of 3 methods" in " ".join(findings(written(plain, paper, good)))
+    assert "None of 2 methods" in " ".join(findings(written(plain, same)))
+
+
+def test_the_published_league_can_be_read():
+    published = league.read_league()
+    assert set(METHODS) < set(published.methods())
+    assert published.row("siamese", "pair classifier").value > published.row("siamese-gradcam", "pair classifier").value
+    assert "200 test pairs" in league_table(published)
 
 
 def test_the_command(model, people, config, tmp_path, monkeypatch, capsys):
-    (tmp_path / "README.md").write_text("x\n<!-- league -->\nformer\n<!-- /league -->\n")
-    monkeypatch.chdir(tmp_path)
     info = runs.RunInfo(config, np.arange(5), {"root": str(people.root)}, {})
-    monkeypatch.setattr(runs, "load_model", lambda run, device: (model, info))
-    arguments = ["league", "--run", "run", "--methods", "siamese", "--pairs", "6", "--steps", "2", "--publish"]
-    assert main([*arguments, "--device", "cpu"]) == 0
+    monkeypatch.setattr(league, "load_model", lambda run, device: (model, info))
+    parser = argparse.ArgumentParser()
+    league.add_parser(parser.add_subparsers())
+    arguments = ["--run", str(tmp_path), "--methods", "siamese", "--pairs", "6", "--steps", "2", "--device", "cpu"]
+    options = parser.parse_args(["league", *arguments])
+    options.command(options)
     said = capsys.readouterr().out
-    readme = (tmp_path / "README.md").read_text()
+    assert "casn (gap) on people: 6 test pairs" in said
     assert "Equation 4's map" in said
-    assert "former" not in readme
-    assert "```text\ncasn (gap) on people: 6 test pairs" in readme
-    published = json.loads((tmp_path / "figures" / "league.json").read_text())
-    assert published == json.loads((tmp_path / "run" / "league" / "league.json").read_text())
-    for name, described in (("league", "95 % intervals"), ("explanations", "siamese, plain-mean")):
-        picture = Image.open(tmp_path / "figures" / f"{name}.png")
-        assert described in picture.text["Description"]
-        assert np.asarray(picture.convert("L")).std() > 10, "a blank picture"
+    assert league.read_league(tmp_path / "league").methods() == ["plain-mean", "siamese"]

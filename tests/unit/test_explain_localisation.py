@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from casnkit.explain import localisation as by_part
 from casnkit.explain import localisation as loc
 
 MEASURES = {
@@ -83,20 +82,9 @@ def test_worked_by_hand() -> None:
     assert loc.iou(MAP, PERSON, threshold=0.4).item() == pytest.approx(3 / 6)
     assert loc.pointing_game(MAP, PERSON).item() == 1
     assert loc.pointing_game(MAP, ~PERSON).item() == 0
-    assert loc.pointing_game(MAP, ~PERSON, tolerance=1).item() == 1
-    assert by_part.part_coverage(MAP, PARTS, 4).tolist()[0][:3] == [1, 1, 0]
-    assert by_part.part_energy(MAP, PARTS, 4)[0, :3].tolist() == pytest.approx([14 / 22, 5 / 22, 3 / 22])
-    assert by_part.part_area(PARTS, 4)[0, :3].tolist() == [0.5, 0.25, 0.25]
-    assert by_part.part_energy(MAP, PARTS, 4)[0, 3].isnan()
-
-
-@pytest.mark.parametrize(("part", "hit", "energy"), [(0, 1, 14 / 22), (1, 0, 5 / 22), (2, 0, 3 / 22)])
-def test_right_cue_by_hand(part: int, hit: float, energy: float) -> None:
-    """Weight per pixel: part 0 has 7 against 4 on the rest; part 1 has 5 against 17 / 3; part 2 has 3 against 19 / 3."""
-    cue = by_part.right_cue(MAP, PARTS, torch.tensor([part]), 3)
-    assert cue.hit.item() == hit
-    assert cue.energy.item() == pytest.approx(energy)
-    assert cue.area.item() == (0.5, 0.25, 0.25)[part]
+    assert loc.part_coverage(MAP, PARTS, 4).tolist()[0][:3] == [1, 1, 0]
+    assert loc.part_energy(MAP, PARTS, 4)[0, :3].tolist() == pytest.approx([14 / 22, 5 / 22, 3 / 22])
+    assert loc.part_energy(MAP, PARTS, 4)[0, 3].isnan()
 
 
 @pytest.mark.parametrize("size", [(12, 8), (3, 2), (5, 3)])
@@ -111,7 +99,7 @@ def test_against_counting_pixels(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(12, 8), (5, 3)])
 def test_parts_against_counting_pixels(size: tuple[int, int]) -> None:
     maps, _, parts = random_case(size)
-    covered, energy = by_part.part_coverage(maps, parts, 3, 0.3), by_part.part_energy(maps, parts, 3)
+    covered, energy = loc.part_coverage(maps, parts, 3, 0.3), loc.part_energy(maps, parts, 3)
     for b in range(len(maps)):
         positive = maps[b].clamp_min(0).numpy()
         values, where = enlarged(positive / positive.max(), 12, 8), parts[b].numpy()
@@ -120,7 +108,7 @@ def test_parts_against_counting_pixels(size: tuple[int, int]) -> None:
             assert covered[b, p].item() == pytest.approx(sum(v > 0.3 for v in pixels) / len(pixels))
             assert energy[b, p].item() == pytest.approx(sum(pixels) / values[where > 0].sum())
             rest = values[(where > 0) & (where != p + 1)]
-            cue = by_part.right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
+            cue = loc.right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
             assert cue.hit.item() == (np.mean(pixels) > rest.mean())
             assert cue.energy.item() == pytest.approx(energy[b, p].item())
     torch.testing.assert_close(energy.sum(1), torch.ones(5, dtype=energy.dtype))
@@ -141,14 +129,6 @@ def test_scale_changes_nothing(name: str) -> None:
     torch.testing.assert_close(MEASURES[name](1e-30 * maps, masks), MEASURES[name](maps, masks))
 
 
-@pytest.mark.parametrize(("measure", "best"), [(name, 0.0 if "spill" in name else 1.0) for name in MEASURES])
-def test_a_map_that_is_the_mask_is_perfect(measure: str, best: float) -> None:
-    _, masks, _ = random_case((6, 4))
-    tolerance = 0.05 if "soft" in measure else 0  # the soft mask of 1 is 0.993
-    found = MEASURES[measure](3.0 * masks, masks)
-    assert (found - best).abs().max() <= tolerance
-
-
 @pytest.mark.parametrize("size", [(12, 8), (5, 3)])
 def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
     maps, masks, parts = random_case(size)
@@ -156,10 +136,9 @@ def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
     expected = {"energy_inside": area, "inside": area / area, "spill": 1 - area, "iou": area, "pointing": area}
     for name, values in (expected | {"soft_spill": 1 - area}).items():
         torch.testing.assert_close(loc.chance(MEASURES[name], maps, masks, kind="uniform"), values, msg=name)
-    torch.testing.assert_close(
-        loc.chance(by_part.part_energy, maps, parts, 3, kind="uniform").float(), by_part.part_area(parts, 3)
-    )
-    cue = loc.chance(by_part.right_cue, maps, parts, torch.zeros(5).long(), 3, kind="uniform")
+    sizes = torch.stack([(parts == p + 1).sum((1, 2)) for p in range(3)], 1) / (parts > 0).sum((1, 2))[:, None]
+    torch.testing.assert_close(loc.chance(loc.part_energy, maps, parts, 3, kind="uniform").float(), sizes)
+    cue = loc.chance(loc.right_cue, maps, parts, torch.zeros(5).long(), 3, kind="uniform")
     assert cue.hit.tolist() == [0.5] * 5
     torch.testing.assert_close(cue.energy, cue.area)
 
@@ -177,17 +156,6 @@ def test_rolled_maps_keep_their_values_and_neighbours() -> None:
     assert len(set(moves)) > 12  # of 24 possible ones
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(loc.random_maps(maps, "rolled", generator), rolled)
-
-
-def test_over_all_places_a_map_gets_the_area() -> None:
-    """What chance by rolling is the mean of: exactly the person's share of the picture, also for enlarged maps."""
-    maps, masks, _ = random_case((6, 4))
-    every = [maps.roll((y, x), (1, 2)) for y, x in itertools.product(range(6), range(4))]
-    mean = torch.stack([loc.energy_inside(m, masks) for m in every]).mean(0)
-    torch.testing.assert_close(mean, masks.double().mean((1, 2)))
-    drawn = loc.chance(loc.energy_inside, maps, masks, repeats=400)
-    assert (drawn - mean).abs().max() < 0.03
-    assert (loc.chance(loc.energy_inside, maps, masks, repeats=1) - mean).abs().max() > 0.03
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])
@@ -209,7 +177,9 @@ def test_chance_keeps_the_type() -> None:
     torch.testing.assert_close(found.spill, (draws[0] + draws[1]) / 2)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan)])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan), torch.full((3, 2), math.inf)]
+)
 def test_dead_maps(bad: Tensor) -> None:
     maps, masks, parts = random_case((3, 2))
     whole = {name: measure(maps, masks) for name, measure in MEASURES.items()}
@@ -224,15 +194,8 @@ def test_dead_maps(bad: Tensor) -> None:
         elif not name.startswith("soft"):
             assert found[1].isnan()
     assert loc.mean_of(loc.energy_inside(maps, masks))[1:] == (4, 1)
-    cue = by_part.right_cue(maps, parts, torch.ones(5).long(), 3)
+    cue = loc.right_cue(maps, parts, torch.ones(5).long(), 3)
     assert cue.hit.isnan().tolist() == [False, True, False, False, False]
-
-
-def test_infinity_is_dead_and_negative_values_do_not_count() -> None:
-    maps, masks, _ = random_case((3, 2))
-    torch.testing.assert_close(loc.energy_inside(maps.clamp_min(0), masks), loc.energy_inside(maps, masks))
-    maps[0, 0, 0] = math.inf
-    assert loc.dead_maps(maps)[0]
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -250,7 +213,7 @@ def test_mean_of() -> None:
 
 
 def test_a_part_that_is_everything_has_no_rest() -> None:
-    cue = by_part.right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3)
+    cue = loc.right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3)
     assert all(values.isnan().all() for values in cue)
 
 
@@ -258,11 +221,11 @@ def test_pairs_use_the_images_that_show_the_part() -> None:
     """A bag (part 3) in the first image alone; legs (part 1) in both."""
     without = PARTS.where(PARTS < 3, 0)
     maps, part = torch.cat([MAP, MAP]), torch.tensor([2, 0])
-    cue = by_part.right_cue_pairs((maps, maps), (torch.cat([PARTS, PARTS]), torch.cat([without, without])), part, 3)
+    cue = loc.right_cue_pairs((maps, maps), (torch.cat([PARTS, PARTS]), torch.cat([without, without])), part, 3)
     assert cue.energy.tolist() == pytest.approx([3 / 22, (14 / 22 + 14 / 19) / 2])
     assert cue.area.tolist() == pytest.approx([1 / 4, (1 / 2 + 2 / 3) / 2])
     assert cue.hit.tolist() == [0, 1]
-    nowhere = by_part.right_cue_pairs((MAP, MAP), (without, without), torch.tensor([2]), 3)
+    nowhere = loc.right_cue_pairs((MAP, MAP), (without, without), torch.tensor([2]), 3)
     assert nowhere.hit.isnan().all()
 
 
@@ -272,15 +235,14 @@ def test_pairs_use_the_images_that_show_the_part() -> None:
         (lambda: loc.energy_inside(MAP[0], PERSON), "expected one mask"),
         (lambda: loc.energy_inside(MAP[0, :1], PERSON), r"expected maps \(B, h, w\)"),
         (lambda: loc.energy_inside(MAP, PERSON[0]), "expected one mask"),
-        (lambda: loc.energy_inside(MAP, PERSON.float()), "truth values, got torch.float32"),
+        (lambda: loc.energy_inside(MAP, PERSON.float()), "truth values for each of 1 maps, got torch.float32"),
         (lambda: loc.coverage(MAP, PERSON, 1.0), r"in \[0, 1\), got 1.0"),
-        (lambda: loc.pointing_game(MAP, PERSON, -1), "got -1"),
         (lambda: loc.random_maps(MAP, "noise"), "uniform, rolled, shuffled, got 'noise'"),
-        (lambda: by_part.part_energy(MAP, PARTS, 2), "expected parts 0 .. 2, got 0 .. 3"),
-        (lambda: by_part.part_energy(MAP, PERSON, 2), "got torch.bool"),
-        (lambda: by_part.part_energy(MAP, PARTS[0], 3), "expected one part map"),
-        (lambda: by_part.right_cue(MAP, PARTS, torch.tensor([3]), 3), "0 .. 2"),
-        (lambda: by_part.right_cue(MAP, PARTS, torch.tensor([0, 1]), 3), "each of 1 maps"),
+        (lambda: loc.part_energy(MAP, PARTS, 2), "expected parts 0 .. 2, got 0 .. 3"),
+        (lambda: loc.part_energy(MAP, PERSON, 2), "got torch.bool"),
+        (lambda: loc.part_energy(MAP, PARTS[0], 3), "expected one part map"),
+        (lambda: loc.right_cue(MAP, PARTS, torch.tensor([3]), 3), "0 .. 2"),
+        (lambda: loc.right_cue(MAP, PARTS, torch.tensor([0, 1]), 3), "each of 1 maps"),
     ],
 )
 def test_bad_input(call, message: str) -> None:

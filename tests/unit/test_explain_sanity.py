@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from casnkit import attention
-from casnkit.explain.sanity import (
-    Limits,
-    as_explainer,
-    cascade,
-    compute_maps,
-    correlation,
-    label_shuffling,
-    partner_shuffling,
-    randomisation,
-    randomised,
-    sanity_checks,
-)
+from casnkit.explain.sanity import agreement, cascade, compute_maps, correlation, randomised, sanity_checks
 from casnkit.models import CASN, TRUNKS
 
 PAIRS = 8
@@ -85,25 +75,25 @@ def gradient(model, query, gallery):
     ids=["flat", "one pattern", "dice", "edges", "plain mean"],
 )
 def test_bad_explainers_fail_for_the_right_reason(case, explainer, failed):
-    report = sanity_checks(explainer, *case, limits=Limits(everything=0.97))
+    report = sanity_checks(explainer, *case, limits={"everything": 0.97})
     assert {line.name for line in report.lines if line.passed is False} == failed
     assert not report.passed
-    assert report.to_text().count("FAIL") == len(failed)
+    assert report.table()[""].str.contains("failed").sum() == len(failed)
 
 
 @pytest.mark.parametrize("explainer", [gradient, closed_form("gradcam")], ids=["gradient", "gradcam"])
 def test_gradient_explainers_pass_on_random_networks(case, explainer):
-    report = sanity_checks(explainer, *case, limits=Limits(partner=0.9999))  # random heads listen little to the partner
+    report = sanity_checks(explainer, *case, limits={"partner": 0.9999})  # random heads listen little to the partner
     assert report["everything"].value < 0.4
     assert report["pair classifier"].value < 0.4
-    assert report.passed, report.to_text()
+    assert report.passed, report.table().to_string()
 
 
 def test_limits_decide_and_are_said(case):
     report = sanity_checks(closed_form("paper"), *case)
     value = report["partner"].value
     for limit, passed in ((value + 0.01, True), (value - 0.01, False)):
-        line = sanity_checks(closed_form("paper"), *case, limits=Limits(partner=limit))["partner"]
+        line = sanity_checks(closed_form("paper"), *case, limits={"partner": limit})["partner"]
         assert line.passed is passed
         assert f"{limit:g}" in line.why
     assert report["order"].passed is None  # reported only
@@ -126,18 +116,31 @@ def test_flat_maps_have_no_correlation_with_a_pattern_and_none_with_each_other()
     assert np.isnan(correlation((flat_map, flat_map), (flat_map, flat_map))).all()
 
 
-def test_partner_shuffling_by_a_loop(case):
+def test_what_is_asked_by_a_loop(case):
+    """Each line's value by single pairs: another partner, the other order, each step of the cascade on top of the last."""
     model, query, gallery = case
-    explainer = closed_form("paper")
-    found = partner_shuffling(explainer, model, query, gallery, batch_size=3)
+    explainer, images = closed_form("paper"), torch.cat([query, gallery])
+    report = sanity_checks(explainer, model, query, gallery, seed=3, batch_size=3)
+    networks, taken = [], []
+    for prefixes in cascade(model).values():
+        taken += prefixes
+        networks.append(randomised(model, taken, 3, images))
+    found = {"partner": [], "order": [], "steps": []}
     for p in range(PAIRS):
         before, after = (p - 1) % PAIRS, (p + 1) % PAIRS
-        own = model.siamese_attention(query[[p]], gallery[[p]])
-        mine = model.siamese_attention(query[[p]], gallery[[before]])[0]
-        theirs = model.siamese_attention(query[[after]], gallery[[p]])[1]
-        expected = [attention.map_correlation(a, b).item() for a, b in ((own[0], mine), (own[1], theirs))]
-        assert found[p] == pytest.approx(np.mean(expected), abs=1e-4)
-    np.testing.assert_allclose(partner_shuffling(plain_mean, model, query, gallery), 1, atol=1e-5)
+        own = explainer(model, query[[p]], gallery[[p]])
+        mine = explainer(model, query[[p]], gallery[[before]])[0]
+        theirs = explainer(model, query[[after]], gallery[[p]])[1]
+        found["partner"].append(correlation(own, (mine, theirs)))
+        found["order"].append(correlation(own, explainer(model, gallery[[p]], query[[p]])[::-1]))
+        found["steps"].append([correlation(own, explainer(net, query[[p]], gallery[[p]])) for net in networks])
+    for name in ("partner", "order"):
+        assert report[name].value == pytest.approx(np.mean(found[name]), abs=1e-4)
+    assert [name for name, _ in report.steps] == list(cascade(model))
+    steps = [interval.mean for _, interval in report.steps]
+    np.testing.assert_allclose(steps, np.mean(found["steps"], 0)[:, 0], atol=1e-4)
+    assert (report["pair classifier"].value, report["everything"].value) == (steps[0], steps[-1])
+    assert sanity_checks(explainer, model, query, gallery, seed=3, every_step=False, batch_size=3).lines == report.lines
 
 
 def test_a_linear_pair_classifier_has_no_partner(make_model, case):
@@ -147,51 +150,6 @@ def test_a_linear_pair_classifier_has_no_partner(make_model, case):
     assert report["partner"].value == pytest.approx(1, abs=1e-5)
     assert report["order"].value == pytest.approx(1, abs=1e-5)
     assert report["partner"].passed is False
-
-
-def test_order_of_a_symmetric_explanation_and_of_turned_maps(case):
-    model, query, gallery = case
-    assert sanity_checks(plain_mean, model, query, gallery)["order"].value == pytest.approx(1, abs=1e-5)
-
-    def sided(model, query, gallery):
-        first, second = plain_mean(model, query, gallery)
-        return first, -second
-
-    assert sanity_checks(sided, model, query, gallery)["order"].value == pytest.approx(-1, abs=1e-5)
-
-
-def test_label_shuffling_with_two_labels(make_model, make_images):
-    model, images = make_model(num_ids=2, dtype=torch.float32), make_images(5, dtype=torch.float32)
-    with torch.no_grad():
-        best = model.id_scores(model.pool(model.feature_map(images))).argmax(1)
-    expected = attention.map_correlation(
-        model.identification_attention(images, best), model.identification_attention(images, 1 - best)
-    )
-    np.testing.assert_allclose(label_shuffling(model, images), expected.detach(), atol=1e-5)
-    with pytest.raises(ValueError, match="at least two identities"):
-        label_shuffling(make_model(num_ids=1, dtype=torch.float32), images)
-
-
-def test_a_network_of_shuffled_labels_is_compared(case, make_model):
-    model, query, gallery = case
-    assert sanity_checks(plain_mean, *case, shuffled_model=model)["labels"].passed is False  # the very same network
-    other = make_model(dtype=torch.float32, seed=5)
-    line = sanity_checks(closed_form("gradcam"), *case, shuffled_model=other)["labels"]
-    expected = correlation(closed_form("gradcam")(model, query, gallery), closed_form("gradcam")(other, query, gallery))
-    assert line.value == pytest.approx(float(np.nanmean(expected)), abs=1e-4)
-
-
-def test_cascade_is_cumulative(case):
-    model, query, gallery = case
-    found = randomisation(plain_mean, model, query, gallery, seed=3)
-    assert list(found)[:2] == ["pair classifier", "ID classifier"]
-    np.testing.assert_allclose(found["pair classifier"], 1, atol=1e-5)
-    np.testing.assert_allclose(found["ID classifier"], 1, atol=1e-5)
-    assert found["trunk 4 of 4"].max() < 1
-    images = torch.cat([query, gallery])
-    alone = randomised(model, ["pair_head.", "identity_head.", "trunk."], 3, images)
-    last = correlation(plain_mean(model, query, gallery), plain_mean(alone, query, gallery))
-    np.testing.assert_allclose(list(found.values())[-1], last, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", sorted(set(TRUNKS) - {"vgg16"}))
@@ -251,7 +209,7 @@ def test_statistics_of_a_forgotten_trunk_are_those_of_the_images(case):
 def test_explainers_by_name_as_functions_and_in_batches(case):
     model, query, gallery = case
     direct = model.siamese_attention(query, gallery, mode="signed")
-    for explainer in (closed_form("signed"), "siamese-signed", as_explainer("siamese-signed", target="same")):
+    for explainer in (closed_form("signed"), "siamese-signed"):
         found = compute_maps(explainer, model, query, gallery, batch_size=3)
         for mine, expected in zip(found, direct, strict=True):
             torch.testing.assert_close(mine, expected.detach(), rtol=1e-4, atol=1e-6)
@@ -262,3 +220,43 @@ def test_one_pair_is_too_few(case):
     model, query, gallery = case
     with pytest.raises(ValueError, match="at least two pairs"):
         sanity_checks(flat, model, query[:1], gallery[:1])
+
+
+def maps(*shape: int, seed: int = 0) -> SimpleNamespace:
+    generator = torch.Generator().manual_seed(seed)
+    return SimpleNamespace(
+        query=torch.randn(*shape, generator=generator), gallery=torch.randn(*shape, generator=generator)
+    )
+
+
+def test_same_as_a_loop_over_images() -> None:
+    found = {"one": maps(3, 8, 4), "two": maps(3, 8, 4, seed=1)}
+    matrix = agreement(found)
+    pairs = [
+        np.corrcoef(np.maximum(a, 0).ravel(), np.maximum(b, 0).ravel())[0, 1]
+        for side in ("query", "gallery")
+        for a, b in zip(*(getattr(m, side).numpy() for m in found.values()), strict=True)
+    ]
+    assert matrix[0, 1] == pytest.approx(np.mean(pairs), abs=1e-5)
+    assert np.allclose(matrix, matrix.T)
+    assert np.allclose(np.diag(matrix), 1)
+
+
+def test_a_fine_map_is_averaged_to_the_coarse_grid() -> None:
+    coarse = maps(2, 4, 2)
+    fine = SimpleNamespace(
+        **{
+            side: getattr(coarse, side).clamp_min(0).repeat_interleave(8, 1).repeat_interleave(8, 2)
+            for side in vars(coarse)
+        }
+    )
+    assert agreement({"coarse": coarse, "fine": fine})[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_map_without_pattern_agrees_with_none() -> None:
+    flat = SimpleNamespace(query=torch.zeros(2, 4, 2), gallery=torch.ones(2, 4, 2))
+    assert agreement({"flat": flat, "other": maps(2, 4, 2)})[0, 1] == 0
+    with pytest.raises(ValueError, match="same pairs"):
+        agreement({"two": maps(2, 4, 2), "three": maps(3, 4, 2)})
+    with pytest.raises(ValueError, match="nothing"):
+        agreement({})

@@ -1,4 +1,4 @@
-"""Masks, fills, and what a ranking becomes when one image is changed."""
+"""Masks, fills, what a ranking becomes when one image is changed; deletion and insertion of many such changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from casnkit.data.files import write_text
 from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
 from casnkit.explain import masks as masking
+from casnkit.explain.faithfulness import AXES, Curves, faithfulness
+from casnkit.explain.league import bootstrap
 from casnkit.explain.pair import Retrieval, counterfactual
 
 SIZE = 32, 16
@@ -51,27 +53,12 @@ def test_area_mask_hides_the_strongest_pixels(maps, share, top):
             assert inside.min() >= outside.max()
 
 
-def test_equal_pixels_are_hidden_in_drawn_order():
-    flat = torch.zeros(2, 4, 2)
-    in_order = masking.area_mask(flat, 0.5, SIZE)
-    assert in_order[:, :, :16].min() == 1  # reading order: the upper half
-    drawn = masking.area_mask(flat, 0.5, SIZE, generator=generator())
-    assert not torch.equal(drawn, in_order)
-    assert drawn.sum((1, 2, 3)).tolist() == [256, 256]
-    assert torch.equal(drawn, masking.area_mask(flat, 0.5, SIZE, generator=generator()))
-    distinct = torch.arange(8.0).view(1, 4, 2)  # nothing is equal, so nothing is drawn
-    whole = masking.pixel_ranks(distinct, (4, 2), generator())
-    assert whole.tolist() == [[[7, 6], [5, 4], [3, 2], [1, 0]]]
-
-
 def test_attended_rows_by_hand():
     one = torch.zeros(1, 4, 2)
     one[0, 0, 1], one[0, 2, 0], one[0, 1, 0] = 1.0, 0.6, 0.4
     rows = masking.row_mask(one, 0.5, (8, 3))[0, 0, :, 0].tolist()
     assert rows == [1, 1, 0, 0, 1, 1, 0, 0]
-    span = masking.row_mask(one, 0.5, (8, 3), span=True)[0, 0, :, 0].tolist()
-    assert span == [1, 1, 1, 1, 1, 1, 0, 0]
-    assert masking.row_mask(torch.zeros(1, 4, 2), 0.5, (8, 3), span=True).sum() == 0
+    assert masking.row_mask(torch.zeros(1, 4, 2), 0.5, (8, 3)).sum() == 0
 
 
 def test_parts_and_rectangles_by_hand():
@@ -80,44 +67,29 @@ def test_parts_and_rectangles_by_hand():
     assert masking.part_mask(parts, 3, (4, 4))[0, 0].tolist() == [[0] * 4, [0] * 4, [0, 0, 1, 1], [0, 0, 1, 1]]
     half = masking.rectangle_mask((0.5, 0, 1, 1), (4, 2))
     assert half[0, 0].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
-    assert torch.equal(masking.rectangle_mask((2, -3, 99, 2), (4, 2), "pixel"), half)
+    assert torch.equal(masking.rectangle_mask((0.5, -3, 9, 2), (4, 2)), half)
     with pytest.raises(ValueError, match="at least one pixel of 4x2"):
         masking.rectangle_mask((0.5, 0, 0.5, 1), (4, 2))
     with pytest.raises(ValueError, match="whole numbers"):
         masking.part_mask(parts.float(), 1)
 
 
-@pytest.mark.parametrize("kind", masking.RANDOM_KINDS)
-def test_random_masks_keep_area_and_move(maps, kind):
+def test_random_masks_keep_area_and_move(maps):
     mask = masking.area_mask(maps, 0.25, SIZE)
-    found = masking.random_like(mask, generator(), kind)
+    found = masking.random_like(mask, generator())
     assert found.shape == mask.shape
     assert torch.equal(found.flatten(1).sort(1).values, mask.flatten(1).sort(1).values)
     assert all(not torch.equal(a, b) for a, b in zip(found, mask, strict=True))
-    assert torch.equal(found, masking.random_like(mask, generator(), kind))
-    soft = ck.attention.image_mask(maps, SIZE)
-    assert torch.equal(
-        masking.random_like(soft, generator(), kind).flatten(1).sort(1).values, soft.flatten(1).sort(1)[0]
-    )
-
-
-def test_smooth_masks_are_blobs_not_dust():
-    mask = masking.area_mask(torch.zeros(1, 4, 2), 0.5, (64, 32), generator=generator())
-    edges = [int((m.diff(dim=-1).abs() + 0).sum()) for m in (mask, masking.random_like(mask, generator(), "smooth"))]
-    assert edges[1] < edges[0] / 4
+    assert torch.equal(found, masking.random_like(mask, generator()))
 
 
 @pytest.mark.parametrize("fill", masking.FILLS)
-@pytest.mark.parametrize("keep", [True, False])
-def test_fills_touch_nothing_but_what_is_hidden(make_images, fill, keep):
+def test_fills_touch_nothing_but_what_is_hidden(make_images, fill):
     images = make_images(2)
-    mask = masking.rectangle_mask((0.25, 0, 0.5, 1), SIZE)
-    found = masking.apply_mask(images, mask, fill, generator(), keep)
-    inside = found[:, :, 8:16]
-    outside = torch.cat([found[:, :, :8], found[:, :, 16:]], 2)
-    kept, hidden = (inside, outside) if keep else (outside, inside)
-    original = images[:, :, 8:16], torch.cat([images[:, :, :8], images[:, :, 16:]], 2)
-    assert torch.equal(kept, original[0] if keep else original[1])
+    found = masking.apply_mask(images, masking.rectangle_mask((0.25, 0, 0.5, 1), SIZE), fill, generator())
+    hidden = found[:, :, 8:16]
+    assert torch.equal(found[:, :, :8], images[:, :, :8])
+    assert torch.equal(found[:, :, 16:], images[:, :, 16:])
     if fill == "mean":
         assert hidden.abs().max() == 0
     elif fill == "black":
@@ -133,9 +105,9 @@ def test_fills_touch_nothing_but_what_is_hidden(make_images, fill, keep):
 def test_masks_and_fills_that_do_not_fit(make_images):
     images = make_images(2)
     with pytest.raises(ValueError, match="fill out of mean, black, blur, noise"):
-        masking.fill_values(images, "grey")
+        masking.apply_mask(images, torch.ones(SIZE), "grey")
     with pytest.raises(ValueError, match="needs a generator"):
-        masking.fill_values(images, "noise")
+        masking.apply_mask(images, torch.ones(SIZE), "noise")
     with pytest.raises(ValueError, match=r"bring a map to the image's size"):
         masking.apply_mask(images, torch.zeros(2, 1, 8, 4))
     with pytest.raises(ValueError, match=r"mask values in \[0, 1\], got 0 to 2"):
@@ -179,7 +151,7 @@ def test_counterfactual_is_the_ranking_of_the_changed_files(retrieval, where):
     untouched = np.delete(np.arange(len(g)), j)
     if where == "gallery":  # one distance changes and no other
         assert np.array_equal(found.distances_after[untouched], found.distances_before[untouched])
-        assert found.distance[0] != found.distance[1]
+        assert found.distances_after[j] != found.distances_before[j]
 
 
 def test_probability_is_the_pair_classifiers(retrieval):
@@ -213,22 +185,6 @@ def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranke
     np.testing.assert_allclose(found.distances_after, given.distances_after, atol=1e-4)
 
 
-def test_sum_normalised_over_the_matrix_changes_one_row_of_it(retrieval, dataset):
-    config = retrieval.config.replace(normalise_per="matrix")
-    evaluation = ck.evaluation.evaluate(retrieval.model, dataset, config, device="cpu", progress=False, attention=True)
-    given = Retrieval.of(retrieval.model, dataset, config, evaluation)
-    found = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by="sum")
-    parts = [np.array(evaluation.distances[kind], dtype=np.float64) for kind in ("features", "attention")]
-    for kind, matrix in zip(("features", "attention"), parts, strict=True):
-        one = counterfactual(given, 2, torch.ones(SIZE), where="gallery", gallery_index=1, ranked_by=kind)
-        matrix[2, 1] = one.distance[1]
-    scaled = [(m - m.min()) / (m.max() - m.min()) for m in parts]
-    weight = config.ranking.attention_weight
-    np.testing.assert_allclose(found.distances_after, (1 - weight) * scaled[0][2] + weight * scaled[1][2], atol=1e-5)
-    with pytest.raises(ValueError, match="needs all distances"):
-        counterfactual(Retrieval.of(retrieval.model, dataset, config), 2, torch.ones(SIZE), ranked_by="sum")
-
-
 def test_moved_lists_the_largest_moves_first(retrieval):
     found = counterfactual(retrieval, 0, masking.rectangle_mask((0, 0, 0.7, 1), SIZE), fill="black")
     moves = found.moved(100)
@@ -255,8 +211,8 @@ def test_nothing_of_the_model_changes(retrieval):
         ({"query_index": 99}, "query_index: expected 0 .. "),
         ({"query_index": 0, "gallery_index": -1}, "gallery_index: expected 0 .. "),
         ({"query_index": 0, "where": "gallery"}, "needs gallery_index"),
-        ({"query_index": 0, "where": "train"}, "where: expected one of query, gallery"),
-        ({"query_index": 0, "ranked_by": "both"}, "ranked_by: expected one of"),
+        ({"query_index": 0, "where": "train"}, "where out of query, gallery"),
+        ({"query_index": 0, "ranked_by": "both"}, "ranked_by out of features"),
         ({"query_index": 0, "mask": torch.ones(3, 3)}, "expected a mask"),
     ],
 )
@@ -275,3 +231,127 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
     assert counterfactual(given, 0, torch.ones(SIZE)).changes is None
     with pytest.raises(ValueError, match=broken.name):
         counterfactual(given, 0, torch.ones(SIZE), where="gallery", gallery_index=0)
+
+
+def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
+    """Probability, reciprocal rank and average precision with pixels (H, W) of either image set to zero, by loops."""
+    features = {}
+    with torch.no_grad():
+        for side, index in (("query", i), ("gallery", j)):
+            images = normalise(load_images(retrieval.split(side), SIZE, progress=False))
+            if side in hidden:
+                images[index][:, torch.from_numpy(hidden[side])] = 0
+            features[side] = retrieval.model.feature_map(images).mean((2, 3))
+        z = retrieval.model.pair_scores(features["query"][[i]] - features["gallery"][[j]])[0]
+    unit = {s: (f / f.norm(dim=1, keepdim=True)).double() for s, f in features.items()}
+    distances = [float((unit["query"][i] - f).norm()) for f in unit["gallery"]]
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    kept = [k for k in range(len(g)) if g.pids[k] != -1 and (g.pids[k], g.camids[k]) != (q.pids[i], q.camids[i])]
+    kept.sort(key=lambda k: distances[k])
+    hits, precisions = 0, []
+    for rank, k in enumerate(kept, 1):
+        if g.pids[k] == q.pids[i]:
+            hits += 1
+            precisions.append(hits / rank)
+    rank = 1 / (kept.index(j) + 1) if j in kept else np.nan
+    return float(z.softmax(0)[1]), rank, float(np.mean(precisions))
+
+
+@pytest.mark.parametrize("where", ["query", "gallery", "alternate"])
+def test_against_a_slow_loop(retrieval, where):
+    pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
+    maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps, batch_size=8)
+    assert found.deletion.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
+    np.testing.assert_allclose(found.gain("deletion"), found.deletion.auc() - found.random_deletion.auc())
+    for p, (i, j) in enumerate(pairs):
+        for s in range(steps + 1):
+            for kind in ("deletion", "insertion"):
+                hidden = {}
+                for side, values in zip(("query", "gallery"), maps, strict=True):
+                    order = values[p].flatten().argsort(descending=True).numpy()
+                    one = np.zeros(512, dtype=bool)
+                    count = round(512 * s / steps)
+                    one[order[:count] if kind == "deletion" else order[count:]] = True
+                    if side == (("query", "gallery")[p % 2] if where == "alternate" else where):
+                        hidden[side] = one.reshape(SIZE)
+                expected = slow(retrieval, i, j, hidden)
+                curves = getattr(found, kind)
+                values = [getattr(curves, axis)[p, s] for axis in AXES]
+                np.testing.assert_allclose(values, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur", "noise"])
+def test_curves_begin_and_end_alike_for_every_map(retrieval, fill):
+    """Nothing hidden is the image, everything hidden is the fill: whatever the map says."""
+    pairs = np.array([[0, 4], [1, 5]])
+    maps = torch.rand(2, 8, 4, generator=torch.Generator().manual_seed(1))
+    found = faithfulness(retrieval, pairs, maps, maps, steps=3, fill=fill)
+    for deletion, insertion in (
+        (found.deletion, found.insertion),
+        (found.random_deletion, found.random_insertion),
+    ):
+        for axis in AXES:
+            first, second = getattr(deletion, axis), getattr(insertion, axis)
+            np.testing.assert_array_equal(first[:, 0], second[:, -1])
+            np.testing.assert_array_equal(first[:, -1], second[:, 0])
+    np.testing.assert_array_equal(found.deletion.probability[:, 0], found.random_deletion.probability[:, 0])
+    again = faithfulness(retrieval, pairs, 4 * maps, maps, steps=3, fill=fill)  # scale changes nothing
+    np.testing.assert_array_equal(found.random_insertion.probability, again.random_insertion.probability)
+
+
+def test_rows_use_right_pairs_for_rank_and_precision(retrieval):
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    match = np.flatnonzero((g.pids == q.pids[0]) & (g.camids != q.camids[0]))[0]
+    wrong = np.flatnonzero((g.pids != q.pids[0]) & (g.pids > 0))[0]
+    own = np.flatnonzero((g.pids == q.pids[0]) & (g.camids == q.camids[0]))[0]
+    pairs = np.array([[0, match], [0, wrong], [0, own]])
+    maps = torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(1))
+    found = faithfulness(retrieval, pairs, maps, maps, steps=2)
+    assert found.right.tolist() == [True, False, False]
+    assert np.isnan(found.deletion.reciprocal_rank[2]).all()  # same person and camera: the protocol gives it no rank
+    rows = found.table(np.random.default_rng(0)).set_index(["curve", "axis"])
+    assert len(rows) == 6
+    assert rows.loc[("deletion", "probability"), "count"] == 3
+    assert rows.loc[("deletion", "reciprocal_rank"), "count"] == 1
+    expected = found.deletion.auc("reciprocal_rank")[0] - found.random_deletion.auc("reciprocal_rank")[0]
+    assert rows.loc[("deletion", "reciprocal_rank"), "mean"] == pytest.approx(expected)
+    only_wrong = faithfulness(retrieval, pairs[1:2], maps[1:2], maps[1:2], steps=2)
+    assert set(only_wrong.table(np.random.default_rng(0)).axis) == {"probability"}
+
+
+def test_area_by_hand():
+    flat = np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [np.nan] * 3])
+    curves = Curves(np.array([0, 0.5, 1]), flat, flat, flat)
+    np.testing.assert_allclose(curves.auc(), [0.5, 1.0, np.nan])
+    with pytest.raises(ValueError, match="an axis out of probability"):
+        curves.auc("rank")
+
+
+def test_bootstrap_leaves_out_what_is_not_defined():
+    found = bootstrap(np.array([1.0, np.nan, 3.0]), np.random.default_rng(0))
+    assert (found.mean, found.count) == (2, 2)
+    nothing = bootstrap(np.array([np.nan]), np.random.default_rng(0))
+    assert np.isnan(nothing[:3]).all()
+    assert nothing.count == 0
+    assert bootstrap(np.full(9, 0.25), np.random.default_rng(0)) == (0.25, 0.25, 0.25, 9)
+    wide = bootstrap(np.random.default_rng(0).normal(3, 1, 400), np.random.default_rng(0))
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 / 20, rel=0.1)  # as the normal distribution has it
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": np.array([[0, 999]])}, "expected indices below"),
+        ({"pairs": np.zeros((0, 2), int)}, r"expected pairs \(P, 2\)"),
+        ({"query_maps": torch.zeros(2, 4, 2)}, r"query_maps: expected \(1, h, w\)"),
+        ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),
+        ({"where": "train"}, "where out of query, gallery, alternate"),
+        ({"steps": 0}, "steps as a whole number of at least 1"),
+        ({"fill": "grey"}, "fill out of"),
+    ],
+)
+def test_curves_refuse_bad_input(retrieval, changes, message):
+    given = {"pairs": np.array([[0, 0]]), "query_maps": torch.rand(1, 4, 2), "gallery_maps": torch.rand(1, 4, 2)}
+    with pytest.raises(ValueError, match=message):
+        faithfulness(retrieval, **{**given, **changes})
