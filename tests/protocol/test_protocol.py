@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from pathlib import Path
@@ -12,14 +11,13 @@ import pytest
 import torch
 from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
 
-from casnkit import ranking as matching
 from casnkit.ranking import (
     RankingResult,
     RankingWarning,
     evaluate_ranking,
     ignored_mask,
-    iterate_matches,
     matches_mask,
+    protocol,
     rank_gallery,
 )
 
@@ -34,7 +32,7 @@ def quiet(problem: Problem, max_rank: int = 50) -> RankingResult:
 
 @pytest.mark.parametrize("sort_share", [math.inf, 0], ids=["counting", "sorting"])
 def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch, sort_share: float) -> None:
-    monkeypatch.setattr(matching, "_SORT_SHARE", sort_share)
+    monkeypatch.setattr(protocol, "SORT_SHARE", sort_share)
     seen = {"evaluated": 0, "no valid query": 0, "short gallery": 0, "unmatched": 0, "tied match": 0}
     for seed in range(200):
         problem, max_rank = random_problem(seed, ties=seed % 4 != 0), 1 + seed % 60
@@ -291,8 +289,8 @@ def test_queries_left_out_are_counted_aloud() -> None:
     assert "1 of 4 queries have pid -1" in result.notes[0]
     assert "2 of 4 queries have no match" in result.notes[1]
     assert (result.num_valid, result.num_queries, result.mean_ap) == (1, 4, 1.0)
-    assert "note: 2 of 4" in result.to_text()
-    assert "queries   1 of 4" in result.to_text()
+    assert "note: 2 of 4" in str(result)
+    assert "queries   1 of 4" in str(result)
 
 
 def test_cmc_counts_first_hits_and_is_padded() -> None:
@@ -304,17 +302,6 @@ def test_cmc_counts_first_hits_and_is_padded() -> None:
     for k in (0, 7):
         with pytest.raises(ValueError, match="rank from 1 to max_rank = 6"):
             result.rank(k)
-
-
-def test_to_dict_survives_json() -> None:
-    with pytest.warns(RankingWarning):
-        result = evaluate_ranking(np.array([[0.1, 0.2], [0.2, 0.1]]), [1, 9], [1, 1], [1, 0], [2, 2])
-    values = json.loads(json.dumps(result.to_dict(per_query=True), allow_nan=False))
-    assert values["mean_ap"] == 1.0
-    assert values["rank_1"] == 1.0
-    assert values["average_precision"] == [1.0, None]
-    assert values["first_hit"] == [0, -1]
-    assert "average_precision" not in result.to_dict()
 
 
 KINDS = [np.float16, np.float32, np.float64, np.int64, torch.float16, torch.bfloat16, torch.float32, torch.int32]
@@ -342,21 +329,21 @@ def test_distances_on_a_gpu() -> None:
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = quiet(big_problem(1))
-    monkeypatch.setattr(matching, "_CHUNK_VALUES", 200)
+    monkeypatch.setattr(protocol, "CHUNK_VALUES", 200)
     same_numbers(quiet(big_problem(1)), expected)
 
 
 def test_distances_are_left_as_they_were() -> None:
     problem = random_problem(3)
     copy = problem.distances.copy()
-    list(iterate_matches(*problem.arguments))
+    list(protocol.iterate_matches(*problem.arguments))
     np.testing.assert_array_equal(problem.distances, copy)
 
 
 def test_nan_is_refused_with_its_place() -> None:
     problem = big_problem(0)
     problem.distances[3, 7] = problem.distances[11, 80] = np.nan
-    with pytest.raises(ValueError, match=r"found 2 NaN of 1080 values, .* \(3, 7\), \(11, 80\)"):
+    with pytest.raises(ValueError, match="found 2 NaN, the first for query 3 and gallery image 7"):
         evaluate_ranking(*problem.arguments)
 
 
