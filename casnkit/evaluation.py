@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import html
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,23 +19,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from casnkit import runs
+from casnkit import ranking, runs
 from casnkit.config import Config
 from casnkit.data.files import write_json
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import ReidDataset, Split
 from casnkit.models import CASN, evaluating
-from casnkit.ranking import (
-    Extracted,
-    Ranking,
-    RankingResult,
-    attention_distances,
-    evaluate_ranking,
-    extract,
-    feature_distances,
-    fuse,
-    rank_gallery,
-)
+from casnkit.ranking import Extracted, Ranking, RankingResult
 
 SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")
@@ -72,7 +62,7 @@ class Evaluation:
             return cls(model, dataset, config, evaluation.query, evaluation.gallery, evaluation.distances)
         size = config.data.height, config.data.width
         images = (load_images(split, size, progress=False) for split in (dataset.query, dataset.gallery))
-        seen = [extract(model, pixels, device=device, keep_maps=keep_maps) for pixels in images]
+        seen = [ranking.extract(model, pixels, device=device, keep_maps=keep_maps) for pixels in images]
         return cls(model, dataset, config, *seen)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -103,20 +93,24 @@ class Evaluation:
             return self.between(query, self.gallery, ranked_by)[0]
         return self.fused(query_index, *(self.between(query, self.gallery, kind)[0] for kind in RANKED_BY[:2]))
 
-    def between(self, query: Extracted, gallery: Extracted, kind: str) -> np.ndarray:
+    def between(self, query: Extracted, gallery: Extracted, kind: str, progress: bool = False) -> np.ndarray:
         """Distances by features or by attention between any images, (q, g) float32, as the configuration has them."""
         options = self.config.ranking
         if kind == "features":
-            return feature_distances(query.features, gallery.features, options.normalise_features)
+            return ranking.feature_distances(query.features, gallery.features, options.normalise_features)
         how = options.siamese_mode, options.pair_order, options.threshold
-        return attention_distances(self.model, query, gallery, *how).distances
+        return ranking.attention_distances(self.model, query, gallery, *how, progress=progress).distances
 
-    def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
-        """The sum of both distances for one query, (G,), normalised as the configuration has it."""
+    def summed(self, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """The sum of two matrices of distances, normalised and weighed as the configuration has it."""
         options = self.config.ranking
         how = options.attention_weight, options.normalisation, options.normalise_per
-        if options.normalise_per == "query":
-            return fuse(features[None], attention[None], *how)[0]
+        return ranking.fuse(features, attention, *how)
+
+    def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """The sum of both distances for one query, (G,)."""
+        if self.config.ranking.normalise_per == "query":
+            return self.summed(features[None], attention[None])[0]
         if not {"features", "attention"} <= set(self.distances):
             raise ValueError(
                 'ranking.normalise_per="matrix" needs all distances: give the matrices "features" and "attention", as '
@@ -125,12 +119,12 @@ class Evaluation:
         whole = [np.array(self.distances[kind]) for kind in RANKED_BY[:2]]
         for matrix, row in zip(whole, (features, attention), strict=True):
             matrix[query_index] = row
-        return fuse(*whole, *how)[query_index]
+        return self.summed(*whole)[query_index]
 
     def rank(self, query_index: int, distances: np.ndarray) -> Ranking:
         """The gallery in order of ``distances`` (G,), by the protocol."""
         q, g = self.dataset.query, self.dataset.gallery
-        return rank_gallery(distances, q.pids[query_index], q.camids[query_index], g.pids, g.camids)
+        return ranking.rank_gallery(distances, q.pids[query_index], q.camids[query_index], g.pids, g.camids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,40 +155,35 @@ def evaluate(
         accelerator: an ``accelerate.Accelerator``: images and pairs are shared with its other processes, on its device,
             and each process gets the whole result.
     """
-    rank_, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    first, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
-    progress, options, size = progress and rank_ == 0, config.ranking, (config.data.height, config.data.width)
-    clock, seen = [time.perf_counter()], []
+    progress, size, seen, clock = progress and first == 0, (config.data.height, config.data.width), [], [perf_counter()]
     for split in (dataset.query, dataset.gallery):
-        images = load_images(split.subset(np.arange(rank_, len(split), world)), size, progress=progress)
-        found = extract(model, images, device=device, keep_maps=attention, progress=progress)
+        images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
+        found = ranking.extract(model, images, device=device, keep_maps=attention, progress=progress)
         maps = _gathered(found.feature_maps, len(split), accelerator) if attention else None
         seen.append(Extracted(_gathered(found.features, len(split), accelerator), maps))
-    clock.append(time.perf_counter())
-    distances = {"features": feature_distances(*(part.features for part in seen), options.normalise_features)}
-    clock.append(time.perf_counter())
+    clock.append(perf_counter())
+    looked = Evaluation(model, dataset, config, *seen)
+    distances = {"features": looked.between(*seen, "features")}
+    clock.append(perf_counter())
     if attention:
-        mine, how = (
-            seen[0].subset(slice(rank_, None, world)),
-            (options.siamese_mode, options.pair_order, options.threshold),
-        )
-        rows = attention_distances(model, mine, seen[1], *how, device=device, progress=progress).distances
+        rows = looked.between(seen[0].subset(slice(first, None, world)), seen[1], "attention", progress)
         distances["attention"] = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
-        clock.append(time.perf_counter())
-        distances["sum"] = fuse(
-            *distances.values(), options.attention_weight, options.normalisation, options.normalise_per
-        )
+        clock.append(perf_counter())
+        distances["sum"] = looked.summed(*distances.values())
     seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
-    rankings = {name: rank(matrix, dataset, options.max_rank) for name, matrix in distances.items()}
-    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, options.max_rank)
-    return Evaluation(model, dataset, config, *seen, distances, rankings, chance, seconds)
+    max_rank = config.ranking.max_rank
+    rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
+    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, max_rank)
+    return replace(looked, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
     """The protocol's numbers for a matrix of distances between a data set's queries and gallery."""
     q, g = dataset.query, dataset.gallery
-    return evaluate_ranking(distances, q.pids, q.camids, g.pids, g.camids, max_rank)
+    return ranking.evaluate_ranking(distances, q.pids, q.camids, g.pids, g.camids, max_rank)
 
 
 def headline(result: RankingResult) -> dict[str, float]:
@@ -247,18 +236,16 @@ class Table(pd.DataFrame):
         return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
     def _repr_html_(self) -> str:
-        columns = []
-        for number, cells in self._texts():
-            side = "right" if number else "left"
-            texts = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(cell)) for cell in cells]
-            wraps = ["normal" if len(cell) > 40 else "nowrap" for cell in cells]  # a number and its interval: one line
-            columns.append(
-                [f'style="text-align: {side}; white-space: {w}">{t}' for w, t in zip(wraps, texts, strict=True)]
-            )
-        head, *body = ["".join(f"<td {cell}</td>" for cell in line) for line in zip(*columns, strict=True)]
-        rows = "".join(f"<tr>{line}</tr>" for line in body)
-        head = head.replace('<td ', '<th ').replace('</td>', '</th>')
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        columns, lines = list(self._texts()), []
+        for k in range(len(self) + 1):
+            tag, line = "td" if k else "th", ""
+            for number, cells in columns:
+                style = f"text-align: {'right' if number else 'left'}"
+                style += "; white-space: nowrap" if len(cells[k]) <= 40 else ""  # a number and its interval: one line
+                text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(cells[k]))
+                line += f'<{tag} style="{style}">{text}</{tag}>'
+            lines.append(f"<tr>{line}</tr>")
+        return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
     def _texts(self) -> Iterator[tuple[bool, list[str]]]:
         """For each column whether it holds numbers, and its heading and cells as text."""
@@ -268,11 +255,9 @@ class Table(pd.DataFrame):
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Table:
-    """Rows as a data frame to show.
+    """Rows (dicts with the same keys) as a data frame to show.
 
-    Args:
-        rows: dicts with the same keys.
-        columns: heading by key, in order; default: the keys themselves, the protocol's numbers by their usual names.
+    ``columns`` are headings by key, in order; default: the keys, the protocol's numbers by their usual names.
     """
     found = Table(rows, columns=None if columns is None else list(columns))
     found.columns = [(columns or HEADINGS).get(key, key) for key in found]

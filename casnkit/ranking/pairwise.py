@@ -57,16 +57,15 @@ def attention_distances(
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
 
     Args:
-        model: gives the pair classifier; its weights are those that ``query`` and ``gallery`` were extracted with.
+        model: the network that ``query`` and ``gallery`` were extracted with.
         query, gallery: from :func:`casnkit.ranking.extract`, with maps. The maps may differ in size.
         mode, order: see ``CASN.siamese_attention_of``.
         threshold: t of the crop, as a fraction of a profile's own maximum.
         precision: of the matrix products: float32, float64 or bf16.
         device: where to compute; None is where the model is.
-        memory_budget: bytes for gallery maps on the device and for intermediate values, about; the result comes on top.
-            None: 128 MiB, near the caches, or half of what is free on a GPU.
+        memory_budget: bytes, about, for gallery maps on the device and intermediate values; the result comes on top.
+            None: 1 GiB, or half of what is free on a GPU.
         shortlist: (Q, K) gallery indices: only these pairs, in the model's precision.
-        progress: show a bar.
 
     Raises:
         ValueError: maps missing or not finite, shapes that do not fit the model, or an unknown mode, order or precision.
@@ -79,7 +78,7 @@ def attention_distances(
         device = torch.device(device) if device is not None else next(model.parameters()).device
         with evaluating(model), torch.no_grad():
             centre = gallery.features.mean(0, dtype=torch.float64)
-            pairs = _Pairs(model, mode, order, PRECISIONS[precision], device, centre)
+            pairs = _Pairs(model, mode, order, precision, device, centre)
             distances = _in_blocks(pairs, query, gallery, threshold, memory_budget, progress)
     else:
         every = np.broadcast_to(np.arange(len(gallery)), (len(query), len(gallery)))
@@ -102,8 +101,7 @@ def pair_maps(
 ) -> tuple[Tensor, Tensor]:
     """Siamese attention of chosen pairs (P, 2), query index and gallery index: (P, h, w) twice, not normalised, on the CPU.
 
-    Raises:
-        ValueError: as :func:`attention_distances`, or indices out of range.
+    Errors as :func:`attention_distances`, or for indices out of range.
     """
     _check(model, query, gallery, mode, order)
     pairs = torch.as_tensor(np.asarray(pairs))
@@ -165,10 +163,10 @@ class _Pairs:
     """What all blocks share: mode, order, precision, and the pair classifier as matrices."""
 
     def __init__(
-        self, model: CASN, mode: str, order: str, dtype: torch.dtype, device: torch.device, centre: Tensor
+        self, model: CASN, mode: str, order: str, precision: str, device: torch.device, centre: Tensor
     ) -> None:
-        self.model, self.order, self.dtype, self.device = model, order, dtype, device
-        self.wide = torch.promote_types(dtype, torch.float32)
+        self.model, self.order, self.dtype, self.device = model, order, PRECISIONS[precision], device
+        dtype, self.wide = self.dtype, torch.promote_types(self.dtype, torch.float32)
         self.weigh, self.nothing = MODES[mode], torch.empty(0, dtype=dtype, device="meta")
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         layers = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
@@ -308,9 +306,8 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
             bad = (~sums.isfinite()).nonzero()[:, 0].tolist()
             if bad:
                 raise ValueError(
-                    f"{name}: {kind} of {len(bad)} of {len(maps)} images are NaN or infinite (images "
-                    f"{', '.join(map(str, bad[:10]))}{', ...' if len(bad) > 10 else ''}): the model has diverged or its "
-                    "weights are damaged"
+                    f"{name}: {kind} of {len(bad)} of {len(maps)} images are NaN or infinite, the first of image {bad[0]}: "
+                    "the model has diverged or its weights are damaged"
                 )
 
 

@@ -67,14 +67,6 @@ class RankingResult:
             raise ValueError(f"expected a rank from 1 to max_rank = {len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
 
-    def __str__(self) -> str:
-        """The numbers in percent, how many queries they stand on, and the notes."""
-        lines = [f"rank-{k:<3}  {100 * self.rank(k):6.2f} %" for k in RANKS if k <= len(self.cmc)]
-        lines.append(f"mAP       {100 * self.mean_ap:6.2f} %   ({100 * self.mean_ap_trapezoid:.2f} % by trapezoids)")
-        lines.append(f"mINP      {100 * self.mean_inp:6.2f} %")
-        lines.append(f"queries   {self.num_valid} of {self.num_queries}")
-        return "\n".join(lines + [f"note: {note}" for note in self.notes])
-
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -131,10 +123,9 @@ def evaluate_ranking(
 def rank_gallery(
     distances: Matrix, query_pid: int, query_camid: int, gallery_pids: Ids, gallery_camids: Ids
 ) -> Ranking:
-    """Rank the gallery for one query; ``distances`` is (G,), lower is closer.
+    """Rank the gallery for one query, with or without a match; ``distances`` is (G,), lower is closer.
 
-    Raises:
-        ValueError: as :func:`evaluate_ranking`; a query without a match is no error here.
+    Errors as :func:`evaluate_ranking`.
     """
     if getattr(distances, "ndim", None) != 1:
         shape = tuple(getattr(distances, "shape", ())) or type(distances).__name__
@@ -157,7 +148,7 @@ def rank_gallery(
 def iterate_matches(
     distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
 ) -> Iterator[QueryMatches]:
-    """Every query's matches with their ranks, in order; arguments and errors as in :func:`evaluate_ranking`."""
+    """Every query's matches with their ranks, in order; arguments and errors as :func:`evaluate_ranking`."""
     q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
     check_shape(distances, len(q_pids), len(g_pids))
     no_junk = np.flatnonzero(g_pids != JUNK_PID)
@@ -186,15 +177,16 @@ def iterate_matches(
 def matches_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> np.ndarray:
     """(Q, G) bool: True where the gallery image is a right answer to the query, and not dropped."""
     q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    same_camera = (q_cams[:, None] == g_cams) & (g_cams != UNKNOWN_CAMERA)
-    return (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & ~same_camera
+    other_camera = (q_cams[:, None] != g_cams) | (g_cams == UNKNOWN_CAMERA)
+    return (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & other_camera
 
 
 def ignored_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> np.ndarray:
     """(Q, G) bool: True where the gallery image is dropped for the query (junk, or its person and camera)."""
     q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
     same_camera = (q_cams[:, None] == g_cams) & (g_cams != UNKNOWN_CAMERA)
-    return (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & same_camera | (g_pids == JUNK_PID)
+    same_pid = (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID)
+    return (same_pid & same_camera) | (g_pids == JUNK_PID)
 
 
 def camera_pairs(
@@ -202,16 +194,10 @@ def camera_pairs(
 ) -> pd.DataFrame:
     """The protocol camera by camera: each camera's queries are ranked in each camera's gallery alone.
 
-    A pair of cameras is easier than the whole test (fewer wrong answers) and harder (fewer right ones): compare pairs
-    with each other, not with the headline. Within one camera there is nothing to find.
-
-    Returns:
-        a row for each pair: ``query camera`` and ``gallery camera`` (-1 is unknown); ``rank_1``, ``rank_5``,
-        ``rank_10``, ``rank_20`` and ``mean_ap`` in percent, NaN where no query has a match; ``queries`` with a match;
-        ``gallery`` images, junk among them. ``pivot`` makes a matrix of a column.
-
-    Raises:
-        ValueError: as :func:`evaluate_ranking`; a pair of cameras without a match is no error.
+    A row for each pair: ``query camera`` and ``gallery camera`` (-1 is unknown); ``rank_1``, ``rank_5``, ``rank_10``,
+    ``rank_20`` and ``mean_ap`` in percent, NaN without a match; ``queries`` with a match; ``gallery`` images. Compare
+    pairs with each other, not with the headline: there are fewer wrong answers and fewer right ones. Within one camera
+    there is nothing to find. Errors as :func:`evaluate_ranking`.
     """
     q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
     check_shape(distances, len(q_pids), len(g_pids))
@@ -275,38 +261,29 @@ class RankChanges:
 
 
 def rank_changes(distances_before: Matrix, distances_after: Matrix, *sides: Ids) -> RankChanges:
-    """Compare every true match's rank under two (Q, G) matrices; ``sides`` as for :func:`evaluate_ranking`.
-
-    Raises:
-        ValueError: as :func:`evaluate_ranking`, for either matrix.
-    """
+    """Compare every true match's rank under two (Q, G) matrices; ``sides`` and errors as :func:`evaluate_ranking`."""
     before, after = (list(iterate_matches(distances, *sides)) for distances in (distances_before, distances_after))
     counts = [len(one.ranks) for one in before]
     if not sum(counts):
-        raise ValueError(_no_match(whole_numbers(sides[0], "query_pids")))
+        raise ValueError(_no_match(checked_sides(*sides)[0]))
     ranks = (np.concatenate([one.ranks for one in found]) + 1 for found in (before, after))
     return RankChanges(np.repeat(np.arange(len(counts)), counts), np.concatenate([o.gallery for o in before]), *ranks)
 
 
 def checked_sides(*sides: Ids) -> list[np.ndarray]:
     """Pids and camids of queries and of gallery as int64 arrays, one camid for each pid."""
-    names, checked = ("query_pids", "query_camids", "gallery_pids", "gallery_camids"), []
-    for k, (name, values) in enumerate(zip(names, sides, strict=True)):
-        checked.append(whole_numbers(values, name, len(checked[k - 1]) if k % 2 else None))
+    checked = []
+    for name, values in zip(("query_pids", "query_camids", "gallery_pids", "gallery_camids"), sides, strict=True):
+        array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        expected = (len(checked[-1]),) if len(checked) % 2 else (array.size,)
+        if array.shape != expected:
+            raise ValueError(f"{name}: expected shape {expected}, one number for each image, found {array.shape}")
+        if array.size and array.dtype.kind not in "iu":
+            raise ValueError(f"{name}: expected integers, found dtype {array.dtype}")
+        if array.size and array.min() < -1:
+            raise ValueError(f"{name}: expected -1 (junk or unknown), 0 or a positive number, found {array.min()}")
+        checked.append(array.astype(np.int64))
     return checked
-
-
-def whole_numbers(values: Ids, name: str, length: int | None = None) -> np.ndarray:
-    """``values`` as (N,) int64, checked: one-dimensional, whole, none below -1, and as many as expected."""
-    array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.ndim != 1 or (length is not None and len(array) != length):
-        expected = "(N,)" if length is None else f"({length},), one for each pid,"
-        raise ValueError(f"{name}: expected shape {expected} found {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"{name}: expected integers, found dtype {array.dtype}")
-    if array.size and array.min() < -1:
-        raise ValueError(f"{name}: expected -1 (junk or unknown), 0 or a positive number, found {array.min()}")
-    return array.astype(np.int64)
 
 
 def check_shape(distances: Matrix, num_queries: int, num_gallery: int) -> None:
@@ -387,7 +364,7 @@ def _notes(query_pids: np.ndarray, valid: np.ndarray, num_collapsed: int) -> tup
 def _no_match(query_pids: np.ndarray) -> str:
     junk, distractors = int((query_pids == JUNK_PID).sum()), int((query_pids == DISTRACTOR_PID).sum())
     return (
-        f"expected at least one query with a match in the gallery, found none among {len(query_pids)} queries ({junk} "
-        f"with pid {JUNK_PID}, {distractors} with pid {DISTRACTOR_PID}). A match has the query's pid and another camera: "
-        "check that both sides number people alike, and pass camid -1 where cameras are unknown."
+        f"expected at least one query with a match in the gallery, found none among {len(query_pids)} queries ({junk} junk, "
+        f"{distractors} distractors). A match has the query's pid and another camera: check that both sides number people "
+        "alike, and pass camid -1 where cameras are unknown."
     )

@@ -275,7 +275,7 @@ def test_values_that_are_not_finite_name_the_image(make_problem, side, where, va
     model, query, gallery = make_problem()
     images = query if side == "query" else gallery
     (images.features if where == "features" else images.feature_maps)[3].view(-1)[2] = value
-    with pytest.raises(ValueError, match=rf"{side}: {where} of 1 of \d images .*images 3\)"):
+    with pytest.raises(ValueError, match=rf"{side}: {where} of 1 of \d images .*the first of image 3"):
         attention_distances(model, query, gallery)
 
 
