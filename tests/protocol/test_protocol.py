@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,15 +57,14 @@ def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch
 
 def check_query(result: RankingResult, problem: Problem, q: int) -> None:
     expected = slow_query(problem, q)
+    scores = [result.average_precision[q], result.average_precision_trapezoid[q], result.inverse_negative_penalty[q]]
     if expected is None:
-        assert math.isnan(result.average_precision[q])
-        assert math.isnan(result.average_precision_trapezoid[q])
-        assert math.isnan(result.inverse_negative_penalty[q])
+        assert np.isnan(scores).all()
         assert (result.first_hit[q], result.num_matches[q]) == (-1, 0)
         return
-    assert result.average_precision[q] == pytest.approx(expected["step"], rel=0, abs=1e-12)
-    assert result.average_precision_trapezoid[q] == pytest.approx(expected["trapezoid"], rel=0, abs=1e-12)
-    assert result.inverse_negative_penalty[q] == pytest.approx(expected["inp"], rel=0, abs=1e-12)
+    assert scores == pytest.approx([expected[key] for key in MEANS], rel=0, abs=1e-12)
+    assert np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["matches"])
+    assert np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["kept"])
     assert result.first_hit[q] == expected["positions"][0]
     assert result.num_matches[q] == len(expected["matches"])
     assert result.num_ignored[q] == expected["ignored"]
@@ -82,28 +80,19 @@ def has_tied_match(problem: Problem) -> bool:
 
 
 def worked_example() -> Problem:
-    """One query, person 7 on camera 1; the gallery is listed by distance.
-
-    ======== === ====== =============================== ========
-    distance pid camera meaning                          position
-    ======== === ====== =============================== ========
-    0.1      7   1      same person, same camera         dropped
-    0.2      7   2      correct                          1
-    0.3      0   2      distractor: a wrong answer       2
-    0.4      -1  3      junk                             dropped
-    0.5      5   1      wrong                            3
-    0.6      7   3      correct                          4
-    0.7      7   -1     correct, camera unknown          5
-    0.8      5   4      wrong                            6
-    ======== === ====== =============================== ========
-    """
-    return Problem(
-        np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]),
-        np.array([7]),
-        np.array([1]),
-        np.array([7, 7, 0, -1, 5, 7, 7, 5]),
-        np.array([1, 2, 2, 3, 1, 3, -1, 4]),
+    """One query, person 7 on camera 1, and the gallery by distance: what each image is, and its position."""
+    rows = (
+        (0.1, 7, 1),  # same person, same camera: dropped
+        (0.2, 7, 2),  # correct, 1
+        (0.3, 0, 2),  # distractor: a wrong answer, 2
+        (0.4, -1, 3),  # junk: dropped
+        (0.5, 5, 1),  # wrong, 3
+        (0.6, 7, 3),  # correct, 4
+        (0.7, 7, -1),  # correct, camera unknown, 5
+        (0.8, 5, 4),  # wrong, 6
     )
+    distances, pids, camids = map(np.array, zip(*rows, strict=True))
+    return Problem(distances[None], np.array([7]), np.array([1]), pids, camids)
 
 
 def test_worked_example() -> None:
@@ -111,7 +100,6 @@ def test_worked_example() -> None:
     # Hits at positions 1, 4, 5. Precision there 1/1, 2/4, 3/5; just above 1, 1/3, 2/4.
     step = (1 + 1 / 2 + 3 / 5) / 3
     trapezoid = ((1 + 1) / 2 + (1 / 3 + 1 / 2) / 2 + (1 / 2 + 3 / 5) / 2) / 3
-    print(f"step AP {step:.6f}, trapezoid AP {trapezoid:.6f}, inverse negative penalty {3 / 5:.6f}")
     assert step == pytest.approx(0.7)
     assert trapezoid == pytest.approx(0.655556, abs=1e-6)
     assert result.mean_ap == pytest.approx(step, abs=1e-15)
@@ -179,37 +167,11 @@ def test_equals_scikit_learn_without_ties() -> None:
     assert compared > 50
 
 
-def test_masks_equal_the_slow_loop() -> None:
-    for seed in range(30):
-        problem = random_problem(seed)
-        for q in np.flatnonzero(problem.query_pids != -1):
-            expected = slow_query(problem, q)
-            matches = np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist()
-            assert matches == ([] if expected is None else sorted(expected["matches"]))
-            if expected is not None:
-                kept = np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist()
-                assert kept == sorted(expected["kept"])
-
-
 def same_numbers(a: RankingResult, b: RankingResult) -> None:
     assert a.cmc.tolist() == b.cmc.tolist()
     for name in (*MEANS.values(), "num_valid"):
         assert getattr(a, name) == getattr(b, name), name
     np.testing.assert_array_equal(a.average_precision, b.average_precision)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_order_of_the_gallery_does_not_matter_without_ties(seed: int) -> None:
-    problem = big_problem(seed)
-    shuffle = np.random.default_rng(seed).permutation(len(problem.gallery_pids))
-    shuffled = Problem(
-        problem.distances[:, shuffle],
-        problem.query_pids,
-        problem.query_camids,
-        problem.gallery_pids[shuffle],
-        problem.gallery_camids[shuffle],
-    )
-    same_numbers(quiet(problem), quiet(shuffled))
 
 
 def big_problem(seed: int) -> Problem:
@@ -230,17 +192,15 @@ def with_extra(problem: Problem, pid: int, distances: np.ndarray) -> Problem:
     )
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_junk_in_the_files_changes_nothing(seed: int) -> None:
-    problem = big_problem(seed)
-    extra = np.random.default_rng(seed).uniform(-10, 1200, (12, 30)).astype(np.float32)
-    same_numbers(quiet(problem), quiet(with_extra(problem, -1, extra)))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_distractor_only_lowers(seed: int) -> None:
-    problem = big_problem(seed)
-    extra = np.random.default_rng(seed).uniform(0, 1080, (12, 5)).astype(np.float32)
+@pytest.mark.parametrize("seed", range(10))
+def test_order_and_junk_change_nothing_and_a_distractor_only_lowers(seed: int) -> None:
+    problem, rng = big_problem(seed), np.random.default_rng(seed)
+    order = rng.permutation(len(problem.gallery_pids))
+    sides = problem.query_pids, problem.query_camids, problem.gallery_pids[order], problem.gallery_camids[order]
+    same_numbers(quiet(problem), quiet(Problem(problem.distances[:, order], *sides)))
+    junk = rng.uniform(-10, 1200, (12, 30)).astype(np.float32)
+    same_numbers(quiet(problem), quiet(with_extra(problem, -1, junk)))
+    extra = rng.uniform(0, 1080, (12, 5)).astype(np.float32)
     before, after = quiet(problem), quiet(with_extra(problem, 0, extra))
     assert (after.cmc <= before.cmc).all()
     assert after.mean_ap < before.mean_ap
@@ -289,8 +249,6 @@ def test_queries_left_out_are_counted_aloud() -> None:
     assert "1 of 4 queries have pid -1" in result.notes[0]
     assert "2 of 4 queries have no match" in result.notes[1]
     assert (result.num_valid, result.num_queries, result.mean_ap) == (1, 4, 1.0)
-    assert "note: 2 of 4" in str(result)
-    assert "queries   1 of 4" in str(result)
 
 
 def test_cmc_counts_first_hits_and_is_padded() -> None:
@@ -311,33 +269,20 @@ KINDS = [np.float16, np.float32, np.float64, np.int64, torch.float16, torch.bflo
 def test_every_dtype_and_library_gives_the_same(dtype: np.dtype | torch.dtype) -> None:
     problem = random_problem(5, ties=True)
     problem.distances[np.isinf(problem.distances)] = 200
-    expected = quiet(problem)
+    distances, others = problem.distances, problem.arguments[1:]
     if isinstance(dtype, torch.dtype):
-        distances = torch.from_numpy(problem.distances).to(dtype)
-        others = [torch.from_numpy(values) for values in problem.arguments[1:]]
-        same_numbers(quiet(Problem(distances, *others)), expected)
+        others = [torch.from_numpy(values) for values in others]
+        given = torch.from_numpy(distances).to("cuda" if torch.cuda.is_available() else "cpu", dtype)
     else:
-        same_numbers(quiet(Problem(problem.distances.astype(dtype), *problem.arguments[1:])), expected)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_distances_on_a_gpu() -> None:
-    problem = big_problem(0)
-    moved = Problem(torch.from_numpy(problem.distances).cuda(), *problem.arguments[1:])
-    same_numbers(quiet(moved), quiet(problem))
+        given = distances.astype(dtype)
+    same_numbers(quiet(Problem(given, *others)), quiet(problem))
+    np.testing.assert_array_equal(given.cpu().double() if torch.is_tensor(given) else given, distances)  # left alone
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = quiet(big_problem(1))
     monkeypatch.setattr(protocol, "CHUNK_VALUES", 200)
     same_numbers(quiet(big_problem(1)), expected)
-
-
-def test_distances_are_left_as_they_were() -> None:
-    problem = random_problem(3)
-    copy = problem.distances.copy()
-    list(protocol.iterate_matches(*problem.arguments))
-    np.testing.assert_array_equal(problem.distances, copy)
 
 
 def test_nan_is_refused_with_its_place() -> None:
@@ -387,8 +332,3 @@ def test_nothing_to_rank_is_an_error(num_queries: int, num_gallery: int) -> None
 def test_rank_gallery_wants_one_row() -> None:
     with pytest.raises(ValueError, match=r"shape \(G,\), found \(1, 3\)"):
         rank_gallery(np.zeros((1, 3)), 1, 1, [1, 2, 3], [1, 2, 3])
-
-
-def test_the_oracle_is_its_own() -> None:
-    source = (Path(__file__).parent / "slow_protocol.py").read_text(encoding="utf-8")
-    assert "casnkit" not in source, "the slow loop must not call what it checks"
