@@ -47,14 +47,9 @@ def extract(
 
     Args:
         model: is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
-        images: (N, 3, H, W) uint8, or batches (b, 3, H, W) of normalised floats.
-        batch_size: images in a forward pass; of no effect on given batches.
+        images: (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats.
         device: where to compute; None is where the model is. The result lies on the CPU.
         keep_maps: False keeps features alone.
-        progress: show a bar.
-
-    Raises:
-        ValueError: no image, or images that are neither uint8 nor batches.
     """
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8:
@@ -85,9 +80,6 @@ def feature_distances(
     |a|^2 + |b|^2 - 2ab cancels where two images are nearly the same; the products are therefore taken in float64, a
     block of queries at a time, and rounded once. ``normalise`` brings features to unit length first; the distance is then
     in [0, 2], the square root of 2 - 2 cos.
-
-    Raises:
-        ValueError: shapes that do not fit, or features that are not finite.
     """
     query, gallery = _checked(query_features, "query"), _checked(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:

@@ -31,10 +31,7 @@ def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "que
         per: ``"query"`` (each row for itself) or ``"matrix"``.
 
     Returns:
-        (Q, G) of the same kind and device; where all distances are equal, zeros (with "none": the distances).
-
-    Raises:
-        ValueError: an unknown kind or scope, another shape, or distances that are not finite.
+        a copy of the same kind on the same device; where all distances are equal, zeros (with "none": the distances).
     """
     if kind not in NORMALISATIONS:
         raise ValueError(f"expected a normalisation among {', '.join(NORMALISATIONS)}, found {kind!r}")
@@ -62,29 +59,19 @@ def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "que
 
 
 def fuse(
-    feature_distances: Matrix,
-    attention_distances: Matrix,
-    weight: float = 0.5,
-    normalisation: str = "minmax",
-    per: str = "query",
+    features: Matrix, attention: Matrix, weight: float = 0.5, normalisation: str = "minmax", per: str = "query"
 ) -> Matrix:
-    """Section 3.4: ``(1 - weight) * features + weight * attention``, (Q, G), both normalised.
+    """Section 3.4: ``(1 - weight) * features + weight * attention`` of two (Q, G) matrices of distances, both normalised.
 
-    Args:
-        feature_distances, attention_distances: (Q, G) l2 distances, lower is closer; of one kind of array.
-        weight: share of attention, in [0, 1]: 0 is features alone, 0.5 the paper's sum (halved), 1 attention alone.
-        normalisation, per: of :func:`normalise_distances`.
-
-    Raises:
-        ValueError: shapes or kinds of array that differ, a weight outside [0, 1], or as normalise_distances.
+    ``weight`` is attention's share: 0 is features alone, 0.5 the paper's sum (halved), 1 attention alone;
+    ``normalisation`` and ``per`` are those of :func:`normalise_distances`.
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"expected a weight in [0, 1], the share of the attention distance, found {weight}")
-    kinds = [(type(d).__name__, tuple(np.shape(d))) for d in (feature_distances, attention_distances)]
+    kinds = [(type(d).__name__, tuple(np.shape(d))) for d in (features, attention)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"expected two arrays or two tensors of one shape (Q, G), found {kinds[0]} and {kinds[1]}")
-    features = normalise_distances(feature_distances, normalisation, per)
-    attention = normalise_distances(attention_distances, normalisation, per)
+    features, attention = (normalise_distances(d, normalisation, per) for d in (features, attention))
     weight = float(weight)  # a NumPy scalar would raise float32 to float64
     return (1 - weight) * features + weight * attention
 
@@ -116,9 +103,6 @@ def choose_weight(
 
     Choose on people who are neither in the training nor in the test (:func:`casnkit.data.records.hold_out`): on the test
     the weight would be a number fitted to its own answer.
-
-    Raises:
-        ValueError: no weight, or as :func:`fuse` and :func:`casnkit.ranking.evaluate_ranking`.
     """
     tried = np.unique(np.asarray(list(weights), np.float64))
     if not len(tried):

@@ -83,10 +83,6 @@ def rerank(
 
     Returns:
         (Q, G) float32 in [0, 1], lower is closer.
-
-    Raises:
-        ValueError: shapes that do not fit, distances that are negative or not finite, k1 or k2 below 1, or a
-            lambda_value outside [0, 1].
     """
     blocks = Blocks(query_gallery, query_query, gallery_gallery)
     return _rerank(blocks.rows, *blocks.query_gallery.shape, k1, k2, lambda_value)
@@ -109,9 +105,6 @@ def rerank_with_attention(
     added after features were re-ranked. The ``sum`` that is re-ranked divides each distance by the largest of all its
     blocks: scaled per query, a pair of images would have two distances, and neighbourhoods would fail to be reciprocal
     for no reason of the images.
-
-    Raises:
-        ValueError: blocks of two shapes, or as :func:`rerank` and :func:`casnkit.ranking.fuse`.
     """
     options = attention.query_gallery, attention_weight, normalisation, per
     found = {"features": features.query_gallery, "attention": attention.query_gallery}

@@ -19,16 +19,8 @@ import numpy as np
 from sklearn.metrics import auc, roc_curve
 
 from casnkit.data.records import DISTRACTOR_PID
-from casnkit.ranking.protocol import (
-    CHUNK_VALUES,
-    Ids,
-    Matrix,
-    check_shape,
-    checked_sides,
-    ignored_mask,
-    matches_mask,
-    to_numpy,
-)
+from casnkit.ranking import protocol
+from casnkit.ranking.protocol import Ids, Matrix, to_numpy
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +71,17 @@ def pair_distances(
 ) -> PairDistances:
     """The distances of all pairs that count, or of at most ``max_pairs`` of each kind, drawn without replacement.
 
-    Raises:
-        ValueError: shapes that do not fit, NaN among the pairs, or no pair of either kind.
+    Raises ValueError for shapes that do not fit, NaN among the pairs, or where there is no pair of one kind.
     """
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    check_shape(distances, len(q_pids), len(g_pids))
-    persons, step = np.flatnonzero(q_pids > DISTRACTOR_PID), max(1, CHUNK_VALUES // max(1, len(g_pids)))
+    q_pids, q_cams, g_pids, g_cams = protocol.checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    protocol.check_shape(distances, len(q_pids), len(g_pids))
+    persons, step = np.flatnonzero(q_pids > DISTRACTOR_PID), max(1, protocol.CHUNK_VALUES // max(1, len(g_pids)))
     rng, counts, kept = np.random.default_rng(seed), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
     for first in range(0, len(persons), step):
         rows = persons[first : first + step]
         sides, part = (q_pids[rows], q_cams[rows], g_pids, g_cams), to_numpy(distances[rows])
-        same = matches_mask(*sides)
-        for k, mask in enumerate((same, ~same & ~ignored_mask(*sides))):
+        same = protocol.matches_mask(*sides)
+        for k, mask in enumerate((same, ~same & ~protocol.ignored_mask(*sides))):
             counts[k] += int(mask.sum())
             drawn = np.stack([part[mask], rng.random(mask.sum())])  # those with the smallest random keys stay
             kept[k] = np.concatenate([kept[k], drawn], axis=1)
@@ -126,9 +117,6 @@ def choose_thresholds(
     """For each rate the largest threshold that accepts at most that share of these pairs of two people.
 
     The errors in the result are those on these very pairs; :func:`error_rates` gives them for another set.
-
-    Raises:
-        ValueError: a rate outside (0, 1), or one below one pair in all that there are.
     """
     ordered, chosen = np.sort(pairs.different), {}
     for rate in false_accept_rates:

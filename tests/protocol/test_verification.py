@@ -11,7 +11,7 @@ import pytest
 import torch
 from slow_protocol import Problem, random_problem
 
-from casnkit.ranking import PairDistances, choose_thresholds, error_rates, pair_distances, verification, verify
+from casnkit.ranking import PairDistances, choose_thresholds, error_rates, pair_distances, protocol, verify
 
 
 def slow_pairs(problem: Problem) -> tuple[list[float], list[float]]:
@@ -59,7 +59,7 @@ def test_pairs_are_those_of_the_protocol() -> None:
 
 
 def test_a_part_is_drawn_evenly_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "CHUNK_VALUES", 3 * 500)
+    monkeypatch.setattr(protocol, "CHUNK_VALUES", 3 * 500)
     rng = np.random.default_rng(0)
     pids, cameras = [rng.integers(1, 30, n) for n in (40, 500)], [rng.integers(1, 7, n) for n in (40, 500)]
     distances = np.arange(40 * 500).reshape(40, 500).astype(float)  # a distance tells its pair
