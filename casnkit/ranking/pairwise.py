@@ -13,6 +13,7 @@ a map depends on its own image alone. Any other pair classifier is differentiate
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,6 +169,7 @@ class _Pairs:
         self.model, self.order, self.dtype, self.device = model, order, PRECISIONS[precision], device
         dtype, self.wide = self.dtype, torch.promote_types(self.dtype, torch.float32)
         self.weigh, self.nothing = MODES[mode], torch.empty(0, dtype=dtype, device="meta")
+        self.kept: dict[str, Tensor] = {}
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         layers = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
         kinds = nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Linear
@@ -218,10 +220,18 @@ class _Pairs:
             return self.model.pair_gradient(difference.flatten(0, 1).to(like)).to(self.dtype).view_as(difference)
         if self.matrix is None:
             return self.constant[None, None]
-        active = first.hidden.new_empty(len(first.hidden), *second.hidden.shape, dtype=self.dtype)  # (n, m, H)
+        pairs, (hidden, depth) = (len(first.hidden), len(second.hidden)), self.matrix.shape
+        active, gradient = self.memory("active", *pairs, hidden), self.memory("gradient", *pairs, depth)
         torch.gt((first.hidden + self.bias)[:, None], second.hidden, out=active)  # no detour over bool: a slow cast
-        gradient = active @ self.matrix
+        torch.mm(active.flatten(0, 1), self.matrix, out=gradient.flatten(0, 1))
         return gradient if self.constant is None else gradient.add_(self.constant)
+
+    def memory(self, name: str, *shape: int) -> Tensor:
+        """Room for a block's values, the same for every block: fresh memory costs a CPU more than a pass over it."""
+        size = math.prod(shape)
+        if name not in self.kept or self.kept[name].numel() < size:
+            self.kept[name] = torch.empty(size, dtype=self.dtype, device=self.device)
+        return self.kept[name][:size].view(shape)
 
     def over_stripes(self, weights: Tensor) -> Tensor:
         """(..., D) -> (..., C): a channel's weights in all stripes, added."""
