@@ -1,4 +1,4 @@
-"""Test a trained network: distances between queries and gallery by features, by attention and by their sum (paper 3.2.3).
+"""One network on one data set: what it saw, distances by features, by attention and by their sum, rankings (paper 3.2.3).
 
 The Siamese attention of a network whose pair classifier was never trained (variants ``ide`` and ``ide+ia``) says nothing,
 so for those only features are ranked.
@@ -8,65 +8,132 @@ from __future__ import annotations
 
 import html
 import re
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
+from casnkit import ranking, runs
+from casnkit.config import Config
 from casnkit.data.files import write_json
-from casnkit.data.images import load_images
-from casnkit.ranking import Extracted, attention_distances, extract, feature_distances
-from casnkit.runs import pick_device
-from casnkit.training import Processes
+from casnkit.data.images import load_images, normalise
+from casnkit.data.records import ReidDataset, Split
+from casnkit.models import CASN, evaluating
+from casnkit.ranking import Extracted, Ranking, RankingResult
 
-from . import runs
-from .config import Config
-from .data.records import ReidDataset, Split
-from .models import CASN
-from .ranking import RankingResult, evaluate_ranking, fuse
-
-HEADLINES = ("rank_1", "rank_5", "rank_10", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp")
-HEADINGS = dict(
-    zip(HEADLINES, ("rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mAP (trapezoid)", "mINP"), strict=True)
-)
-_WHOLE = 40  # letters: a number and its interval stay on one line, a sentence may be broken
-_BOLD = re.compile(r"\*\*(.+?)\*\*")
+SIDES = ("query", "gallery")
+RANKED_BY = ("features", "attention", "sum")
+HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "rank_20": "rank-20"}
+HEADINGS |= {"mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)", "mean_inp": "mINP"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One network on one data set.
+    """A network, a data set and what the network saw of it, from which rankings are asked again after a change."""
 
-    Attributes:
-        distances: (Q, G) matrices by name: ``features``, and where the pair classifier was trained ``attention`` and
-            ``sum``; lower is closer.
-        rankings: the protocol's numbers for each of them.
-        chance: the protocol's numbers for random distances.
-        query, gallery: features and feature maps.
-        seconds: how long extraction, features' and attention's distances took.
-    """
-
-    distances: dict[str, np.ndarray]
-    rankings: dict[str, RankingResult]
-    chance: RankingResult
-    query: Extracted
+    model: CASN
+    dataset: ReidDataset
+    config: Config  # its image size and its ranking group are used
+    query: Extracted  # features and, to rank by attention, feature maps of all images
     gallery: Extracted
-    seconds: dict[str, float]
+    distances: Mapping[str, np.ndarray] = field(default_factory=dict)  # (Q, G) by name, see RANKED_BY; lower is closer
+    rankings: Mapping[str, RankingResult] = field(default_factory=dict)  # the protocol's numbers for each of them
+    chance: RankingResult | None = None  # the protocol's numbers for random distances
+    seconds: Mapping[str, float] = field(default_factory=dict)  # for extraction, features' and attention's distances
+
+    @classmethod
+    def of(
+        cls,
+        model: CASN,
+        dataset: ReidDataset,
+        config: Config,
+        evaluation: Evaluation | None = None,
+        device: torch.device | str | None = None,
+        keep_maps: bool = True,
+    ) -> Evaluation:
+        """With what a finished evaluation saw, or by looking at all images; distances then follow row by row."""
+        if evaluation is not None:
+            return cls(model, dataset, config, evaluation.query, evaluation.gallery, evaluation.distances)
+        size = config.data.height, config.data.width
+        images = (load_images(split, size, progress=False) for split in (dataset.query, dataset.gallery))
+        seen = [ranking.extract(model, pixels, device=device, keep_maps=keep_maps) for pixels in images]
+        return cls(model, dataset, config, *seen)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per way of ranking: name and headline numbers in percent."""
-        named = {**self.rankings, "chance": self.chance}
-        return [{"ranked by": name, **headline(result)} for name, result in named.items()]
+        """One row for each way of ranking, and for chance: name and headline numbers in percent."""
+        return [{"ranked by": n, **headline(r)} for n, r in {**self.rankings, "chance": self.chance}.items()]
+
+    def split(self, side: str) -> Split:
+        """The data set's queries or gallery."""
+        if side not in SIDES:
+            raise ValueError(f"expected 'query' or 'gallery', got {side!r}")
+        return getattr(self.dataset, side)
+
+    def images(self, side: str, index: Sequence[int] | np.ndarray) -> Tensor:
+        """Images as the network takes them, on its device: (B, 3, H, W) float, normalised."""
+        size = self.config.data.height, self.config.data.width
+        pixels = load_images(self.split(side).subset(np.asarray(index, np.int64)), size, progress=False)
+        return normalise(pixels).to(next(self.model.parameters()).device)
+
+    def row(self, query_index: int, ranked_by: str = "features") -> np.ndarray:
+        """One query's distances to the gallery, (G,), lower is closer."""
+        if ranked_by in self.distances:
+            return np.asarray(self.distances[ranked_by][query_index])
+        return self.row_of(self.query.subset([query_index]), query_index, ranked_by)
+
+    def row_of(self, query: Extracted, query_index: int, ranked_by: str = "features") -> np.ndarray:
+        """The distances, (G,), of one image that takes the place of query ``query_index``."""
+        if ranked_by != "sum":
+            return self.between(query, self.gallery, ranked_by)[0]
+        return self.fused(query_index, *(self.between(query, self.gallery, kind)[0] for kind in RANKED_BY[:2]))
+
+    def between(self, query: Extracted, gallery: Extracted, kind: str, progress: bool = False) -> np.ndarray:
+        """Distances by features or by attention between any images, (q, g) float32, as the configuration has them."""
+        options = self.config.ranking
+        if kind == "features":
+            return ranking.feature_distances(query.features, gallery.features, options.normalise_features)
+        how = options.siamese_mode, options.pair_order, options.threshold
+        return ranking.attention_distances(self.model, query, gallery, *how, progress=progress).distances
+
+    def summed(self, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """The sum of two matrices of distances, normalised and weighed as the configuration has it."""
+        options = self.config.ranking
+        how = options.attention_weight, options.normalisation, options.normalise_per
+        return ranking.fuse(features, attention, *how)
+
+    def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """The sum of both distances for one query, (G,)."""
+        if self.config.ranking.normalise_per == "query":
+            return self.summed(features[None], attention[None])[0]
+        if not {"features", "attention"} <= set(self.distances):
+            raise ValueError(
+                'ranking.normalise_per="matrix" needs all distances: give the matrices "features" and "attention", as '
+                "casnkit.evaluation.evaluate has them"
+            )
+        whole = [np.array(self.distances[kind]) for kind in RANKED_BY[:2]]
+        for matrix, row in zip(whole, (features, attention), strict=True):
+            matrix[query_index] = row
+        return self.summed(*whole)[query_index]
+
+    def rank(self, query_index: int, distances: np.ndarray) -> Ranking:
+        """The gallery in order of ``distances`` (G,), by the protocol."""
+        q, g = self.dataset.query, self.dataset.gallery
+        return ranking.rank_gallery(distances, q.pids[query_index], q.camids[query_index], g.pids, g.camids)
 
 
-def headline(result: RankingResult) -> dict[str, float]:
-    """Rank-1, 5, 10, 20, both mean average precisions and mINP, in percent."""
-    ranks = {f"rank_{k}": result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
-    means = {name: getattr(result, name) for name in HEADLINES[4:]}
-    return {name: 100 * float(value) for name, value in {**ranks, **means}.items()}
+@dataclass(frozen=True, eq=False)
+class Retrieval(Evaluation):  # merge: callers of rows(query, i, by) call row_of, then this class goes
+    """An evaluation under its former name."""
+
+    def rows(self, query: Extracted, query_index: int, ranked_by: str = "features") -> np.ndarray:
+        """:meth:`Evaluation.row_of`."""
+        return self.row_of(query, query_index, ranked_by)
 
 
 def evaluate(
@@ -77,7 +144,7 @@ def evaluate(
     device: str | torch.device | None = None,
     progress: bool = True,
     attention: bool | None = None,
-    processes: Processes | None = None,
+    accelerator: Any = None,
 ) -> Evaluation:
     """Rank the gallery for every query.
 
@@ -85,145 +152,122 @@ def evaluate(
         model: left in the mode that it was in.
         config: its ``ranking`` group and the image size are used.
         attention: rank by attention too; default: where the configuration trained the pair classifier.
-        processes: share images and pairs with other processes; each gets the whole result.
+        accelerator: an ``accelerate.Accelerator``: images and pairs are shared with its other processes, on its device,
+            and each process gets the whole result.
     """
-    options, seconds, processes = config.ranking, {}, processes or Processes(device=pick_device(device))
-    clock = time.perf_counter()
+    first, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
-    query, gallery = (
-        _extract(model, split, config, attention, progress, processes) for split in (dataset.query, dataset.gallery)
-    )
-    seconds["extraction"] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    features = feature_distances(query.features, gallery.features, normalise=options.normalise_features)
-    distances = {"features": np.asarray(features)}
-    seconds["features"] = time.perf_counter() - clock
+    progress, size, seen, clock = progress and first == 0, (config.data.height, config.data.width), [], [perf_counter()]
+    for split in (dataset.query, dataset.gallery):
+        images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
+        found = ranking.extract(model, images, device=device, keep_maps=attention, progress=progress)
+        maps = _gathered(found.feature_maps, len(split), accelerator) if attention else None
+        seen.append(Extracted(_gathered(found.features, len(split), accelerator), maps))
+    clock.append(perf_counter())
+    looked = Evaluation(model, dataset, config, *seen)
+    distances = {"features": looked.between(*seen, "features")}
+    clock.append(perf_counter())
     if attention:
-        clock = time.perf_counter()
-        mine = attention_distances(
-            model,
-            query.subset(np.arange(processes.rank, len(query), processes.world)),
-            gallery,
-            options.siamese_mode,
-            options.pair_order,
-            options.threshold,
-            device=processes.device,
-            progress=progress and processes.is_main,
-        )
-        distances["attention"] = processes.gather_rows(torch.from_numpy(np.asarray(mine.distances)), len(query)).numpy()
-        seconds["attention"] = time.perf_counter() - clock
-        distances["sum"] = fuse(
-            distances["features"],
-            distances["attention"],
-            options.attention_weight,
-            options.normalisation,
-            options.normalise_per,
-        )
-    rankings = {name: rank(matrix, dataset, options.max_rank) for name, matrix in distances.items()}
-    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, options.max_rank)
-    return Evaluation(distances, rankings, chance, query, gallery, seconds)
+        rows = looked.between(seen[0].subset(slice(first, None, world)), seen[1], "attention", progress)
+        distances["attention"] = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
+        clock.append(perf_counter())
+        distances["sum"] = looked.summed(*distances.values())
+    seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
+    max_rank = config.ranking.max_rank
+    rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
+    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, max_rank)
+    return replace(looked, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
     """The protocol's numbers for a matrix of distances between a data set's queries and gallery."""
     q, g = dataset.query, dataset.gallery
-    return evaluate_ranking(distances, q.pids, q.camids, g.pids, g.camids, max_rank)
+    return ranking.evaluate_ranking(distances, q.pids, q.camids, g.pids, g.camids, max_rank)
 
 
-def _extract(
-    model: CASN, split: Split, config: Config, keep_maps: bool, progress: bool, processes: Processes
-) -> Extracted:
-    mine, progress = np.arange(processes.rank, len(split), processes.world), progress and processes.is_main
-    images = load_images(split.subset(mine), (config.data.height, config.data.width), progress=progress)
-    found = extract(model, images, device=processes.device, keep_maps=keep_maps, progress=progress)
-    if processes.world == 1:
-        return found
-    maps = None if found.feature_maps is None else processes.gather_rows(found.feature_maps, len(split))
-    return Extracted(processes.gather_rows(found.features, len(split)), maps)
+def headline(result: RankingResult) -> dict[str, float]:
+    """Rank-1, 5, 10, 20, both mean average precisions and mINP, in percent."""
+    ranks = {f"rank_{k}": result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
+    means = {name: getattr(result, name) for name in ("mean_ap", "mean_ap_trapezoid", "mean_inp")}
+    return {name: 100 * float(value) for name, value in {**ranks, **means}.items()}
+
+
+def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Tensor:
+    """Probability that both show one person, softmax of z: (P, D), (P, D) -> (P,) in [0, 1], on the CPU."""
+    parameter = next(model.parameters())
+    with evaluating(model), torch.no_grad():
+        scores = model.pair_scores(features_1.to(parameter) - features_2.to(parameter))
+    return scores.softmax(1)[:, 1].float().cpu()
 
 
 def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:
     """Write ``RUN/results.json``: the table with everything that it depends on. Returns the path."""
     path = Path(run) / "results.json"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    write_json(
-        path,
-        {
-            "variant": info.config.variant,
-            "pooling": info.config.model.pooling,
-            "seed": info.config.train.seed,
-            "profile": info.config.profile,
-            "data": {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)},
-            "rows": evaluation.rows(),
-            "queries_with_a_match": evaluation.rankings["features"].num_valid,
-            "seconds": evaluation.seconds,
-            "device": device,
-            "versions": runs.versions(),
-        },
-    )
+    result = {
+        "variant": info.config.variant,
+        "pooling": info.config.model.pooling,
+        "seed": info.config.train.seed,
+        "profile": info.config.profile,
+        "data": {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)},
+        "rows": evaluation.rows(),
+        "queries_with_a_match": evaluation.rankings["features"].num_valid,
+        "seconds": dict(evaluation.seconds),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "versions": runs.versions(),
+    }
+    write_json(path, result)
     return path
 
 
-class Table(str):
-    """A table as aligned text; a notebook shows the same as a table of its page, which breaks no line."""
+class Table(pd.DataFrame):
+    """A data frame that shows numbers with one decimal and no index; ``**bold**`` on a notebook's page."""
 
-    markup: str
-
-    def __new__(cls, text: str, markup: str) -> Table:
-        """Text, and the HTML that a notebook shows in its place."""
-        made = super().__new__(cls, text)
-        made.markup = markup
-        return made
+    @property
+    def _constructor(self) -> type[Table]:
+        return Table
 
     def __repr__(self) -> str:
-        return str(self)
+        columns = []
+        for number, cells in self._texts():
+            width = max(map(len, cells))
+            cells.insert(1, "-" * width)
+            columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in cells])
+        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
     def _repr_html_(self) -> str:
-        return self.markup
+        columns, lines = list(self._texts()), []
+        for k in range(len(self) + 1):
+            tag, line = "td" if k else "th", ""
+            for number, cells in columns:
+                style = f"text-align: {'right' if number else 'left'}"
+                style += "; white-space: nowrap" if len(cells[k]) <= 40 else ""  # a number and its interval: one line
+                text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(cells[k]))
+                line += f'<{tag} style="{style}">{text}</{tag}>'
+            lines.append(f"<tr>{line}</tr>")
+        return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
+
+    def _texts(self) -> Iterator[tuple[bool, list[str]]]:
+        """For each column whether it holds numbers, and its heading and cells as text."""
+        for heading, values in self.items():
+            cells = ["-" if pd.isna(v) else f"{v:.1f}" if isinstance(v, float) else str(v) for v in values]
+            yield pd.api.types.is_numeric_dtype(values), [str(heading), *cells]
 
 
-def table(rows: list[dict[str, Any]], columns: dict[str, str] | None = None) -> Table:
-    """Rows as aligned text, and in a notebook as a table of the page; numbers with one decimal.
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Table:
+    """Rows (dicts with the same keys) as a data frame to show.
 
-    Args:
-        rows: dicts with the same keys.
-        columns: heading by key, in order; default: the keys themselves, the protocol's numbers by their usual names.
+    ``columns`` are headings by key, in order; default: the keys, the protocol's numbers by their usual names.
     """
-    columns = columns or {key: HEADINGS.get(key, key) for key in rows[0]}
-    cells = [list(columns.values())] + [[_cell(row.get(key, "")) for key in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    numeric = [isinstance(rows[0].get(key), float) for key in columns]
-
-    def line(values: list[str]) -> str:
-        pairs = zip(values, widths, numeric, strict=True)
-        return "  ".join(value.rjust(width) if right else value.ljust(width) for value, width, right in pairs).rstrip()
-
-    text = "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
-    return Table(text, _markup(cells, numeric))
+    found = Table(rows, columns=None if columns is None else list(columns))
+    found.columns = [(columns or HEADINGS).get(key, key) for key in found]
+    return found
 
 
-def _wrapped(tag: str, value: str) -> str:
-    return "nowrap" if tag == "td" and len(value) <= _WHOLE else "normal"
-
-
-def _bold(text: str) -> str:
-    return _BOLD.sub(r"<b>\1</b>", text)
-
-
-def _markup(cells: list[list[str]], numeric: list[bool]) -> str:
-    """The same cells in HTML, the first line as heading; what stands between double asterisks is bold."""
-    lines = []
-    for tag, values in zip(["th"] + ["td"] * len(cells), cells, strict=False):
-        sides = ("right" if right else "left" for right in numeric)
-        inside = "".join(
-            f'<{tag} style="text-align: {side}; white-space: {_wrapped(tag, value)}">{_bold(html.escape(value))}</{tag}>'
-            for side, value in zip(sides, values, strict=True)
-        )
-        lines.append(f"<tr>{inside}</tr>")
-    return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if np.isnan(value) else f"{value:.1f}"
-    return str(value)
+def _gathered(mine: Tensor, total: int, accelerator: Any) -> Tensor:
+    """Rows ``index::processes`` of all processes, put together in order, on the CPU."""
+    if accelerator is None:
+        return mine
+    padded = accelerator.pad_across_processes(mine.to(accelerator.device).contiguous())
+    every = accelerator.gather(padded).unflatten(0, (accelerator.num_processes, -1))
+    return every.transpose(0, 1).flatten(0, 1)[:total].cpu()

@@ -87,3 +87,16 @@ def slow_evaluation(problem: Problem, max_rank: int = 50) -> dict | None:
         cmc.append(sum(one["positions"][0] < k for one in found) / len(found))
     means = {key: sum(one[key] for one in found) / len(found) for key in ("step", "trapezoid", "inp")}
     return {"cmc": cmc, "num_valid": len(found), **means}
+
+
+def people(seed: int, queries: int = 7, gallery: int = 40, spread: float = 0.7) -> tuple[np.ndarray, np.ndarray]:
+    """Features of images around a few centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(6, 5))
+    return tuple(centres[rng.integers(0, 6, n)] + spread * rng.normal(size=(n, 5)) for n in (queries, gallery))
+
+
+def blocks_of(query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Distances (Q, G), (Q, Q) and (G, G)."""
+    pairs = (query, gallery), (query, query), (gallery, gallery)
+    return tuple(np.sqrt(((a[:, None] - b) ** 2).sum(2)).astype(np.float32) for a, b in pairs)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
 
-from casnkit import ranking as matching
 from casnkit.ranking import (
     RankingResult,
     RankingWarning,
     evaluate_ranking,
     ignored_mask,
-    iterate_matches,
     matches_mask,
+    protocol,
     rank_gallery,
 )
 
@@ -34,7 +31,7 @@ def quiet(problem: Problem, max_rank: int = 50) -> RankingResult:
 
 @pytest.mark.parametrize("sort_share", [math.inf, 0], ids=["counting", "sorting"])
 def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch, sort_share: float) -> None:
-    monkeypatch.setattr(matching, "_SORT_SHARE", sort_share)
+    monkeypatch.setattr(protocol, "SORT_SHARE", sort_share)
     seen = {"evaluated": 0, "no valid query": 0, "short gallery": 0, "unmatched": 0, "tied match": 0}
     for seed in range(200):
         problem, max_rank = random_problem(seed, ties=seed % 4 != 0), 1 + seed % 60
@@ -60,15 +57,14 @@ def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch
 
 def check_query(result: RankingResult, problem: Problem, q: int) -> None:
     expected = slow_query(problem, q)
+    scores = [result.average_precision[q], result.average_precision_trapezoid[q], result.inverse_negative_penalty[q]]
     if expected is None:
-        assert math.isnan(result.average_precision[q])
-        assert math.isnan(result.average_precision_trapezoid[q])
-        assert math.isnan(result.inverse_negative_penalty[q])
+        assert np.isnan(scores).all()
         assert (result.first_hit[q], result.num_matches[q]) == (-1, 0)
         return
-    assert result.average_precision[q] == pytest.approx(expected["step"], rel=0, abs=1e-12)
-    assert result.average_precision_trapezoid[q] == pytest.approx(expected["trapezoid"], rel=0, abs=1e-12)
-    assert result.inverse_negative_penalty[q] == pytest.approx(expected["inp"], rel=0, abs=1e-12)
+    assert scores == pytest.approx([expected[key] for key in MEANS], rel=0, abs=1e-12)
+    assert np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["matches"])
+    assert np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["kept"])
     assert result.first_hit[q] == expected["positions"][0]
     assert result.num_matches[q] == len(expected["matches"])
     assert result.num_ignored[q] == expected["ignored"]
@@ -84,28 +80,19 @@ def has_tied_match(problem: Problem) -> bool:
 
 
 def worked_example() -> Problem:
-    """One query, person 7 on camera 1; the gallery is listed by distance.
-
-    ======== === ====== =============================== ========
-    distance pid camera meaning                          position
-    ======== === ====== =============================== ========
-    0.1      7   1      same person, same camera         dropped
-    0.2      7   2      correct                          1
-    0.3      0   2      distractor: a wrong answer       2
-    0.4      -1  3      junk                             dropped
-    0.5      5   1      wrong                            3
-    0.6      7   3      correct                          4
-    0.7      7   -1     correct, camera unknown          5
-    0.8      5   4      wrong                            6
-    ======== === ====== =============================== ========
-    """
-    return Problem(
-        np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]),
-        np.array([7]),
-        np.array([1]),
-        np.array([7, 7, 0, -1, 5, 7, 7, 5]),
-        np.array([1, 2, 2, 3, 1, 3, -1, 4]),
+    """One query, person 7 on camera 1, and the gallery by distance: what each image is, and its position."""
+    rows = (
+        (0.1, 7, 1),  # same person, same camera: dropped
+        (0.2, 7, 2),  # correct, 1
+        (0.3, 0, 2),  # distractor: a wrong answer, 2
+        (0.4, -1, 3),  # junk: dropped
+        (0.5, 5, 1),  # wrong, 3
+        (0.6, 7, 3),  # correct, 4
+        (0.7, 7, -1),  # correct, camera unknown, 5
+        (0.8, 5, 4),  # wrong, 6
     )
+    distances, pids, camids = map(np.array, zip(*rows, strict=True))
+    return Problem(distances[None], np.array([7]), np.array([1]), pids, camids)
 
 
 def test_worked_example() -> None:
@@ -113,7 +100,6 @@ def test_worked_example() -> None:
     # Hits at positions 1, 4, 5. Precision there 1/1, 2/4, 3/5; just above 1, 1/3, 2/4.
     step = (1 + 1 / 2 + 3 / 5) / 3
     trapezoid = ((1 + 1) / 2 + (1 / 3 + 1 / 2) / 2 + (1 / 2 + 3 / 5) / 2) / 3
-    print(f"step AP {step:.6f}, trapezoid AP {trapezoid:.6f}, inverse negative penalty {3 / 5:.6f}")
     assert step == pytest.approx(0.7)
     assert trapezoid == pytest.approx(0.655556, abs=1e-6)
     assert result.mean_ap == pytest.approx(step, abs=1e-15)
@@ -181,37 +167,11 @@ def test_equals_scikit_learn_without_ties() -> None:
     assert compared > 50
 
 
-def test_masks_equal_the_slow_loop() -> None:
-    for seed in range(30):
-        problem = random_problem(seed)
-        for q in np.flatnonzero(problem.query_pids != -1):
-            expected = slow_query(problem, q)
-            matches = np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist()
-            assert matches == ([] if expected is None else sorted(expected["matches"]))
-            if expected is not None:
-                kept = np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist()
-                assert kept == sorted(expected["kept"])
-
-
 def same_numbers(a: RankingResult, b: RankingResult) -> None:
     assert a.cmc.tolist() == b.cmc.tolist()
     for name in (*MEANS.values(), "num_valid"):
         assert getattr(a, name) == getattr(b, name), name
     np.testing.assert_array_equal(a.average_precision, b.average_precision)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_order_of_the_gallery_does_not_matter_without_ties(seed: int) -> None:
-    problem = big_problem(seed)
-    shuffle = np.random.default_rng(seed).permutation(len(problem.gallery_pids))
-    shuffled = Problem(
-        problem.distances[:, shuffle],
-        problem.query_pids,
-        problem.query_camids,
-        problem.gallery_pids[shuffle],
-        problem.gallery_camids[shuffle],
-    )
-    same_numbers(quiet(problem), quiet(shuffled))
 
 
 def big_problem(seed: int) -> Problem:
@@ -232,17 +192,15 @@ def with_extra(problem: Problem, pid: int, distances: np.ndarray) -> Problem:
     )
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_junk_in_the_files_changes_nothing(seed: int) -> None:
-    problem = big_problem(seed)
-    extra = np.random.default_rng(seed).uniform(-10, 1200, (12, 30)).astype(np.float32)
-    same_numbers(quiet(problem), quiet(with_extra(problem, -1, extra)))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_distractor_only_lowers(seed: int) -> None:
-    problem = big_problem(seed)
-    extra = np.random.default_rng(seed).uniform(0, 1080, (12, 5)).astype(np.float32)
+@pytest.mark.parametrize("seed", range(10))
+def test_order_and_junk_change_nothing_and_a_distractor_only_lowers(seed: int) -> None:
+    problem, rng = big_problem(seed), np.random.default_rng(seed)
+    order = rng.permutation(len(problem.gallery_pids))
+    sides = problem.query_pids, problem.query_camids, problem.gallery_pids[order], problem.gallery_camids[order]
+    same_numbers(quiet(problem), quiet(Problem(problem.distances[:, order], *sides)))
+    junk = rng.uniform(-10, 1200, (12, 30)).astype(np.float32)
+    same_numbers(quiet(problem), quiet(with_extra(problem, -1, junk)))
+    extra = rng.uniform(0, 1080, (12, 5)).astype(np.float32)
     before, after = quiet(problem), quiet(with_extra(problem, 0, extra))
     assert (after.cmc <= before.cmc).all()
     assert after.mean_ap < before.mean_ap
@@ -291,8 +249,6 @@ def test_queries_left_out_are_counted_aloud() -> None:
     assert "1 of 4 queries have pid -1" in result.notes[0]
     assert "2 of 4 queries have no match" in result.notes[1]
     assert (result.num_valid, result.num_queries, result.mean_ap) == (1, 4, 1.0)
-    assert "note: 2 of 4" in result.to_text()
-    assert "queries   1 of 4" in result.to_text()
 
 
 def test_cmc_counts_first_hits_and_is_padded() -> None:
@@ -306,17 +262,6 @@ def test_cmc_counts_first_hits_and_is_padded() -> None:
             result.rank(k)
 
 
-def test_to_dict_survives_json() -> None:
-    with pytest.warns(RankingWarning):
-        result = evaluate_ranking(np.array([[0.1, 0.2], [0.2, 0.1]]), [1, 9], [1, 1], [1, 0], [2, 2])
-    values = json.loads(json.dumps(result.to_dict(per_query=True), allow_nan=False))
-    assert values["mean_ap"] == 1.0
-    assert values["rank_1"] == 1.0
-    assert values["average_precision"] == [1.0, None]
-    assert values["first_hit"] == [0, -1]
-    assert "average_precision" not in result.to_dict()
-
-
 KINDS = [np.float16, np.float32, np.float64, np.int64, torch.float16, torch.bfloat16, torch.float32, torch.int32]
 
 
@@ -324,39 +269,26 @@ KINDS = [np.float16, np.float32, np.float64, np.int64, torch.float16, torch.bflo
 def test_every_dtype_and_library_gives_the_same(dtype: np.dtype | torch.dtype) -> None:
     problem = random_problem(5, ties=True)
     problem.distances[np.isinf(problem.distances)] = 200
-    expected = quiet(problem)
+    distances, others = problem.distances, problem.arguments[1:]
     if isinstance(dtype, torch.dtype):
-        distances = torch.from_numpy(problem.distances).to(dtype)
-        others = [torch.from_numpy(values) for values in problem.arguments[1:]]
-        same_numbers(quiet(Problem(distances, *others)), expected)
+        others = [torch.from_numpy(values) for values in others]
+        given = torch.from_numpy(distances).to("cuda" if torch.cuda.is_available() else "cpu", dtype)
     else:
-        same_numbers(quiet(Problem(problem.distances.astype(dtype), *problem.arguments[1:])), expected)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_distances_on_a_gpu() -> None:
-    problem = big_problem(0)
-    moved = Problem(torch.from_numpy(problem.distances).cuda(), *problem.arguments[1:])
-    same_numbers(quiet(moved), quiet(problem))
+        given = distances.astype(dtype)
+    same_numbers(quiet(Problem(given, *others)), quiet(problem))
+    np.testing.assert_array_equal(given.cpu().double() if torch.is_tensor(given) else given, distances)  # left alone
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = quiet(big_problem(1))
-    monkeypatch.setattr(matching, "_CHUNK_VALUES", 200)
+    monkeypatch.setattr(protocol, "CHUNK_VALUES", 200)
     same_numbers(quiet(big_problem(1)), expected)
-
-
-def test_distances_are_left_as_they_were() -> None:
-    problem = random_problem(3)
-    copy = problem.distances.copy()
-    list(iterate_matches(*problem.arguments))
-    np.testing.assert_array_equal(problem.distances, copy)
 
 
 def test_nan_is_refused_with_its_place() -> None:
     problem = big_problem(0)
     problem.distances[3, 7] = problem.distances[11, 80] = np.nan
-    with pytest.raises(ValueError, match=r"found 2 NaN of 1080 values, .* \(3, 7\), \(11, 80\)"):
+    with pytest.raises(ValueError, match="found 2 NaN, the first for query 3 and gallery image 7"):
         evaluate_ranking(*problem.arguments)
 
 
@@ -369,7 +301,7 @@ def test_nan_is_refused_with_its_place() -> None:
         ({"distances": np.zeros((2, 3), complex)}, "real numbers"),
         ({"query_camids": [1]}, r"query_camids: expected shape \(2,\).*found \(1,\)"),
         ({"gallery_camids": [1, 1]}, r"gallery_camids: expected shape \(3,\).*found \(2,\)"),
-        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: expected shape \(N,\).*found \(1, 3\)"),
+        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: expected shape .*found \(1, 3\)"),
         ({"query_pids": [1.0, 2.0]}, "query_pids: expected integers, found dtype float64"),
         ({"query_pids": [1, -2]}, "query_pids: expected -1 .* found -2"),
         ({"gallery_camids": [1, -5, 1]}, "gallery_camids: expected -1 .* found -5"),
@@ -400,8 +332,3 @@ def test_nothing_to_rank_is_an_error(num_queries: int, num_gallery: int) -> None
 def test_rank_gallery_wants_one_row() -> None:
     with pytest.raises(ValueError, match=r"shape \(G,\), found \(1, 3\)"):
         rank_gallery(np.zeros((1, 3)), 1, 1, [1, 2, 3], [1, 2, 3])
-
-
-def test_the_oracle_is_its_own() -> None:
-    source = (Path(__file__).parent / "slow_protocol.py").read_text(encoding="utf-8")
-    assert "casnkit" not in source, "the slow loop must not call what it checks"

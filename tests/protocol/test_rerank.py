@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
+import sys
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from slow_protocol import blocks_of, people
 
-from casnkit import ranking as neighbours
-from casnkit.ranking import (
-    Blocks,
-    evaluate_ranking,
-    feature_distances,
-    fuse,
-    rerank,
-    rerank_features,
-    rerank_with_attention,
-)
+from casnkit.ranking import Blocks, evaluate_ranking, fuse, rerank, rerank_with_attention
 
 
 def slow_rerank(query_gallery, query_query, gallery_gallery, k1=20, k2=6, lambda_value=0.3) -> np.ndarray:
@@ -62,20 +53,6 @@ def slow_rerank(query_gallery, query_query, gallery_gallery, k1=20, k2=6, lambda
     return result
 
 
-def people(seed: int, queries: int = 7, gallery: int = 40, spread: float = 0.7) -> tuple[np.ndarray, np.ndarray]:
-    """Features of images around a few centres."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(6, 5))
-    return tuple(centres[rng.integers(0, 6, n)] + spread * rng.normal(size=(n, 5)) for n in (queries, gallery))
-
-
-def blocks_of(query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, ...]:
-    def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.sqrt(((a[:, None] - b) ** 2).sum(2)).astype(np.float32)
-
-    return distances(query, gallery), distances(query, query), distances(gallery, gallery)
-
-
 SETTINGS = [(20, 6, 0.3), (5, 1, 0.0), (7, 3, 0.5), (1, 1, 0.3), (12, 60, 0.1), (100, 6, 0.3), (9, 4, 1.0)]
 
 
@@ -106,30 +83,6 @@ def test_tiny_problems(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(rerank(*blocks), slow_rerank(*blocks), rtol=0, atol=1e-5)
 
 
-@pytest.fixture
-def torchreid_rerank() -> Callable:
-    """torchreid's function, from its file: importing the package would need its many dependencies."""
-    spec = importlib.util.find_spec("torchreid")
-    if spec is None or spec.origin is None:
-        pytest.skip('torchreid is not installed: pip install "torchreid==0.2.5"')
-    paths = [Path(spec.origin).parent / folder / "utils" / "rerank.py" for folder in ("reid", ".")]
-    path = next((one for one in paths if one.is_file()), None)
-    if path is None:
-        pytest.skip(f"torchreid has no utils/rerank.py in {Path(spec.origin).parent}")
-    file = importlib.util.spec_from_file_location("torchreid_rerank", path)
-    module = importlib.util.module_from_spec(file)
-    file.loader.exec_module(module)
-    return module.re_ranking
-
-
-@pytest.mark.parametrize(("k1", "k2", "lambda_value"), [(20, 6, 0.3), (10, 1, 0.3), (7, 9, 0.0), (15, 3, 0.8)])
-def test_equals_torchreid(torchreid_rerank: Callable, k1: int, k2: int, lambda_value: float) -> None:
-    for seed in range(3):
-        blocks = blocks_of(*people(seed, 30, 200))
-        theirs = torchreid_rerank(*blocks, k1=k1, k2=k2, lambda_value=lambda_value)
-        np.testing.assert_allclose(rerank(*blocks, k1, k2, lambda_value), theirs, rtol=0, atol=1e-5)
-
-
 def test_more_than_two_thirds_is_exact() -> None:
     """The authors compare with 2 / 3 * size in floating point; whole numbers must decide the same for every size."""
     for size in range(1, 200):
@@ -137,16 +90,12 @@ def test_more_than_two_thirds_is_exact() -> None:
             assert (3 * shared > 2 * size) == (shared > 2.0 / 3 * size)
 
 
-def test_features_in_chunks_equal_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery = (f.astype(np.float32) for f in people(3, 9, 60))
-    sides = [(query, gallery), (query, query), (gallery, gallery)]
-    expected = rerank(*(feature_distances(a, b) for a, b in sides), 8, 3)
-    np.testing.assert_allclose(rerank_features(query, gallery, 8, 3), expected, rtol=0, atol=1e-5)
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = blocks_of(*people(3, 9, 60))
+    expected = rerank(*blocks, 8, 3)
     for size in (1, 100, 300, 1000):
-        monkeypatch.setattr(neighbours, "_CHUNK_VALUES", size)
-        monkeypatch.setattr(neighbours, "_SORT_VALUES", size)
-        np.testing.assert_allclose(rerank_features(query, torch.from_numpy(gallery), 8, 3), expected, rtol=0, atol=1e-5)
-        assert (rerank(*(feature_distances(a, b) for a, b in sides), 8, 3) == expected).all()
+        monkeypatch.setattr(sys.modules[rerank.__module__], "CHUNK_VALUES", size)
+        np.testing.assert_array_equal(rerank(*blocks, 8, 3), expected)
 
 
 def test_arguments_are_left_alone_and_scale_does_not_matter() -> None:
@@ -178,12 +127,11 @@ def test_lambda_one_keeps_the_order_and_re_ranking_helps_where_people_are_cluste
 
 
 def test_no_square_matrix_of_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery = (f.astype(np.float32) for f in people(7, 100, 3000))
-    monkeypatch.setattr(neighbours, "_CHUNK_VALUES", 100_000)
-    monkeypatch.setattr(neighbours, "_SORT_VALUES", 100_000)
-    rerank_features(query, gallery)  # imports are done
+    blocks = blocks_of(*people(7, 100, 3000))
+    monkeypatch.setattr(sys.modules[rerank.__module__], "CHUNK_VALUES", 100_000)
+    rerank(*blocks)  # imports are done
     tracemalloc.start()
-    rerank_features(query, gallery)
+    rerank(*blocks)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3100 * 3100 * 4, f"{peak / 2**20:.0f} MiB, the square alone would be {3100**2 * 4 / 2**20:.0f}"
@@ -229,7 +177,7 @@ GOOD = blocks_of(*people(0, 3, 4))
         (lambda: rerank(*GOOD, k1=0), "k1 to be a positive integer, got 0"),
         (lambda: rerank(*GOOD, k2=1.5), "k2 to be a positive integer, got 1.5"),
         (lambda: rerank(*GOOD, lambda_value=1.1), r"lambda_value in \[0, 1\], .* got 1.1"),
-        (lambda: rerank_with_attention(Blocks(*GOOD), Blocks(*blocks_of(*people(0, 4, 4)))), "of the same images"),
+        (lambda: rerank_with_attention(Blocks(*GOOD), Blocks(*blocks_of(*people(0, 4, 4)))), "of one shape"),
     ],
 )
 def test_bad_input_is_named(call: Callable, message: str) -> None:

@@ -1,12 +1,13 @@
-"""Rank changes against the slow loop and a hand-made move."""
+"""Camera pairs and rank changes, each against the slow protocol."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from slow_protocol import Problem, random_problem, slow_query
+import torch
+from slow_protocol import Problem, random_problem, slow_evaluation, slow_query
 
-from casnkit.ranking import RankChanges, rank_changes
+from casnkit.ranking import RankChanges, camera_pairs, rank_changes
 
 
 def slow_changes(before: Problem, after: Problem) -> list[tuple[int, int, int, int]]:
@@ -89,3 +90,33 @@ def test_the_same_distances_change_nothing() -> None:
 def test_matrices_of_two_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected shape \(1, 2\).*found \(1, 3\)"):
         rank_changes(np.array([[0.1, 0.2]]), np.zeros((1, 3)), [1], [1], [1, 2], [2, 2])
+
+
+def only(problem: Problem, query_camera: int, gallery_camera: int) -> Problem:
+    rows, columns = problem.query_camids == query_camera, problem.gallery_camids == gallery_camera
+    sides = problem.query_pids[rows], problem.query_camids[rows]
+    return Problem(
+        problem.distances[rows][:, columns], *sides, problem.gallery_pids[columns], problem.gallery_camids[columns]
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_pair_of_cameras_equals_the_protocol_on_its_own_images() -> None:
+    seen = {True: 0, False: 0}
+    for seed in range(40):
+        problem = random_problem(seed)
+        found = camera_pairs(torch.from_numpy(problem.distances), *problem.arguments[1:])
+        pairs = [(q, g) for q in np.unique(problem.query_camids) for g in np.unique(problem.gallery_camids)]
+        assert list(zip(found["query camera"], found["gallery camera"], strict=True)) == pairs
+        for row in found.to_dict("records"):
+            part = only(problem, row["query camera"], row["gallery camera"])
+            expected = slow_evaluation(part)
+            seen[expected is None] += 1
+            assert row["gallery"] == len(part.gallery_pids)
+            assert row["queries"] == (expected["num_valid"] if expected else 0)
+            for name, key in (("mean_ap", "step"), *((f"rank_{k}", k - 1) for k in (1, 5, 10, 20))):
+                wanted = np.nan if expected is None else (expected[key] if key == "step" else expected["cmc"][key])
+                assert row[name] == pytest.approx(100 * wanted, nan_ok=True)
+    assert min(seen.values()) > 50
+    with pytest.raises(ValueError, match="expected shape"):
+        camera_pairs(problem.distances[:, :-1], *problem.arguments[1:])

@@ -1,0 +1,199 @@
+"""The container of a network, a data set and what it saw; tables; two processes against one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import casnkit as ck
+from casnkit import evaluation, runs
+from casnkit.data.images import load_images, normalise
+from casnkit.data.imitate import imitate
+from casnkit.evaluation import Evaluation, evaluate, pair_probability, table
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imitate("market1501", tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture
+def data(market: Path) -> ck.ReidDataset:
+    return ck.open_dataset(str(market))
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model(dtype=torch.float32)
+
+
+CONFIG = ck.profile("smoke", variant="casn", height=32, width=16)
+
+
+def test_evaluation_is_extraction_distances_and_protocol(model, data):
+    model.train()
+    found = evaluate(model, data, CONFIG, device="cpu", progress=False)
+    assert model.training
+    images = [load_images(split, (32, 16), progress=False) for split in (data.query, data.gallery)]
+    query, gallery = (ck.ranking.extract(model, pixels) for pixels in images)
+    torch.testing.assert_close(found.gallery.feature_maps, gallery.feature_maps)
+    features = ck.ranking.feature_distances(query.features, gallery.features)
+    attention = ck.ranking.attention_distances(model, query, gallery).distances
+    np.testing.assert_array_equal(found.distances["features"], features)
+    np.testing.assert_array_equal(found.distances["attention"], attention)
+    weight = CONFIG.ranking.attention_weight
+    np.testing.assert_array_equal(found.distances["sum"], ck.ranking.fuse(features, attention, weight))
+    assert list(found.rankings) == list(evaluation.RANKED_BY)
+    sides = data.query.pids, data.query.camids, data.gallery.pids, data.gallery.camids
+    expected = ck.evaluate_ranking(attention, *sides)
+    assert found.rankings["attention"].mean_ap == expected.mean_ap
+    assert [row["ranked by"] for row in found.rows()] == [*evaluation.RANKED_BY, "chance"]
+    assert found.rows()[1]["rank_5"] == 100 * expected.rank(5)
+    plain = evaluate(model, data, CONFIG.replace(variant="ide"), device="cpu", progress=False)
+    assert list(plain.distances) == ["features"]
+    assert plain.gallery.feature_maps is None
+
+
+@pytest.mark.parametrize("per", ["query", "matrix"])
+def test_rows_are_those_of_the_whole(model, data, per):
+    config = CONFIG.replace(ranking={"normalise_per": per, "attention_weight": 0.3})
+    whole = evaluate(model, data, config, device="cpu", progress=False)
+    asked = Evaluation.of(model, data, config)
+    if per == "matrix":
+        with pytest.raises(ValueError, match="needs all distances"):
+            asked.row(1, "sum")
+        asked = Evaluation.of(model, data, config, whole)
+    for kind in evaluation.RANKED_BY:
+        row = asked.row_of(asked.query.subset([1]), 1, kind)
+        np.testing.assert_allclose(row, whole.distances[kind][1], atol=1e-5)
+        np.testing.assert_allclose(asked.row(1, kind), row, atol=1e-6)
+        ranking = asked.rank(1, whole.distances[kind][1])
+        assert ranking.average_precision == pytest.approx(whole.rankings[kind].average_precision[1], nan_ok=True)
+
+
+def test_images_and_pair_probability(model, data):
+    asked = Evaluation.of(model, data, CONFIG, keep_maps=False)
+    with torch.no_grad():
+        features = model.pool(model.feature_map(asked.images("gallery", [3, 0])))
+    torch.testing.assert_close(features, asked.gallery.features[[3, 0]])
+    pixels = load_images(data.gallery.subset([3]), (32, 16), progress=False)
+    torch.testing.assert_close(asked.images("gallery", [3]), normalise(pixels))
+    found = pair_probability(model, features, features.flip(0))
+    wanted = model.pair_scores(features - features.flip(0)).softmax(1)[:, 1].detach()
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ValueError, match="'query' or 'gallery', got 'train'"):
+        asked.images("train", [0])
+
+
+def test_results_are_saved_with_what_they_depend_on(model, data, tmp_path):
+    found = evaluate(model, data, CONFIG, device="cpu", progress=False)
+    info = runs.RunInfo(CONFIG, np.array([1]), {}, {})
+    values = json.loads(evaluation.save_results(tmp_path, found, data, info).read_text())
+    assert values["rows"] == found.rows()
+    assert values["data"] == {"name": data.name, "query": len(data.query), "gallery": len(data.gallery)}
+    assert values["queries_with_a_match"] == found.rankings["features"].num_valid
+
+
+PROCESSES = """
+import sys, numpy as np, torch
+torch.set_num_threads(1)
+from accelerate import Accelerator
+import casnkit as ck
+accelerator = Accelerator(cpu=True)
+torch.manual_seed(0)
+model = ck.CASN(3, "small", pair_hidden=16)
+config = ck.profile("smoke", variant="casn", height=32, width=16)
+found = ck.evaluation.evaluate(model, ck.open_dataset(sys.argv[1]), config, progress=False, accelerator=accelerator)
+rows = {f"{k}": np.asarray(v) for k, v in found.distances.items()} | {"maps": found.gallery.feature_maps.numpy()}
+np.savez(f"{sys.argv[2]}-{accelerator.process_index}.npz", **rows)
+"""
+
+
+def test_two_processes_find_what_one_finds(market, tmp_path):
+    pytest.importorskip("accelerate")
+    script = tmp_path / "script.py"
+    script.write_text(PROCESSES)
+    path = os.pathsep.join([str(Path(ck.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": path}
+    for world in (1, 2):
+        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={world}", "--standalone"] if world > 1 else []
+        command = [sys.executable, *launch, str(script), str(market), str(tmp_path / str(world))]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, *two = (np.load(tmp_path / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
+    for name in one:
+        for each in two:
+            np.testing.assert_allclose(each[name], one[name], atol=1e-5)
+
+
+class Cells(HTMLParser):
+    """Text of all cells, row by row, by the standard library's own reader."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows, self.bold, self.tags = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.tags.pop() == tag, "tags are nested"
+
+    def handle_data(self, data: str) -> None:
+        self.rows[-1][-1] += data
+        if self.tags[-1] == "b":
+            self.bold.append(data)
+
+
+def test_a_table_says_the_same_as_text_and_on_a_page():
+    rows = [
+        {"name": "ide & more", "rank_1": 81.04, "Δ <td>": "-", "seeds": 3},
+        {"name": "<casn>", "rank_1": float("nan"), "Δ <td>": "**+1.0**", "seeds": 12},
+    ]
+    found = table(rows)
+    assert found["rank-1"].iloc[0] == 81.04  # a data frame, with all digits
+    lines = str(found).splitlines()
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [
+        ["name", "rank-1", "Δ <td>", "seeds"],
+        ["-" * 10, "-" * 6, "-" * 8, "-" * 5],
+        ["ide & more", "81.0", "-", "3"],
+        ["<casn>", "-", "**+1.0**", "12"],
+    ]
+    assert lines[2].index("81.0") + 4 == lines[0].index("rank-1") + 6  # numbers stand at the right
+    page = Cells(found._repr_html_())
+    assert page.tags == []
+    assert page.rows == [
+        ["name", "rank-1", "Δ <td>", "seeds"],
+        ["ide & more", "81.0", "-", "3"],
+        ["<casn>", "-", "+1.0", "12"],
+    ]
+    assert page.bold == ["+1.0"]
+
+
+def test_columns_of_a_table_are_chosen_and_may_have_one_heading():
+    rows = [{"a": 1.0, "b": "x", "c": 2.0}, {"a": 3.0, "c": 4.0}]
+    assert str(table(rows, {"c": "mAP", "a": "mAP"})).split() == [
+        "mAP",
+        "mAP",
+        "---",
+        "---",
+        "2.0",
+        "1.0",
+        "4.0",
+        "3.0",
+    ]
+    assert str(table(rows, {"b": "name", "a": "a"})).splitlines()[-1].split() == ["-", "3.0"]
