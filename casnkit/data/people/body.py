@@ -1,19 +1,56 @@
-"""A walking skeleton: where the joints of a person are, in body heights (x to the person's left, y up, z forward)."""
+"""A walking skeleton, dressed: attributes and a pose become solids, each of one body part.
 
-from __future__ import annotations
+Joints and rings are in body heights: x to the person's left, y up, z forward. Orders run from 0 (farthest) to 10.
+"""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .attributes import Person
+from casnkit.data.people.look import PALETTE, Difficulty, Person
+from casnkit.data.people.paint import FOLDS, Cloth, Colour, Light, Point, Solid, View, limb, paint, turned
 
-Point = tuple[float, float, float]
+FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
+_BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
+_HEADS = {"short": 1.07, "medium": 1.0, "tall": 0.95}
+# how often, and the angles of upper arm and forearm, outwards and inwards; None: they swing with the gait
+_GESTURES = {
+    "swing": (0.74, None),
+    "pocket": (0.14, (-0.35, 0.3, 0.3, 0.25)),
+    "phone": (0.08, (0.3, 2.3, 0.15, 0.3)),
+    "strap": (0.04, (0.1, 2.5, 0.4, 0.35)),
+}
+
+# upper garments: looseness, hem, depth of the neckline, thickness of the sleeves
+_UPPER = {
+    "tshirt": (0.004, 0.475, 0.16, 1.0),
+    "shirt": (0.007, 0.462, 0.2, 1.02),
+    "hoodie": (0.014, 0.468, 0.0, 1.18),
+    "jacket": (0.016, 0.458, 0.12, 1.2),
+    "coat": (0.018, 0.27, 0.12, 1.22),
+}
+_SKIRTS = {"skirt": 0.3, "longskirt": 0.13}  # their hems
+_FLARE = {"slim": 0.0, "straight": 0.018, "wide": 0.045}
+_TROUSERS = {"slim": (0.058, 0.04, 0.026), "straight": (0.064, 0.047, 0.036), "wide": (0.07, 0.058, 0.052)}
+_SOLES = {"sneakers": 0.028, "boots": 0.03, "flats": 0.022}
+_OFF_WHITE = (225.0, 225.0, 222.0)
+
+_HAIR_COLOURS = {
+    "black": (26, 22, 22),
+    "darkbrown": (58, 38, 28),
+    "brown": (98, 66, 42),
+    "blond": (190, 152, 92),
+    "grey": (150, 148, 146),
+    "ginger": (150, 78, 40),
+}
+_SKINS = {"light": (232, 190, 166), "medium": (206, 156, 124), "tan": (170, 118, 86), "dark": (108, 72, 54)}
+_SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Lengths and half widths of one body, in body heights."""
+class _Frame:
+    """Half widths and sizes of one body."""
 
     shoulder: float
     chest: float
@@ -25,8 +62,8 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Joints of the left (0) and right (1) side, and how high the pelvis has sunk below its standing height."""
+class _Pose:
+    """Joints of the left (0) and right (1) side, and how far the pelvis has sunk below its standing height."""
 
     hips: tuple[Point, Point]
     knees: tuple[Point, Point]
@@ -38,82 +75,344 @@ class Pose:
     sink: float
 
 
-_BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
-_HEADS = {"short": 1.07, "medium": 1.0, "tall": 0.95}
-FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
-_GESTURES = ("swing", "pocket", "phone", "strap")
+@dataclass(frozen=True)
+class _Figure:
+    """A person in a pose, as one camera sees it, in this image's colours."""
+
+    person: Person
+    frame: _Frame
+    pose: _Pose
+    view: View
+    offsets: dict[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> str:
+        return self.person[name]
+
+    def dye(self, slot: str, attribute: str) -> Colour:
+        """The palette's colour, this garment's dye, and a little of the moment's."""
+        table = {"hair": _HAIR_COLOURS, "skin": _SKINS}.get(slot, PALETTE)
+        named = np.asarray(table.get(self[attribute], _OFF_WHITE), float)  # nobody sees the colour of what is not worn
+        return tuple((named + self.offsets[slot]).clip(6, 245))
+
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Sequence[float]]) -> Solid:
+        """A turned solid whose rings are given for a person who stands."""
+        return turned(self.view, order, part, cloth, [(y - self.pose.sink, *rest) for y, *rest in rings])
 
 
-def between(one: Point, other: Point, share: float) -> Point:
-    """The point at ``share`` of the way from ``one`` to ``other``."""
-    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
+def draw_figure(
+    person: Person, view: View, light: Light, rng: np.random.Generator, difficulty: Difficulty
+) -> tuple[np.ndarray, np.ndarray]:
+    """The person alone on the canvas: RGB and part indices, as :func:`casnkit.data.people.paint.paint` returns them.
+
+    Pose, folds and colours of the moment come from ``rng`` and depend on nothing that look-alikes differ in.
+    """
+    frame = _frame_of(person)
+    pose = _draw_pose(rng, frame, difficulty.pose)
+    jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
+    folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
+    own = np.random.default_rng([person.look, 2]).standard_normal((len(_SLOTS), 3)).clip(-2, 2) * difficulty.tint
+    own[6:] *= 0.6  # hair and skin vary less than cloth
+    f = _Figure(person, frame, pose, view, dict(zip(_SLOTS, own + jitter, strict=True)))
+    skin = f.dye("skin", "skin")
+    solids = [*_legs(f, skin), _trunk(f, skin), *_head(f, skin), *_arms(f, skin), *_bag(f)]
+    return paint(solids, light, folds)
 
 
-def frame_of(person: Person) -> Frame:
+def _frame_of(person: Person) -> _Frame:
     """The body of a person; ``person.look`` adds what no attribute names."""
     wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
     build = _BUILDS[person["build"]]
     male = person["frame"] == "male"
     base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
-    shoulder, chest, waist, hip = (float(b * w) for b, w in zip(base, wobble[:4], strict=True))
     growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
-    return Frame(
-        shoulder * growth[0],
-        chest * growth[1],
-        waist * growth[2],
-        hip * growth[3],
+    return _Frame(
+        *(float(b * w) * g for b, w, g in zip(base, wobble[:4], growth, strict=True)),
         float((0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]),
         float(_HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]),
     )
 
 
-def draw_pose(rng: np.random.Generator, frame: Frame, strength: float) -> Pose:
+def _between(one: Point, other: Point, share: float) -> Point:
+    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
+
+
+def _draw_pose(rng: np.random.Generator, frame: _Frame, strength: float) -> _Pose:
     """A moment of a walk, or somebody standing; arms swing, rest in a pocket, hold a phone or a strap."""
     phase = rng.uniform(0, 2 * np.pi)
     stride = strength * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
     legs = [_leg(phase, stride, frame, +1), _leg(phase + np.pi, stride, frame, -1)]
-    lowest = min(min(leg[2][1] - 0.045, leg[3][1] - 0.022) for leg in legs)
-    gestures = [_GESTURES[int(i)] for i in rng.choice(4, 2, p=(0.74, 0.14, 0.08, 0.04))]
-    sides = ((phase + np.pi, +1), (phase, -1))
-    arms = [_arm(p, stride, frame, side, g) for (p, side), g in zip(sides, gestures, strict=True)]
-    drop = [[(x, y - lowest, z) for x, y, z in limb] for limb in (*legs, *arms)]
-    joints = list(zip(*drop[:2], strict=True)) + list(zip(*drop[2:], strict=True))
-    return Pose(*joints, sink=float(lowest))
+    lowest = float(min(min(ankle[1] - 0.045, toe[1] - 0.022) for _, _, ankle, toe in legs))
+    shares, angles = zip(*_GESTURES.values(), strict=True)
+    left, right = rng.choice(len(shares), 2, p=shares)
+    arms = [_arm(phase + np.pi, stride, frame, +1, angles[left]), _arm(phase, stride, frame, -1, angles[right])]
+    joints = [*zip(*legs, strict=True), *zip(*arms, strict=True)]
+    return _Pose(*(tuple((x, y - lowest, z) for x, y, z in pair) for pair in joints), sink=lowest)
 
 
-def _leg(phase: float, stride: float, frame: Frame, side: int) -> tuple[Point, Point, Point, Point]:
+def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, Point, Point, Point]:
     """Hip, knee, ankle and toe; the knee bends most while the leg swings forward."""
     thigh = 0.37 * stride * np.sin(phase) + 0.08 * stride
-    bend = 0.06 + stride * (0.12 + 0.8 * max(0.0, float(np.cos(phase + 0.35))) ** 1.3)
+    shin = thigh - (0.06 + stride * (0.12 + 0.8 * max(0.0, float(np.cos(phase + 0.35))) ** 1.3))
     x = side * frame.hip * 0.5
-    hip = (x, 0.51, 0.0)
     knee = (x * 0.95, 0.51 - 0.235 * np.cos(thigh), 0.235 * np.sin(thigh))
-    shin = thigh - bend
     ankle = (x * 0.85, knee[1] - 0.235 * np.cos(shin), knee[2] + 0.235 * np.sin(shin))
-    tilt = min(0.25, shin * 0.75 + 0.12)
-    reach = 0.098
+    tilt, reach = min(0.25, shin * 0.75 + 0.12), 0.098
     toe = (x * 0.95 + side * 0.012, ankle[1] - 0.022 + reach * np.sin(tilt), ankle[2] + reach * np.cos(tilt))
-    return hip, knee, ankle, toe
+    return (x, 0.51, 0.0), knee, ankle, toe
 
 
-def _arm(phase: float, stride: float, frame: Frame, side: int, gesture: str) -> tuple[Point, Point, Point]:
+def _arm(
+    phase: float, stride: float, frame: _Frame, side: int, angles: tuple[float, ...] | None
+) -> tuple[Point, Point, Point]:
     """Shoulder, elbow and hand."""
     swing = 0.5 * stride * np.sin(phase)
-    upper, fore, out = swing - 0.05, swing + 0.3 + 0.25 * stride * max(0.0, float(np.sin(phase))), 0.13
-    inwards = 0.0
-    if gesture == "pocket":
-        upper, fore, out, inwards = -0.35, 0.3, 0.3, 0.25
-    elif gesture == "phone":
-        upper, fore, out, inwards = 0.3, 2.3, 0.15, 0.3
-    elif gesture == "strap":
-        upper, fore, out, inwards = 0.1, 2.5, 0.4, 0.35
-    x = side * (frame.shoulder - 0.02)
-    shoulder = (x, 0.79, 0.0)
-    elbow = (x + side * 0.165 * np.sin(out), 0.79 - 0.165 * np.cos(out) * np.cos(upper), 0.165 * np.sin(upper))
-    reach = 0.165
-    hand = (
-        elbow[0] - side * reach * np.sin(inwards - 0.04),
-        elbow[1] - reach * np.cos(fore),
-        elbow[2] + reach * np.sin(fore),
-    )
-    return shoulder, elbow, hand
+    bend = 0.3 + 0.25 * stride * max(0.0, float(np.sin(phase)))
+    upper, fore, out, inwards = angles or (swing - 0.05, swing + bend, 0.13, 0.0)
+    x, reach = side * (frame.shoulder - 0.02), 0.165
+    elbow = (x + side * reach * np.sin(out), 0.79 - reach * np.cos(out) * np.cos(upper), reach * np.sin(upper))
+    hand_x = elbow[0] - side * reach * np.sin(inwards - 0.04)
+    hand = (hand_x, elbow[1] - reach * np.cos(fore), elbow[2] + reach * np.sin(fore))
+    return (x, 0.79, 0.0), elbow, hand
+
+
+def _leg_cloths(f: _Figure, skin: Colour) -> tuple[Cloth, Cloth, tuple[float, float, float]]:
+    """What covers thigh and shin, and the radii at hip, knee and ankle."""
+    bare, size = Cloth(skin, folds=0.3), f.frame.limb
+    if f["lower"] in _SKIRTS:
+        return bare, bare, (0.056 * size, 0.042 * size, 0.028 * size)
+    cloth = _lower_cloth(f)
+    thigh, knee, ankle = (radius * size for radius in _TROUSERS[f["lower_fit"]])
+    if f["lower"] == "shorts":
+        return replace(cloth, cut=0.82, skin=skin), bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
+    return cloth, cloth, (thigh, knee, ankle)
+
+
+def _lower_cloth(f: _Figure) -> Cloth:
+    colour = f.dye("lower", "lower_colour")
+    trimmed = f["lower_pattern"] in ("sidestripe", "hem") and sum(colour) < 480
+    trim = _OFF_WHITE if trimmed else tuple(min(245.0, value * 1.1 + 18) for value in colour)
+    return Cloth(colour, trim, pattern=f["lower_pattern"])
+
+
+def _legs(f: _Figure, skin: Colour) -> list[Solid]:
+    upper, shin, (thigh, knee, ankle) = _leg_cloths(f, skin)
+    tucked = f["lower"] in _SKIRTS or f["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
+    shoe, height = f.dye("shoe", "shoe_colour"), _SOLES[f["shoes"]]
+    view, solids = f.view, []
+    for hip, knees, ankles, toes in zip(f.pose.hips, f.pose.knees, f.pose.ankles, f.pose.toes, strict=True):
+        depth = view.depth(ankles) + 2 * view.depth(hip)
+        dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
+        heel = (ankles[0], ankles[1] - 0.022, ankles[2] - 0.012)
+        solids += [
+            limb(view, order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (height, height * 0.72), dim),
+            limb(view, order, "legs", shin, knees, ankles, (knee, ankle), dim),
+            limb(view, order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
+        ]
+        if f["shoes"] == "boots":
+            top, low = _between(ankles, knees, 0.38), order + (0.0005 if tucked else -0.1)
+            radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
+            solids.append(limb(view, low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
+    return [*solids, _skirt(f)] if f["lower"] in _SKIRTS else solids
+
+
+def _skirt(f: _Figure) -> Solid:
+    spread = max(abs(f.pose.knees[0][2]), abs(f.pose.knees[1][2]), 0.03)
+    flare = _FLARE[f["lower_fit"]]
+    hip, waist = f.frame.hip + 0.004, f.frame.waist
+    rings = [
+        (0.59, waist + 0.004, waist * 0.68, 0, 0),
+        (0.52, hip, hip * 0.72, 0, 0),
+        (0.42, hip + flare * 0.5, hip * 0.68 + spread * 0.4, 0, 0),
+        (_SKIRTS[f["lower"]], hip * 0.98 + flare, hip * 0.55 + spread * 0.8 + flare, 0, 0),
+    ]
+    return f.turned(2.0, "legs", _lower_cloth(f), rings)
+
+
+def _trunk(f: _Figure, skin: Colour) -> Solid:
+    coat = f["upper"] == "coat"
+    fit, hem, neckline, _ = _UPPER[f["upper"]]
+    colours = (f.dye("upper", "upper_colour"), f.dye("second", "upper_second"), (224.0, 224.0, 220.0) if coat else skin)
+    cloth = Cloth(*colours, f["upper_pattern"], folds=1.3, neckline=neckline)
+    shoulder, d = f.frame.shoulder, f.frame.depth
+    chest, waist, hip = f.frame.chest + fit, f.frame.waist + fit * 1.5, f.frame.hip + fit
+    rings = [
+        (0.848, 0.04, 0.04, 0, 0.0),
+        (0.834, 0.062, 0.05, 0, 0.0),
+        (0.82, shoulder * 0.82, 0.056, 0, 0.0),
+        (0.803, shoulder * 0.97, 0.064, 0, 0.0),
+        (0.77, shoulder * 0.98, chest * d, 0, 0.0),
+        (0.71, chest, chest * d * 1.06, 0, 0.006),
+        (0.66, (chest + waist) / 2, (chest + waist) * d / 2, 0, 0.004),
+        (0.61, waist, waist * d * 1.04, 0, 0.0),
+        (0.53, hip, hip * d * 1.12, 0, -0.004),
+    ]
+    if coat:
+        rings += [(0.42, hip * 1.02, hip * 0.78, 0, 0), (hem, hip * 1.1, hip * 0.92, 0, 0)]
+    else:
+        rings.append((hem, hip * 0.99, hip * d * 1.1, 0, -0.002))
+    return f.turned(3.0, "torso", cloth, rings)
+
+
+def _arms(f: _Figure, skin: Colour) -> list[Solid]:
+    bare, size = Cloth(skin, folds=0.3), f.frame.limb
+    sleeve = Cloth(f.dye("upper", "sleeve_colour"), f.dye("second", "sleeve_second"), pattern=f["sleeve_pattern"])
+    short = replace(sleeve, cut=0.62, skin=skin)
+    upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[f["sleeves"]]
+    thick = size * _UPPER[f["upper"]][3]
+    radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if f["sleeves"] == "long" else size))
+    palm = (0.019 * size, 0.017 * size)
+    view, solids = f.view, []
+    for shoulder, elbow, hand in zip(f.pose.shoulders, f.pose.elbows, f.pose.hands, strict=True):
+        far = view.depth(shoulder) < -0.04
+        forward = (view.depth(elbow) + view.depth(hand)) / 2
+        order, dim = (0.5, 0.86) if far else (5.0, 1.0)
+        crossing = 5.2 if forward > 0 and not far else 0.45  # before the trunk or behind it
+        low_order = order + 0.01 if abs(forward) < 0.06 else crossing
+        wrist, fingers = _between(hand, elbow, 0.06), _between(hand, elbow, -0.2)
+        solids += [
+            limb(view, low_order - 0.005, "arms", bare, hand, fingers, palm, dim * 0.97),
+            limb(view, low_order, "arms", fore, elbow, wrist, radii[1:], dim),
+            limb(view, order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim),
+        ]
+    return solids
+
+
+def _egg(
+    top: float, bottom: float, half: float, deep: float, z: float = 0.0, jaw: float = 0.0
+) -> list[Sequence[float]]:
+    """Rings of an egg between two heights; ``jaw`` narrows its lower half."""
+    middle, radius = (top + bottom) / 2, (top - bottom) / 2
+    rings = []
+    for angle in np.linspace(0.0, np.pi, 11):
+        up = float(np.cos(angle))
+        size = float(np.sin(angle)) ** 0.8 * (1 - jaw * max(0.0, -up))
+        rings.append((middle + radius * up, half * size, deep * size, 0.0, z))
+    return rings
+
+
+def _head(f: _Figure, skin: Colour) -> list[Solid]:
+    """Neck, head with face and hair, and what is worn on it."""
+    size, top = f.frame.head, 1.0 - f.pose.sink
+    chin = top - 0.138 * size
+    hood = f["hat"] == "hood"
+    pattern = "hood" if hood else "face" + ("-bald" if f["hair"] == "bald" else "")
+    if f["glasses"] == "glasses" and not hood:
+        pattern += "-glasses"
+    hair = f.dye("hair", "hair_colour")
+    hat = f.dye("hat", "hat_colour")
+    cloth = Cloth(skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25)
+    grow = 1.22 if hood else 1.0
+    skull = _egg(top + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.012, 0.2)
+    throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
+    neck = limb(f.view, 2.9, "face", Cloth(skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
+    solids = [neck, turned(f.view, 4.0, "face", cloth, skull, second_part="hair")]
+    return solids if hood else solids + _hair(f, hair, top, size) + _hat(f, hat, top, size)
+
+
+def _hair(f: _Figure, hair: Colour, top: float, size: float) -> list[Solid]:
+    cloth = Cloth(hair, folds=0.7)
+    behind = float(np.cos(f.view.turn)) > -0.35  # the back of the head is turned away
+    order = 2.85 if behind else 4.7
+    if f["hair"] == "long":
+        rings = [
+            (top + 0.006, 0.02 * size, 0.02 * size, 0, -0.004),
+            (top - 0.03, 0.05 * size, 0.045 * size, 0, -0.014),
+            (top - 0.09 * size, 0.06 * size, 0.04 * size, 0, -0.026),
+            (top - 0.15 * size, 0.064 * size, 0.034 * size, 0, -0.034),
+            (top - 0.2 * size, 0.058 * size, 0.026 * size, 0, -0.04),
+        ]
+        return [turned(f.view, order, "hair", cloth, rings)]
+    if f["hair"] == "bun":
+        rings = _egg(top + 0.012, top - 0.045 * size, 0.028 * size, 0.03 * size, -0.058 * size)
+        return [turned(f.view, 3.9 if behind else 4.3, "hair", cloth, rings)]
+    if f["hair"] == "ponytail":
+        start, end = (0, top - 0.04 * size, -0.062 * size), (0, top - 0.17 * size, -0.085 * size)
+        return [limb(f.view, order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
+    return []
+
+
+def _hat(f: _Figure, colour: Colour, top: float, size: float) -> list[Solid]:
+    if f["hat"] == "none":
+        return []
+    low = top - (0.05 if f["hat"] != "beanie" else 0.056) * size
+    dome = [
+        (top + 0.016, 0.016 * size, 0.018 * size, 0, 0.008),
+        (top + 0.011, 0.034 * size, 0.04 * size, 0, 0.008),
+        (top - 0.006, 0.048 * size, 0.058 * size, 0, 0.009),
+        (top - 0.025 * size, 0.054 * size, 0.066 * size, 0, 0.01),
+        (low, 0.055 * size, 0.067 * size, 0, 0.01),
+    ]
+    solids, stiff = [turned(f.view, 4.4, "hair", Cloth(colour, folds=0.4), dome)], Cloth(colour, folds=0)
+    if f["hat"] == "cap":
+        away = float(np.cos(f.view.turn)) < -0.1
+        brim = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size, 0.075 * size)
+        solids.append(turned(f.view, 3.95 if away else 4.45, "hair", stiff, brim, 0.82))
+    elif f["hat"] == "brimmed":
+        brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size, 0.01)
+        solids.append(turned(f.view, 4.35, "hair", stiff, brim, 0.85))
+    return solids
+
+
+def _bag(f: _Figure) -> list[Solid]:
+    """The bag and its straps, or nothing."""
+    if f["bag"] == "none":
+        return []
+    colour = f.dye("bag", "bag_colour")
+    dark = tuple(c * 0.62 for c in colour)
+    carry = _BAGS[f["bag"]]
+    return carry(f, Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0), f["bag_side"] == "left")
+
+
+def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
+    trunk, view, sink = f.frame.chest * f.frame.depth, f.view, f.pose.sink
+    sizes = ((0.83, 0.045, 0.03), (0.815, 0.078, 0.05), (0.72, 0.088, 0.06), (0.6, 0.086, 0.062), (0.575, 0.07, 0.05))
+    facing = float(np.cos(view.turn))
+    rings = [(*ring, 0, -(trunk + 0.05)) for ring in sizes]
+    solids = [f.turned(0.3 if facing > -0.1 else 4.6, "bag", cloth, rings)]
+    for x in (0.066, -0.066):
+        top, bottom = (x, 0.825 - sink, 0.01), (x * 1.15, 0.63 - sink, trunk * 0.95)
+        if view.depth(bottom) > 0 or (abs(facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
+            solids.append(limb(view, 4.5, "bag", strap, top, bottom, (0.012, 0.011)))
+    return solids
+
+
+def _sack(f: _Figure, order: float, cloth: Cloth, top: Point, size: Point) -> Solid:
+    (x, y, z), (height, half, deep) = top, size
+    rings = [
+        (y, half * 0.82, deep * 0.6, x, z),
+        (y - height * 0.15, half * 0.9, deep, x, z),
+        (y - height, half, deep, x, z),
+    ]
+    return turned(f.view, order, "bag", cloth, rings)
+
+
+def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
+    sign, sink = 1 if left else -1, f.pose.sink
+    x = sign * (f.frame.shoulder + 0.022)
+    order = 5.5 if f.view.depth((x, 0.5, 0)) > -0.05 else 0.3
+    bag = _sack(f, order, cloth, (x, 0.63 - sink, -0.01), (0.15, 0.045, 0.085))
+    top = (sign * (f.frame.shoulder - 0.035), 0.822 - sink, 0.0)
+    return [bag, limb(f.view, order - 0.01, "bag", strap, top, (x, 0.62 - sink, 0.0), (0.01, 0.01))]
+
+
+def _crossbody(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
+    sign, sink, frame = 1 if left else -1, f.pose.sink, f.frame
+    x, z = sign * (frame.hip + 0.02), -0.01
+    order = 5.5 if f.view.depth((x, 0.5, z)) > -0.05 else 0.3
+    deep = frame.chest * frame.depth * (1 if float(np.cos(f.view.turn)) >= 0 else -1)
+    top = (-sign * (frame.shoulder - 0.045), 0.824 - sink, 0.0)
+    middle, low = (0.0, 0.69 - sink, deep), (sign * frame.hip, 0.555 - sink, 0.3 * deep)
+    straps = [limb(f.view, 4.5, "bag", strap, *ends, (0.011, 0.011)) for ends in ((top, middle), (middle, low))]
+    return [_sack(f, order, cloth, (x, 0.56 - sink, z), (0.11, 0.045, 0.075)), *straps]
+
+
+def _handbag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
+    side = 0 if left else 1
+    hand, elbow = f.pose.hands[side], f.pose.elbows[side]
+    x, y, z = elbow if hand[1] > elbow[1] - 0.05 else hand  # a raised arm carries it in the crook
+    order = 5.6 if f.view.depth(f.pose.shoulders[side]) > -0.04 else 0.4
+    bag = _sack(f, order, cloth, (x, y - 0.06, z), (0.14, 0.04, 0.085))
+    return [bag, limb(f.view, order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]
+
+
+_BAGS = {"backpack": _backpack, "shoulder": _shoulder_bag, "crossbody": _crossbody, "handbag": _handbag}
