@@ -98,7 +98,7 @@ def test_counts_names_and_sizes_are_those_of_the_plan(tiny):
 
 
 def test_market_has_exactly_market_1501s_counts():
-    jobs = make_plan(SIZES["market"], 0, DIFFICULTY).jobs
+    jobs, _ = make_plan(SIZES["market"], 0, DIFFICULTY)
     assert len({job.name for job in jobs}) == len(jobs) == SIZES["market"].images
     pids = {folder: [int(job.name.split("_")[0]) for job in jobs if job.folder == folder] for folder in SPLITS}
     assert (len(pids["bounding_box_train"]), len(set(pids["bounding_box_train"]))) == (12_936, 751)

@@ -3,13 +3,14 @@
 Joints and rings are in body heights: x to the person's left, y up, z forward. Orders run from 0 (farthest) to 10.
 """
 
+from collections import namedtuple
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from casnkit.data.people.look import PALETTE, Difficulty, Person
-from casnkit.data.people.paint import FOLDS, Cloth, Colour, Light, Point, Solid, View, limb, paint, turned
+from casnkit.data.people.paint import FOLDS, Cloth, Colour, Light, Point, Ring, Solid, View, paint
 
 FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
 _BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
@@ -48,55 +49,38 @@ _SKINS = {"light": (232, 190, 166), "medium": (206, 156, 124), "tan": (170, 118,
 _SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Half widths and sizes of one body."""
-
-    shoulder: float
-    chest: float
-    waist: float
-    hip: float
-    limb: float
-    head: float
-    depth: float = 0.62  # of the trunk, relative to its width
+# half widths and sizes of one body; joints of the left and right side, and how far the pelvis sank when they were put
+_Frame = namedtuple("_Frame", "shoulder chest waist hip limb head")
+_Pose = namedtuple("_Pose", "hips knees ankles toes shoulders elbows hands sink")
+_DEPTH = 0.62  # of the trunk, relative to its width
 
 
-@dataclass(frozen=True)
-class _Pose:
-    """Joints of the left (0) and right (1) side, and how far the pelvis has sunk below its standing height."""
-
-    hips: tuple[Point, Point]
-    knees: tuple[Point, Point]
-    ankles: tuple[Point, Point]
-    toes: tuple[Point, Point]
-    shoulders: tuple[Point, Point]
-    elbows: tuple[Point, Point]
-    hands: tuple[Point, Point]
-    sink: float
-
-
-@dataclass(frozen=True)
 class _Figure:
-    """A person in a pose, as one camera sees it, in this image's colours."""
+    """A person in a pose drawn at random, as one camera sees it, in this image's colours."""
 
-    person: Person
-    frame: _Frame
-    pose: _Pose
-    view: View
-    offsets: dict[str, np.ndarray]
+    def __init__(self, person: Person, view: View, rng: np.random.Generator, difficulty: Difficulty) -> None:
+        self.person, self.view, self.frame = person, view, _frame_of(person)
+        self.pose = _draw_pose(rng, self.frame, difficulty.pose)
+        jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
+        self.folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
+        own = np.random.default_rng([person.look, 2]).standard_normal((len(_SLOTS), 3)).clip(-2, 2) * difficulty.tint
+        own[6:] *= 0.6  # hair and skin vary less than cloth
+        self.dyes = dict(zip(_SLOTS, own + jitter, strict=True))
+        self.skin = self.dye("skin", "skin")
+        self.bare = Cloth(self.skin, folds=0.3)
 
     def __getitem__(self, name: str) -> str:
         return self.person[name]
 
     def dye(self, slot: str, attribute: str) -> Colour:
-        """The palette's colour, this garment's dye, and a little of the moment's."""
+        """The colour that an attribute names, this garment's dye, and a little of the moment's."""
         table = {"hair": _HAIR_COLOURS, "skin": _SKINS}.get(slot, PALETTE)
         named = np.asarray(table.get(self[attribute], _OFF_WHITE), float)  # nobody sees the colour of what is not worn
-        return tuple((named + self.offsets[slot]).clip(6, 245))
+        return tuple((named + self.dyes[slot]).clip(6, 245))
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Sequence[float]]) -> Solid:
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Ring]) -> Solid:
         """A turned solid whose rings are given for a person who stands."""
-        return turned(self.view, order, part, cloth, [(y - self.pose.sink, *rest) for y, *rest in rings])
+        return self.view.turned(order, part, cloth, [(y - self.pose.sink, *rest) for y, *rest in rings])
 
 
 def draw_figure(
@@ -106,16 +90,8 @@ def draw_figure(
 
     Pose, folds and colours of the moment come from ``rng`` and depend on nothing that look-alikes differ in.
     """
-    frame = _frame_of(person)
-    pose = _draw_pose(rng, frame, difficulty.pose)
-    jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
-    folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
-    own = np.random.default_rng([person.look, 2]).standard_normal((len(_SLOTS), 3)).clip(-2, 2) * difficulty.tint
-    own[6:] *= 0.6  # hair and skin vary less than cloth
-    f = _Figure(person, frame, pose, view, dict(zip(_SLOTS, own + jitter, strict=True)))
-    skin = f.dye("skin", "skin")
-    solids = [*_legs(f, skin), _trunk(f, skin), *_head(f, skin), *_arms(f, skin), *_bag(f)]
-    return paint(solids, light, folds)
+    f = _Figure(person, view, rng, difficulty)
+    return paint([*_legs(f), _trunk(f), *_head(f), *_arms(f), *_bag(f)], light, f.folds)
 
 
 def _frame_of(person: Person) -> _Frame:
@@ -175,15 +151,15 @@ def _arm(
     return (x, 0.79, 0.0), elbow, hand
 
 
-def _leg_cloths(f: _Figure, skin: Colour) -> tuple[Cloth, Cloth, tuple[float, float, float]]:
+def _leg_cloths(f: _Figure) -> tuple[Cloth, Cloth, tuple[float, float, float]]:
     """What covers thigh and shin, and the radii at hip, knee and ankle."""
-    bare, size = Cloth(skin, folds=0.3), f.frame.limb
+    bare, size = f.bare, f.frame.limb
     if f["lower"] in _SKIRTS:
         return bare, bare, (0.056 * size, 0.042 * size, 0.028 * size)
     cloth = _lower_cloth(f)
     thigh, knee, ankle = (radius * size for radius in _TROUSERS[f["lower_fit"]])
     if f["lower"] == "shorts":
-        return replace(cloth, cut=0.82, skin=skin), bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
+        return replace(cloth, cut=0.82, skin=f.skin), bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
     return cloth, cloth, (thigh, knee, ankle)
 
 
@@ -194,8 +170,8 @@ def _lower_cloth(f: _Figure) -> Cloth:
     return Cloth(colour, trim, pattern=f["lower_pattern"])
 
 
-def _legs(f: _Figure, skin: Colour) -> list[Solid]:
-    upper, shin, (thigh, knee, ankle) = _leg_cloths(f, skin)
+def _legs(f: _Figure) -> list[Solid]:
+    upper, shin, (thigh, knee, ankle) = _leg_cloths(f)
     tucked = f["lower"] in _SKIRTS or f["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
     shoe, height = f.dye("shoe", "shoe_colour"), _SOLES[f["shoes"]]
     view, solids = f.view, []
@@ -204,14 +180,14 @@ def _legs(f: _Figure, skin: Colour) -> list[Solid]:
         dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
         heel = (ankles[0], ankles[1] - 0.022, ankles[2] - 0.012)
         solids += [
-            limb(view, order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (height, height * 0.72), dim),
-            limb(view, order, "legs", shin, knees, ankles, (knee, ankle), dim),
-            limb(view, order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
+            view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (height, height * 0.72), dim),
+            view.limb(order, "legs", shin, knees, ankles, (knee, ankle), dim),
+            view.limb(order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
         ]
         if f["shoes"] == "boots":
             top, low = _between(ankles, knees, 0.38), order + (0.0005 if tucked else -0.1)
             radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
-            solids.append(limb(view, low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
+            solids.append(view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
     return [*solids, _skirt(f)] if f["lower"] in _SKIRTS else solids
 
 
@@ -228,12 +204,16 @@ def _skirt(f: _Figure) -> Solid:
     return f.turned(2.0, "legs", _lower_cloth(f), rings)
 
 
-def _trunk(f: _Figure, skin: Colour) -> Solid:
+def _trunk(f: _Figure) -> Solid:
     coat = f["upper"] == "coat"
     fit, hem, neckline, _ = _UPPER[f["upper"]]
-    colours = (f.dye("upper", "upper_colour"), f.dye("second", "upper_second"), (224.0, 224.0, 220.0) if coat else skin)
+    colours = (
+        f.dye("upper", "upper_colour"),
+        f.dye("second", "upper_second"),
+        (224.0, 224.0, 220.0) if coat else f.skin,
+    )
     cloth = Cloth(*colours, f["upper_pattern"], folds=1.3, neckline=neckline)
-    shoulder, d = f.frame.shoulder, f.frame.depth
+    shoulder, d = f.frame.shoulder, _DEPTH
     chest, waist, hip = f.frame.chest + fit, f.frame.waist + fit * 1.5, f.frame.hip + fit
     rings = [
         (0.848, 0.04, 0.04, 0, 0.0),
@@ -253,10 +233,10 @@ def _trunk(f: _Figure, skin: Colour) -> Solid:
     return f.turned(3.0, "torso", cloth, rings)
 
 
-def _arms(f: _Figure, skin: Colour) -> list[Solid]:
-    bare, size = Cloth(skin, folds=0.3), f.frame.limb
+def _arms(f: _Figure) -> list[Solid]:
+    bare, size = f.bare, f.frame.limb
     sleeve = Cloth(f.dye("upper", "sleeve_colour"), f.dye("second", "sleeve_second"), pattern=f["sleeve_pattern"])
-    short = replace(sleeve, cut=0.62, skin=skin)
+    short = replace(sleeve, cut=0.62, skin=f.skin)
     upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[f["sleeves"]]
     thick = size * _UPPER[f["upper"]][3]
     radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if f["sleeves"] == "long" else size))
@@ -270,16 +250,14 @@ def _arms(f: _Figure, skin: Colour) -> list[Solid]:
         low_order = order + 0.01 if abs(forward) < 0.06 else crossing
         wrist, fingers = _between(hand, elbow, 0.06), _between(hand, elbow, -0.2)
         solids += [
-            limb(view, low_order - 0.005, "arms", bare, hand, fingers, palm, dim * 0.97),
-            limb(view, low_order, "arms", fore, elbow, wrist, radii[1:], dim),
-            limb(view, order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim),
+            view.limb(low_order - 0.005, "arms", bare, hand, fingers, palm, dim * 0.97),
+            view.limb(low_order, "arms", fore, elbow, wrist, radii[1:], dim),
+            view.limb(order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim),
         ]
     return solids
 
 
-def _egg(
-    top: float, bottom: float, half: float, deep: float, z: float = 0.0, jaw: float = 0.0
-) -> list[Sequence[float]]:
+def _egg(top: float, bottom: float, half: float, deep: float, z: float = 0.0, jaw: float = 0.0) -> list[Ring]:
     """Rings of an egg between two heights; ``jaw`` narrows its lower half."""
     middle, radius = (top + bottom) / 2, (top - bottom) / 2
     rings = []
@@ -290,7 +268,7 @@ def _egg(
     return rings
 
 
-def _head(f: _Figure, skin: Colour) -> list[Solid]:
+def _head(f: _Figure) -> list[Solid]:
     """Neck, head with face and hair, and what is worn on it."""
     size, top = f.frame.head, 1.0 - f.pose.sink
     chin = top - 0.138 * size
@@ -298,14 +276,13 @@ def _head(f: _Figure, skin: Colour) -> list[Solid]:
     pattern = "hood" if hood else "face" + ("-bald" if f["hair"] == "bald" else "")
     if f["glasses"] == "glasses" and not hood:
         pattern += "-glasses"
-    hair = f.dye("hair", "hair_colour")
-    hat = f.dye("hat", "hat_colour")
-    cloth = Cloth(skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25)
+    hair, hat = f.dye("hair", "hair_colour"), f.dye("hat", "hat_colour")
+    cloth = Cloth(f.skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25, second_part="hair")
     grow = 1.22 if hood else 1.0
     skull = _egg(top + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.012, 0.2)
     throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
-    neck = limb(f.view, 2.9, "face", Cloth(skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
-    solids = [neck, turned(f.view, 4.0, "face", cloth, skull, second_part="hair")]
+    neck = f.view.limb(2.9, "face", Cloth(f.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
+    solids = [neck, f.view.turned(4.0, "face", cloth, skull)]
     return solids if hood else solids + _hair(f, hair, top, size) + _hat(f, hat, top, size)
 
 
@@ -321,13 +298,13 @@ def _hair(f: _Figure, hair: Colour, top: float, size: float) -> list[Solid]:
             (top - 0.15 * size, 0.064 * size, 0.034 * size, 0, -0.034),
             (top - 0.2 * size, 0.058 * size, 0.026 * size, 0, -0.04),
         ]
-        return [turned(f.view, order, "hair", cloth, rings)]
+        return [f.view.turned(order, "hair", cloth, rings)]
     if f["hair"] == "bun":
         rings = _egg(top + 0.012, top - 0.045 * size, 0.028 * size, 0.03 * size, -0.058 * size)
-        return [turned(f.view, 3.9 if behind else 4.3, "hair", cloth, rings)]
+        return [f.view.turned(3.9 if behind else 4.3, "hair", cloth, rings)]
     if f["hair"] == "ponytail":
         start, end = (0, top - 0.04 * size, -0.062 * size), (0, top - 0.17 * size, -0.085 * size)
-        return [limb(f.view, order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
+        return [f.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
     return []
 
 
@@ -342,14 +319,14 @@ def _hat(f: _Figure, colour: Colour, top: float, size: float) -> list[Solid]:
         (top - 0.025 * size, 0.054 * size, 0.066 * size, 0, 0.01),
         (low, 0.055 * size, 0.067 * size, 0, 0.01),
     ]
-    solids, stiff = [turned(f.view, 4.4, "hair", Cloth(colour, folds=0.4), dome)], Cloth(colour, folds=0)
+    solids, stiff = [f.view.turned(4.4, "hair", Cloth(colour, folds=0.4), dome)], Cloth(colour, folds=0)
     if f["hat"] == "cap":
         away = float(np.cos(f.view.turn)) < -0.1
         brim = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size, 0.075 * size)
-        solids.append(turned(f.view, 3.95 if away else 4.45, "hair", stiff, brim, 0.82))
+        solids.append(f.view.turned(3.95 if away else 4.45, "hair", stiff, brim, 0.82))
     elif f["hat"] == "brimmed":
         brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size, 0.01)
-        solids.append(turned(f.view, 4.35, "hair", stiff, brim, 0.85))
+        solids.append(f.view.turned(4.35, "hair", stiff, brim, 0.85))
     return solids
 
 
@@ -364,7 +341,7 @@ def _bag(f: _Figure) -> list[Solid]:
 
 
 def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
-    trunk, view, sink = f.frame.chest * f.frame.depth, f.view, f.pose.sink
+    trunk, view, sink = f.frame.chest * _DEPTH, f.view, f.pose.sink
     sizes = ((0.83, 0.045, 0.03), (0.815, 0.078, 0.05), (0.72, 0.088, 0.06), (0.6, 0.086, 0.062), (0.575, 0.07, 0.05))
     facing = float(np.cos(view.turn))
     rings = [(*ring, 0, -(trunk + 0.05)) for ring in sizes]
@@ -372,7 +349,7 @@ def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]
     for x in (0.066, -0.066):
         top, bottom = (x, 0.825 - sink, 0.01), (x * 1.15, 0.63 - sink, trunk * 0.95)
         if view.depth(bottom) > 0 or (abs(facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
-            solids.append(limb(view, 4.5, "bag", strap, top, bottom, (0.012, 0.011)))
+            solids.append(view.limb(4.5, "bag", strap, top, bottom, (0.012, 0.011)))
     return solids
 
 
@@ -383,7 +360,7 @@ def _sack(f: _Figure, order: float, cloth: Cloth, top: Point, size: Point) -> So
         (y - height * 0.15, half * 0.9, deep, x, z),
         (y - height, half, deep, x, z),
     ]
-    return turned(f.view, order, "bag", cloth, rings)
+    return f.view.turned(order, "bag", cloth, rings)
 
 
 def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
@@ -392,17 +369,17 @@ def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[So
     order = 5.5 if f.view.depth((x, 0.5, 0)) > -0.05 else 0.3
     bag = _sack(f, order, cloth, (x, 0.63 - sink, -0.01), (0.15, 0.045, 0.085))
     top = (sign * (f.frame.shoulder - 0.035), 0.822 - sink, 0.0)
-    return [bag, limb(f.view, order - 0.01, "bag", strap, top, (x, 0.62 - sink, 0.0), (0.01, 0.01))]
+    return [bag, f.view.limb(order - 0.01, "bag", strap, top, (x, 0.62 - sink, 0.0), (0.01, 0.01))]
 
 
 def _crossbody(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
     sign, sink, frame = 1 if left else -1, f.pose.sink, f.frame
     x, z = sign * (frame.hip + 0.02), -0.01
     order = 5.5 if f.view.depth((x, 0.5, z)) > -0.05 else 0.3
-    deep = frame.chest * frame.depth * (1 if float(np.cos(f.view.turn)) >= 0 else -1)
+    deep = frame.chest * _DEPTH * (1 if float(np.cos(f.view.turn)) >= 0 else -1)
     top = (-sign * (frame.shoulder - 0.045), 0.824 - sink, 0.0)
     middle, low = (0.0, 0.69 - sink, deep), (sign * frame.hip, 0.555 - sink, 0.3 * deep)
-    straps = [limb(f.view, 4.5, "bag", strap, *ends, (0.011, 0.011)) for ends in ((top, middle), (middle, low))]
+    straps = [f.view.limb(4.5, "bag", strap, *ends, (0.011, 0.011)) for ends in ((top, middle), (middle, low))]
     return [_sack(f, order, cloth, (x, 0.56 - sink, z), (0.11, 0.045, 0.075)), *straps]
 
 
@@ -412,7 +389,7 @@ def _handbag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
     x, y, z = elbow if hand[1] > elbow[1] - 0.05 else hand  # a raised arm carries it in the crook
     order = 5.6 if f.view.depth(f.pose.shoulders[side]) > -0.04 else 0.4
     bag = _sack(f, order, cloth, (x, y - 0.06, z), (0.14, 0.04, 0.085))
-    return [bag, limb(f.view, order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]
+    return [bag, f.view.limb(order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]
 
 
 _BAGS = {"backpack": _backpack, "shoulder": _shoulder_bag, "crossbody": _crossbody, "handbag": _handbag}

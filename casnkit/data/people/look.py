@@ -18,6 +18,7 @@ PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
 
 PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 CAMERA_COUNT = 6
+Partners = dict[int, tuple[int, str]]
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
 
 
@@ -70,19 +71,11 @@ class Difficulty:
     jitter: float = 3.0  # standard deviation (0-255) of a garment's colour from image to image
 
     def __post_init__(self) -> None:
-        limits = {
-            "lookalike_share": (0, 1),
-            "bad_crop": (0, 1),
-            "occluder": (0, 1),
-            "colours": (6, 16),
-            "jpeg": (1, 92),
-        }
-        values = {name: getattr(self, name) for name in limits}
-        wrong = [
-            f"{name} in [{low}, {high}], got {values[name]}"
-            for name, (low, high) in limits.items()
-            if not low <= values[name] <= high
-        ]
+        shares = dict.fromkeys(("lookalike_share", "bad_crop", "occluder"), (0, 1))
+        limits = {**shares, "colours": (6, 16), "jpeg": (1, 92)}
+        found = {name: getattr(self, name) for name in limits}
+        outside = [name for name, (low, high) in limits.items() if not low <= found[name] <= high]
+        wrong = [f"{name} in {list(limits[name])}, got {found[name]}" for name in outside]
         if wrong:
             raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
 
@@ -188,15 +181,14 @@ def _pick(rng: np.random.Generator, choices: Mapping[str, float]) -> str:
 
 def _colour(rng: np.random.Generator, worn: int, colours: int, unlike: str | None = None) -> str:
     """One of the palette's first ``colours``, as often as it is ``worn`` there, clearly ``unlike`` another one."""
-
-    def differs(name: str) -> bool:
-        return unlike is None or np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) > _VISIBLE_STEP
-
     names = list(PALETTE)[:colours]
-    allowed = {name: _COLOURS[name][worn] for name in names if differs(name)}
+    allowed = names
+    if unlike is not None:
+        steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in names}
+        allowed = [name for name in names if steps[name] > _VISIBLE_STEP]
     if not allowed:
         raise ValueError(f"expected a colour unlike {unlike} among {names}, found none; raise Difficulty.colours")
-    return _pick(rng, allowed)
+    return _pick(rng, {name: _COLOURS[name][worn] for name in allowed})
 
 
 def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
@@ -273,15 +265,13 @@ def _change_bag(rng: np.random.Generator, a: dict[str, str], colours: int) -> No
         a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
 
 
-def draw_population(
-    seed: int, stream: int, size: int, difficulty: Difficulty
-) -> tuple[list[Person], dict[int, tuple[int, str]]]:
+def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> tuple[list[Person], Partners]:
     """``size`` people with different attributes, and look-alikes as ``{index: (partner's index, part)}``, both ways.
 
     The first ``lookalike_share`` of the people come in pairs at neighbouring indices.
     """
     people: list[Person] = []
-    partners: dict[int, tuple[int, str]] = {}
+    partners: Partners = {}
     taken: set[tuple[str, ...]] = set()
     paired = round(size * difficulty.lookalike_share / 2) * 2
     for index in range(size):
@@ -322,29 +312,22 @@ class Job:
         return f"{pid}_c{self.camid}s{1 + self.identity % 3}_{1 + 25 * self.number:06d}_{detection:02d}"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The data set on paper: its images, ``{pid: (person, split)}`` and ``{pid: (look-alike's pid, part)}``."""
-
-    jobs: list[Job]
-    people: dict[int, tuple[Person, str]]
-    partners: dict[int, tuple[int, str]]
-
-
-def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> Plan:
-    """Who is seen by which camera how often; the same for the same arguments."""
+def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list[Job], list[list]]:
+    """Who is seen by which camera how often, and the rows of attributes.csv; the same for the same arguments."""
     rng = np.random.default_rng([seed, _LAYOUT])
     pids = rng.permutation(size.train_ids + size.test_ids) + 1
     train, test = pids[: size.train_ids], pids[size.train_ids :]
-    people: dict[int, tuple[Person, str]] = {}
-    partners: dict[int, tuple[int, str]] = {}
-    for split, numbers, stream in (("train", train, _TRAIN), ("test", test, _TEST)):
-        drawn, pairs = draw_population(seed, stream, len(numbers), difficulty)
-        people |= {int(pid): (person, split) for pid, person in zip(numbers, drawn, strict=True)}
-        partners |= {int(numbers[i]): (int(numbers[j]), part) for i, (j, part) in pairs.items()}
+    people: dict[int, Person] = {}
+    rows = []
+    for split, numbers, stream in (("train", train.tolist(), _TRAIN), ("test", test.tolist(), _TEST)):
+        drawn, partners = draw_population(seed, stream, len(numbers), difficulty)
+        people |= zip(numbers, drawn, strict=True)
+        for index, (pid, person) in enumerate(zip(numbers, drawn, strict=True)):
+            partner, part = partners.get(index, (None, ""))
+            rows.append([pid, split, *person.attributes.values(), "" if partner is None else numbers[partner], part])
 
     def shots(folder: str, sightings: list[tuple[int, int]], pid: int | None = None) -> list[Job]:
-        return [Job(folder, pid or who, people[who][0], who, camid) for who, camid in sightings]
+        return [Job(folder, pid or who, people[who], who, camid) for who, camid in sightings]
 
     seen, repeated = _sightings(rng, train, size.train_ids * 4, size.train_images)
     jobs = shots("bounding_box_train", repeated)
@@ -352,11 +335,13 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> Plan:
     jobs += shots("query", seen) + shots("bounding_box_test", repeated)
     jobs += shots("bounding_box_test", [seen[i] for i in rng.integers(0, len(seen), size.junk)], pid=-1)
     jobs += _distractors(rng, seed, size.distractors, difficulty)
-    return Plan([replace(job, number=number) for number, job in enumerate(jobs)], people, partners)
+    return [replace(job, number=number) for number, job in enumerate(jobs)], sorted(rows)
 
 
 def spread(rng: np.random.Generator, total: int, places: int, low: int, high: int) -> np.ndarray:
     """``places`` integers between ``low`` and ``high`` that sum to ``total``, drawn at random."""
+    if not low * places <= total <= high * places:
+        raise ValueError(f"expected {low * places} to {high * places} for {places} places, got {total}")
     counts = np.full(places, low)
     while (missing := total - int(counts.sum())) > 0:
         free = np.flatnonzero(counts < high)

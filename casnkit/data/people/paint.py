@@ -25,11 +25,9 @@ FOLDS = _SOLIDS * (len(PARTS) + 1)  # rows of random numbers that paint needs
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]  # (left, up, forward) in body heights
 Light = tuple[float, float, float]  # strength of the shading, and the light's direction (right, towards the camera)
+Pair = tuple[float, float]
+Ring = tuple[float, float, float, float, float]
 _BLACK = (0.0, 0.0, 0.0)
-
-
-def _checks(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return ((psi * 2.6) % 1.0 < 0.38) | ((v / 0.045) % 1.0 < 0.38)
 
 
 def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -37,65 +35,56 @@ def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
     return ((psi * 2.4 + 0.5 * (row % 2)) % 1.0 - 0.5) ** 2 + ((v / 0.042) % 1.0 - 0.5) ** 2 < 0.085
 
 
-def _stripes(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return (v / 0.062) % 1.0 < 0.45
-
-
-def _face(hairline: float, back: float, glasses: bool) -> Callable[..., np.ndarray]:
+def _face(
+    psi: np.ndarray, t: np.ndarray, hairline: float = -1.0, back: float = 0.0, glasses: bool = False
+) -> np.ndarray:
     """Hair (1) above the line and behind, down to ``back``; eyes or glasses and a mouth (2)."""
-    eye, middle, half = (0.06, 0.45, 0.3) if glasses else (0.05, 0.42, 0.14)
-
-    def face(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-        front = np.abs(psi)
-        behind = ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
-        hair = (t < hairline + 0.06 * np.cos(2.5 * psi)) | behind
-        eyes = (np.abs(t - 0.5) < eye) & (np.abs(front - middle) < half)
-        mouth = (np.abs(t - 0.79) < 0.03) & (front < 0.25)
-        return np.where(hair, 1, np.where(eyes | mouth, 2, 0))
-
-    return face
-
-
-def _hood(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(-1.0, 0.0, False)(psi, t, v))
+    front = np.abs(psi)
+    behind = ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
+    hair = (t < hairline + 0.06 * np.cos(2.5 * psi)) | behind
+    high, middle, wide = (0.06, 0.45, 0.3) if glasses else (0.05, 0.42, 0.14)
+    eyes = (np.abs(t - 0.5) < high) & (np.abs(front - middle) < wide)
+    mouth = (np.abs(t - 0.79) < 0.03) & (front < 0.25)
+    return np.where(hair, 1, np.where(eyes | mouth, 2, 0))
 
 
 # which of a solid's colours (class 0, 1 or 2) a point has, by psi, t and v, which is t in body heights
 _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "plain": lambda psi, t, v: np.zeros(len(t), np.intp),
-    "hstripes": _stripes,
+    "hstripes": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
     "vstripes": lambda psi, t, v: (psi * 2.8) % 1.0 < 0.36,
-    "checks": _checks,
+    "checks": lambda psi, t, v: ((psi * 2.6) % 1.0 < 0.38) | ((v / 0.045) % 1.0 < 0.38),
     "dots": _dots,
     "logo": lambda psi, t, v: (np.abs(psi) < 0.62) & (np.abs(t - 0.36) < 0.13),
     "block": lambda psi, t, v: t > 0.5,
     "open": lambda psi, t, v: np.abs(psi) < 0.42 - 0.12 * t,
     "zip": lambda psi, t, v: (np.abs(psi) < 0.09) | ((t < 0.16) & (np.abs(psi) < 1.2)),
-    "striped": _stripes,
+    "striped": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
     "sidestripe": lambda psi, t, v: np.abs(np.abs(psi) - np.pi / 2) < 0.42,
     "faded": lambda psi, t, v: (np.abs(psi) < 0.75) & ((t - 0.5) ** 2 + (psi / 1.6) ** 2 < 0.16),
     "hem": lambda psi, t, v: np.abs(t - 0.86) < 0.07,
     "panel": lambda psi, t, v: (t > 0.5) & (t < 0.9) & (np.cos(psi) < 0.3),
-    "face": _face(0.3, 0.62, False),
-    "face-glasses": _face(0.3, 0.62, True),
-    "face-bald": _face(-1.0, 0.0, False),
-    "face-bald-glasses": _face(-1.0, 0.0, True),
-    "hood": _hood,
+    "face": lambda psi, t, v: _face(psi, t, 0.3, 0.62),
+    "face-glasses": lambda psi, t, v: _face(psi, t, 0.3, 0.62, glasses=True),
+    "face-bald": lambda psi, t, v: _face(psi, t),
+    "face-bald-glasses": lambda psi, t, v: _face(psi, t, glasses=True),
+    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t)),
 }
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """What covers a solid: a pattern and the colours of its classes 0, 1 and 2; past ``cut`` along the axis, skin."""
+    """What covers a solid: a pattern and the colours of its classes 0, 1 and 2."""
 
     colour: Colour
     second: Colour = _BLACK
     third: Colour = _BLACK
     pattern: str = "plain"
-    cut: float = 2.0
+    cut: float = 2.0  # past it along the axis: skin
     skin: Colour = _BLACK
     folds: float = 1.0
     neckline: float = 0.0  # a throat of class 2 as deep as this share of the axis, in front
+    second_part: str = ""  # body part of class 1, where another one (hair on a head)
 
 
 @dataclass(frozen=True)
@@ -105,14 +94,13 @@ class Solid:
     order: float  # small = drawn first
     part: str
     cloth: Cloth
-    outline: list[tuple[float, float]]
+    outline: np.ndarray  # (n, 2) columns and rows
     start: tuple[float, float]  # of the axis
     end: tuple[float, float]
     half_widths: np.ndarray
     turn: float
     length: float  # in body heights
-    dim: float = 1.0
-    second_part: str = ""  # of the pixels of class 1, where another one (hair on a head)
+    dim: float  # factor of the brightness
 
 
 @dataclass(frozen=True)
@@ -137,60 +125,36 @@ class View:
         """How far a point of the body lies towards the camera."""
         return self.project(*point)[2]
 
+    def limb(
+        self, order: float, part: str, cloth: Cloth, start: Point, end: Point, radii: Pair, dim: float = 1.0
+    ) -> Solid:
+        """A tapered limb with round ends between two points of the body."""
+        (x0, y0, _), (x1, y1, _) = self.project(*start), self.project(*end)
+        unit = self.scale * SUPERSAMPLING
+        r0, r1 = radii[0] * unit, radii[1] * unit
+        dx, dy = x1 - x0, y1 - y0
+        length = max((dx * dx + dy * dy) ** 0.5, 1e-3)
+        dx, dy = dx / length, dy / length
+        frame = np.array([[dx, dy], [-dy, dx]])
+        outline = np.concatenate([(-_CAP * r0) @ frame + (x0, y0), (_CAP * r1) @ frame + (x1, y1)])
+        if length < 2:  # seen end on: give it an axis to hang a texture on
+            x0, y0, x1, y1 = x0, y0 - r0, x0, y0 + r0
+        widths = r0 + (r1 - r0) * _GRID
+        return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, self.turn, length / unit, dim)
 
-def limb(
-    view: View,
-    order: float,
-    part: str,
-    cloth: Cloth,
-    start: Point,
-    end: Point,
-    radii: Sequence[float],
-    dim: float = 1.0,
-) -> Solid:
-    """A tapered limb with round ends between two points of the body."""
-    x0, y0, _ = view.project(*start)
-    x1, y1, _ = view.project(*end)
-    unit = view.scale * SUPERSAMPLING
-    r0, r1 = radii[0] * unit, radii[1] * unit
-    dx, dy = x1 - x0, y1 - y0
-    length = max((dx * dx + dy * dy) ** 0.5, 1e-3)
-    dx, dy = dx / length, dy / length
-    frame = np.array([[dx, dy], [-dy, dx]])
-    ends = [(-_CAP * r0) @ frame + (x0, y0), (_CAP * r1) @ frame + (x1, y1)]
-    if length < 2:  # seen end on: give it an axis to hang a texture on
-        x0, y0, x1, y1 = x0, y0 - r0, x0, y0 + r0
-    widths = r0 + (r1 - r0) * _GRID
-    return Solid(order, part, cloth, _outline(ends), (x0, y0), (x1, y1), widths, view.turn, length / unit, dim)
-
-
-def turned(
-    view: View,
-    order: float,
-    part: str,
-    cloth: Cloth,
-    rings: Sequence[Sequence[float]],
-    dim: float = 1.0,
-    second_part: str = "",
-) -> Solid:
-    """A solid of elliptic rings ``(height, half width, half depth, x, z)`` from top to bottom."""
-    r = np.asarray(rings, dtype=float)
-    cos, sin = np.cos(view.turn), np.sin(view.turn)
-    unit = view.scale * SUPERSAMPLING
-    half = np.sqrt((r[:, 1] * cos) ** 2 + (r[:, 2] * sin) ** 2) * unit
-    columns = view.x * SUPERSAMPLING + (r[:, 3] * cos + r[:, 4] * sin) * unit
-    depth = r[:, 4] * cos - r[:, 3] * sin
-    rows = view.y * SUPERSAMPLING - (r[:, 0] - view.pitch * depth) * unit
-    left, right = np.stack([columns - half, rows], 1), np.stack([columns + half, rows], 1)
-    along = (rows - rows[0]) / max(rows[-1] - rows[0], 1e-3)
-    widths = np.interp(_GRID, along, half)
-    start, end = (columns[0], rows[0]), (columns[-1], max(rows[-1], rows[0] + 1e-3))
-    length, outline = float(abs(r[0, 0] - r[-1, 0])), _outline([left, right[::-1]])
-    return Solid(order, part, cloth, outline, start, end, widths, view.turn, length, dim, second_part)
-
-
-def _outline(sides: Sequence[np.ndarray]) -> list[tuple[float, float]]:
-    return list(map(tuple, np.concatenate(sides).tolist()))
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Ring], dim: float = 1.0) -> Solid:
+        """A solid of elliptic rings ``(height, half width, half depth, x, z)`` from top to bottom."""
+        up, wide, deep, x, z = np.array(rings, dtype=float).T
+        cos, sin = np.cos(self.turn), np.sin(self.turn)
+        unit = self.scale * SUPERSAMPLING
+        half = np.sqrt((wide * cos) ** 2 + (deep * sin) ** 2) * unit
+        columns = self.x * SUPERSAMPLING + (x * cos + z * sin) * unit
+        rows = self.y * SUPERSAMPLING - (up - self.pitch * (z * cos - x * sin)) * unit
+        left, right = np.stack([columns - half, rows], 1), np.stack([columns + half, rows], 1)
+        widths = np.interp(_GRID, (rows - rows[0]) / max(rows[-1] - rows[0], 1e-3), half)
+        start, end = (columns[0], rows[0]), (columns[-1], max(rows[-1], rows[0] + 1e-3))
+        outline = np.concatenate([left, right[::-1]])
+        return Solid(order, part, cloth, outline, start, end, widths, self.turn, float(abs(up[0] - up[-1])), dim)
 
 
 def paint(solids: Sequence[Solid], light: Light, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,41 +178,48 @@ def paint(solids: Sequence[Solid], light: Light, folds: np.ndarray) -> tuple[np.
     canvas = Image.new("L", CANVAS)
     draw = ImageDraw.Draw(canvas)
     for number, solid in enumerate(solids, start=1):
-        draw.polygon(solid.outline, fill=number)
+        draw.polygon(solid.outline.ravel().tolist(), fill=number)
     ids = np.asarray(canvas)
-    rgb, parts = np.zeros((*ids.shape, 3), np.uint8), np.zeros(ids.shape, np.uint8)
     covered = ids > 0
     k = ids[covered].astype(np.intp) - 1  # the solid of each covered pixel
-    if len(k):
-        t, s = _locate(solids, covered, k)
-        colours, parts[covered] = _colour(solids, k, t, s)
-        rgb[covered] = (colours * _shade(solids, k, t, s, light, folds)[:, None]).clip(0, 255).astype(np.uint8)
+    t, s = _locate(solids, covered, k)
+    strength, right, front = light
+    shade = 1.0 + strength * (0.55 * (np.sqrt(1.0 - s * s) * front + s * right) - 0.42)
+    phase, frequency, amplitude = folds.astype(np.float32).T
+    amplitude = amplitude * _each(solids, lambda solid: solid.cloth.folds)
+    shade += amplitude[k] * np.sin(phase[k] + frequency[k] * t + 2.2 * s)
+    shade *= _each(solids, lambda solid: solid.dim)[k]
+    rgb, parts = np.zeros((*ids.shape, 3), np.uint8), np.zeros(ids.shape, np.uint8)
+    colours, parts[covered] = _colour(solids, k, t, s)
+    rgb[covered] = (colours * shade[:, None]).clip(0, 255).astype(np.uint8)
     return rgb, parts
+
+
+def _each(solids: Sequence[Solid], value: Callable[[Solid], object]) -> np.ndarray:
+    return np.array([value(solid) for solid in solids], np.float32)
 
 
 def _locate(solids: Sequence[Solid], covered: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each pixel lies on its solid: t in [0, 1] along the axis, s in [-1, 1] across it."""
-    start = np.array([solid.start for solid in solids], np.float32)
-    axis = np.array([solid.end for solid in solids], np.float32) - start
+    start = _each(solids, lambda solid: solid.start)
+    axis = _each(solids, lambda solid: solid.end) - start
     square = np.maximum((axis**2).sum(1), 1e-6)
     along = axis / square[:, None]
     across = np.stack([axis[:, 1], -axis[:, 0]], 1) / np.sqrt(square)[:, None]
     y, x = (values.astype(np.float32) for values in np.nonzero(covered))
-    offset_t = -(along * start).sum(1)
-    offset_s = -(across * start).sum(1)
-    t = np.clip(along[k, 0] * x + along[k, 1] * y + offset_t[k], 0.0, 0.9999)
-    lateral = across[k, 0] * x + across[k, 1] * y + offset_s[k]
-    widths = np.maximum(np.array([solid.half_widths for solid in solids], np.float32), 0.5)
+    t = np.clip(along[k, 0] * x + along[k, 1] * y - (along * start).sum(1)[k], 0.0, 0.9999)
+    lateral = across[k, 0] * x + across[k, 1] * y - (across * start).sum(1)[k]
+    widths = np.maximum(_each(solids, lambda solid: solid.half_widths), 0.5)
     return t, np.clip(lateral / widths[k, (t * _BINS).astype(np.intp)], -1.0, 1.0)
 
 
 def _colour(solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colour (n, 3) and part index (n,) of each pixel."""
-    cloths = [solid.cloth for solid in solids]
-    table = np.array([(c.colour, c.second, c.third, c.skin) for c in cloths], np.float32)
+    table = _each(solids, lambda solid: (solid.cloth.colour, solid.cloth.second, solid.cloth.third, solid.cloth.skin))
     choice = np.zeros(len(k), np.intp)
     part = np.array([PART_INDEX[solid.part] for solid in solids], np.uint8)[k]
-    for number, (solid, cloth) in enumerate(zip(solids, cloths, strict=True)):
+    for number, solid in enumerate(solids):
+        cloth = solid.cloth
         if cloth.pattern == "plain" and not cloth.neckline:
             continue
         here = np.flatnonzero(k == number)
@@ -257,19 +228,7 @@ def _colour(solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray
         if cloth.neckline:
             chosen[t[here] < cloth.neckline * (1 - np.abs(psi))] = 2
         choice[here] = chosen
-        if solid.second_part:
-            part[here[chosen == 1]] = PART_INDEX[solid.second_part]
-    choice[t > np.array([cloth.cut for cloth in cloths], np.float32)[k]] = 3
+        if cloth.second_part:
+            part[here[chosen == 1]] = PART_INDEX[cloth.second_part]
+    choice[t > _each(solids, lambda solid: solid.cloth.cut)[k]] = 3
     return table.reshape(-1, 3)[k * 4 + choice], part
-
-
-def _shade(
-    solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray, light: Light, folds: np.ndarray
-) -> np.ndarray:
-    strength, right, front = light
-    facing = np.sqrt(1.0 - s * s) * front + s * right
-    shade = 1.0 + strength * (0.55 * facing - 0.42)
-    phase, frequency, amplitude = folds.astype(np.float32).T
-    amplitude = amplitude * np.array([solid.cloth.folds for solid in solids], np.float32)
-    shade += amplitude[k] * np.sin(phase[k] + frequency[k] * t + 2.2 * s)
-    return shade * np.array([solid.dim for solid in solids], np.float32)[k]

@@ -74,12 +74,6 @@ class _Brush:
             far, near = (centre + i * columns * (row - horizon) / 90 for row in (top, SCENE_HEIGHT))
             self.line(far, top, near, SCENE_HEIGHT, joint, 0.8)
 
-    def bushes(
-        self, x: float, y: float, count: int, left: float, right: float, tall: float, size: tuple, leaf: RGB
-    ) -> None:
-        for _ in range(count):
-            self.blob(x + self.rng.uniform(left, right), y - self.rng.uniform(0, tall), *size, self.vary(leaf, 10))
-
     def tree(self, x: float, foot: float, tall: float, leaf: RGB) -> None:
         half, fork = tall * 0.045, foot - tall * 0.6
         self.shape([(x - half, foot), (x + half, foot), (x + half * 0.5, fork), (x - half * 0.5, fork)], (86, 68, 52))
@@ -118,7 +112,8 @@ def _plaza(b: _Brush) -> None:
                 b.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
     for x in range(30, SCENE_WIDTH, 120):
         b.box(x, _WALL_FOOT - 16, x + 62, _WALL_FOOT + 3, (118, 116, 112))
-        b.bushes(x, _WALL_FOOT - 18, 26, 2, 60, 12, (7, 6), (66, 102, 58))
+        for _ in range(26):
+            b.blob(x + b.rng.uniform(2, 60), _WALL_FOOT - 18 - b.rng.uniform(0, 12), 7, 6, b.vary((66, 102, 58), 10))
     b.tiles(_WALL_FOOT + 2, (182, 176, 166), (148, 142, 132), 34)
 
 
@@ -215,7 +210,8 @@ def _stairs(b: _Brush) -> None:
             b.line(x + 5 * i, 44 + 22 * i, x + 5 * i, 74 + 22 * i, (62, 66, 72), 2)
     for x in range(110, SCENE_WIDTH, 220):
         b.box(x, 96, x + 40, 172, (112, 108, 104))
-        b.bushes(x, 92, 40, -2, 42, 20, (8, 7), (58, 88, 54))
+        for _ in range(40):
+            b.blob(x + b.rng.uniform(-2, 42), 92 - b.rng.uniform(0, 20), 8, 7, b.vary((58, 88, 54), 10))
     b.tiles(170, (166, 160, 150), (136, 130, 122), 60, 8.0)
 
 

@@ -1,4 +1,4 @@
-"""Drawing *people* and writing them in Market-1501's layout, by any number of processes, and completing what was interrupted.
+"""Drawing *people* and writing them in Market-1501's layout, by any number of processes; what was interrupted is completed.
 
 A detector's box moves person, mask, part map and background together: everything is drawn in the box's coordinates, so
 they line up by construction. What comes after (colour response, blur, noise, JPEG) moves no pixel.
@@ -7,7 +7,7 @@ they line up by construction. What comes after (colour response, blur, noise, JP
 import csv
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict
@@ -15,31 +15,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from PIL import Image
 from tqdm.auto import tqdm
 
 from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.people import look
 from casnkit.data.people.body import FIGURE_HEIGHTS, draw_figure
-from casnkit.data.people.look import (
-    ATTRIBUTE_PART,
-    CAMERA_COUNT,
-    DIFFICULTY,
-    HEIGHT,
-    IMAGES,
-    PARTS,
-    PASSAGES,
-    PEOPLE_VERSION,
-    SIZES,
-    STRANGERS,
-    WIDTH,
-    Difficulty,
-    Job,
-    Person,
-    Plan,
-    draw_person,
-    make_plan,
-)
+from casnkit.data.people.look import Difficulty, Job
 from casnkit.data.people.paint import SUPERSAMPLING, Light, View
 from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
 
@@ -50,14 +33,9 @@ _CHUNK = 32  # images
 _ALONE = 400  # images that one process draws sooner than a second one starts
 _GAP = 2  # pixels between the images of a contact sheet
 
-# bad crops that Market-1501 calls junk: how far the box is moved up or down, in the person's heights, and enlarged
-_JUNK_CROPS = {
-    "above": (-0.62, 1.0),
-    "below": (0.6, 1.0),
-    "beside": (0.0, 1.0),
-    "tiny": (0.0, 0.34),
-    "far": (0.0, 1.75),
-}
+# bad crops that Market-1501 calls junk (above, below, beside, much too small, much too large): how far the box moves down
+# and aside, in the person's heights, and how it grows
+_JUNK_CROPS = ((-0.62, 0.0, 1.0), (0.6, 0.0, 1.0), (0.0, 0.3, 1.0), (0.0, 0.0, 0.34), (0.0, 0.0, 1.75))
 
 
 def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.ndarray, int]:
@@ -69,23 +47,22 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
     """
     camera, person = CAMERAS[job.camid], job.person
     turn, x, foot, sun = _passage(job, seed, difficulty)
-    rng = np.random.default_rng([seed, IMAGES, job.identity, job.number])
+    rng = np.random.default_rng([seed, look.IMAGES, job.identity, job.number])
     x += 14 * rng.standard_normal()
     foot = float(np.clip(foot + 5 * rng.standard_normal(), *FOOT_ROWS))
     near = (foot - FOOT_ROWS[0]) / (FOOT_ROWS[1] - FOOT_ROWS[0])
     tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person["height"]] if person else 1.0)
     centre, middle, height = _detect(rng, job, x, foot, tall, difficulty)
-    left, top, zoom = centre - height / 4, middle - height / 2, HEIGHT / height
+    left, top, zoom = centre - height / 4, middle - height / 2, look.HEIGHT / height
     light = (difficulty.light * sun, camera.light + 0.15 * float(rng.standard_normal()), 0.75)
     turn += 0.4 * difficulty.view * float(rng.standard_normal())
     view = View(turn, camera.pitch, tall * zoom, (x - left) * zoom, (foot - top) * zoom)
-    pixels, parts = background(job.camid, left, top, height), np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels, parts = background(job.camid, left, top, height), np.zeros((look.HEIGHT, look.WIDTH), np.uint8)
     if person is not None:
         rgb, large = draw_figure(person, view, light, rng, difficulty)
         pixels, parts = _over(_shadow(pixels, view, light), rgb, large > 0), _reduce(large)
     if rng.random() < difficulty.occluder and person is not None:
-        stranger = partial(draw_person, np.random.default_rng([seed, STRANGERS, 10**7 + job.number]), difficulty)
-        rgb, covered = _occluder(stranger, view, light, rng, difficulty)
+        rgb, covered = _occluder(job, seed, view, light, rng, difficulty)
         pixels, parts = _over(pixels, rgb, covered), np.where(_reduce(covered), 0, parts).astype(np.uint8)
     image, quality = photograph(pixels, camera, rng, difficulty)
     return image, parts, quality
@@ -97,7 +74,9 @@ def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float,
     Mostly in the camera's habitual direction, sometimes back, sometimes across.
     """
     camera = CAMERAS[job.camid]
-    rng = np.random.default_rng([seed, PASSAGES, PASSAGES if job.pid else STRANGERS, job.identity, job.camid])
+    rng = np.random.default_rng(
+        [seed, look.PASSAGES, look.PASSAGES if job.pid else look.STRANGERS, job.identity, job.camid]
+    )
     way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]
     turn = float(camera.turn + way + 0.6 * difficulty.view * rng.standard_normal())
     place = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS)
@@ -113,10 +92,10 @@ def _detect(
     bad = rng.random() < difficulty.bad_crop
     kind, size = int(rng.integers(4)), rng.uniform(0.5, 1.0)
     if job.pid < 0:
-        crop = list(_JUNK_CROPS)[int(rng.integers(len(_JUNK_CROPS)))]
-        up, factor = _JUNK_CROPS[crop]
-        middle += up * tall * (0.9 + 0.2 * size)
-        centre += tall * (0.3 if rng.random() < 0.5 else -0.3) * (0.9 + 0.3 * size) if crop == "beside" else 0.0
+        down, aside, factor = _JUNK_CROPS[int(rng.integers(len(_JUNK_CROPS)))]
+        middle += down * tall * (0.9 + 0.2 * size)
+        if aside:
+            centre += tall * (aside if rng.random() < 0.5 else -aside) * (0.9 + 0.3 * size)
         height *= factor
     elif job.person is None:
         height, middle = height * rng.uniform(0.4, 1.2), middle - rng.uniform(-0.2, 0.5) * tall
@@ -158,7 +137,7 @@ def _shadow(ground: np.ndarray, view: View, light: Light) -> np.ndarray:
 
 
 def _occluder(
-    stranger: Callable[[], Person], view: View, light: Light, rng: np.random.Generator, difficulty: Difficulty
+    job: Job, seed: int, view: View, light: Light, rng: np.random.Generator, difficulty: Difficulty
 ) -> tuple[np.ndarray, np.ndarray]:
     """A pole, a bush, a bicycle or another person in front: RGB of the canvas, and where it covers."""
     kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
@@ -166,7 +145,8 @@ def _occluder(
         return draw_thing(kind, view, side, rng)
     x = view.x + side * view.scale * rng.uniform(0.2, 0.32)
     other = View(rng.uniform(0, 2 * np.pi), view.pitch, view.scale * 1.06, x, view.y + 0.04 * view.scale)
-    rgb, parts = draw_figure(stranger(), other, light, rng, difficulty)
+    stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
+    rgb, parts = draw_figure(stranger, other, light, rng, difficulty)
     return rgb, parts > 0
 
 
@@ -176,7 +156,7 @@ def synthesize(
     seed: int = 0,
     processes: int | None = None,
     progress: bool = True,
-    difficulty: Difficulty = DIFFICULTY,
+    difficulty: Difficulty = look.DIFFICULTY,
 ) -> Path:
     """Make the synthetic pedestrians in ``root``, or complete them, or return at once if they are there.
 
@@ -197,14 +177,14 @@ def synthesize(
         DiskFullError: no room left; run again with room and the rest is made.
     """
     root = Path(root)
-    if size not in SIZES:
-        raise ValueError(f"expected a size among {', '.join(SIZES)}, got {size!r}")
+    if size not in look.SIZES:
+        raise ValueError(f"expected a size among {', '.join(look.SIZES)}, got {size!r}")
     if seed < 0 or (processes is not None and processes < 1):
         raise ValueError(f"expected seed >= 0 and processes >= 1, got seed {seed} and processes {processes}")
-    wanted = {"version": PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
+    wanted = {"version": look.PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
     whole = _inspect(root, wanted)
-    plan = make_plan(SIZES[size], seed, difficulty)
-    missing = _missing(root, plan)
+    jobs, table = look.make_plan(look.SIZES[size], seed, difficulty)
+    missing = _missing(root, jobs)
     if whole and not missing:
         return root
     if not (root / _PARTIAL).exists():
@@ -213,17 +193,14 @@ def synthesize(
     for folder in _FOLDERS:
         (root / folder).mkdir(exist_ok=True)
     make = partial(_make, root.resolve(), seed=int(seed), difficulty=difficulty)
-    with tqdm(total=len(missing), desc="people", unit="image", disable=not progress) as bar:
-        try:
-            for made in _spread_out(make, missing, processes):
-                bar.update(made)
-        except BrokenProcessPool as error:
-            warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=2)
-            for made in _spread_out(make, _missing(root, plan), 1):
-                bar.update(made)
-    _write_table(root / TABLE, plan)
-    counts = {folder: sum(job.folder == folder for job in plan.jobs) for folder in _FOLDERS[:3]}
-    whole = {**wanted, "counts": counts, "parts": list(PARTS), "cameras": CAMERA_COUNT, "finished": True}
+    try:
+        _make_all(make, missing, processes, progress)
+    except BrokenProcessPool as error:
+        warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=2)
+        _make_all(make, _missing(root, jobs), 1, progress)
+    _write_table(root / TABLE, table)
+    counts = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
+    whole = {**wanted, "counts": counts, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True}
     write_json(root / _MARKER, whole)
     (root / _PARTIAL).unlink(missing_ok=True)
     return root
@@ -258,14 +235,14 @@ def _leftover(name: str) -> bool:
     return name.startswith(".") and ".part" in name
 
 
-def _missing(root: Path, plan: Plan) -> list[Job]:
+def _missing(root: Path, jobs: list[Job]) -> list[Job]:
     """Jobs without all three files; removes the unfinished files of an interrupted run."""
     present: dict[str, set[str]] = {}
     for folder in _FOLDERS:
         present[folder] = set(os.listdir(root / folder)) if (root / folder).is_dir() else set()
         for name in filter(_leftover, present[folder]):
             (root / folder / name).unlink(missing_ok=True)
-    return [job for job in plan.jobs if any(f"{job.name}{end}" not in present[place] for place, end in _places(job))]
+    return [job for job in jobs if any(f"{job.name}{end}" not in present[place] for place, end in _places(job))]
 
 
 def _places(job: Job) -> tuple[tuple[str, str], ...]:
@@ -273,19 +250,20 @@ def _places(job: Job) -> tuple[tuple[str, str], ...]:
     return ("parts", ".png"), ("masks", ".png"), (job.folder, ".jpg")
 
 
-def _spread_out(make: Callable[[list[Job]], int], jobs: list[Job], processes: int | None) -> Iterator[int]:
-    """Make the jobs in chunks, in this process or in several; yields how many images each finished chunk had.
+def _make_all(make: Callable[[list[Job]], int], jobs: list[Job], processes: int | None, progress: bool) -> None:
+    """Make the jobs in chunks, in this process or in several.
 
-    joblib's workers import no main module, so they start from notebooks and from scripts without a guard. Closing the
-    generator, an error or Ctrl-C ends them.
+    joblib's workers import no main module, so they start from notebooks and from scripts without a guard. An error or
+    Ctrl-C ends them.
     """
     if processes is None:
         processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    with parallel_config("loky", n_jobs=max(1, min(processes, len(chunks))), inner_max_num_threads=1):
-        finished = Parallel(return_as="generator_unordered")(delayed(make)(chunk) for chunk in chunks)
-        with closing(finished):
-            yield from finished
+    workers = Parallel(max(1, min(processes, len(chunks))), "loky", "generator_unordered", idle_worker_timeout=20)
+    bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
+    with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
+        for made in finished:
+            bar.update(made)
 
 
 def _make(root: Path, jobs: list[Job], seed: int, difficulty: Difficulty) -> int:
@@ -310,12 +288,10 @@ def _save(image: Image.Image, path: Path, quality: int) -> None:
                 raise
 
 
-def _write_table(path: Path, plan: Plan) -> None:
+def _write_table(path: Path, rows: list[list]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"])
-        for pid, (person, split) in sorted(plan.people.items()):
-            writer.writerow([pid, split, *person.attributes.values(), *plan.partners.get(pid, ("", ""))])
+        header = ["pid", "split", *look.ATTRIBUTE_PART, "lookalike_pid", "differs_in"]
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
@@ -345,7 +321,7 @@ def contact_sheet(
 
     A place is empty where the camera did not see the person; ``zoom`` enlarges the whole.
     """
-    root, step_x, step_y = Path(root), WIDTH + _GAP, HEIGHT + _GAP
+    root, step_x, step_y = Path(root), look.WIDTH + _GAP, look.HEIGHT + _GAP
     sheet = Image.new("RGB", (len(cameras) * step_x - _GAP, len(identities) * step_y - _GAP), (255, 255, 255))
     for row, pid in enumerate(identities):
         for column, camid in enumerate(cameras):
