@@ -1,14 +1,6 @@
 """*people*: synthetic pedestrians, seen by six cameras, with masks, body parts and known look-alikes."""
 
-from casnkit.data.people.look import (
-    ATTRIBUTE_PART,
-    DIFFICULTY,
-    PARTS,
-    PEOPLE_VERSION,
-    SIZES,
-    Difficulty,
-    PeopleSize,
-)
+from casnkit.data.people.look import ATTRIBUTE_PART, DIFFICULTY, PARTS, PEOPLE_VERSION, SIZES, Difficulty, PeopleSize
 from casnkit.data.people.write import TABLE, contact_sheet, lookalike_pairs, read_attributes, synthesize
 
 __all__ = [

@@ -123,10 +123,7 @@ _CHOICES = {
     "bag_side": {"left": 1, "right": 1},
     "shoes": {"sneakers": 6.5, "boots": 1.2, "flats": 2.3},
 }
-_HAIR = {
-    "male": {"short": 8, "bald": 1.2, "long": 0.8},
-    "female": {"short": 2, "long": 5, "bun": 2, "ponytail": 2},
-}
+_HAIR = {"male": {"short": 8, "bald": 1.2, "long": 0.8}, "female": {"short": 2, "long": 5, "bun": 2, "ponytail": 2}}
 _LOWER_FEMALE = {"trousers": 6, "shorts": 1.5, "skirt": 2.5, "longskirt": 1.5}
 _PATTERNS = {
     "tshirt": {"plain": 4, "hstripes": 2, "logo": 3, "dots": 1, "block": 1},
@@ -338,7 +335,7 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
     return [replace(job, number=number) for number, job in enumerate(jobs)], sorted(rows)
 
 
-def spread(rng: np.random.Generator, total: int, places: int, low: int, high: int) -> np.ndarray:
+def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: int) -> np.ndarray:
     """``places`` integers between ``low`` and ``high`` that sum to ``total``, drawn at random."""
     if not low * places <= total <= high * places:
         raise ValueError(f"expected {low * places} to {high * places} for {places} places, got {total}")
@@ -355,9 +352,9 @@ def _sightings(
     """(pid, camera) of all passages, at least two cameras for everybody; and the same once for each of the images."""
     passages = min(passages, images, len(pids) * CAMERA_COUNT)
     seen = []
-    for pid, cameras in zip(sorted(pids.tolist()), spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
+    for pid, cameras in zip(sorted(pids.tolist()), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
         seen += [(pid, int(camid)) for camid in np.sort(rng.permutation(CAMERA_COUNT)[:cameras]) + 1]
-    counts = spread(rng, images, len(seen), 1, 4 + 2 * images // len(seen))
+    counts = _spread(rng, images, len(seen), 1, 4 + 2 * images // len(seen))
     return seen, [passage for passage, count in zip(seen, counts, strict=True) for _ in range(count)]
 
 
