@@ -104,9 +104,9 @@ def test_lookalikes_pictures_differ_inside_the_named_part_alone(start):
         double, part = look.draw_lookalike(rng, person, DIFFICULTY)
         assert differing_parts(person, double) == {part}
         for turn in (0.0, 1.6, 3.1, -1.3):
-            view, light = View(turn, 0.15, 110.0, 32.0, 120.0), (0.8, 0.4, 0.75)
+            view = View(turn, 0.15, 110.0, 32.0, 120.0, light=(0.8, 0.4, 0.75))
             (rgb, parts), (rgb_2, parts_2) = (
-                draw_figure(who, view, light, np.random.default_rng([start, 5]), DIFFICULTY) for who in (person, double)
+                draw_figure(who, view, np.random.default_rng([start, 5]), DIFFICULTY) for who in (person, double)
             )
             differs = (rgb != rgb_2).any(-1)
             owned = (parts == look.PART_INDEX[part]) | (parts_2 == look.PART_INDEX[part])

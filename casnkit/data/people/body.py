@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from casnkit.data.people.look import PALETTE, Difficulty, Person
-from casnkit.data.people.paint import FOLDS, Cloth, Colour, Light, Point, Ring, Solid, View, paint
+from casnkit.data.people.paint import FOLDS, Cloth, Colour, Layer, Point, Ring, Solid, View, paint
 
 FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
 _BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
@@ -83,15 +83,13 @@ class _Figure:
         return self.view.turned(order, part, cloth, [(y - self.pose.sink, *rest) for y, *rest in rings])
 
 
-def draw_figure(
-    person: Person, view: View, light: Light, rng: np.random.Generator, difficulty: Difficulty
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_figure(person: Person, view: View, rng: np.random.Generator, difficulty: Difficulty) -> Layer:
     """The person alone on the canvas: RGB and part indices, as :func:`casnkit.data.people.paint.paint` returns them.
 
     Pose, folds and colours of the moment come from ``rng`` and depend on nothing that look-alikes differ in.
     """
     f = _Figure(person, view, rng, difficulty)
-    return paint([*_legs(f), _trunk(f), *_head(f), *_arms(f), *_bag(f)], light, f.folds)
+    return paint([*_legs(f), _trunk(f), *_head(f), *_arms(f), *_bag(f)], view.light, f.folds)
 
 
 def _frame_of(person: Person) -> _Frame:

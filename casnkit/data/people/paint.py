@@ -24,8 +24,10 @@ FOLDS = _SOLIDS * (len(PARTS) + 1)  # rows of random numbers that paint needs
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]  # (left, up, forward) in body heights
-Light = tuple[float, float, float]  # strength of the shading, and the light's direction (right, towards the camera)
 Pair = tuple[float, float]
+Layer = tuple[
+    np.ndarray, np.ndarray
+]  # RGB of the canvas, black where it is not covered; part index, or where it covers
 Ring = tuple[float, float, float, float, float]
 _BLACK = (0.0, 0.0, 0.0)
 
@@ -112,6 +114,7 @@ class View:
     scale: float  # image pixels per body height
     x: float  # where the ground under the person lies, in image pixels
     y: float
+    light: tuple[float, float, float]  # strength of the shading, and the light's direction (right, towards the camera)
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float, float]:
         """Body coordinates to (column, row, depth towards the camera); column and row in pixels of the canvas."""
@@ -157,12 +160,12 @@ class View:
         return Solid(order, part, cloth, outline, start, end, widths, self.turn, float(abs(up[0] - up[-1])), dim)
 
 
-def paint(solids: Sequence[Solid], light: Light, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def paint(solids: Sequence[Solid], light: tuple[float, float, float], folds: np.ndarray) -> Layer:
     """Draw solids over each other on the canvas, twice as large as the image.
 
     Args:
         solids: at most 255, in any order.
-        light: strength of the shading, and the light's direction.
+        light: a view's.
         folds: (FOLDS, 3) random phase, frequency and amplitude of folds; each part uses rows of its own, so that what
             one part wears leaves the others as they are.
 

@@ -7,13 +7,13 @@ one camera resemble each other without being equal. The world is the same for ev
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from casnkit.data.people.look import HEIGHT, WIDTH, Difficulty
-from casnkit.data.people.paint import CANVAS, SUPERSAMPLING, View
+from casnkit.data.people.paint import CANVAS, SUPERSAMPLING, Layer, View
 
 SCENE_WIDTH, SCENE_HEIGHT = 760, 300
 FOOT_ROWS = (202.0, 242.0)  # where people may stand; nearer is lower and larger
@@ -107,9 +107,8 @@ def _plaza(b: _Brush) -> None:
     b.sky(120, (176, 198, 222), (216, 224, 230))
     for x in range(0, SCENE_WIDTH, 190):  # an office front of glass and concrete
         b.box(x, 18, x + 176, _WALL_FOOT, b.vary((176, 174, 168), 5))
-        for row in range(4):
-            for column in range(6):
-                b.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
+        for row, column in product(range(4), range(6)):
+            b.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
     for x in range(30, SCENE_WIDTH, 120):
         b.box(x, _WALL_FOOT - 16, x + 62, _WALL_FOOT + 3, (118, 116, 112))
         for _ in range(26):
@@ -120,9 +119,8 @@ def _plaza(b: _Brush) -> None:
 def _lawn(b: _Brush) -> None:
     b.sky(150, (160, 192, 226), (214, 226, 232))
     b.box(120, 66, 420, 170, (198, 182, 154))
-    for x in range(134, 410, 34):
-        for y in (76, 106, 136):
-            b.window(x, y, 16, 19, (228, 220, 204), (84, 98, 110))
+    for x, y in product(range(134, 410, 34), (76, 106, 136)):
+        b.window(x, y, 16, 19, (228, 220, 204), (84, 98, 110))
     b.shape([(112, 68), (428, 68), (404, 46), (136, 46)], (132, 74, 58))
     for x in range(-20, SCENE_WIDTH + 60, 46):
         b.tree(x + b.rng.uniform(-14, 14), 172 + b.rng.uniform(-6, 4), b.rng.uniform(90, 170), (70, 116, 56))
@@ -180,9 +178,8 @@ def _road(b: _Brush) -> None:
     b.sky(110, (196, 204, 214), (222, 224, 226))
     for x in range(0, SCENE_WIDTH, 96):
         b.box(x, 40 + b.rng.uniform(-26, 26), x + 96, 150, b.vary((164, 158, 152), 14))
-        for row in range(3):
-            for column in range(4):
-                b.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
+        for row, column in product(range(3), range(4)):
+            b.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
     b.band(138, 152, (74, 106, 62))
     b.band(150, 192, (98, 98, 102))
     colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
@@ -268,7 +265,7 @@ def background(camid: int, left: float, top: float, height: float) -> np.ndarray
     return np.asarray(scene(camid).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=area), np.float32)
 
 
-def draw_thing(kind: int, view: View, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_thing(kind: int, view: View, side: int, rng: np.random.Generator) -> Layer:
     """A pole (0), a bush (1) or a bicycle (2) at the person's left or right: RGB of the canvas, and where it covers."""
     layer = Image.new("RGBA", CANVAS)
     draw, unit = ImageDraw.Draw(layer), view.scale * SUPERSAMPLING

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from casnkit.data.files import atomic_path, read_json, write_json
 from casnkit.data.people import look
 from casnkit.data.people.body import FIGURE_HEIGHTS, draw_figure
 from casnkit.data.people.look import Difficulty, Job
-from casnkit.data.people.paint import SUPERSAMPLING, Light, View
+from casnkit.data.people.paint import SUPERSAMPLING, Layer, View
 from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
 
 TABLE = "attributes.csv"
@@ -56,13 +56,13 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
     left, top, zoom = centre - height / 4, middle - height / 2, look.HEIGHT / height
     light = (difficulty.light * sun, camera.light + 0.15 * float(rng.standard_normal()), 0.75)
     turn += 0.4 * difficulty.view * float(rng.standard_normal())
-    view = View(turn, camera.pitch, tall * zoom, (x - left) * zoom, (foot - top) * zoom)
+    view = View(turn, camera.pitch, tall * zoom, (x - left) * zoom, (foot - top) * zoom, light)
     pixels, parts = background(job.camid, left, top, height), np.zeros((look.HEIGHT, look.WIDTH), np.uint8)
     if person is not None:
-        rgb, large = draw_figure(person, view, light, rng, difficulty)
-        pixels, parts = _over(_shadow(pixels, view, light), rgb, large > 0), _reduce(large)
+        rgb, large = draw_figure(person, view, rng, difficulty)
+        pixels, parts = _over(_shadow(pixels, view), rgb, large > 0), _reduce(large)
     if rng.random() < difficulty.occluder and person is not None:
-        rgb, covered = _occluder(job, seed, view, light, rng, difficulty)
+        rgb, covered = _occluder(job, seed, view, rng, difficulty)
         pixels, parts = _over(pixels, rgb, covered), np.where(_reduce(covered), 0, parts).astype(np.uint8)
     image, quality = photograph(pixels, camera, rng, difficulty)
     return image, parts, quality
@@ -74,9 +74,8 @@ def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float,
     Mostly in the camera's habitual direction, sometimes back, sometimes across.
     """
     camera = CAMERAS[job.camid]
-    rng = np.random.default_rng(
-        [seed, look.PASSAGES, look.PASSAGES if job.pid else look.STRANGERS, job.identity, job.camid]
-    )
+    stream = look.PASSAGES if job.pid else look.STRANGERS
+    rng = np.random.default_rng([seed, look.PASSAGES, stream, job.identity, job.camid])
     way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]
     turn = float(camera.turn + way + 0.6 * difficulty.view * rng.standard_normal())
     place = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS)
@@ -123,30 +122,29 @@ def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarra
     return pixels * (1 - alpha[..., None]) + layer
 
 
-def _shadow(ground: np.ndarray, view: View, light: Light) -> np.ndarray:
+def _shadow(ground: np.ndarray, view: View) -> np.ndarray:
     """Darken the ground: a pool under the feet, and away from the sun."""
     first = max(0, int(view.y - 0.16 * view.scale))
     rows, columns = ROWS[first:], COLUMNS[first:]
     dy = (rows - view.y) / (0.028 * view.scale)
     dx = (columns - view.x) / (0.15 * view.scale)
-    cast = (columns - view.x + light[1] * 0.24 * view.scale) / (0.3 * view.scale)
-    dark = 0.5 * np.exp(-dx * dx - dy * dy) + 0.32 * light[0] * np.exp(-cast * cast - dy * dy)
+    cast = (columns - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
+    dark = 0.5 * np.exp(-dx * dx - dy * dy) + 0.32 * view.light[0] * np.exp(-cast * cast - dy * dy)
     shaded = ground.copy()
     shaded[first:] *= (1 - dark.clip(0, 0.75))[..., None]
     return shaded
 
 
-def _occluder(
-    job: Job, seed: int, view: View, light: Light, rng: np.random.Generator, difficulty: Difficulty
-) -> tuple[np.ndarray, np.ndarray]:
+def _occluder(job: Job, seed: int, view: View, rng: np.random.Generator, difficulty: Difficulty) -> Layer:
     """A pole, a bush, a bicycle or another person in front: RGB of the canvas, and where it covers."""
     kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
     if kind < 3:
         return draw_thing(kind, view, side, rng)
     x = view.x + side * view.scale * rng.uniform(0.2, 0.32)
-    other = View(rng.uniform(0, 2 * np.pi), view.pitch, view.scale * 1.06, x, view.y + 0.04 * view.scale)
+    turn, y = rng.uniform(0, 2 * np.pi), view.y + 0.04 * view.scale
+    other = replace(view, turn=turn, scale=view.scale * 1.06, x=x, y=y)
     stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
-    rgb, parts = draw_figure(stranger, other, light, rng, difficulty)
+    rgb, parts = draw_figure(stranger, other, rng, difficulty)
     return rgb, parts > 0
 
 
@@ -259,7 +257,8 @@ def _make_all(make: Callable[[list[Job]], int], jobs: list[Job], processes: int 
     if processes is None:
         processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    workers = Parallel(max(1, min(processes, len(chunks))), "loky", "generator_unordered", idle_worker_timeout=20)
+    processes = max(1, min(processes, len(chunks)))
+    workers = Parallel(processes, backend="loky", return_as="generator_unordered", idle_worker_timeout=20)
     bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
     with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
         for made in finished:
