@@ -27,10 +27,9 @@ SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 draw_tiny = partial(synthesize, size="tiny", seed=3, processes=1, progress=False)
 
 
-def digest(root: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()
-    }
+def digest(root: Path) -> dict[Path, str]:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def times(root: Path) -> dict[Path, int]:
@@ -61,8 +60,8 @@ def test_counts_names_and_sizes_are_those_of_the_plan(tiny):
     for pid, camid in query:  # a match from another camera for everybody
         assert any((pid, other) in gallery for other in CAMERAS if other != camid)
     assert len(list((tiny / "masks").iterdir())) == len(list((tiny / "parts").iterdir())) == size.images
-    with Image.open(next((tiny / "query").iterdir())) as image:
-        assert (image.size, image.mode) == ((64, 128), "RGB")
+    image = Image.open(next((tiny / "query").iterdir()))
+    assert (image.size, image.mode) == ((64, 128), "RGB")
 
 
 def test_market_has_exactly_market_1501s_counts():
@@ -186,7 +185,7 @@ def test_a_whole_data_set_is_left_alone_and_a_damaged_one_mended(tiny, tmp_path)
     assert digest(draw_tiny(root)) == digest(tiny)
 
 
-def test_folders_with_something_else_are_refused(tiny, tmp_path):
+def test_other_folders_and_wrong_arguments_are_refused(tiny, tmp_path):
     before = times(tiny)
     with pytest.raises(ValueError, match=r"another seed: expected 5, found 3.*delete that folder or choose another"):
         draw_tiny(tiny, seed=5)
@@ -204,6 +203,8 @@ def test_folders_with_something_else_are_refused(tiny, tmp_path):
         draw_tiny(tmp_path / "new", size="huge")
     with pytest.raises(ValueError, match="seed"):
         draw_tiny(tmp_path / "new", seed=-1)
+    with pytest.raises(ValueError, match=r"occluder in \[0, 1\], got 2; colours in \[6, 16\], got 3"):
+        replace(DIFFICULTY, occluder=2, colours=3)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     (tmp_path / "notes.txt").rename(tmp_path / "people.json").write_text('{"version": "0.1", "size": "tiny"}')
     with pytest.raises(ValueError, match=re.escape(f"another version: expected {people.PEOPLE_VERSION}, found 0.1")):
@@ -240,11 +241,6 @@ def test_a_worker_without_room_says_so(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError, match="no space left"):
         draw_tiny(tmp_path / "full", processes=2)
     assert not (tmp_path / "full" / "people.json").exists()
-
-
-def test_a_difficulty_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"occluder in \[0, 1\], got 2; colours in \[6, 16\], got 3"):
-        replace(DIFFICULTY, occluder=2, colours=3)
 
 
 def test_contact_sheet_has_a_row_for_each_person(tiny):

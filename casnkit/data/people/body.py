@@ -99,11 +99,10 @@ def _frame_of(person: Person) -> _Frame:
     male = person["frame"] == "male"
     base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
     growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
-    return _Frame(
-        *(float(b * w) * g for b, w, g in zip(base, wobble[:4], growth, strict=True)),
-        float((0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]),
-        float(_HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]),
-    )
+    widths = (float(b * w) * g for b, w, g in zip(base, wobble[:4], growth, strict=True))
+    limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
+    head = _HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]
+    return _Frame(*widths, float(limb), float(head))
 
 
 def _between(one: Point, other: Point, share: float) -> Point:
@@ -123,7 +122,7 @@ def _draw_pose(rng: np.random.Generator, frame: _Frame, strength: float) -> _Pos
     return _Pose(*(tuple((x, y - lowest, z) for x, y, z in pair) for pair in joints), sink=lowest)
 
 
-def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, Point, Point, Point]:
+def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, ...]:
     """Hip, knee, ankle and toe; the knee bends most while the leg swings forward."""
     thigh = 0.37 * stride * np.sin(phase) + 0.08 * stride
     shin = thigh - (0.06 + stride * (0.12 + 0.8 * max(0.0, float(np.cos(phase + 0.35))) ** 1.3))
@@ -135,9 +134,7 @@ def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, 
     return (x, 0.51, 0.0), knee, ankle, toe
 
 
-def _arm(
-    phase: float, stride: float, frame: _Frame, side: int, angles: tuple[float, ...] | None
-) -> tuple[Point, Point, Point]:
+def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | None) -> tuple[Point, ...]:
     """Shoulder, elbow and hand."""
     swing = 0.5 * stride * np.sin(phase)
     bend = 0.3 + 0.25 * stride * max(0.0, float(np.sin(phase)))
@@ -151,13 +148,13 @@ def _arm(
 
 def _leg_cloths(f: _Figure) -> tuple[Cloth, Cloth, tuple[float, float, float]]:
     """What covers thigh and shin, and the radii at hip, knee and ankle."""
-    bare, size = f.bare, f.frame.limb
+    size = f.frame.limb
     if f["lower"] in _SKIRTS:
-        return bare, bare, (0.056 * size, 0.042 * size, 0.028 * size)
+        return f.bare, f.bare, (0.056 * size, 0.042 * size, 0.028 * size)
     cloth = _lower_cloth(f)
     thigh, knee, ankle = (radius * size for radius in _TROUSERS[f["lower_fit"]])
     if f["lower"] == "shorts":
-        return replace(cloth, cut=0.82, skin=f.skin), bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
+        return replace(cloth, cut=0.82, skin=f.skin), f.bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
     return cloth, cloth, (thigh, knee, ankle)
 
 
@@ -267,7 +264,6 @@ def _egg(top: float, bottom: float, half: float, deep: float, z: float = 0.0, ja
 
 
 def _head(f: _Figure) -> list[Solid]:
-    """Neck, head with face and hair, and what is worn on it."""
     size, top = f.frame.head, 1.0 - f.pose.sink
     chin = top - 0.138 * size
     hood = f["hat"] == "hood"
@@ -329,13 +325,12 @@ def _hat(f: _Figure, colour: Colour, top: float, size: float) -> list[Solid]:
 
 
 def _bag(f: _Figure) -> list[Solid]:
-    """The bag and its straps, or nothing."""
     if f["bag"] == "none":
         return []
     colour = f.dye("bag", "bag_colour")
     dark = tuple(c * 0.62 for c in colour)
-    carry = _BAGS[f["bag"]]
-    return carry(f, Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0), f["bag_side"] == "left")
+    cloth, strap = Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0)
+    return _BAGS[f["bag"]](f, cloth, strap, f["bag_side"] == "left")
 
 
 def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:

@@ -18,7 +18,8 @@ PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
 
 PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 CAMERA_COUNT = 6
-Partners = dict[int, tuple[int, str]]
+Partners = dict[int, tuple[int, str]]  # of look-alikes: the other one and the part that differs
+Sightings = list[tuple[int, int]]  # (pid, camera)
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
 
 
@@ -263,7 +264,7 @@ def _change_bag(rng: np.random.Generator, a: dict[str, str], colours: int) -> No
 
 
 def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> tuple[list[Person], Partners]:
-    """``size`` people with different attributes, and look-alikes as ``{index: (partner's index, part)}``, both ways.
+    """``size`` people with different attributes, and the look-alikes among them by index, both ways.
 
     The first ``lookalike_share`` of the people come in pairs at neighbouring indices.
     """
@@ -323,7 +324,7 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
             partner, part = partners.get(index, (None, ""))
             rows.append([pid, split, *person.attributes.values(), "" if partner is None else numbers[partner], part])
 
-    def shots(folder: str, sightings: list[tuple[int, int]], pid: int | None = None) -> list[Job]:
+    def shots(folder: str, sightings: Sightings, pid: int | None = None) -> list[Job]:
         return [Job(folder, pid or who, people[who], who, camid) for who, camid in sightings]
 
     seen, repeated = _sightings(rng, train, size.train_ids * 4, size.train_images)
@@ -346,10 +347,8 @@ def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: i
     return counts
 
 
-def _sightings(
-    rng: np.random.Generator, pids: np.ndarray, passages: int, images: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(pid, camera) of all passages, at least two cameras for everybody; and the same once for each of the images."""
+def _sightings(rng: np.random.Generator, pids: np.ndarray, passages: int, images: int) -> tuple[Sightings, Sightings]:
+    """All passages, at least two cameras for everybody; and the same once for each of the images."""
     passages = min(passages, images, len(pids) * CAMERA_COUNT)
     seen = []
     for pid, cameras in zip(sorted(pids.tolist()), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):

@@ -156,19 +156,16 @@ def synthesize(
     progress: bool = True,
     difficulty: Difficulty = look.DIFFICULTY,
 ) -> Path:
-    """Make the synthetic pedestrians in ``root``, or complete them, or return at once if they are there.
+    """Make the synthetic pedestrians in ``root``, or complete them, and return it; at once where they are whole.
 
     Args:
-        root: folder; created. It must be empty or hold the same data set, whole or in part.
+        root: folder; created. It must be empty or hold the same data set, whole or in part. In the end it holds
+            bounding_box_train/, query/, bounding_box_test/, masks/, parts/, attributes.csv and people.json.
         size: "tiny", "quick" or "market".
         seed: non-negative; the same seed gives the same bytes.
         processes: None: as many as there are cores, at most eight; 1 draws in this process.
         progress: show a bar.
         difficulty: how hard; part of the data set's identity, like seed and version.
-
-    Returns:
-        ``root``, which then holds bounding_box_train/, query/, bounding_box_test/, masks/, parts/, attributes.csv and
-        people.json.
 
     Raises:
         ValueError: unknown size, negative seed, or a folder that holds something else.
