@@ -4,27 +4,23 @@ Joints and rings are in body heights: x to the person's left, y up, z forward. O
 """
 
 from collections import namedtuple
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from casnkit.data.people.look import PALETTE, Difficulty, Person
-from casnkit.data.people.paint import FOLDS, Cloth, Colour, Layer, Point, Ring, Solid, View, paint
+from casnkit.data.people.look import PALETTE, Difficulty, Person, palette
+from casnkit.data.people.paint import FOLDS, Cloth, Colour, Column, Layer, Point, Solid, View, paint
 
 FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
 _BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
 _HEADS = {"short": 1.07, "medium": 1.0, "tall": 0.95}
-# how often, and the angles of upper arm and forearm, outwards and inwards; None: they swing with the gait
-_GESTURES = {
-    "swing": (0.74, None),
-    "pocket": (0.14, (-0.35, 0.3, 0.3, 0.25)),
-    "phone": (0.08, (0.3, 2.3, 0.15, 0.3)),
-    "strap": (0.04, (0.1, 2.5, 0.4, 0.35)),
-}
+_DEPTH = 0.62  # of the trunk, relative to its width
+# hands swing with the gait, rest in a pocket, hold a phone, hold a strap: how often, and the angles of upper arm and
+# forearm, outwards and inwards
+_GESTURES = (0.74, 0.14, 0.08, 0.04)
+_ANGLES = (None, (-0.35, 0.3, 0.3, 0.25), (0.3, 2.3, 0.15, 0.3), (0.1, 2.5, 0.4, 0.35))
 
-# upper garments: looseness, hem, depth of the neckline, thickness of the sleeves
-_UPPER = {
+_UPPER = {  # looseness, hem, depth of the neckline, thickness of the sleeves
     "tshirt": (0.004, 0.475, 0.16, 1.0),
     "shirt": (0.007, 0.462, 0.2, 1.02),
     "hoodie": (0.014, 0.468, 0.0, 1.18),
@@ -35,24 +31,15 @@ _SKIRTS = {"skirt": 0.3, "longskirt": 0.13}  # their hems
 _FLARE = {"slim": 0.0, "straight": 0.018, "wide": 0.045}
 _TROUSERS = {"slim": (0.058, 0.04, 0.026), "straight": (0.064, 0.047, 0.036), "wide": (0.07, 0.058, 0.052)}
 _SOLES = {"sneakers": 0.028, "boots": 0.03, "flats": 0.022}
+
 _OFF_WHITE = (225.0, 225.0, 222.0)
-
-_HAIR_COLOURS = {
-    "black": (26, 22, 22),
-    "darkbrown": (58, 38, 28),
-    "brown": (98, 66, 42),
-    "blond": (190, 152, 92),
-    "grey": (150, 148, 146),
-    "ginger": (150, 78, 40),
-}
-_SKINS = {"light": (232, 190, 166), "medium": (206, 156, 124), "tan": (170, 118, 86), "dark": (108, 72, 54)}
+_HAIR_COLOURS = palette("black 1a1616 darkbrown 3a261c brown 62422a blond be985c grey 969492 ginger 964e28")
+_SKINS = palette("light e8bea6 medium ce9c7c tan aa7656 dark 6c4836")
 _SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
-
 
 # half widths and sizes of one body; joints of the left and right side, and how far the pelvis sank when they were put
 _Frame = namedtuple("_Frame", "shoulder chest waist hip limb head")
 _Pose = namedtuple("_Pose", "hips knees ankles toes shoulders elbows hands sink")
-_DEPTH = 0.62  # of the trunk, relative to its width
 
 
 class _Figure:
@@ -61,6 +48,7 @@ class _Figure:
     def __init__(self, person: Person, view: View, rng: np.random.Generator, difficulty: Difficulty) -> None:
         self.person, self.view, self.frame = person, view, _frame_of(person)
         self.pose = _draw_pose(rng, self.frame, difficulty.pose)
+        self.facing = float(np.cos(view.turn))  # 1 = we see the front, -1 = the back
         jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
         self.folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
         own = np.random.default_rng([person.look, 2]).standard_normal((len(_SLOTS), 3)).clip(-2, 2) * difficulty.tint
@@ -78,9 +66,9 @@ class _Figure:
         named = np.asarray(table.get(self[attribute], _OFF_WHITE), float)  # nobody sees the colour of what is not worn
         return tuple((named + self.dyes[slot]).clip(6, 245))
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Ring]) -> Solid:
+    def turned(self, order: float, part: str, cloth: Cloth, up: Column, *rest: Column) -> Solid:
         """A turned solid whose rings are given for a person who stands."""
-        return self.view.turned(order, part, cloth, [(y - self.pose.sink, *rest) for y, *rest in rings])
+        return self.view.turned(order, part, cloth, np.subtract(up, self.pose.sink), *rest)
 
 
 def draw_figure(person: Person, view: View, rng: np.random.Generator, difficulty: Difficulty) -> Layer:
@@ -95,14 +83,12 @@ def draw_figure(person: Person, view: View, rng: np.random.Generator, difficulty
 def _frame_of(person: Person) -> _Frame:
     """The body of a person; ``person.look`` adds what no attribute names."""
     wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
-    build = _BUILDS[person["build"]]
-    male = person["frame"] == "male"
+    build, male = _BUILDS[person["build"]], person["frame"] == "male"
     base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
     growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
-    widths = (float(b * w) * g for b, w, g in zip(base, wobble[:4], growth, strict=True))
     limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
     head = _HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]
-    return _Frame(*widths, float(limb), float(head))
+    return _Frame(*(np.array(base) * wobble[:4] * growth).tolist(), float(limb), float(head))
 
 
 def _between(one: Point, other: Point, share: float) -> Point:
@@ -115,9 +101,8 @@ def _draw_pose(rng: np.random.Generator, frame: _Frame, strength: float) -> _Pos
     stride = strength * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
     legs = [_leg(phase, stride, frame, +1), _leg(phase + np.pi, stride, frame, -1)]
     lowest = float(min(min(ankle[1] - 0.045, toe[1] - 0.022) for _, _, ankle, toe in legs))
-    shares, angles = zip(*_GESTURES.values(), strict=True)
-    left, right = rng.choice(len(shares), 2, p=shares)
-    arms = [_arm(phase + np.pi, stride, frame, +1, angles[left]), _arm(phase, stride, frame, -1, angles[right])]
+    left, right = rng.choice(len(_GESTURES), 2, p=_GESTURES)
+    arms = [_arm(phase + np.pi, stride, frame, +1, _ANGLES[left]), _arm(phase, stride, frame, -1, _ANGLES[right])]
     joints = [*zip(*legs, strict=True), *zip(*arms, strict=True)]
     return _Pose(*(tuple((x, y - lowest, z) for x, y, z in pair) for pair in joints), sink=lowest)
 
@@ -146,36 +131,26 @@ def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | 
     return (x, 0.79, 0.0), elbow, hand
 
 
-def _leg_cloths(f: _Figure) -> tuple[Cloth, Cloth, tuple[float, float, float]]:
-    """What covers thigh and shin, and the radii at hip, knee and ankle."""
-    size = f.frame.limb
-    if f["lower"] in _SKIRTS:
-        return f.bare, f.bare, (0.056 * size, 0.042 * size, 0.028 * size)
-    cloth = _lower_cloth(f)
-    thigh, knee, ankle = (radius * size for radius in _TROUSERS[f["lower_fit"]])
-    if f["lower"] == "shorts":
-        return replace(cloth, cut=0.82, skin=f.skin), f.bare, (thigh * 1.08, 0.043 * size, 0.03 * size)
-    return cloth, cloth, (thigh, knee, ankle)
-
-
-def _lower_cloth(f: _Figure) -> Cloth:
-    colour = f.dye("lower", "lower_colour")
-    trimmed = f["lower_pattern"] in ("sidestripe", "hem") and sum(colour) < 480
-    trim = _OFF_WHITE if trimmed else tuple(min(245.0, value * 1.1 + 18) for value in colour)
-    return Cloth(colour, trim, pattern=f["lower_pattern"])
-
-
 def _legs(f: _Figure) -> list[Solid]:
-    upper, shin, (thigh, knee, ankle) = _leg_cloths(f)
-    tucked = f["lower"] in _SKIRTS or f["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
-    shoe, height = f.dye("shoe", "shoe_colour"), _SOLES[f["shoes"]]
-    view, solids = f.view, []
+    size, lower, pattern, view = f.frame.limb, f["lower"], f["lower_pattern"], f.view
+    colour, shoe, sole = f.dye("lower", "lower_colour"), f.dye("shoe", "shoe_colour"), _SOLES[f["shoes"]]
+    trimmed = pattern in ("sidestripe", "hem") and sum(colour) < 480
+    trim = _OFF_WHITE if trimmed else tuple(min(245.0, value * 1.1 + 18) for value in colour)
+    upper = shin = cloth = Cloth(colour, trim, pattern=pattern)
+    thigh, knee, ankle = (radius * size for radius in _TROUSERS[f["lower_fit"]])
+    if lower in _SKIRTS:
+        upper, shin, thigh, knee, ankle = f.bare, f.bare, 0.056 * size, 0.042 * size, 0.028 * size
+    elif lower == "shorts":
+        upper, shin = replace(cloth, cut=0.82, skin=f.skin), f.bare
+        thigh, knee, ankle = thigh * 1.08, 0.043 * size, 0.03 * size
+    tucked = lower in _SKIRTS or f["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
+    solids = []
     for hip, knees, ankles, toes in zip(f.pose.hips, f.pose.knees, f.pose.ankles, f.pose.toes, strict=True):
         depth = view.depth(ankles) + 2 * view.depth(hip)
         dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
         heel = (ankles[0], ankles[1] - 0.022, ankles[2] - 0.012)
         solids += [
-            view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (height, height * 0.72), dim),
+            view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (sole, sole * 0.72), dim),
             view.limb(order, "legs", shin, knees, ankles, (knee, ankle), dim),
             view.limb(order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
         ]
@@ -183,60 +158,46 @@ def _legs(f: _Figure) -> list[Solid]:
             top, low = _between(ankles, knees, 0.38), order + (0.0005 if tucked else -0.1)
             radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
             solids.append(view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
-    return [*solids, _skirt(f)] if f["lower"] in _SKIRTS else solids
+    return [*solids, _skirt(f, cloth)] if lower in _SKIRTS else solids
 
 
-def _skirt(f: _Figure) -> Solid:
+def _skirt(f: _Figure, cloth: Cloth) -> Solid:
     spread = max(abs(f.pose.knees[0][2]), abs(f.pose.knees[1][2]), 0.03)
-    flare = _FLARE[f["lower_fit"]]
-    hip, waist = f.frame.hip + 0.004, f.frame.waist
-    rings = [
-        (0.59, waist + 0.004, waist * 0.68, 0, 0),
-        (0.52, hip, hip * 0.72, 0, 0),
-        (0.42, hip + flare * 0.5, hip * 0.68 + spread * 0.4, 0, 0),
-        (_SKIRTS[f["lower"]], hip * 0.98 + flare, hip * 0.55 + spread * 0.8 + flare, 0, 0),
-    ]
-    return f.turned(2.0, "legs", _lower_cloth(f), rings)
+    hip, waist, flare = f.frame.hip + 0.004, f.frame.waist, _FLARE[f["lower_fit"]]
+    up = (0.59, 0.52, 0.42, _SKIRTS[f["lower"]])
+    wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
+    deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
+    return f.turned(2.0, "legs", cloth, up, wide, deep)
 
 
 def _trunk(f: _Figure) -> Solid:
-    coat = f["upper"] == "coat"
-    fit, hem, neckline, _ = _UPPER[f["upper"]]
-    colours = (
-        f.dye("upper", "upper_colour"),
-        f.dye("second", "upper_second"),
-        (224.0, 224.0, 220.0) if coat else f.skin,
-    )
+    coat, (fit, hem, neckline, _) = f["upper"] == "coat", _UPPER[f["upper"]]
+    throat = (224.0, 224.0, 220.0) if coat else f.skin
+    colours = (f.dye("upper", "upper_colour"), f.dye("second", "upper_second"), throat)
     cloth = Cloth(*colours, f["upper_pattern"], folds=1.3, neckline=neckline)
     shoulder, d = f.frame.shoulder, _DEPTH
     chest, waist, hip = f.frame.chest + fit, f.frame.waist + fit * 1.5, f.frame.hip + fit
-    rings = [
-        (0.848, 0.04, 0.04, 0, 0.0),
-        (0.834, 0.062, 0.05, 0, 0.0),
-        (0.82, shoulder * 0.82, 0.056, 0, 0.0),
-        (0.803, shoulder * 0.97, 0.064, 0, 0.0),
-        (0.77, shoulder * 0.98, chest * d, 0, 0.0),
-        (0.71, chest, chest * d * 1.06, 0, 0.006),
-        (0.66, (chest + waist) / 2, (chest + waist) * d / 2, 0, 0.004),
-        (0.61, waist, waist * d * 1.04, 0, 0.0),
-        (0.53, hip, hip * d * 1.12, 0, -0.004),
-    ]
+    belly = (chest + waist) / 2
+    up = [0.848, 0.834, 0.82, 0.803, 0.77, 0.71, 0.66, 0.61, 0.53]
+    wide = [0.04, 0.062, shoulder * 0.82, shoulder * 0.97, shoulder * 0.98, chest, belly, waist, hip]
+    deep = [0.04, 0.05, 0.056, 0.064, chest * d, chest * d * 1.06, belly * d, waist * d * 1.04, hip * d * 1.12]
+    forward = [0, 0, 0, 0, 0, 0.006, 0.004, 0, -0.004]
     if coat:
-        rings += [(0.42, hip * 1.02, hip * 0.78, 0, 0), (hem, hip * 1.1, hip * 0.92, 0, 0)]
+        below = (0.42, hem), (hip * 1.02, hip * 1.1), (hip * 0.78, hip * 0.92), (0, 0)
     else:
-        rings.append((hem, hip * 0.99, hip * d * 1.1, 0, -0.002))
-    return f.turned(3.0, "torso", cloth, rings)
+        below = (hem,), (hip * 0.99,), (hip * d * 1.1,), (-0.002,)
+    up, wide, deep, forward = (a + list(b) for a, b in zip((up, wide, deep, forward), below, strict=True))
+    return f.turned(3.0, "torso", cloth, up, wide, deep, 0, forward)
 
 
 def _arms(f: _Figure) -> list[Solid]:
-    bare, size = f.bare, f.frame.limb
+    bare, size, view = f.bare, f.frame.limb, f.view
     sleeve = Cloth(f.dye("upper", "sleeve_colour"), f.dye("second", "sleeve_second"), pattern=f["sleeve_pattern"])
     short = replace(sleeve, cut=0.62, skin=f.skin)
     upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[f["sleeves"]]
     thick = size * _UPPER[f["upper"]][3]
     radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if f["sleeves"] == "long" else size))
-    palm = (0.019 * size, 0.017 * size)
-    view, solids = f.view, []
+    solids = []
     for shoulder, elbow, hand in zip(f.pose.shoulders, f.pose.elbows, f.pose.hands, strict=True):
         far = view.depth(shoulder) < -0.04
         forward = (view.depth(elbow) + view.depth(hand)) / 2
@@ -245,57 +206,49 @@ def _arms(f: _Figure) -> list[Solid]:
         low_order = order + 0.01 if abs(forward) < 0.06 else crossing
         wrist, fingers = _between(hand, elbow, 0.06), _between(hand, elbow, -0.2)
         solids += [
-            view.limb(low_order - 0.005, "arms", bare, hand, fingers, palm, dim * 0.97),
+            view.limb(low_order - 0.005, "arms", bare, hand, fingers, (0.019 * size, 0.017 * size), dim * 0.97),
             view.limb(low_order, "arms", fore, elbow, wrist, radii[1:], dim),
             view.limb(order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim),
         ]
     return solids
 
 
-def _egg(top: float, bottom: float, half: float, deep: float, z: float = 0.0, jaw: float = 0.0) -> list[Ring]:
+_EGG = np.array([(np.cos(angle), float(np.sin(angle)) ** 0.8) for angle in np.linspace(0.0, np.pi, 11)]).T
+
+
+def _egg(top: float, bottom: float, half: float, deep: float, jaw: float = 0.0) -> tuple[Column, Column, Column]:
     """Rings of an egg between two heights; ``jaw`` narrows its lower half."""
-    middle, radius = (top + bottom) / 2, (top - bottom) / 2
-    rings = []
-    for angle in np.linspace(0.0, np.pi, 11):
-        up = float(np.cos(angle))
-        size = float(np.sin(angle)) ** 0.8 * (1 - jaw * max(0.0, -up))
-        rings.append((middle + radius * up, half * size, deep * size, 0.0, z))
-    return rings
+    up, size = _EGG
+    size = size * (1 - jaw * np.maximum(0.0, -up))
+    return (top + bottom) / 2 + (top - bottom) / 2 * up, half * size, deep * size
 
 
 def _head(f: _Figure) -> list[Solid]:
-    size, top = f.frame.head, 1.0 - f.pose.sink
+    size, top, hood = f.frame.head, 1.0 - f.pose.sink, f["hat"] == "hood"
     chin = top - 0.138 * size
-    hood = f["hat"] == "hood"
     pattern = "hood" if hood else "face" + ("-bald" if f["hair"] == "bald" else "")
     if f["glasses"] == "glasses" and not hood:
         pattern += "-glasses"
     hair, hat = f.dye("hair", "hair_colour"), f.dye("hat", "hat_colour")
     cloth = Cloth(f.skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25, second_part="hair")
     grow = 1.22 if hood else 1.0
-    skull = _egg(top + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.012, 0.2)
+    skull = _egg(top + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.2)
     throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
     neck = f.view.limb(2.9, "face", Cloth(f.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
-    solids = [neck, f.view.turned(4.0, "face", cloth, skull)]
+    solids = [neck, f.view.turned(4.0, "face", cloth, *skull, 0, 0.012)]
     return solids if hood else solids + _hair(f, hair, top, size) + _hat(f, hat, top, size)
 
 
 def _hair(f: _Figure, hair: Colour, top: float, size: float) -> list[Solid]:
-    cloth = Cloth(hair, folds=0.7)
-    behind = float(np.cos(f.view.turn)) > -0.35  # the back of the head is turned away
+    cloth, behind = Cloth(hair, folds=0.7), f.facing > -0.35  # the back of the head is turned away
     order = 2.85 if behind else 4.7
     if f["hair"] == "long":
-        rings = [
-            (top + 0.006, 0.02 * size, 0.02 * size, 0, -0.004),
-            (top - 0.03, 0.05 * size, 0.045 * size, 0, -0.014),
-            (top - 0.09 * size, 0.06 * size, 0.04 * size, 0, -0.026),
-            (top - 0.15 * size, 0.064 * size, 0.034 * size, 0, -0.034),
-            (top - 0.2 * size, 0.058 * size, 0.026 * size, 0, -0.04),
-        ]
-        return [f.view.turned(order, "hair", cloth, rings)]
+        up = (top + 0.006, top - 0.03, top - 0.09 * size, top - 0.15 * size, top - 0.2 * size)
+        wide, deep = size * np.array([(0.02, 0.05, 0.06, 0.064, 0.058), (0.02, 0.045, 0.04, 0.034, 0.026)])
+        return [f.view.turned(order, "hair", cloth, up, wide, deep, 0, (-0.004, -0.014, -0.026, -0.034, -0.04))]
     if f["hair"] == "bun":
-        rings = _egg(top + 0.012, top - 0.045 * size, 0.028 * size, 0.03 * size, -0.058 * size)
-        return [f.view.turned(3.9 if behind else 4.3, "hair", cloth, rings)]
+        rings = _egg(top + 0.012, top - 0.045 * size, 0.028 * size, 0.03 * size)
+        return [f.view.turned(3.9 if behind else 4.3, "hair", cloth, *rings, 0, -0.058 * size)]
     if f["hair"] == "ponytail":
         start, end = (0, top - 0.04 * size, -0.062 * size), (0, top - 0.17 * size, -0.085 * size)
         return [f.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
@@ -306,22 +259,18 @@ def _hat(f: _Figure, colour: Colour, top: float, size: float) -> list[Solid]:
     if f["hat"] == "none":
         return []
     low = top - (0.05 if f["hat"] != "beanie" else 0.056) * size
-    dome = [
-        (top + 0.016, 0.016 * size, 0.018 * size, 0, 0.008),
-        (top + 0.011, 0.034 * size, 0.04 * size, 0, 0.008),
-        (top - 0.006, 0.048 * size, 0.058 * size, 0, 0.009),
-        (top - 0.025 * size, 0.054 * size, 0.066 * size, 0, 0.01),
-        (low, 0.055 * size, 0.067 * size, 0, 0.01),
-    ]
-    solids, stiff = [f.view.turned(4.4, "hair", Cloth(colour, folds=0.4), dome)], Cloth(colour, folds=0)
+    up = (top + 0.016, top + 0.011, top - 0.006, top - 0.025 * size, low)
+    wide, deep = size * np.array([(0.016, 0.034, 0.048, 0.054, 0.055), (0.018, 0.04, 0.058, 0.066, 0.067)])
+    dome = f.view.turned(4.4, "hair", Cloth(colour, folds=0.4), up, wide, deep, 0, (0.008, 0.008, 0.009, 0.01, 0.01))
+    stiff = Cloth(colour, folds=0)
     if f["hat"] == "cap":
-        away = float(np.cos(f.view.turn)) < -0.1
-        brim = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size, 0.075 * size)
-        solids.append(f.view.turned(3.95 if away else 4.45, "hair", stiff, brim, 0.82))
-    elif f["hat"] == "brimmed":
-        brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size, 0.01)
-        solids.append(f.view.turned(4.35, "hair", stiff, brim, 0.85))
-    return solids
+        order = 3.95 if f.facing < -0.1 else 4.45
+        brim = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size)
+        return [dome, f.view.turned(order, "hair", stiff, *brim, 0, 0.075 * size, 0.82)]
+    if f["hat"] == "brimmed":
+        brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size)
+        return [dome, f.view.turned(4.35, "hair", stiff, *brim, 0, 0.01, 0.85)]
+    return [dome]
 
 
 def _bag(f: _Figure) -> list[Solid]:
@@ -330,57 +279,49 @@ def _bag(f: _Figure) -> list[Solid]:
     colour = f.dye("bag", "bag_colour")
     dark = tuple(c * 0.62 for c in colour)
     cloth, strap = Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0)
-    return _BAGS[f["bag"]](f, cloth, strap, f["bag_side"] == "left")
+    return _BAGS[f["bag"]](f, cloth, strap, 1 if f["bag_side"] == "left" else -1)
 
 
-def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
+def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
     trunk, view, sink = f.frame.chest * _DEPTH, f.view, f.pose.sink
-    sizes = ((0.83, 0.045, 0.03), (0.815, 0.078, 0.05), (0.72, 0.088, 0.06), (0.6, 0.086, 0.062), (0.575, 0.07, 0.05))
-    facing = float(np.cos(view.turn))
-    rings = [(*ring, 0, -(trunk + 0.05)) for ring in sizes]
-    solids = [f.turned(0.3 if facing > -0.1 else 4.6, "bag", cloth, rings)]
+    up = (0.83, 0.815, 0.72, 0.6, 0.575)
+    wide, deep = (0.045, 0.078, 0.088, 0.086, 0.07), (0.03, 0.05, 0.06, 0.062, 0.05)
+    solids = [f.turned(0.3 if f.facing > -0.1 else 4.6, "bag", cloth, up, wide, deep, 0, -(trunk + 0.05))]
     for x in (0.066, -0.066):
         top, bottom = (x, 0.825 - sink, 0.01), (x * 1.15, 0.63 - sink, trunk * 0.95)
-        if view.depth(bottom) > 0 or (abs(facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
+        if view.depth(bottom) > 0 or (abs(f.facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
             solids.append(view.limb(4.5, "bag", strap, top, bottom, (0.012, 0.011)))
     return solids
 
 
 def _sack(f: _Figure, order: float, cloth: Cloth, top: Point, size: Point) -> Solid:
     (x, y, z), (height, half, deep) = top, size
-    rings = [
-        (y, half * 0.82, deep * 0.6, x, z),
-        (y - height * 0.15, half * 0.9, deep, x, z),
-        (y - height, half, deep, x, z),
-    ]
-    return f.view.turned(order, "bag", cloth, rings)
+    up, wide = (y, y - height * 0.15, y - height), (half * 0.82, half * 0.9, half)
+    return f.view.turned(order, "bag", cloth, up, wide, (deep * 0.6, deep, deep), x, z)
 
 
-def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
-    sign, sink = 1 if left else -1, f.pose.sink
-    x = sign * (f.frame.shoulder + 0.022)
+def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    x, sink = side * (f.frame.shoulder + 0.022), f.pose.sink
     order = 5.5 if f.view.depth((x, 0.5, 0)) > -0.05 else 0.3
     bag = _sack(f, order, cloth, (x, 0.63 - sink, -0.01), (0.15, 0.045, 0.085))
-    top = (sign * (f.frame.shoulder - 0.035), 0.822 - sink, 0.0)
+    top = (side * (f.frame.shoulder - 0.035), 0.822 - sink, 0.0)
     return [bag, f.view.limb(order - 0.01, "bag", strap, top, (x, 0.62 - sink, 0.0), (0.01, 0.01))]
 
 
-def _crossbody(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
-    sign, sink, frame = 1 if left else -1, f.pose.sink, f.frame
-    x, z = sign * (frame.hip + 0.02), -0.01
+def _crossbody(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    x, z, sink, frame = side * (f.frame.hip + 0.02), -0.01, f.pose.sink, f.frame
     order = 5.5 if f.view.depth((x, 0.5, z)) > -0.05 else 0.3
-    deep = frame.chest * _DEPTH * (1 if float(np.cos(f.view.turn)) >= 0 else -1)
-    top = (-sign * (frame.shoulder - 0.045), 0.824 - sink, 0.0)
-    middle, low = (0.0, 0.69 - sink, deep), (sign * frame.hip, 0.555 - sink, 0.3 * deep)
+    deep = frame.chest * _DEPTH * (1 if f.facing >= 0 else -1)
+    top = (-side * (frame.shoulder - 0.045), 0.824 - sink, 0.0)
+    middle, low = (0.0, 0.69 - sink, deep), (side * frame.hip, 0.555 - sink, 0.3 * deep)
     straps = [f.view.limb(4.5, "bag", strap, *ends, (0.011, 0.011)) for ends in ((top, middle), (middle, low))]
     return [_sack(f, order, cloth, (x, 0.56 - sink, z), (0.11, 0.045, 0.075)), *straps]
 
 
-def _handbag(f: _Figure, cloth: Cloth, strap: Cloth, left: bool) -> list[Solid]:
-    side = 0 if left else 1
-    hand, elbow = f.pose.hands[side], f.pose.elbows[side]
+def _handbag(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    hand, elbow, shoulder = (joints[side < 0] for joints in (f.pose.hands, f.pose.elbows, f.pose.shoulders))
     x, y, z = elbow if hand[1] > elbow[1] - 0.05 else hand  # a raised arm carries it in the crook
-    order = 5.6 if f.view.depth(f.pose.shoulders[side]) > -0.04 else 0.4
+    order = 5.6 if f.view.depth(shoulder) > -0.04 else 0.4
     bag = _sack(f, order, cloth, (x, y - 0.06, z), (0.14, 0.04, 0.085))
     return [bag, f.view.limb(order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]
 

@@ -4,8 +4,10 @@ An attribute belongs to one body part; a look-alike differs in one part alone. C
 black, grey and blue), so that many people share an attribute and only the combination tells them apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 
 import numpy as np
 
@@ -72,39 +74,34 @@ class Difficulty:
     jitter: float = 3.0  # standard deviation (0-255) of a garment's colour from image to image
 
     def __post_init__(self) -> None:
-        shares = dict.fromkeys(("lookalike_share", "bad_crop", "occluder"), (0, 1))
-        limits = {**shares, "colours": (6, 16), "jpeg": (1, 92)}
-        found = {name: getattr(self, name) for name in limits}
-        outside = [name for name, (low, high) in limits.items() if not low <= found[name] <= high]
-        wrong = [f"{name} in {list(limits[name])}, got {found[name]}" for name in outside]
+        share = (0, 1)
+        limits = {"lookalike_share": share, "bad_crop": share, "occluder": share, "colours": (6, 16), "jpeg": (1, 92)}
+        wrong = []
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                wrong.append(f"{name} in [{low}, {high}], got {getattr(self, name)}")
         if wrong:
             raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
 
 
 DIFFICULTY = Difficulty()
 
-# name: (RGB, how often it is worn above, how often below or as a bag, how often as shoes);
-# the order is the order in which Difficulty.colours takes them
-_COLOURS = {
-    "black": ((34, 34, 38), 18, 22, 28),
-    "grey": ((128, 130, 134), 11, 11, 8),
-    "navy": ((38, 48, 88), 9, 16, 6),
-    "white": ((228, 228, 224), 11, 5, 22),
-    "blue": ((52, 96, 176), 8, 14, 5),
-    "red": ((178, 40, 44), 7, 2, 5),
-    "beige": ((196, 172, 134), 6, 8, 6),
-    "green": ((48, 112, 66), 5, 2, 2),
-    "brown": ((104, 70, 46), 5, 6, 10),
-    "pink": ((222, 140, 164), 5, 1, 3),
-    "yellow": ((226, 188, 60), 4, 1, 2),
-    "lightblue": ((136, 178, 214), 5, 4, 1),
-    "purple": ((106, 66, 134), 3, 1, 1),
-    "orange": ((220, 116, 44), 3, 1, 2),
-    "darkgrey": ((72, 74, 80), 6, 9, 5),
-    "olive": ((98, 98, 56), 4, 5, 1),
+
+def palette(table: str) -> dict[str, tuple[int, ...]]:
+    """RGB by name, from a text ``"name rrggbb name rrggbb ..."``."""
+    words = table.split()
+    return {name: tuple(bytes.fromhex(code)) for name, code in zip(words[::2], words[1::2], strict=True)}
+
+
+PALETTE = palette("""
+    black 222226  grey 808286  navy 263058  white e4e4e0  blue 3460b0  red b2282c  beige c4ac86  green 307042
+    brown 68462e  pink de8ca4  yellow e2bc3c  lightblue 88b2d6  purple 6a4286  orange dc742c  darkgrey 484a50  olive 626238
+""")  # in the order in which Difficulty.colours takes them
+_WORN = {  # how often each of them is worn as an upper garment, as a lower one or a bag, and as shoes
+    "upper": (18, 11, 9, 11, 8, 7, 6, 5, 5, 5, 4, 5, 3, 3, 6, 4),
+    "lower": (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5),
+    "shoe": (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1),
 }
-PALETTE = {name: row[0] for name, row in _COLOURS.items()}
-_UPPER, _LOWER, _SHOES = 1, 2, 3  # columns of the table
 _VISIBLE_STEP = 85.0  # least distance of two colours that count as different at a glance, 0-255 RGB
 
 # what is drawn first, and how often; the rest depends on it
@@ -150,12 +147,7 @@ ATTRIBUTE_PART = {name: part for part, names in _ATTRIBUTES.items() for name in 
 """The part of each attribute; ``"body"`` marks those of the whole figure, which look-alikes always share."""
 
 _LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 2.5, "shoes": 1.5}
-_RECOLOURED = {
-    "torso": ("upper_colour", _UPPER),
-    "arms": ("sleeve_colour", _UPPER),
-    "legs": ("lower_colour", _LOWER),
-    "shoes": ("shoe_colour", _SHOES),
-}
+_RECOLOURED = {"torso": "upper", "arms": "sleeve", "legs": "lower", "shoes": "shoe"}
 
 
 @dataclass(frozen=True)
@@ -177,21 +169,18 @@ def _pick(rng: np.random.Generator, choices: Mapping[str, float]) -> str:
     return list(choices)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def _colour(rng: np.random.Generator, worn: int, colours: int, unlike: str | None = None) -> str:
-    """One of the palette's first ``colours``, as often as it is ``worn`` there, clearly ``unlike`` another one."""
-    names = list(PALETTE)[:colours]
-    allowed = names
+def _colour(rng: np.random.Generator, colours: int, garment: str, unlike: str | None = None) -> str:
+    """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
+    weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
     if unlike is not None:
-        steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in names}
-        allowed = [name for name in names if steps[name] > _VISIBLE_STEP]
-    if not allowed:
-        raise ValueError(f"expected a colour unlike {unlike} among {names}, found none; raise Difficulty.colours")
-    return _pick(rng, {name: _COLOURS[name][worn] for name in allowed})
+        steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in weights}
+        weights = {name: weight for name, weight in weights.items() if steps[name] > _VISIBLE_STEP}
+    return _pick(rng, weights)
 
 
 def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
     """Draw one person's attributes."""
-    colours = difficulty.colours
+    colour = partial(_colour, rng, difficulty.colours)
     a = {name: _pick(rng, choices) for name, choices in _CHOICES.items()}
     a["hair"] = _pick(rng, _HAIR[a["frame"]])
     if a["frame"] == "female":
@@ -201,46 +190,47 @@ def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
     if a["upper"] == "coat" and a["lower"] in ("skirt", "shorts"):  # would be hidden
         a["lower"] = "trousers"
     if a["lower"] in ("skirt", "longskirt"):
-        a["lower_pattern"] = {"sidestripe": "plain", "faded": "hem"}.get(a["lower_pattern"], "plain")
-    a["hat_colour"] = _colour(rng, _UPPER, colours) if a["hat"] != "none" else "none"
-    a["upper_colour"] = _colour(rng, _UPPER, colours)
+        a["lower_pattern"] = "hem" if a["lower_pattern"] == "faded" else "plain"
+    a["hat_colour"] = colour("upper") if a["hat"] != "none" else "none"
+    a["upper_colour"] = colour("upper")
     a["upper_pattern"] = _pick(rng, _PATTERNS[a["upper"]])
-    plain = a["upper_pattern"] == "plain"
-    a["upper_second"] = "none" if plain else _colour(rng, _UPPER, colours, a["upper_colour"])
+    a["upper_second"] = colour("upper", a["upper_colour"]) if a["upper_pattern"] != "plain" else "none"
     a["sleeves"] = _pick(rng, _SLEEVES.get(a["upper"], {"long": 1}))
     contrast = rng.random() < 0.15
-    a["sleeve_colour"] = _colour(rng, _UPPER, colours, a["upper_colour"]) if contrast else a["upper_colour"]
+    a["sleeve_colour"] = colour("upper", a["upper_colour"]) if contrast else a["upper_colour"]
     a["sleeve_pattern"] = "striped" if a["upper_pattern"] == "hstripes" and not contrast else "plain"
     a["sleeve_second"] = a["upper_second"] if a["sleeve_pattern"] == "striped" else "none"
-    a["lower_colour"] = _colour(rng, _LOWER, colours)
-    a["bag_colour"] = _colour(rng, _LOWER, colours) if a["bag"] != "none" else "none"
+    a["lower_colour"] = colour("lower")
+    a["bag_colour"] = colour("lower") if a["bag"] != "none" else "none"
     a["bag_side"] = {"none": "none", "backpack": "both"}.get(a["bag"], a["bag_side"])
-    a["shoe_colour"] = _colour(rng, _SHOES, colours)
+    a["shoe_colour"] = colour("shoe")
     return Person({name: a[name] for name in ATTRIBUTE_PART}, int(rng.integers(2**31)))
 
 
 def draw_lookalike(rng: np.random.Generator, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
     """Somebody who differs from ``person`` in exactly one body part, clearly, and that part's name."""
     part = _pick(rng, _LOOKALIKE_PARTS)
-    a, colours = dict(person.attributes), difficulty.colours
-    if part == "hair":
-        _change_hair(rng, a, colours)
-    elif part == "bag":
-        _change_bag(rng, a, colours)
-    else:
-        name, worn = _RECOLOURED[part]
-        a[name] = _colour(rng, worn, colours, a[name])
+    a, colour = dict(person.attributes), partial(_colour, rng, difficulty.colours)
+    if part in _RECOLOURED:
+        garment = _RECOLOURED[part]
+        name = f"{garment}_colour"
+        a[name] = colour("upper" if garment == "sleeve" else garment, a[name])
     if part == "torso" and a["upper_pattern"] != "plain":  # a shared second colour must still stand out
-        a["upper_second"] = _colour(rng, _UPPER, colours, a["upper_colour"])
-    if part == "arms":
-        a["sleeve_pattern"], a["sleeve_second"] = "plain", "none"
+        a["upper_second"] = colour("upper", a["upper_colour"])
+    elif part == "arms":
+        a["sleeve_pattern"] = "plain"
+        a["sleeve_second"] = "none"
         a["sleeves"] = "short" if a["sleeves"] == "none" else a["sleeves"]
+    elif part == "hair":
+        _change_hair(rng, a, difficulty.colours)
+    elif part == "bag":
+        _change_bag(rng, a, colour)
     return Person(a, person.look), part
 
 
 def _change_hair(rng: np.random.Generator, a: dict[str, str], colours: int) -> None:
     if a["hat"] != "none":
-        a["hat_colour"] = _colour(rng, _UPPER, colours, a["hat_colour"])
+        a["hat_colour"] = _colour(rng, colours, "upper", a["hat_colour"])
     elif rng.random() < 0.5:
         unfit = ("none",) if a["upper"] in _HOODED else ("none", "hood")
         a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name not in unfit})
@@ -251,15 +241,15 @@ def _change_hair(rng: np.random.Generator, a: dict[str, str], colours: int) -> N
         a["hair"] = "short" if a["hair"] == "bald" else a["hair"]
 
 
-def _change_bag(rng: np.random.Generator, a: dict[str, str], colours: int) -> None:
+def _change_bag(rng: np.random.Generator, a: dict[str, str], colour: Callable[..., str]) -> None:
     others = {n: w for n, w in _CHOICES["bag"].items() if n not in (a["bag"], "none")}
     if a["bag"] != "none" and rng.random() < 0.5:
-        a["bag_colour"] = _colour(rng, _UPPER, colours, a["bag_colour"])
+        a["bag_colour"] = colour("upper", a["bag_colour"])
     elif a["bag"] != "none" and rng.random() < 0.6:
         a["bag"] = a["bag_colour"] = a["bag_side"] = "none"
     else:
         a["bag"] = _pick(rng, others)
-        a["bag_colour"] = _colour(rng, _UPPER, colours, a["upper_colour"])
+        a["bag_colour"] = colour("upper", a["upper_colour"])
         a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
 
 
@@ -274,17 +264,13 @@ def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -
     paired = round(size * difficulty.lookalike_share / 2) * 2
     for index in range(size):
         double = index < paired and index % 2
-        for attempt in range(1000):
+        for attempt in count():  # until nobody else has the same attributes
             rng = np.random.default_rng([seed, stream, index, attempt])
             person, part = draw_lookalike(rng, people[-1], difficulty) if double else (draw_person(rng, difficulty), "")
-            if tuple(person.attributes.values()) not in taken:
+            attributes = tuple(person.attributes.values())
+            if attributes not in taken:
                 break
-        else:
-            raise ValueError(
-                f"expected {size} people with different attributes, found no room for number {index + 1}: "
-                f"raise Difficulty.colours (now {difficulty.colours})"
-            )
-        taken.add(tuple(person.attributes.values()))
+        taken.add(attributes)
         people.append(person)
         if double:
             partners[index], partners[index - 1] = (index - 1, part), (index, part)
@@ -305,24 +291,23 @@ class Job:
     @property
     def name(self) -> str:
         """The file's name without suffix, as Market-1501 writes it."""
-        pid = "-1" if self.pid < 0 else f"{self.pid:04d}"
-        detection = 0 if self.folder == "query" else 1
+        pid, detection = "-1" if self.pid < 0 else f"{self.pid:04d}", int(self.folder != "query")
         return f"{pid}_c{self.camid}s{1 + self.identity % 3}_{1 + 25 * self.number:06d}_{detection:02d}"
 
 
 def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list[Job], list[list]]:
     """Who is seen by which camera how often, and the rows of attributes.csv; the same for the same arguments."""
     rng = np.random.default_rng([seed, _LAYOUT])
-    pids = rng.permutation(size.train_ids + size.test_ids) + 1
+    pids = (rng.permutation(size.train_ids + size.test_ids) + 1).tolist()
     train, test = pids[: size.train_ids], pids[size.train_ids :]
     people: dict[int, Person] = {}
     rows = []
-    for split, numbers, stream in (("train", train.tolist(), _TRAIN), ("test", test.tolist(), _TEST)):
+    for split, numbers, stream in (("train", train, _TRAIN), ("test", test, _TEST)):
         drawn, partners = draw_population(seed, stream, len(numbers), difficulty)
         people |= zip(numbers, drawn, strict=True)
-        for index, (pid, person) in enumerate(zip(numbers, drawn, strict=True)):
-            partner, part = partners.get(index, (None, ""))
-            rows.append([pid, split, *person.attributes.values(), "" if partner is None else numbers[partner], part])
+        for index, pid in enumerate(numbers):
+            partner, part = partners.get(index, (0, ""))
+            rows.append([pid, split, *people[pid].attributes.values(), numbers[partner] if part else "", part])
 
     def shots(folder: str, sightings: Sightings, pid: int | None = None) -> list[Job]:
         return [Job(folder, pid or who, people[who], who, camid) for who, camid in sightings]
@@ -338,8 +323,6 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
 
 def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: int) -> np.ndarray:
     """``places`` integers between ``low`` and ``high`` that sum to ``total``, drawn at random."""
-    if not low * places <= total <= high * places:
-        raise ValueError(f"expected {low * places} to {high * places} for {places} places, got {total}")
     counts = np.full(places, low)
     while (missing := total - int(counts.sum())) > 0:
         free = np.flatnonzero(counts < high)
@@ -347,11 +330,11 @@ def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: i
     return counts
 
 
-def _sightings(rng: np.random.Generator, pids: np.ndarray, passages: int, images: int) -> tuple[Sightings, Sightings]:
+def _sightings(rng: np.random.Generator, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
     """All passages, at least two cameras for everybody; and the same once for each of the images."""
     passages = min(passages, images, len(pids) * CAMERA_COUNT)
     seen = []
-    for pid, cameras in zip(sorted(pids.tolist()), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
+    for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
         seen += [(pid, int(camid)) for camid in np.sort(rng.permutation(CAMERA_COUNT)[:cameras]) + 1]
     counts = _spread(rng, images, len(seen), 1, 4 + 2 * images // len(seen))
     return seen, [passage for passage, count in zip(seen, counts, strict=True) for _ in range(count)]

@@ -25,10 +25,8 @@ FOLDS = _SOLIDS * (len(PARTS) + 1)  # rows of random numbers that paint needs
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]  # (left, up, forward) in body heights
 Pair = tuple[float, float]
-Layer = tuple[
-    np.ndarray, np.ndarray
-]  # RGB of the canvas, black where it is not covered; part index, or where it covers
-Ring = tuple[float, float, float, float, float]
+Column = float | Sequence[float] | np.ndarray  # a number for each ring of a solid, or one for all
+Layer = tuple[np.ndarray, np.ndarray]  # RGB of the canvas, black where not covered; part index, or where it covers
 _BLACK = (0.0, 0.0, 0.0)
 
 
@@ -37,9 +35,7 @@ def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
     return ((psi * 2.4 + 0.5 * (row % 2)) % 1.0 - 0.5) ** 2 + ((v / 0.042) % 1.0 - 0.5) ** 2 < 0.085
 
 
-def _face(
-    psi: np.ndarray, t: np.ndarray, hairline: float = -1.0, back: float = 0.0, glasses: bool = False
-) -> np.ndarray:
+def _face(psi: np.ndarray, t: np.ndarray, hairline: float, back: float, glasses: bool = False) -> np.ndarray:
     """Hair (1) above the line and behind, down to ``back``; eyes or glasses and a mouth (2)."""
     front = np.abs(psi)
     behind = ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
@@ -68,9 +64,9 @@ _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
     "panel": lambda psi, t, v: (t > 0.5) & (t < 0.9) & (np.cos(psi) < 0.3),
     "face": lambda psi, t, v: _face(psi, t, 0.3, 0.62),
     "face-glasses": lambda psi, t, v: _face(psi, t, 0.3, 0.62, glasses=True),
-    "face-bald": lambda psi, t, v: _face(psi, t),
-    "face-bald-glasses": lambda psi, t, v: _face(psi, t, glasses=True),
-    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t)),
+    "face-bald": lambda psi, t, v: _face(psi, t, -1.0, 0.0),
+    "face-bald-glasses": lambda psi, t, v: _face(psi, t, -1.0, 0.0, glasses=True),
+    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t, -1.0, 0.0)),
 }
 
 
@@ -145,9 +141,11 @@ class View:
         widths = r0 + (r1 - r0) * _GRID
         return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, self.turn, length / unit, dim)
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Sequence[Ring], dim: float = 1.0) -> Solid:
-        """A solid of elliptic rings ``(height, half width, half depth, x, z)`` from top to bottom."""
-        up, wide, deep, x, z = np.array(rings, dtype=float).T
+    def turned(
+        self, order: float, part: str, cloth: Cloth, up: Column, wide: Column, deep: Column, x=0.0, z=0.0, dim=1.0
+    ) -> Solid:
+        """A solid of elliptic rings from top to bottom: heights, half widths, half depths and centres."""
+        up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in (up, wide, deep, x, z)))
         cos, sin = np.cos(self.turn), np.sin(self.turn)
         unit = self.scale * SUPERSAMPLING
         half = np.sqrt((wide * cos) ** 2 + (deep * sin) ** 2) * unit
