@@ -68,7 +68,7 @@ class _Figure:
 
     def turned(self, order: float, part: str, cloth: Cloth, up: Column, *rest: Column) -> Solid:
         """A turned solid whose rings are given for a person who stands."""
-        return self.view.turned(order, part, cloth, np.subtract(up, self.pose.sink), *rest)
+        return self.view.turned(order, part, cloth, (np.subtract(up, self.pose.sink), *rest))
 
 
 def draw_figure(person: Person, view: View, rng: np.random.Generator, difficulty: Difficulty) -> Layer:
@@ -77,7 +77,7 @@ def draw_figure(person: Person, view: View, rng: np.random.Generator, difficulty
     Pose, folds and colours of the moment come from ``rng`` and depend on nothing that look-alikes differ in.
     """
     f = _Figure(person, view, rng, difficulty)
-    return paint([*_legs(f), _trunk(f), *_head(f), *_arms(f), *_bag(f)], view.light, f.folds)
+    return paint([*_legs(f), _trunk(f), *_head(f), *_arms(f), *_bag(f)], view, f.folds)
 
 
 def _frame_of(person: Person) -> _Frame:
@@ -167,7 +167,7 @@ def _skirt(f: _Figure, cloth: Cloth) -> Solid:
     up = (0.59, 0.52, 0.42, _SKIRTS[f["lower"]])
     wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
     deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-    return f.turned(2.0, "legs", cloth, up, wide, deep)
+    return f.turned(2.0, "legs", cloth, up, wide, deep, 0, 0)
 
 
 def _trunk(f: _Figure) -> Solid:
@@ -235,7 +235,7 @@ def _head(f: _Figure) -> list[Solid]:
     skull = _egg(top + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.2)
     throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
     neck = f.view.limb(2.9, "face", Cloth(f.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
-    solids = [neck, f.view.turned(4.0, "face", cloth, *skull, 0, 0.012)]
+    solids = [neck, f.view.turned(4.0, "face", cloth, (*skull, 0, 0.012))]
     return solids if hood else solids + _hair(f, hair, top, size) + _hat(f, hat, top, size)
 
 
@@ -245,10 +245,11 @@ def _hair(f: _Figure, hair: Colour, top: float, size: float) -> list[Solid]:
     if f["hair"] == "long":
         up = (top + 0.006, top - 0.03, top - 0.09 * size, top - 0.15 * size, top - 0.2 * size)
         wide, deep = size * np.array([(0.02, 0.05, 0.06, 0.064, 0.058), (0.02, 0.045, 0.04, 0.034, 0.026)])
-        return [f.view.turned(order, "hair", cloth, up, wide, deep, 0, (-0.004, -0.014, -0.026, -0.034, -0.04))]
+        back = (-0.004, -0.014, -0.026, -0.034, -0.04)
+        return [f.view.turned(order, "hair", cloth, (up, wide, deep, 0, back))]
     if f["hair"] == "bun":
         rings = _egg(top + 0.012, top - 0.045 * size, 0.028 * size, 0.03 * size)
-        return [f.view.turned(3.9 if behind else 4.3, "hair", cloth, *rings, 0, -0.058 * size)]
+        return [f.view.turned(3.9 if behind else 4.3, "hair", cloth, (*rings, 0, -0.058 * size))]
     if f["hair"] == "ponytail":
         start, end = (0, top - 0.04 * size, -0.062 * size), (0, top - 0.17 * size, -0.085 * size)
         return [f.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
@@ -261,15 +262,16 @@ def _hat(f: _Figure, colour: Colour, top: float, size: float) -> list[Solid]:
     low = top - (0.05 if f["hat"] != "beanie" else 0.056) * size
     up = (top + 0.016, top + 0.011, top - 0.006, top - 0.025 * size, low)
     wide, deep = size * np.array([(0.016, 0.034, 0.048, 0.054, 0.055), (0.018, 0.04, 0.058, 0.066, 0.067)])
-    dome = f.view.turned(4.4, "hair", Cloth(colour, folds=0.4), up, wide, deep, 0, (0.008, 0.008, 0.009, 0.01, 0.01))
+    rings = (up, wide, deep, 0, (0.008, 0.008, 0.009, 0.01, 0.01))
+    dome = f.view.turned(4.4, "hair", Cloth(colour, folds=0.4), rings)
     stiff = Cloth(colour, folds=0)
     if f["hat"] == "cap":
         order = 3.95 if f.facing < -0.1 else 4.45
         brim = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size)
-        return [dome, f.view.turned(order, "hair", stiff, *brim, 0, 0.075 * size, 0.82)]
+        return [dome, f.view.turned(order, "hair", stiff, (*brim, 0, 0.075 * size), 0.82)]
     if f["hat"] == "brimmed":
         brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size)
-        return [dome, f.view.turned(4.35, "hair", stiff, *brim, 0, 0.01, 0.85)]
+        return [dome, f.view.turned(4.35, "hair", stiff, (*brim, 0, 0.01), 0.85)]
     return [dome]
 
 
@@ -297,7 +299,7 @@ def _backpack(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
 def _sack(f: _Figure, order: float, cloth: Cloth, top: Point, size: Point) -> Solid:
     (x, y, z), (height, half, deep) = top, size
     up, wide = (y, y - height * 0.15, y - height), (half * 0.82, half * 0.9, half)
-    return f.view.turned(order, "bag", cloth, up, wide, (deep * 0.6, deep, deep), x, z)
+    return f.view.turned(order, "bag", cloth, (up, wide, (deep * 0.6, deep, deep), x, z))
 
 
 def _shoulder_bag(f: _Figure, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:

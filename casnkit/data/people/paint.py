@@ -26,6 +26,7 @@ Colour = tuple[float, float, float]
 Point = tuple[float, float, float]  # (left, up, forward) in body heights
 Pair = tuple[float, float]
 Column = float | Sequence[float] | np.ndarray  # a number for each ring of a solid, or one for all
+Rings = tuple[Column, ...]  # heights, half widths, half depths, x and z of the centres
 Layer = tuple[np.ndarray, np.ndarray]  # RGB of the canvas, black where not covered; part index, or where it covers
 _BLACK = (0.0, 0.0, 0.0)
 
@@ -96,7 +97,6 @@ class Solid:
     start: tuple[float, float]  # of the axis
     end: tuple[float, float]
     half_widths: np.ndarray
-    turn: float
     length: float  # in body heights
     dim: float  # factor of the brightness
 
@@ -112,13 +112,12 @@ class View:
     y: float
     light: tuple[float, float, float]  # strength of the shading, and the light's direction (right, towards the camera)
 
-    def project(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """Body coordinates to (column, row, depth towards the camera); column and row in pixels of the canvas."""
+    def project(self, x: Column, y: Column, z: Column) -> tuple[Column, Column, Column]:
+        """Body coordinates to column and row, in pixels of the canvas, and depth towards the camera."""
         cos, sin = np.cos(self.turn), np.sin(self.turn)
-        depth = float(z * cos - x * sin)
-        column = self.x + (x * cos + z * sin) * self.scale
-        row = self.y - (y - self.pitch * depth) * self.scale
-        return float(column) * SUPERSAMPLING, float(row) * SUPERSAMPLING, depth
+        depth = z * cos - x * sin
+        column, row = self.x + (x * cos + z * sin) * self.scale, self.y - (y - self.pitch * depth) * self.scale
+        return column * SUPERSAMPLING, row * SUPERSAMPLING, depth
 
     def depth(self, point: Point) -> float:
         """How far a point of the body lies towards the camera."""
@@ -139,36 +138,27 @@ class View:
         if length < 2:  # seen end on: give it an axis to hang a texture on
             x0, y0, x1, y1 = x0, y0 - r0, x0, y0 + r0
         widths = r0 + (r1 - r0) * _GRID
-        return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, self.turn, length / unit, dim)
+        return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, length / unit, dim)
 
-    def turned(
-        self, order: float, part: str, cloth: Cloth, up: Column, wide: Column, deep: Column, x=0.0, z=0.0, dim=1.0
-    ) -> Solid:
-        """A solid of elliptic rings from top to bottom: heights, half widths, half depths and centres."""
-        up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in (up, wide, deep, x, z)))
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim: float = 1.0) -> Solid:
+        """A solid of elliptic rings from top to bottom."""
+        up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in rings))
         cos, sin = np.cos(self.turn), np.sin(self.turn)
-        unit = self.scale * SUPERSAMPLING
-        half = np.sqrt((wide * cos) ** 2 + (deep * sin) ** 2) * unit
-        columns = self.x * SUPERSAMPLING + (x * cos + z * sin) * unit
-        rows = self.y * SUPERSAMPLING - (up - self.pitch * (z * cos - x * sin)) * unit
+        half = np.sqrt((wide * cos) ** 2 + (deep * sin) ** 2) * self.scale * SUPERSAMPLING
+        columns, rows, _ = self.project(x, up, z)
         left, right = np.stack([columns - half, rows], 1), np.stack([columns + half, rows], 1)
         widths = np.interp(_GRID, (rows - rows[0]) / max(rows[-1] - rows[0], 1e-3), half)
         start, end = (columns[0], rows[0]), (columns[-1], max(rows[-1], rows[0] + 1e-3))
-        outline = np.concatenate([left, right[::-1]])
-        return Solid(order, part, cloth, outline, start, end, widths, self.turn, float(abs(up[0] - up[-1])), dim)
+        outline, length = np.concatenate([left, right[::-1]]), float(abs(up[0] - up[-1]))
+        return Solid(order, part, cloth, outline, start, end, widths, length, dim)
 
 
-def paint(solids: Sequence[Solid], light: tuple[float, float, float], folds: np.ndarray) -> Layer:
-    """Draw solids over each other on the canvas, twice as large as the image.
+def paint(solids: Sequence[Solid], view: View, folds: np.ndarray) -> Layer:
+    """Draw at most 255 solids of a view over each other on the canvas, which is twice as large as the image.
 
-    Args:
-        solids: at most 255, in any order.
-        light: a view's.
-        folds: (FOLDS, 3) random phase, frequency and amplitude of folds; each part uses rows of its own, so that what
-            one part wears leaves the others as they are.
-
-    Returns:
-        RGB (2 HEIGHT, 2 WIDTH, 3) uint8, black outside; and part index (2 HEIGHT, 2 WIDTH) uint8, 0 outside.
+    ``folds`` are (FOLDS, 3) random phases, frequencies and amplitudes; each part uses rows of its own, so that what one
+    part wears leaves the others as they are. Returns RGB (2 HEIGHT, 2 WIDTH, 3) and part index (2 HEIGHT, 2 WIDTH),
+    both uint8 and 0 outside.
     """
     rows, seen = [], dict.fromkeys(PARTS, -1)
     for solid in solids:
@@ -184,14 +174,14 @@ def paint(solids: Sequence[Solid], light: tuple[float, float, float], folds: np.
     covered = ids > 0
     k = ids[covered].astype(np.intp) - 1  # the solid of each covered pixel
     t, s = _locate(solids, covered, k)
-    strength, right, front = light
+    strength, right, front = view.light
     shade = 1.0 + strength * (0.55 * (np.sqrt(1.0 - s * s) * front + s * right) - 0.42)
     phase, frequency, amplitude = folds.astype(np.float32).T
     amplitude = amplitude * _each(solids, lambda solid: solid.cloth.folds)
     shade += amplitude[k] * np.sin(phase[k] + frequency[k] * t + 2.2 * s)
     shade *= _each(solids, lambda solid: solid.dim)[k]
     rgb, parts = np.zeros((*ids.shape, 3), np.uint8), np.zeros(ids.shape, np.uint8)
-    colours, parts[covered] = _colour(solids, k, t, s)
+    colours, parts[covered] = _colour(solids, view.turn, k, t, s)
     rgb[covered] = (colours * shade[:, None]).clip(0, 255).astype(np.uint8)
     return rgb, parts
 
@@ -214,7 +204,9 @@ def _locate(solids: Sequence[Solid], covered: np.ndarray, k: np.ndarray) -> tupl
     return t, np.clip(lateral / widths[k, (t * _BINS).astype(np.intp)], -1.0, 1.0)
 
 
-def _colour(solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _colour(
+    solids: Sequence[Solid], turn: float, k: np.ndarray, t: np.ndarray, s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Colour (n, 3) and part index (n,) of each pixel."""
     table = _each(solids, lambda solid: (solid.cloth.colour, solid.cloth.second, solid.cloth.third, solid.cloth.skin))
     choice = np.zeros(len(k), np.intp)
@@ -224,7 +216,7 @@ def _colour(solids: Sequence[Solid], k: np.ndarray, t: np.ndarray, s: np.ndarray
         if cloth.pattern == "plain" and not cloth.neckline:
             continue
         here = np.flatnonzero(k == number)
-        psi = (np.arcsin(s[here]) - solid.turn + np.pi) % (2 * np.pi) - np.pi
+        psi = (np.arcsin(s[here]) - turn + np.pi) % (2 * np.pi) - np.pi
         chosen = _PATTERNS[cloth.pattern](psi, t[here], t[here] * solid.length).astype(np.intp)
         if cloth.neckline:
             chosen[t[here] < cloth.neckline * (1 - np.abs(psi))] = 2
