@@ -28,7 +28,7 @@ from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_W
 
 TABLE = "attributes.csv"
 _FOLDERS = ("bounding_box_train", "query", "bounding_box_test", "masks", "parts")
-_MARKER, _PARTIAL = "people.json", "people.part.json"
+_MARKER, _PARTIAL, _UNFINISHED = "people.json", "people.part.json", ".*.part*"
 _CHUNK = 32  # images
 _ALONE = 400  # images that one process draws sooner than a second one starts
 _GAP = 2  # pixels between the images of a contact sheet
@@ -39,12 +39,7 @@ _JUNK_CROPS = ((-0.62, 0.0, 1.0), (0.6, 0.0, 1.0), (0.0, 0.3, 1.0), (0.0, 0.0, 0
 
 
 def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.ndarray, int]:
-    """Draw the image that a job describes.
-
-    Returns:
-        RGB image of (64, 128) pixels; part map (128, 64) uint8, the index of the visible body part and 0 elsewhere, so that
-        the person's mask is where it is not 0; JPEG quality.
-    """
+    """The image of a job, RGB (64, 128); part map (128, 64) uint8, 0 where no person is visible; JPEG quality."""
     camera, person = CAMERAS[job.camid], job.person
     turn, x, foot, sun = _passage(job, seed, difficulty)
     rng = np.random.default_rng([seed, look.IMAGES, job.identity, job.number])
@@ -69,14 +64,11 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
 
 
 def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float, float, float]:
-    """What stays alike while a person crosses a camera's view: direction, column and row of the place, and sunlight.
-
-    Mostly in the camera's habitual direction, sometimes back, sometimes across.
-    """
+    """What stays alike while a person crosses a camera's view: direction, column and row of the place, and sunlight."""
     camera = CAMERAS[job.camid]
     stream = look.PASSAGES if job.pid else look.STRANGERS
     rng = np.random.default_rng([seed, look.PASSAGES, stream, job.identity, job.camid])
-    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]
+    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]  # habitual, back, across
     turn = float(camera.turn + way + 0.6 * difficulty.view * rng.standard_normal())
     place = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS)
     return turn, *place, float(camera.sun * rng.uniform(0.4, 1.15))
@@ -98,16 +90,13 @@ def _detect(
         height *= factor
     elif job.person is None:
         height, middle = height * rng.uniform(0.4, 1.2), middle - rng.uniform(-0.2, 0.5) * tall
-    elif bad and kind == 0:  # the feet are cut off
-        middle -= 0.2 * size * tall
-        height *= 1 - 0.08 * size
-    elif bad and kind == 1:  # much sky
-        middle -= 0.1 * size * tall
-        height *= 1 + 0.22 * size
+    elif bad and kind < 2:  # the feet are cut off; much sky
+        up, grow = ((0.2, -0.08), (0.1, 0.22))[kind]
+        middle, height = middle - up * size * tall, height * (1 + grow * size)
     elif bad and kind == 2:  # off-centre
         centre += tall * 0.13 * size * (1 if rng.random() < 0.5 else -1)
     elif bad:  # too wide or too tight
-        height *= 1 + (0.3 * size if rng.random() < 0.5 else -0.12 * size)
+        height *= 1 + (0.3 if rng.random() < 0.5 else -0.12) * size
     return centre, middle, height
 
 
@@ -156,16 +145,11 @@ def synthesize(
     progress: bool = True,
     difficulty: Difficulty = look.DIFFICULTY,
 ) -> Path:
-    """Make the synthetic pedestrians in ``root``, or complete them, and return it; at once where they are whole.
+    """Make the synthetic pedestrians of a size ("tiny", "quick", "market") in ``root``, or complete them; return it.
 
-    Args:
-        root: folder; created. It must be empty or hold the same data set, whole or in part. In the end it holds
-            bounding_box_train/, query/, bounding_box_test/, masks/, parts/, attributes.csv and people.json.
-        size: "tiny", "quick" or "market".
-        seed: non-negative; the same seed gives the same bytes.
-        processes: None: as many as there are cores, at most eight; 1 draws in this process.
-        progress: show a bar.
-        difficulty: how hard; part of the data set's identity, like seed and version.
+    ``root`` must be empty, not there, or hold the same data set, whole or in part; in the end it holds the folders of
+    Market-1501, masks/, parts/, attributes.csv and people.json. The same size, seed and difficulty give the same bytes,
+    by any number of ``processes`` (None: as many as there are cores, at most eight).
 
     Raises:
         ValueError: unknown size, negative seed, or a folder that holds something else.
@@ -176,27 +160,20 @@ def synthesize(
         raise ValueError(f"expected a size among {', '.join(look.SIZES)}, got {size!r}")
     if seed < 0 or (processes is not None and processes < 1):
         raise ValueError(f"expected seed >= 0 and processes >= 1, got seed {seed} and processes {processes}")
-    wanted = {"version": look.PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
-    whole = _inspect(root, wanted)
+    data = {"version": look.PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
+    finished = _inspect(root, data)
     jobs, table = look.make_plan(look.SIZES[size], seed, difficulty)
     missing = _missing(root, jobs)
-    if whole and not missing:
+    if finished and not missing:
         return root
-    if not (root / _PARTIAL).exists():
-        write_json(root / _PARTIAL, {**wanted, "finished": False})
+    write_json(root / _PARTIAL, {**data, "finished": False})
     (root / _MARKER).unlink(missing_ok=True)
-    for folder in _FOLDERS:
-        (root / folder).mkdir(exist_ok=True)
-    make = partial(_make, root.resolve(), seed=int(seed), difficulty=difficulty)
-    try:
-        _make_all(make, missing, processes, progress)
-    except BrokenProcessPool as error:
-        warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=2)
-        _make_all(make, _missing(root, jobs), 1, progress)
-    _write_table(root / TABLE, table)
-    counts = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
-    whole = {**wanted, "counts": counts, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True}
-    write_json(root / _MARKER, whole)
+    _make_all(partial(_make, root.resolve(), int(seed), difficulty), root, missing, processes, progress)
+    with atomic_path(root / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        header = ["pid", "split", *look.ATTRIBUTE_PART, "lookalike_pid", "differs_in"]
+        csv.writer(file, lineterminator="\n").writerows([header, *table])
+    data["counts"] = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
+    write_json(root / _MARKER, {**data, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True})
     (root / _PARTIAL).unlink(missing_ok=True)
     return root
 
@@ -206,47 +183,43 @@ def _inspect(root: Path, wanted: dict[str, object]) -> bool:
     if root.is_file():
         raise ValueError(f"expected a folder at {root}, found a file; choose another folder")
     for name in (_MARKER, _PARTIAL):
-        if not (root / name).exists():
-            continue
-        found = read_json(root / name)
-        found = found if isinstance(found, dict) else {}
-        for key, value in wanted.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"{root} holds synthetic people of another {key}: expected {value}, found {found.get(key)}; "
-                    "delete that folder or choose another one"
-                )
-        return name == _MARKER
-    strangers = sorted(path.name for path in root.iterdir() if not _leftover(path.name)) if root.exists() else []
+        if (root / name).exists():
+            found = read_json(root / name)
+            found = found if isinstance(found, dict) else {}
+            for key, value in wanted.items():
+                if found.get(key) != value:
+                    raise ValueError(
+                        f"{root} holds synthetic people of another {key}: expected {value}, found "
+                        f"{found.get(key)}; delete that folder or choose another one"
+                    )
+            return name == _MARKER
+    strangers = sorted(path.name for path in root.glob("*") if not path.match(_UNFINISHED))
     if strangers:
+        names = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
         raise ValueError(
-            f"expected {root} to be empty or to hold synthetic people, found {', '.join(strangers[:5])}"
-            f"{' ...' if len(strangers) > 5 else ''}; choose another folder"
+            f"expected {root} to be empty or to hold synthetic people, found {names}; choose another folder"
         )
     return False
 
 
-def _leftover(name: str) -> bool:
-    return name.startswith(".") and ".part" in name
+def _files(job: Job) -> tuple[str, str, str]:
+    """The part map, the mask and the image; it comes last, so that no image ever lacks its mask."""
+    return f"parts/{job.name}.png", f"masks/{job.name}.png", f"{job.folder}/{job.name}.jpg"
 
 
 def _missing(root: Path, jobs: list[Job]) -> list[Job]:
     """Jobs without all three files; removes the unfinished files of an interrupted run."""
-    present: dict[str, set[str]] = {}
-    for folder in _FOLDERS:
-        present[folder] = set(os.listdir(root / folder)) if (root / folder).is_dir() else set()
-        for name in filter(_leftover, present[folder]):
-            (root / folder / name).unlink(missing_ok=True)
-    return [job for job in jobs if any(f"{job.name}{end}" not in present[place] for place, end in _places(job))]
+    for path in root.glob(f"*/{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
+    folders = [folder for folder in _FOLDERS if (root / folder).is_dir()]
+    present = {f"{folder}/{name}" for folder in folders for name in os.listdir(root / folder)}
+    return [job for job in jobs if not present.issuperset(_files(job))]
 
 
-def _places(job: Job) -> tuple[tuple[str, str], ...]:
-    """Folder and suffix of a job's files, the image last, so that none ever lacks its mask."""
-    return ("parts", ".png"), ("masks", ".png"), (job.folder, ".jpg")
-
-
-def _make_all(make: Callable[[list[Job]], int], jobs: list[Job], processes: int | None, progress: bool) -> None:
-    """Make the jobs in chunks, in this process or in several.
+def _make_all(
+    make: Callable[[list[Job]], int], root: Path, jobs: list[Job], processes: int | None, progress: bool
+) -> None:
+    """Make the jobs in chunks, in this process or in several; where those die, in this one.
 
     joblib's workers import no main module, so they start from notebooks and from scripts without a guard. An error or
     Ctrl-C ends them.
@@ -254,40 +227,35 @@ def _make_all(make: Callable[[list[Job]], int], jobs: list[Job], processes: int 
     if processes is None:
         processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    processes = max(1, min(processes, len(chunks)))
-    workers = Parallel(processes, backend="loky", return_as="generator_unordered", idle_worker_timeout=20)
+    workers = Parallel(
+        min(processes, len(chunks)) or 1, "loky", return_as="generator_unordered", idle_worker_timeout=20
+    )
     bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
-    with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
-        for made in finished:
-            bar.update(made)
+    try:
+        with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
+            for made in finished:
+                bar.update(made)
+    except BrokenProcessPool as error:
+        warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=3)
+        _make_all(make, root, _missing(root, jobs), 1, progress)
 
 
-def _make(root: Path, jobs: list[Job], seed: int, difficulty: Difficulty) -> int:
+def _make(root: Path, seed: int, difficulty: Difficulty, jobs: list[Job]) -> int:
     for job in jobs:
         image, parts, quality = draw(job, seed, difficulty)
         mask = Image.fromarray((parts > 0).view(np.uint8) * 255)
-        files = (Image.fromarray(parts), mask, image)
-        for file, (folder, end) in zip(files, _places(job), strict=True):
-            _save(file, root / folder / f"{job.name}{end}", quality)
+        for file, name in zip((Image.fromarray(parts), mask, image), _files(job), strict=True):
+            options = {"quality": quality} if file is image else {"compress_level": 1}
+            try:
+                _save(file, root / name, options)
+            except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
+                _save(file, root / name, options)
     return len(jobs)
 
 
-def _save(image: Image.Image, path: Path, quality: int) -> None:
-    options = {"quality": quality} if path.suffix == ".jpg" else {"compress_level": 1}
-    for last_try in (False, True):
-        try:
-            with atomic_path(path) as temporary:
-                image.save(temporary, **options)
-            return
-        except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
-            if last_try:
-                raise
-
-
-def _write_table(path: Path, rows: list[list]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        header = ["pid", "split", *look.ATTRIBUTE_PART, "lookalike_pid", "differs_in"]
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+def _save(image: Image.Image, path: Path, options: dict[str, int]) -> None:
+    with atomic_path(path) as temporary:
+        image.save(temporary, **options)
 
 
 def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
@@ -313,10 +281,7 @@ def lookalike_pairs(root: str | os.PathLike) -> list[tuple[int, int, str]]:
 def contact_sheet(
     root: str | os.PathLike, identities: Sequence[int], cameras: Sequence[int] = (1, 2, 3, 4, 5, 6), zoom: int = 1
 ) -> Image.Image:
-    """One row for each identity (pids, of training or test) and one column for each camera.
-
-    A place is empty where the camera did not see the person; ``zoom`` enlarges the whole.
-    """
+    """A row for each identity (pid), a column for each camera, empty where it did not see the person; enlarged by zoom."""
     root, step_x, step_y = Path(root), look.WIDTH + _GAP, look.HEIGHT + _GAP
     sheet = Image.new("RGB", (len(cameras) * step_x - _GAP, len(identities) * step_y - _GAP), (255, 255, 255))
     for row, pid in enumerate(identities):
