@@ -3,17 +3,5 @@
 from casnkit.data.people.look import ATTRIBUTE_PART, DIFFICULTY, PARTS, PEOPLE_VERSION, SIZES, Difficulty, PeopleSize
 from casnkit.data.people.write import TABLE, contact_sheet, lookalike_pairs, read_attributes, synthesize
 
-__all__ = [
-    "ATTRIBUTE_PART",
-    "DIFFICULTY",
-    "PARTS",
-    "PEOPLE_VERSION",
-    "SIZES",
-    "TABLE",
-    "Difficulty",
-    "PeopleSize",
-    "contact_sheet",
-    "lookalike_pairs",
-    "read_attributes",
-    "synthesize",
-]
+__all__ = ["ATTRIBUTE_PART", "DIFFICULTY", "PARTS", "PEOPLE_VERSION", "SIZES", "Difficulty", "PeopleSize"]
+__all__ += ["TABLE", "contact_sheet", "lookalike_pairs", "read_attributes", "synthesize"]

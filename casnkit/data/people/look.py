@@ -20,6 +20,7 @@ PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
 
 PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 CAMERA_COUNT = 6
+Rng = np.random.Generator
 Partners = dict[int, tuple[int, str]]  # of look-alikes: the other one and the part that differs
 Sightings = list[tuple[int, int]]  # (pid, camera)
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
@@ -152,10 +153,7 @@ _RECOLOURED = {"torso": "upper", "arms": "sleeve", "legs": "lower", "shoes": "sh
 
 @dataclass(frozen=True)
 class Person:
-    """One person: named attributes, and ``look``, a number that fixes body details and the exact dye of each garment.
-
-    Look-alikes share ``look``, so what their table says is equal is equal to the last bit.
-    """
+    """One person; ``look`` fixes body details and the exact dye of each garment, and look-alikes share it."""
 
     attributes: Mapping[str, str]
     look: int
@@ -164,12 +162,12 @@ class Person:
         return self.attributes[name]
 
 
-def _pick(rng: np.random.Generator, choices: Mapping[str, float]) -> str:
+def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
     weights = np.fromiter(choices.values(), dtype=float)
     return list(choices)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def _colour(rng: np.random.Generator, colours: int, garment: str, unlike: str | None = None) -> str:
+def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> str:
     """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
     weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
     if unlike is not None:
@@ -178,7 +176,7 @@ def _colour(rng: np.random.Generator, colours: int, garment: str, unlike: str | 
     return _pick(rng, weights)
 
 
-def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
+def draw_person(rng: Rng, difficulty: Difficulty) -> Person:
     """Draw one person's attributes."""
     colour = partial(_colour, rng, difficulty.colours)
     a = {name: _pick(rng, choices) for name, choices in _CHOICES.items()}
@@ -207,7 +205,7 @@ def draw_person(rng: np.random.Generator, difficulty: Difficulty) -> Person:
     return Person({name: a[name] for name in ATTRIBUTE_PART}, int(rng.integers(2**31)))
 
 
-def draw_lookalike(rng: np.random.Generator, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
+def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
     """Somebody who differs from ``person`` in exactly one body part, clearly, and that part's name."""
     part = _pick(rng, _LOOKALIKE_PARTS)
     a, colour = dict(person.attributes), partial(_colour, rng, difficulty.colours)
@@ -228,7 +226,7 @@ def draw_lookalike(rng: np.random.Generator, person: Person, difficulty: Difficu
     return Person(a, person.look), part
 
 
-def _change_hair(rng: np.random.Generator, a: dict[str, str], colours: int) -> None:
+def _change_hair(rng: Rng, a: dict[str, str], colours: int) -> None:
     if a["hat"] != "none":
         a["hat_colour"] = _colour(rng, colours, "upper", a["hat_colour"])
     elif rng.random() < 0.5:
@@ -241,7 +239,7 @@ def _change_hair(rng: np.random.Generator, a: dict[str, str], colours: int) -> N
         a["hair"] = "short" if a["hair"] == "bald" else a["hair"]
 
 
-def _change_bag(rng: np.random.Generator, a: dict[str, str], colour: Callable[..., str]) -> None:
+def _change_bag(rng: Rng, a: dict[str, str], colour: Callable[..., str]) -> None:
     others = {n: w for n, w in _CHOICES["bag"].items() if n not in (a["bag"], "none")}
     if a["bag"] != "none" and rng.random() < 0.5:
         a["bag_colour"] = colour("upper", a["bag_colour"])
@@ -254,23 +252,17 @@ def _change_bag(rng: np.random.Generator, a: dict[str, str], colour: Callable[..
 
 
 def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> tuple[list[Person], Partners]:
-    """``size`` people with different attributes, and the look-alikes among them by index, both ways.
-
-    The first ``lookalike_share`` of the people come in pairs at neighbouring indices.
-    """
+    """``size`` people with different attributes, the first of them in pairs of look-alikes, and who is whose look-alike."""
     people: list[Person] = []
     partners: Partners = {}
-    taken: set[tuple[str, ...]] = set()
     paired = round(size * difficulty.lookalike_share / 2) * 2
     for index in range(size):
         double = index < paired and index % 2
         for attempt in count():  # until nobody else has the same attributes
             rng = np.random.default_rng([seed, stream, index, attempt])
             person, part = draw_lookalike(rng, people[-1], difficulty) if double else (draw_person(rng, difficulty), "")
-            attributes = tuple(person.attributes.values())
-            if attributes not in taken:
+            if all(person.attributes != other.attributes for other in people):
                 break
-        taken.add(attributes)
         people.append(person)
         if double:
             partners[index], partners[index - 1] = (index - 1, part), (index, part)
@@ -321,7 +313,7 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
     return [replace(job, number=number) for number, job in enumerate(jobs)], sorted(rows)
 
 
-def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: int) -> np.ndarray:
+def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarray:
     """``places`` integers between ``low`` and ``high`` that sum to ``total``, drawn at random."""
     counts = np.full(places, low)
     while (missing := total - int(counts.sum())) > 0:
@@ -330,17 +322,17 @@ def _spread(rng: np.random.Generator, total: int, places: int, low: int, high: i
     return counts
 
 
-def _sightings(rng: np.random.Generator, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
+def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
     """All passages, at least two cameras for everybody; and the same once for each of the images."""
     passages = min(passages, images, len(pids) * CAMERA_COUNT)
     seen = []
     for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
-        seen += [(pid, int(camid)) for camid in np.sort(rng.permutation(CAMERA_COUNT)[:cameras]) + 1]
+        seen += [(pid, camid) for camid in sorted((rng.permutation(CAMERA_COUNT)[:cameras] + 1).tolist())]
     counts = _spread(rng, images, len(seen), 1, 4 + 2 * images // len(seen))
     return seen, [passage for passage, count in zip(seen, counts, strict=True) for _ in range(count)]
 
 
-def _distractors(rng: np.random.Generator, seed: int, count: int, difficulty: Difficulty) -> list[Job]:
+def _distractors(rng: Rng, seed: int, count: int, difficulty: Difficulty) -> list[Job]:
     """Strangers, each seen up to four times, and false alarms (two in five)."""
     alarms = int(count * 0.4)
     seen, stranger, left = [], 0, count - alarms

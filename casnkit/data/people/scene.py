@@ -1,18 +1,17 @@
 """Six cameras: what lies behind the people, what may stand before them, and what each camera makes of the light.
 
-A scene is one wide picture for each camera, painted once; an image's background is a crop of it, so that backgrounds of
-one camera resemble each other without being equal. The world is the same for every seed.
+A scene is one wide picture of a camera, the same for every seed; an image's background is a crop of it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from casnkit.data.people.look import HEIGHT, WIDTH, Difficulty
+from casnkit.data.people.look import HEIGHT, WIDTH, Difficulty, Rng
 from casnkit.data.people.paint import CANVAS, SUPERSAMPLING, Layer, View
 
 SCENE_WIDTH, SCENE_HEIGHT = 760, 300
@@ -28,7 +27,7 @@ RGB = tuple[int, int, int]
 class _Brush:
     """Draws in scene coordinates on an enlarged canvas."""
 
-    def __init__(self, image: Image.Image, rng: np.random.Generator) -> None:
+    def __init__(self, image: Image.Image, rng: Rng) -> None:
         self.rng, self.draw = rng, ImageDraw.Draw(image)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: RGB) -> None:
@@ -58,18 +57,16 @@ class _Brush:
 
     def tiles(self, top: float, colour: RGB, joint: RGB, columns: float, first: float = 3.0) -> None:
         """Paving in perspective from ``top`` to the bottom."""
-        edges, step = [top], first
-        while edges[-1] < SCENE_HEIGHT:
-            edges.append(edges[-1] + step)
-            step *= 1.22
-        centre, horizon = SCENE_WIDTH / 2, top - 90
-        for upper, lower in pairwise(edges):
+        centre, horizon, upper, step = SCENE_WIDTH / 2, top - 90, top, first
+        while upper < SCENE_HEIGHT:
+            lower = upper + step
             far, near = (columns * (row - horizon) / 90 for row in (upper, lower))
             for i in range(-40, 40):
                 x = (centre + i * far, centre + (i + 1) * far, centre + (i + 1) * near, centre + i * near)
                 if max(x) >= 0 and min(x) <= SCENE_WIDTH:
                     self.shape(list(zip(x, (upper, upper, lower, lower), strict=True)), self.vary(colour, 5))
             self.line(0, upper, SCENE_WIDTH, upper, joint, 0.8)
+            upper, step = lower, step * 1.22
         for i in range(-40, 41):
             far, near = (centre + i * columns * (row - horizon) / 90 for row in (top, SCENE_HEIGHT))
             self.line(far, top, near, SCENE_HEIGHT, joint, 0.8)
@@ -102,114 +99,110 @@ class _Brush:
             self.blob(wheel, y, 13, 13, (30, 30, 32))
             self.blob(wheel, y, 6, 6, (150, 152, 156))
 
+    def plaza(self) -> None:
+        self.sky(120, (176, 198, 222), (216, 224, 230))
+        for x in range(0, SCENE_WIDTH, 190):  # an office front of glass and concrete
+            self.box(x, 18, x + 176, _WALL_FOOT, self.vary((176, 174, 168), 5))
+            for row, column in product(range(4), range(6)):
+                self.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
+        for x in range(30, SCENE_WIDTH, 120):
+            self.box(x, _WALL_FOOT - 16, x + 62, _WALL_FOOT + 3, (118, 116, 112))
+            for _ in range(26):
+                dx, dy = self.rng.uniform(2, 60), self.rng.uniform(0, 12)
+                self.blob(x + dx, _WALL_FOOT - 18 - dy, 7, 6, self.vary((66, 102, 58), 10))
+        self.tiles(_WALL_FOOT + 2, (182, 176, 166), (148, 142, 132), 34)
 
-def _plaza(b: _Brush) -> None:
-    b.sky(120, (176, 198, 222), (216, 224, 230))
-    for x in range(0, SCENE_WIDTH, 190):  # an office front of glass and concrete
-        b.box(x, 18, x + 176, _WALL_FOOT, b.vary((176, 174, 168), 5))
-        for row, column in product(range(4), range(6)):
-            b.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
-    for x in range(30, SCENE_WIDTH, 120):
-        b.box(x, _WALL_FOOT - 16, x + 62, _WALL_FOOT + 3, (118, 116, 112))
-        for _ in range(26):
-            b.blob(x + b.rng.uniform(2, 60), _WALL_FOOT - 18 - b.rng.uniform(0, 12), 7, 6, b.vary((66, 102, 58), 10))
-    b.tiles(_WALL_FOOT + 2, (182, 176, 166), (148, 142, 132), 34)
+    def lawn(self) -> None:
+        self.sky(150, (160, 192, 226), (214, 226, 232))
+        self.box(120, 66, 420, 170, (198, 182, 154))
+        for x, y in product(range(134, 410, 34), (76, 106, 136)):
+            self.window(x, y, 16, 19, (228, 220, 204), (84, 98, 110))
+        self.shape([(112, 68), (428, 68), (404, 46), (136, 46)], (132, 74, 58))
+        for x in range(-20, SCENE_WIDTH + 60, 46):
+            aside, down = self.rng.uniform(-14, 14), self.rng.uniform(-6, 4)
+            self.tree(x + aside, 172 + down, self.rng.uniform(90, 170), (70, 116, 56))
+        self.band(166, SCENE_HEIGHT, (102, 142, 72))
+        for _ in range(9000):
+            x, y = self.rng.uniform(0, SCENE_WIDTH), 166 + 134 * self.rng.random() ** 1.2
+            self.line(x, y, x + self.rng.normal(0, 1.5), y - 1.5 - (y - 166) * 0.03, self.vary((98, 140, 68), 14), 0.6)
+        self.shape([(0, 210), (SCENE_WIDTH, 196), (SCENE_WIDTH, 252), (0, 262)], (188, 176, 150))
+        self.line(0, 210, SCENE_WIDTH, 196, (150, 146, 118), 2)
+        self.line(0, 262, SCENE_WIDTH, 252, (150, 146, 118), 2.5)
 
+    def brick(self) -> None:
+        self.band(0, _WALL_FOOT, (176, 158, 142))
+        for row, y in enumerate(np.arange(0, _WALL_FOOT, 7)):
+            for x in np.arange(-17 * (row % 2) / 2, SCENE_WIDTH, 17):
+                self.box(x, y, x + 15.8, min(y + 5.8, _WALL_FOOT), self.vary((152, 84, 66), 9))
+        for x in range(24, SCENE_WIDTH, 128):
+            self.box(x - 5, 98, x + 57, 104, (196, 188, 172))
+            self.window(x, 34, 52, 64, (222, 216, 204), (66, 78, 92))
+        for x in (92, 480):  # doors
+            self.box(x - 4, 74, x + 44, _WALL_FOOT, (206, 200, 186))
+            self.box(x, 78, x + 40, _WALL_FOOT, (58, 86, 72))
+            self.blob(x + 34, 126, 2, 2, (220, 200, 120))
+        self.band(_WALL_FOOT - 12, _WALL_FOOT, (120, 112, 106))
+        for x in (70, 330, 610):
+            self.box(x, 0, x + 5, _WALL_FOOT, (92, 92, 96))
+        self.tiles(_WALL_FOOT, (150, 146, 142), (116, 112, 108), 52, 5.0)
 
-def _lawn(b: _Brush) -> None:
-    b.sky(150, (160, 192, 226), (214, 226, 232))
-    b.box(120, 66, 420, 170, (198, 182, 154))
-    for x, y in product(range(134, 410, 34), (76, 106, 136)):
-        b.window(x, y, 16, 19, (228, 220, 204), (84, 98, 110))
-    b.shape([(112, 68), (428, 68), (404, 46), (136, 46)], (132, 74, 58))
-    for x in range(-20, SCENE_WIDTH + 60, 46):
-        b.tree(x + b.rng.uniform(-14, 14), 172 + b.rng.uniform(-6, 4), b.rng.uniform(90, 170), (70, 116, 56))
-    b.band(166, SCENE_HEIGHT, (102, 142, 72))
-    for _ in range(9000):
-        x, y = b.rng.uniform(0, SCENE_WIDTH), 166 + 134 * b.rng.random() ** 1.2
-        b.line(x, y, x + b.rng.normal(0, 1.5), y - 1.5 - (y - 166) * 0.03, b.vary((98, 140, 68), 14), 0.6)
-    b.shape([(0, 210), (SCENE_WIDTH, 196), (SCENE_WIDTH, 252), (0, 262)], (188, 176, 150))
-    b.line(0, 210, SCENE_WIDTH, 196, (150, 146, 118), 2)
-    b.line(0, 262, SCENE_WIDTH, 252, (150, 146, 118), 2.5)
+    def shop(self) -> None:
+        self.band(0, _WALL_FOOT, (206, 196, 182))
+        goods = ((190, 60, 60), (230, 190, 70), (70, 130, 170), (240, 240, 232), (120, 170, 110), (60, 60, 70))
+        for number, x in enumerate(range(-10, SCENE_WIDTH, 154)):
+            awning = ((150, 44, 50), (44, 88, 74), (52, 70, 120))[number % 3]
+            self.box(x, 20, x + 148, 44, awning)
+            for letter in range(x + 18, x + 130, 16):
+                self.box(letter, 28, letter + 8, 36, (240, 232, 214))
+            self.box(x + 6, 62, x + 96, 156, (74, 70, 66))
+            self.box(x + 9, 65, x + 93, 150, (110, 122, 128))
+            for _ in range(16):
+                gx, gy = x + 12 + self.rng.uniform(0, 66), 118 + self.rng.uniform(0, 20)
+                self.box(gx, gy, gx + self.rng.uniform(6, 14), 150, goods[int(self.rng.integers(6))])
+            self.shape([(x + 20, 150), (x + 48, 65), (x + 62, 65), (x + 34, 150)], (140, 152, 158))
+            self.box(x + 104, 66, x + 142, _WALL_FOOT, (66, 60, 56))
+            self.box(x + 109, 72, x + 137, _WALL_FOOT - 8, (128, 142, 148))
+            for i in range(12):  # the awning's stripes
+                left, right = x + 148 * i / 12, x + 148 * (i + 1) / 12
+                self.shape([(left, 44), (right, 44), (right, 62), (left, 62)], awning if i % 2 else (236, 230, 218))
+        self.band(_WALL_FOOT - 10, _WALL_FOOT, (96, 90, 86))
+        self.tiles(_WALL_FOOT, (168, 160, 156), (138, 130, 126), 22, 3.0)
 
+    def road(self) -> None:
+        self.sky(110, (196, 204, 214), (222, 224, 226))
+        for x in range(0, SCENE_WIDTH, 96):
+            self.box(x, 40 + self.rng.uniform(-26, 26), x + 96, 150, self.vary((164, 158, 152), 14))
+            for row, column in product(range(3), range(4)):
+                self.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
+        self.band(138, 152, (74, 106, 62))
+        self.band(150, 192, (98, 98, 102))
+        colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
+        for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):
+            self.car(x + self.rng.uniform(0, 16), 176, colours[number % 5])
+        for x in range(0, SCENE_WIDTH, 56):
+            self.box(x, 184, x + 30, 187, (214, 212, 204))
+        self.band(192, 199, (186, 184, 178))
+        self.band(197, 200, (128, 126, 122))
+        self.tiles(200, (158, 156, 154), (132, 130, 128), 42, 7.0)
 
-def _brick(b: _Brush) -> None:
-    b.band(0, _WALL_FOOT, (176, 158, 142))
-    for row, y in enumerate(np.arange(0, _WALL_FOOT, 7)):
-        for x in np.arange(-17 * (row % 2) / 2, SCENE_WIDTH, 17):
-            b.box(x, y, x + 15.8, min(y + 5.8, _WALL_FOOT), b.vary((152, 84, 66), 9))
-    for x in range(24, SCENE_WIDTH, 128):
-        b.box(x - 5, 98, x + 57, 104, (196, 188, 172))
-        b.window(x, 34, 52, 64, (222, 216, 204), (66, 78, 92))
-    for x in (92, 480):  # doors
-        b.box(x - 4, 74, x + 44, _WALL_FOOT, (206, 200, 186))
-        b.box(x, 78, x + 40, _WALL_FOOT, (58, 86, 72))
-        b.blob(x + 34, 126, 2, 2, (220, 200, 120))
-    b.band(_WALL_FOOT - 12, _WALL_FOOT, (120, 112, 106))
-    for x in (70, 330, 610):
-        b.box(x, 0, x + 5, _WALL_FOOT, (92, 92, 96))
-    b.tiles(_WALL_FOOT, (150, 146, 142), (116, 112, 108), 52, 5.0)
-
-
-def _shop(b: _Brush) -> None:
-    b.band(0, _WALL_FOOT, (206, 196, 182))
-    goods = ((190, 60, 60), (230, 190, 70), (70, 130, 170), (240, 240, 232), (120, 170, 110), (60, 60, 70))
-    for number, x in enumerate(range(-10, SCENE_WIDTH, 154)):
-        awning = ((150, 44, 50), (44, 88, 74), (52, 70, 120))[number % 3]
-        b.box(x, 20, x + 148, 44, awning)
-        for letter in range(x + 18, x + 130, 16):
-            b.box(letter, 28, letter + 8, 36, (240, 232, 214))
-        b.box(x + 6, 62, x + 96, 156, (74, 70, 66))
-        b.box(x + 9, 65, x + 93, 150, (110, 122, 128))
-        for _ in range(16):
-            gx, gy = x + 12 + b.rng.uniform(0, 66), 118 + b.rng.uniform(0, 20)
-            b.box(gx, gy, gx + b.rng.uniform(6, 14), 150, goods[int(b.rng.integers(6))])
-        b.shape([(x + 20, 150), (x + 48, 65), (x + 62, 65), (x + 34, 150)], (140, 152, 158))
-        b.box(x + 104, 66, x + 142, _WALL_FOOT, (66, 60, 56))
-        b.box(x + 109, 72, x + 137, _WALL_FOOT - 8, (128, 142, 148))
-        for i in range(12):  # the awning's stripes
-            left, right = x + 148 * i / 12, x + 148 * (i + 1) / 12
-            b.shape([(left, 44), (right, 44), (right, 62), (left, 62)], awning if i % 2 else (236, 230, 218))
-    b.band(_WALL_FOOT - 10, _WALL_FOOT, (96, 90, 86))
-    b.tiles(_WALL_FOOT, (168, 160, 156), (138, 130, 126), 22, 3.0)
-
-
-def _road(b: _Brush) -> None:
-    b.sky(110, (196, 204, 214), (222, 224, 226))
-    for x in range(0, SCENE_WIDTH, 96):
-        b.box(x, 40 + b.rng.uniform(-26, 26), x + 96, 150, b.vary((164, 158, 152), 14))
-        for row, column in product(range(3), range(4)):
-            b.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
-    b.band(138, 152, (74, 106, 62))
-    b.band(150, 192, (98, 98, 102))
-    colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
-    for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):
-        b.car(x + b.rng.uniform(0, 16), 176, colours[number % 5])
-    for x in range(0, SCENE_WIDTH, 56):
-        b.box(x, 184, x + 30, 187, (214, 212, 204))
-    b.band(192, 199, (186, 184, 178))
-    b.band(197, 200, (128, 126, 122))
-    b.tiles(200, (158, 156, 154), (132, 130, 128), 42, 7.0)
-
-
-def _stairs(b: _Brush) -> None:
-    b.band(0, 70, (142, 140, 136))
-    for x in range(0, SCENE_WIDTH, 76):
-        b.box(x, 0, x + 2, 70, (118, 116, 112))
-        b.box(x + 18, 8, x + 58, 50, (70, 78, 84))
-    for y in range(62, 170, 12):  # the steps
-        b.band(y, y + 5, b.vary((186, 182, 174), 3))
-        b.band(y + 5, y + 12, b.vary((128, 124, 118), 3))
-    for x in range(40, SCENE_WIDTH, 150):
-        for rail in (0, 6):
-            b.line(x + rail, 40, x + 26 + rail, 150, (62, 66, 72), 2.2)
-        for i in range(5):
-            b.line(x + 5 * i, 44 + 22 * i, x + 5 * i, 74 + 22 * i, (62, 66, 72), 2)
-    for x in range(110, SCENE_WIDTH, 220):
-        b.box(x, 96, x + 40, 172, (112, 108, 104))
-        for _ in range(40):
-            b.blob(x + b.rng.uniform(-2, 42), 92 - b.rng.uniform(0, 20), 8, 7, b.vary((58, 88, 54), 10))
-    b.tiles(170, (166, 160, 150), (136, 130, 122), 60, 8.0)
+    def stairs(self) -> None:
+        self.band(0, 70, (142, 140, 136))
+        for x in range(0, SCENE_WIDTH, 76):
+            self.box(x, 0, x + 2, 70, (118, 116, 112))
+            self.box(x + 18, 8, x + 58, 50, (70, 78, 84))
+        for y in range(62, 170, 12):  # the steps
+            self.band(y, y + 5, self.vary((186, 182, 174), 3))
+            self.band(y + 5, y + 12, self.vary((128, 124, 118), 3))
+        for x in range(40, SCENE_WIDTH, 150):
+            for rail in (0, 6):
+                self.line(x + rail, 40, x + 26 + rail, 150, (62, 66, 72), 2.2)
+            for i in range(5):
+                self.line(x + 5 * i, 44 + 22 * i, x + 5 * i, 74 + 22 * i, (62, 66, 72), 2)
+        for x in range(110, SCENE_WIDTH, 220):
+            self.box(x, 96, x + 40, 172, (112, 108, 104))
+            for _ in range(40):
+                self.blob(x + self.rng.uniform(-2, 42), 92 - self.rng.uniform(0, 20), 8, 7, self.vary((58, 88, 54), 10))
+        self.tiles(170, (166, 160, 150), (136, 130, 122), 60, 8.0)
 
 
 @dataclass(frozen=True)
@@ -232,12 +225,12 @@ class Camera:
 
 
 CAMERAS = {
-    1: Camera(_plaza, (1.0, 1.0, 1.0), 1.05, 1.05, 0.95, 0.35, 2.5, 0.25, 0.16, 150, -0.7, 1.0, 1.0),
-    2: Camera(_lawn, (1.02, 1.04, 0.9), 1.12, 1.0, 1.05, 0.45, 3.0, 2.8, 0.2, 145, 0.8, 1.1, 0.85),
-    3: Camera(_brick, (1.1, 0.98, 0.86), 0.9, 0.92, 1.1, 0.4, 4.0, 1.45, 0.12, 155, -0.4, 0.5, 1.0),
-    4: Camera(_shop, (0.92, 1.0, 1.12), 0.95, 1.02, 0.9, 0.5, 4.5, -1.35, 0.14, 150, 0.5, 0.6, 0.75),
-    5: Camera(_road, (0.98, 1.0, 1.05), 0.8, 1.12, 0.85, 0.35, 3.5, -0.6, 0.22, 140, 0.7, 0.9, 0.8),
-    6: Camera(_stairs, (1.04, 0.99, 0.98), 0.85, 0.82, 1.2, 0.55, 6.0, 2.2, 0.18, 145, -0.8, 0.7, 0.7),
+    1: Camera(_Brush.plaza, (1.0, 1.0, 1.0), 1.05, 1.05, 0.95, 0.35, 2.5, 0.25, 0.16, 150, -0.7, 1.0, 1.0),
+    2: Camera(_Brush.lawn, (1.02, 1.04, 0.9), 1.12, 1.0, 1.05, 0.45, 3.0, 2.8, 0.2, 145, 0.8, 1.1, 0.85),
+    3: Camera(_Brush.brick, (1.1, 0.98, 0.86), 0.9, 0.92, 1.1, 0.4, 4.0, 1.45, 0.12, 155, -0.4, 0.5, 1.0),
+    4: Camera(_Brush.shop, (0.92, 1.0, 1.12), 0.95, 1.02, 0.9, 0.5, 4.5, -1.35, 0.14, 150, 0.5, 0.6, 0.75),
+    5: Camera(_Brush.road, (0.98, 1.0, 1.05), 0.8, 1.12, 0.85, 0.35, 3.5, -0.6, 0.22, 140, 0.7, 0.9, 0.8),
+    6: Camera(_Brush.stairs, (1.04, 0.99, 0.98), 0.85, 0.82, 1.2, 0.55, 6.0, 2.2, 0.18, 145, -0.8, 0.7, 0.7),
 }
 
 
@@ -265,7 +258,7 @@ def background(camid: int, left: float, top: float, height: float) -> np.ndarray
     return np.asarray(scene(camid).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=area), np.float32)
 
 
-def draw_thing(kind: int, view: View, side: int, rng: np.random.Generator) -> Layer:
+def draw_thing(kind: int, view: View, side: int, rng: Rng) -> Layer:
     """A pole (0), a bush (1) or a bicycle (2) at the person's left or right: RGB of the canvas, and where it covers."""
     layer = Image.new("RGBA", CANVAS)
     draw, unit = ImageDraw.Draw(layer), view.scale * SUPERSAMPLING
@@ -283,7 +276,7 @@ def draw_thing(kind: int, view: View, side: int, rng: np.random.Generator) -> La
             colour = tuple(int(min(255, c * tone)) for c in (58, 92, 46))
             draw.ellipse([x + dx - r, y - dy - r, x + dx + r, y - dy + r * 0.8], fill=colour)
     else:
-        _bicycle(draw, x, y, unit, tuple(int(v) for v in rng.integers(20, 200, 3)))
+        _bicycle(draw, x, y, unit, tuple(rng.integers(20, 200, 3).tolist()))
     values = np.asarray(layer)
     covered = values[..., 3] > 0
     return np.ascontiguousarray(values[..., :3]) * covered[..., None], covered
@@ -309,9 +302,7 @@ def _noise_bank() -> np.ndarray:
     return (0.8 * grey + 0.5 * colour).astype(np.float32)
 
 
-def photograph(
-    pixels: np.ndarray, camera: Camera, rng: np.random.Generator, difficulty: Difficulty
-) -> tuple[Image.Image, int]:
+def photograph(pixels: np.ndarray, camera: Camera, rng: Rng, difficulty: Difficulty) -> tuple[Image.Image, int]:
     """The camera's optics, colour response, exposure and noise; no pixel moves. The image and its JPEG quality."""
     strength = difficulty.camera
     saturated = camera.saturation * np.eye(3) + (1 - camera.saturation) * np.full((3, 3), 1 / 3)

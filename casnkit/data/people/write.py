@@ -22,8 +22,8 @@ from tqdm.auto import tqdm
 from casnkit.data.files import atomic_path, read_json, write_json
 from casnkit.data.people import look
 from casnkit.data.people.body import FIGURE_HEIGHTS, draw_figure
-from casnkit.data.people.look import Difficulty, Job
-from casnkit.data.people.paint import SUPERSAMPLING, Layer, View
+from casnkit.data.people.look import Difficulty, Job, Rng
+from casnkit.data.people.paint import SUPERSAMPLING, Layer, Point, View
 from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
 
 TABLE = "attributes.csv"
@@ -74,9 +74,7 @@ def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float,
     return turn, *place, float(camera.sun * rng.uniform(0.4, 1.15))
 
 
-def _detect(
-    rng: np.random.Generator, job: Job, x: float, foot: float, tall: float, difficulty: Difficulty
-) -> tuple[float, float, float]:
+def _detect(rng: Rng, job: Job, x: float, foot: float, tall: float, difficulty: Difficulty) -> Point:
     """A detector's box in the scene: centre, middle row and height; its width is half its height."""
     shift_x, shift_y, grow = (difficulty.crop * rng.standard_normal(3)).clip(-0.1, 0.1)
     height, middle, centre = tall * (1.1 + grow), foot - 0.49 * tall + shift_y * tall, x + shift_x * tall
@@ -124,7 +122,7 @@ def _shadow(ground: np.ndarray, view: View) -> np.ndarray:
     return shaded
 
 
-def _occluder(job: Job, seed: int, view: View, rng: np.random.Generator, difficulty: Difficulty) -> Layer:
+def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty) -> Layer:
     """A pole, a bush, a bicycle or another person in front: RGB of the canvas, and where it covers."""
     kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
     if kind < 3:
