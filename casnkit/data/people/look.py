@@ -1,7 +1,6 @@
 """Who the people are: how many, how hard to tell apart, each one's attributes, and which camera sees whom how often.
 
-An attribute belongs to one body part; a look-alike differs in one part alone. Colours follow what streets look like (much
-black, grey and blue), so that many people share an attribute and only the combination tells them apart.
+Colours follow what streets look like, so that many people share an attribute and only the combination tells them apart.
 """
 
 from collections.abc import Callable, Mapping
@@ -288,12 +287,12 @@ class Job:
 
 
 def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list[Job], list[list]]:
-    """Who is seen by which camera how often, and the rows of attributes.csv; the same for the same arguments."""
+    """Who is seen by which camera how often, and the rows of attributes.csv, the header first."""
     rng = np.random.default_rng([seed, _LAYOUT])
     pids = (rng.permutation(size.train_ids + size.test_ids) + 1).tolist()
     train, test = pids[: size.train_ids], pids[size.train_ids :]
     people: dict[int, Person] = {}
-    rows = []
+    rows = [["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"]]
     for split, numbers, stream in (("train", train, _TRAIN), ("test", test, _TEST)):
         drawn, partners = draw_population(seed, stream, len(numbers), difficulty)
         people |= zip(numbers, drawn, strict=True)
@@ -310,7 +309,7 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
     jobs += shots("query", seen) + shots("bounding_box_test", repeated)
     jobs += shots("bounding_box_test", [seen[i] for i in rng.integers(0, len(seen), size.junk)], pid=-1)
     jobs += _distractors(rng, seed, size.distractors, difficulty)
-    return [replace(job, number=number) for number, job in enumerate(jobs)], sorted(rows)
+    return [replace(job, number=number) for number, job in enumerate(jobs)], rows[:1] + sorted(rows[1:])
 
 
 def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """From solids to pixels: limbs and turned solids, projected, drawn over each other and coloured pixel by pixel.
 
-Every visible pixel knows where on its solid it lies: ``t`` along the axis (0 at its start, 1 at its end) and ``psi``,
-the azimuth around it (0 = the person's front, positive towards the person's left). Patterns are functions of the two,
-so a stripe runs around a body and a logo vanishes when the person turns.
+A visible pixel lies at ``t`` along its solid's axis (0 at its start, 1 at its end) and at the azimuth ``psi`` (0 = front,
+positive to the person's left). Patterns are functions of the two: a logo vanishes when the person turns.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +24,6 @@ FOLDS = _SOLIDS * (len(PARTS) + 1)  # rows of random numbers that paint needs
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]  # (left, up, forward) in body heights
-Pair = tuple[float, float]
 Column = float | Sequence[float] | np.ndarray  # a number for each ring of a solid, or one for all
 Rings = tuple[Column, ...]  # heights, half widths, half depths, x and z of the centres
 Layer = tuple[np.ndarray, np.ndarray]  # RGB of the canvas, black where not covered; part index, or where it covers
@@ -86,19 +85,9 @@ class Cloth:
     second_part: str = ""  # body part of class 1, where another one (hair on a head)
 
 
-@dataclass(frozen=True)
-class Solid:
-    """One projected solid, in pixels of the canvas."""
-
-    order: float  # small = drawn first
-    part: str
-    cloth: Cloth
-    outline: np.ndarray  # (n, 2) columns and rows
-    start: tuple[float, float]  # of the axis
-    end: tuple[float, float]
-    half_widths: np.ndarray
-    length: float  # in body heights
-    dim: float  # factor of the brightness
+# one projected solid, in pixels of the canvas: small orders are drawn first; outline (n, 2) columns and rows; start and end
+# of its axis, and half widths along it; length in body heights; dim is a factor of the brightness
+Solid = namedtuple("Solid", "order part cloth outline start end half_widths length dim")
 
 
 @dataclass(frozen=True)
@@ -123,9 +112,7 @@ class View:
         """How far a point of the body lies towards the camera."""
         return self.project(*point)[2]
 
-    def limb(
-        self, order: float, part: str, cloth: Cloth, start: Point, end: Point, radii: Pair, dim: float = 1.0
-    ) -> Solid:
+    def limb(self, order: float, part: str, cloth: Cloth, start: Point, end: Point, radii: tuple, dim=1.0) -> Solid:
         """A tapered limb with round ends between two points of the body."""
         (x0, y0, _), (x1, y1, _) = self.project(*start), self.project(*end)
         unit = self.scale * SUPERSAMPLING
@@ -140,7 +127,7 @@ class View:
         widths = r0 + (r1 - r0) * _GRID
         return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, length / unit, dim)
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim: float = 1.0) -> Solid:
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim=1.0) -> Solid:
         """A solid of elliptic rings from top to bottom."""
         up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in rings))
         cos, sin = np.cos(self.turn), np.sin(self.turn)
@@ -154,11 +141,10 @@ class View:
 
 
 def paint(solids: Sequence[Solid], view: View, folds: np.ndarray) -> Layer:
-    """Draw at most 255 solids of a view over each other on the canvas, which is twice as large as the image.
+    """Draw at most 255 solids of a view over each other: RGB and part index of the canvas, uint8, 0 outside.
 
-    ``folds`` are (FOLDS, 3) random phases, frequencies and amplitudes; each part uses rows of its own, so that what one
-    part wears leaves the others as they are. Returns RGB (2 HEIGHT, 2 WIDTH, 3) and part index (2 HEIGHT, 2 WIDTH),
-    both uint8 and 0 outside.
+    Each part uses rows of its own of ``folds``, (FOLDS, 3) random phases, frequencies and amplitudes, so that what one
+    part wears leaves the others as they are.
     """
     rows, seen = [], dict.fromkeys(PARTS, -1)
     for solid in solids:

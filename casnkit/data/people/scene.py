@@ -3,8 +3,8 @@
 A scene is one wide picture of a camera, the same for every seed; an image's background is a crop of it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import namedtuple
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -205,25 +205,11 @@ class _Brush:
         self.tiles(170, (166, 160, 150), (136, 130, 122), 60, 8.0)
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Where a camera stands, how it looks down and at whom, and how it renders colour."""
-
-    paint: Callable[[_Brush], None]  # its scene
-    balance: tuple[float, float, float]  # factors of red, green and blue
-    saturation: float
-    gain: float
-    gamma: float
-    blur: float  # in pixels
-    noise: float  # in grey levels
-    turn: float  # habitual viewpoint, radians (0 = front, pi = back); the opposite one has a third of the weight
-    pitch: float  # sine of the angle by which it looks down
-    height: float  # of a person at the nearest foot row, in scene pixels
-    light: float  # direction of the light (-1 left .. 1 right)
-    sun: float  # how hard the light and its shadows are
-    detail: float  # share of the resolution that survives (far people are small and were enlarged)
-
-
+# how a camera paints its scene; factors of red, green and blue; saturation, gain and gamma; blur in pixels, noise in grey
+# levels; its habitual viewpoint in radians (0 = front), and how far it looks down, as a sine; a person's height at the
+# nearest foot row, in scene pixels; where the light comes from (-1 left .. 1 right) and how hard it is; the share of the
+# resolution that survives
+Camera = namedtuple("Camera", "paint balance saturation gain gamma blur noise turn pitch height light sun detail")
 CAMERAS = {
     1: Camera(_Brush.plaza, (1.0, 1.0, 1.0), 1.05, 1.05, 0.95, 0.35, 2.5, 0.25, 0.16, 150, -0.7, 1.0, 1.0),
     2: Camera(_Brush.lawn, (1.02, 1.04, 0.9), 1.12, 1.0, 1.05, 0.45, 3.0, 2.8, 0.2, 145, 0.8, 1.1, 0.85),

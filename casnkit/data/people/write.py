@@ -31,7 +31,7 @@ _FOLDERS = ("bounding_box_train", "query", "bounding_box_test", "masks", "parts"
 _MARKER, _PARTIAL, _UNFINISHED = "people.json", "people.part.json", ".*.part*"
 _CHUNK = 32  # images
 _ALONE = 400  # images that one process draws sooner than a second one starts
-_GAP = 2  # pixels between the images of a contact sheet
+_CENTRES = (slice(1, None, SUPERSAMPLING),) * 2  # the canvas pixel that stands for an image pixel
 
 # bad crops that Market-1501 calls junk (above, below, beside, much too small, much too large): how far the box moves down
 # and aside, in the person's heights, and how it grows
@@ -55,10 +55,10 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
     pixels, parts = background(job.camid, left, top, height), np.zeros((look.HEIGHT, look.WIDTH), np.uint8)
     if person is not None:
         rgb, large = draw_figure(person, view, rng, difficulty)
-        pixels, parts = _over(_shadow(pixels, view), rgb, large > 0), _reduce(large)
+        pixels, parts = _over(_shadow(pixels, view), rgb, large > 0), large[_CENTRES]
     if rng.random() < difficulty.occluder and person is not None:
         rgb, covered = _occluder(job, seed, view, rng, difficulty)
-        pixels, parts = _over(pixels, rgb, covered), np.where(_reduce(covered), 0, parts).astype(np.uint8)
+        pixels, parts = _over(pixels, rgb, covered), np.where(covered[_CENTRES], 0, parts).astype(np.uint8)
     image, quality = photograph(pixels, camera, rng, difficulty)
     return image, parts, quality
 
@@ -96,10 +96,6 @@ def _detect(rng: Rng, job: Job, x: float, foot: float, tall: float, difficulty: 
     elif bad:  # too wide or too tight
         height *= 1 + (0.3 if rng.random() < 0.5 else -0.12) * size
     return centre, middle, height
-
-
-def _reduce(layer: np.ndarray) -> np.ndarray:
-    return layer[1::SUPERSAMPLING, 1::SUPERSAMPLING]
 
 
 def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarray:
@@ -145,9 +141,8 @@ def synthesize(
 ) -> Path:
     """Make the synthetic pedestrians of a size ("tiny", "quick", "market") in ``root``, or complete them; return it.
 
-    ``root`` must be empty, not there, or hold the same data set, whole or in part; in the end it holds the folders of
-    Market-1501, masks/, parts/, attributes.csv and people.json. The same size, seed and difficulty give the same bytes,
-    by any number of ``processes`` (None: as many as there are cores, at most eight).
+    The same size, seed and difficulty give the same bytes, by any number of ``processes`` (None: one a core, at most 8).
+    In the end ``root`` holds the folders of Market-1501, masks/, parts/, attributes.csv and people.json.
 
     Raises:
         ValueError: unknown size, negative seed, or a folder that holds something else.
@@ -160,7 +155,7 @@ def synthesize(
         raise ValueError(f"expected seed >= 0 and processes >= 1, got seed {seed} and processes {processes}")
     data = {"version": look.PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
     finished = _inspect(root, data)
-    jobs, table = look.make_plan(look.SIZES[size], seed, difficulty)
+    jobs, rows = look.make_plan(look.SIZES[size], seed, difficulty)
     missing = _missing(root, jobs)
     if finished and not missing:
         return root
@@ -168,8 +163,7 @@ def synthesize(
     (root / _MARKER).unlink(missing_ok=True)
     _make_all(partial(_make, root.resolve(), int(seed), difficulty), root, missing, processes, progress)
     with atomic_path(root / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        header = ["pid", "split", *look.ATTRIBUTE_PART, "lookalike_pid", "differs_in"]
-        csv.writer(file, lineterminator="\n").writerows([header, *table])
+        csv.writer(file, lineterminator="\n").writerows(rows)
     data["counts"] = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
     write_json(root / _MARKER, {**data, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True})
     (root / _PARTIAL).unlink(missing_ok=True)
@@ -280,8 +274,8 @@ def contact_sheet(
     root: str | os.PathLike, identities: Sequence[int], cameras: Sequence[int] = (1, 2, 3, 4, 5, 6), zoom: int = 1
 ) -> Image.Image:
     """A row for each identity (pid), a column for each camera, empty where it did not see the person; enlarged by zoom."""
-    root, step_x, step_y = Path(root), look.WIDTH + _GAP, look.HEIGHT + _GAP
-    sheet = Image.new("RGB", (len(cameras) * step_x - _GAP, len(identities) * step_y - _GAP), (255, 255, 255))
+    root, step_x, step_y = Path(root), look.WIDTH + 2, look.HEIGHT + 2
+    sheet = Image.new("RGB", (len(cameras) * step_x - 2, len(identities) * step_y - 2), (255, 255, 255))
     for row, pid in enumerate(identities):
         for column, camid in enumerate(cameras):
             found = sorted(root.glob(f"bounding_box_t*/{pid:04d}_c{camid}s*.jpg"))
