@@ -127,10 +127,6 @@ class _Figure:
         named = np.asarray(table.get(self[attribute], _OFF_WHITE), float)  # nobody sees the colour of what is not worn
         return tuple((named + self.dyes[slot]).clip(6, 245))
 
-    def turned(self, order: float, part: str, cloth: Cloth, up: Column, *rest: Column) -> Solid:
-        """A turned solid whose rings are given for a person who stands."""
-        return self.view.turned(order, part, cloth, (np.subtract(up, self.pose.sink), *rest))
-
     def legs(self) -> list[Solid]:
         size, lower, pattern, view = self.frame.limb, self["lower"], self["lower_pattern"], self.view
         colour, shoe, sole = self.dye("lower", "lower_colour"), self.dye("shoe", "shoe_colour"), _SOLES[self["shoes"]]
@@ -163,10 +159,10 @@ class _Figure:
     def _skirt(self, cloth: Cloth) -> Solid:
         spread = max(0.03, *(abs(knee[2]) for _, knee, _, _ in self.pose.legs))
         hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
-        up = (0.59, 0.52, 0.42, _SKIRTS[self["lower"]])
+        up = np.array((0.59, 0.52, 0.42, _SKIRTS[self["lower"]])) - self.pose.sink
         wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
         deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-        return self.turned(2.0, "legs", cloth, up, wide, deep, 0, 0)
+        return self.view.turned(2.0, "legs", cloth, (up, wide, deep, 0, 0))
 
     def trunk(self) -> Solid:
         coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
@@ -185,7 +181,7 @@ class _Figure:
         else:
             below = (hem,), (hip * 0.99,), (hip * d * 1.1,), (-0.002,)
         up, wide, deep, forward = (a + list(b) for a, b in zip((up, wide, deep, forward), below, strict=True))
-        return self.turned(3.0, "torso", cloth, up, wide, deep, 0, forward)
+        return self.view.turned(3.0, "torso", cloth, (np.subtract(up, self.pose.sink), wide, deep, 0, forward))
 
     def arms(self) -> list[Solid]:
         bare, size, view = self.bare, self.frame.limb, self.view
@@ -265,19 +261,15 @@ class _Figure:
         colour = self.dye("bag", "bag_colour")
         dark = tuple(c * 0.62 for c in colour)
         cloth, strap = Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0)
-        bags = {
-            "backpack": self._backpack,
-            "shoulder": self._shoulder_bag,
-            "crossbody": self._crossbody,
-            "handbag": self._handbag,
-        }
-        return bags[self["bag"]](cloth, strap, 1 if self["bag_side"] == "left" else -1)
+        side = 1 if self["bag_side"] == "left" else -1
+        return getattr(self, f"_{self['bag']}")(cloth, strap, side)  # the method that has the bag's name
 
     def _backpack(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
         trunk, view, sink = self.frame.chest * _DEPTH, self.view, self.pose.sink
-        up = (0.83, 0.815, 0.72, 0.6, 0.575)
+        up = np.array((0.83, 0.815, 0.72, 0.6, 0.575)) - sink
         wide, deep = (0.045, 0.078, 0.088, 0.086, 0.07), (0.03, 0.05, 0.06, 0.062, 0.05)
-        solids = [self.turned(0.3 if self.facing > -0.1 else 4.6, "bag", cloth, up, wide, deep, 0, -(trunk + 0.05))]
+        rings = (up, wide, deep, 0, -(trunk + 0.05))
+        solids = [view.turned(0.3 if self.facing > -0.1 else 4.6, "bag", cloth, rings)]
         for x in (0.066, -0.066):
             top, bottom = (x, 0.825 - sink, 0.01), (x * 1.15, 0.63 - sink, trunk * 0.95)
             if view.depth(bottom) > 0 or (abs(self.facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
@@ -289,7 +281,7 @@ class _Figure:
         up, wide = (y, y - height * 0.15, y - height), (half * 0.82, half * 0.9, half)
         return self.view.turned(order, "bag", cloth, (up, wide, (deep * 0.6, deep, deep), x, z))
 
-    def _shoulder_bag(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    def _shoulder(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
         x, sink = side * (self.frame.shoulder + 0.022), self.pose.sink
         order = 5.5 if self.view.depth((x, 0.5, 0)) > -0.05 else 0.3
         bag = self._sack(order, cloth, (x, 0.63 - sink, -0.01), (0.15, 0.045, 0.085))

@@ -147,7 +147,7 @@ ATTRIBUTE_PART = {name: part for part, names in _ATTRIBUTES.items() for name in 
 """The part of each attribute; ``"body"`` marks those of the whole figure, which look-alikes always share."""
 
 _LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 2.5, "shoes": 1.5}
-_RECOLOURED = {"torso": "upper", "arms": "sleeve", "legs": "lower", "shoes": "shoe"}
+_RECOLOURED = {"torso": "upper_colour", "arms": "sleeve_colour", "legs": "lower_colour", "shoes": "shoe_colour"}
 
 
 @dataclass(frozen=True)
@@ -209,15 +209,13 @@ def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Pe
     part = _pick(rng, _LOOKALIKE_PARTS)
     a, colour = dict(person.attributes), partial(_colour, rng, difficulty.colours)
     if part in _RECOLOURED:
-        garment = _RECOLOURED[part]
-        name = f"{garment}_colour"
-        a[name] = colour("upper" if garment == "sleeve" else garment, a[name])
+        name = _RECOLOURED[part]
+        a[name] = colour({"legs": "lower", "shoes": "shoe"}.get(part, "upper"), a[name])
     if part == "torso" and a["upper_pattern"] != "plain":  # a shared second colour must still stand out
         a["upper_second"] = colour("upper", a["upper_colour"])
     elif part == "arms":
-        a["sleeve_pattern"] = "plain"
-        a["sleeve_second"] = "none"
-        a["sleeves"] = "short" if a["sleeves"] == "none" else a["sleeves"]
+        bare = a["sleeves"] == "none"
+        a |= {"sleeve_pattern": "plain", "sleeve_second": "none", "sleeves": "short" if bare else a["sleeves"]}
     elif part == "hair":
         _change_hair(rng, a, difficulty.colours)
     elif part == "bag":

@@ -34,7 +34,6 @@ class _Brush:
         self.draw.rectangle([v * _ZOOM for v in (left, top, right, bottom)], fill=colour)
 
     def band(self, top: float, bottom: float, colour: RGB) -> None:
-        """A box from side to side."""
         self.box(0, top, SCENE_WIDTH, bottom, colour)
 
     def shape(self, points: Sequence[tuple[float, float]], colour: RGB) -> None:

@@ -1,7 +1,7 @@
 """Drawing *people* and writing them in Market-1501's layout, by any number of processes; what was interrupted is completed.
 
-A detector's box moves person, mask, part map and background together: everything is drawn in the box's coordinates, so
-they line up by construction. What comes after (colour response, blur, noise, JPEG) moves no pixel.
+Everything is drawn in the coordinates of the detector's box, so image, mask and part map line up by construction. What
+comes after (colour response, blur, noise, JPEG) moves no pixel.
 """
 
 import csv
@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -178,19 +179,16 @@ def _inspect(root: Path, wanted: dict[str, object]) -> bool:
         if (root / name).exists():
             found = read_json(root / name)
             found = found if isinstance(found, dict) else {}
-            for key, value in wanted.items():
-                if found.get(key) != value:
-                    raise ValueError(
-                        f"{root} holds synthetic people of another {key}: expected {value}, found "
-                        f"{found.get(key)}; delete that folder or choose another one"
-                    )
+            for key in wanted:
+                if found.get(key) != wanted[key]:
+                    difference = f"another {key}: expected {wanted[key]}, found {found.get(key)}"
+                    advice = "delete that folder or choose another one"
+                    raise ValueError(f"{root} holds synthetic people of {difference}; {advice}")
             return name == _MARKER
     strangers = sorted(path.name for path in root.glob("*") if not path.match(_UNFINISHED))
     if strangers:
         names = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
-        raise ValueError(
-            f"expected {root} to be empty or to hold synthetic people, found {names}; choose another folder"
-        )
+        raise ValueError(f"expected {root} to be empty or to hold synthetic people, found {names}; choose another one")
     return False
 
 
@@ -208,20 +206,16 @@ def _missing(root: Path, jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if not present.issuperset(_files(job))]
 
 
-def _make_all(
-    make: Callable[[list[Job]], int], root: Path, jobs: list[Job], processes: int | None, progress: bool
-) -> None:
-    """Make the jobs in chunks, in this process or in several; where those die, in this one.
+def _make_all(make: Callable, root: Path, jobs: list[Job], processes: int | None, progress: bool) -> None:
+    """Make the jobs in chunks, in this process or in several; where those die, in this one. Ctrl-C ends them all.
 
-    joblib's workers import no main module, so they start from notebooks and from scripts without a guard. An error or
-    Ctrl-C ends them.
+    joblib's workers import no main module, so they start from notebooks and from scripts without a guard.
     """
     if processes is None:
         processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    workers = Parallel(
-        min(processes, len(chunks)) or 1, "loky", return_as="generator_unordered", idle_worker_timeout=20
-    )
+    processes = max(1, min(processes, len(chunks)))
+    workers = Parallel(processes, "loky", return_as="generator_unordered", idle_worker_timeout=20)
     bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
     try:
         with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
@@ -251,11 +245,7 @@ def _save(image: Image.Image, path: Path, options: dict[str, int]) -> None:
 
 
 def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
-    """``attributes.csv`` as ``{pid: {column: value}}``: attributes, split, lookalike_pid and differs_in (empty: none).
-
-    Raises:
-        ValueError: there is no such table.
-    """
+    """``attributes.csv`` as ``{pid: {column: value}}``, an empty value for none; ValueError where there is no such table."""
     path = Path(root) / TABLE
     if not path.is_file():
         raise ValueError(f"expected {TABLE} in {root}, found none; make the data set with `casnkit data synthesize`")
@@ -276,10 +266,7 @@ def contact_sheet(
     """A row for each identity (pid), a column for each camera, empty where it did not see the person; enlarged by zoom."""
     root, step_x, step_y = Path(root), look.WIDTH + 2, look.HEIGHT + 2
     sheet = Image.new("RGB", (len(cameras) * step_x - 2, len(identities) * step_y - 2), (255, 255, 255))
-    for row, pid in enumerate(identities):
-        for column, camid in enumerate(cameras):
-            found = sorted(root.glob(f"bounding_box_t*/{pid:04d}_c{camid}s*.jpg"))
-            if found:
-                with Image.open(found[0]) as image:
-                    sheet.paste(image, (column * step_x, row * step_y))
+    for (row, pid), (column, camid) in product(enumerate(identities), enumerate(cameras)):
+        for path in sorted(root.glob(f"bounding_box_t*/{pid:04d}_c{camid}s*.jpg"))[:1]:
+            sheet.paste(Image.open(path), (column * step_x, row * step_y))
     return sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.LANCZOS) if zoom > 1 else sheet
