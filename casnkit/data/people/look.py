@@ -1,0 +1,342 @@
+"""Who the people are: how many, how hard to tell apart, each one's attributes, and which camera sees whom how often.
+
+Colours follow what streets look like, so that many people share an attribute and only the combination tells them apart.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+
+import numpy as np
+
+PEOPLE_VERSION = "1.0"  # any change of what is drawn changes every result: raise it then
+
+WIDTH, HEIGHT = 64, 128  # of every image, in pixels, as in Market-1501
+
+PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
+"""Body parts; ``PARTS[i]`` has the index ``i + 1`` in a part map, 0 is background. A hat or hood counts as hair."""
+
+PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
+CAMERA_COUNT = 6
+Rng = np.random.Generator
+Partners = dict[int, tuple[int, str]]  # of look-alikes: the other one and the part that differs
+Sightings = list[tuple[int, int]]  # (pid, camera)
+_TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class PeopleSize:
+    """How many identities and files one size has."""
+
+    train_ids: int
+    train_images: int  # in bounding_box_train
+    test_ids: int  # identities in query and bounding_box_test; none of them is in training
+    queries: int  # images in query, one for each (identity, camera) in which the identity was seen
+    gallery: int  # images of the test identities in bounding_box_test, at least one for each query
+    distractors: int  # further files there with pid 0: other people, false alarms
+    junk: int  # and with pid -1: bad crops
+
+    @property
+    def images(self) -> int:
+        """All files together."""
+        return self.train_images + self.queries + self.gallery + self.distractors + self.junk
+
+
+SIZES = {
+    "tiny": PeopleSize(12, 72, 10, 24, 48, 8, 8),
+    "quick": PeopleSize(150, 1500, 100, 300, 780, 110, 110),
+    "market": PeopleSize(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819),
+}
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Everything that makes *people* easier or harder, one number each; larger is harder unless said otherwise.
+
+    The defaults were set by the baseline alone, trained at ``quick`` from random weights, before methods were compared.
+    """
+
+    lookalike_share: float = 0.25  # share of identities in pairs that differ in exactly one body part, in [0, 1]
+    colours: int = 12  # how many of the palette's colours clothes are made of, most common first; FEWER is harder
+    tint: float = 18.0  # deviation (0-255) of one person's garment from its palette colour; LESS is harder
+    camera: float = 0.55  # strength of the cameras' colour response and exposure; 0 = all alike, 1 = as designed
+    exposure: float = 0.1  # standard deviation of an image's own exposure, in stops
+    light: float = 0.8  # strength of shading from one side, in [0, 1]
+    view: float = 0.35  # spread of the viewpoint around the camera's habitual one, in radians
+    pose: float = 1.0  # amplitude of the gait and of arm poses; 1 = brisk walk
+    crop: float = 0.018  # standard deviation of the detector's box, as a fraction of the person's height
+    bad_crop: float = 0.08  # probability of a clearly wrong box (cut feet, much sky, off-centre)
+    occluder: float = 0.08  # probability that something or somebody stands in front
+    blur: float = 0.6  # factor of the cameras' own blur
+    noise: float = 0.6  # factor of the cameras' own sensor noise
+    jpeg: int = 55  # lowest JPEG quality; LESS is harder
+    jitter: float = 3.0  # standard deviation (0-255) of a garment's colour from image to image
+
+    def __post_init__(self) -> None:
+        share = (0, 1)
+        limits = {"lookalike_share": share, "bad_crop": share, "occluder": share, "colours": (6, 16), "jpeg": (1, 92)}
+        wrong = []
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                wrong.append(f"{name} in [{low}, {high}], got {getattr(self, name)}")
+        if wrong:
+            raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
+
+
+DIFFICULTY = Difficulty()
+
+
+def palette(table: str) -> dict[str, tuple[int, ...]]:
+    """RGB by name, from a text ``"name rrggbb name rrggbb ..."``."""
+    words = table.split()
+    return {name: tuple(bytes.fromhex(code)) for name, code in zip(words[::2], words[1::2], strict=True)}
+
+
+PALETTE = palette("""
+    black 222226  grey 808286  navy 263058  white e4e4e0  blue 3460b0  red b2282c  beige c4ac86  green 307042
+    brown 68462e  pink de8ca4  yellow e2bc3c  lightblue 88b2d6  purple 6a4286  orange dc742c  darkgrey 484a50  olive 626238
+""")  # in the order in which Difficulty.colours takes them
+_WORN = {  # how often each of them is worn as an upper garment, as a lower one or a bag, and as shoes
+    "upper": (18, 11, 9, 11, 8, 7, 6, 5, 5, 5, 4, 5, 3, 3, 6, 4),
+    "lower": (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5),
+    "shoe": (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1),
+}
+_VISIBLE_STEP = 85.0  # least distance of two colours that count as different at a glance, 0-255 RGB
+
+# what is drawn first, and how often; the rest depends on it
+_CHOICES = {
+    "frame": {"male": 5, "female": 5},
+    "build": {"slim": 3, "average": 5, "broad": 2.5},
+    "height": {"short": 3, "medium": 5, "tall": 3},
+    "skin": {"light": 4, "medium": 4, "tan": 2, "dark": 2},
+    "hair_colour": {"black": 5, "darkbrown": 4, "brown": 3, "blond": 2.5, "grey": 1.5, "ginger": 1},
+    "hat": {"none": 15, "cap": 2.5, "beanie": 1.5, "brimmed": 1, "hood": 1},
+    "glasses": {"none": 4, "glasses": 1},
+    "upper": {"tshirt": 4, "shirt": 3, "hoodie": 3, "jacket": 3.5, "coat": 1.7},
+    "lower": {"trousers": 7, "shorts": 2.5},
+    "lower_fit": {"slim": 4, "straight": 4, "wide": 1.5},
+    "lower_pattern": {"plain": 8, "sidestripe": 1.2, "faded": 1.8},
+    "bag": {"none": 8, "backpack": 5, "shoulder": 2.5, "crossbody": 2.5, "handbag": 2},
+    "bag_side": {"left": 1, "right": 1},
+    "shoes": {"sneakers": 6.5, "boots": 1.2, "flats": 2.3},
+}
+_HAIR = {"male": {"short": 8, "bald": 1.2, "long": 0.8}, "female": {"short": 2, "long": 5, "bun": 2, "ponytail": 2}}
+_LOWER_FEMALE = {"trousers": 6, "shorts": 1.5, "skirt": 2.5, "longskirt": 1.5}
+_PATTERNS = {
+    "tshirt": {"plain": 4, "hstripes": 2, "logo": 3, "dots": 1, "block": 1},
+    "shirt": {"plain": 3, "vstripes": 2, "checks": 3, "dots": 1},
+    "hoodie": {"plain": 4, "logo": 3, "block": 2, "hstripes": 1},
+    "jacket": {"plain": 2, "open": 4, "zip": 2, "block": 2, "checks": 0.7},
+    "coat": {"plain": 3, "open": 2, "zip": 2, "checks": 1},
+}
+_SLEEVES = {"tshirt": {"short": 6, "none": 1}, "shirt": {"long": 6, "short": 2}}  # of the others: long
+_HOODED = ("hoodie", "jacket", "coat")
+
+_ATTRIBUTES = {
+    "body": ("frame", "build", "height", "skin"),
+    "hair": ("hair", "hair_colour", "hat", "hat_colour"),
+    "face": ("glasses",),
+    "torso": ("upper", "upper_colour", "upper_pattern", "upper_second"),
+    "arms": ("sleeves", "sleeve_colour", "sleeve_pattern", "sleeve_second"),
+    "legs": ("lower", "lower_colour", "lower_fit", "lower_pattern"),
+    "bag": ("bag", "bag_colour", "bag_side"),
+    "shoes": ("shoes", "shoe_colour"),
+}
+ATTRIBUTE_PART = {name: part for part, names in _ATTRIBUTES.items() for name in names}
+"""The part of each attribute; ``"body"`` marks those of the whole figure, which look-alikes always share."""
+
+_LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 2.5, "shoes": 1.5}
+_RECOLOURED = {"torso": "upper_colour", "arms": "sleeve_colour", "legs": "lower_colour", "shoes": "shoe_colour"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person; ``look`` fixes body details and the exact dye of each garment, and look-alikes share it."""
+
+    attributes: Mapping[str, str]
+    look: int
+
+    def __getitem__(self, name: str) -> str:
+        return self.attributes[name]
+
+
+def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
+    weights = np.fromiter(choices.values(), dtype=float)
+    return list(choices)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+
+
+def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> str:
+    """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
+    weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
+    if unlike is not None:
+        steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in weights}
+        weights = {name: weight for name, weight in weights.items() if steps[name] > _VISIBLE_STEP}
+    return _pick(rng, weights)
+
+
+def draw_person(rng: Rng, difficulty: Difficulty) -> Person:
+    """Draw one person's attributes."""
+    colour = partial(_colour, rng, difficulty.colours)
+    a = {name: _pick(rng, choices) for name, choices in _CHOICES.items()}
+    a["hair"] = _pick(rng, _HAIR[a["frame"]])
+    if a["frame"] == "female":
+        a["lower"] = _pick(rng, _LOWER_FEMALE)
+    if a["hat"] == "hood" and a["upper"] not in _HOODED:
+        a["hat"] = "none"
+    if a["upper"] == "coat" and a["lower"] in ("skirt", "shorts"):  # would be hidden
+        a["lower"] = "trousers"
+    if a["lower"] in ("skirt", "longskirt"):
+        a["lower_pattern"] = "hem" if a["lower_pattern"] == "faded" else "plain"
+    a["hat_colour"] = colour("upper") if a["hat"] != "none" else "none"
+    a["upper_colour"] = colour("upper")
+    a["upper_pattern"] = _pick(rng, _PATTERNS[a["upper"]])
+    a["upper_second"] = colour("upper", a["upper_colour"]) if a["upper_pattern"] != "plain" else "none"
+    a["sleeves"] = _pick(rng, _SLEEVES.get(a["upper"], {"long": 1}))
+    contrast = rng.random() < 0.15
+    a["sleeve_colour"] = colour("upper", a["upper_colour"]) if contrast else a["upper_colour"]
+    a["sleeve_pattern"] = "striped" if a["upper_pattern"] == "hstripes" and not contrast else "plain"
+    a["sleeve_second"] = a["upper_second"] if a["sleeve_pattern"] == "striped" else "none"
+    a["lower_colour"] = colour("lower")
+    a["bag_colour"] = colour("lower") if a["bag"] != "none" else "none"
+    a["bag_side"] = {"none": "none", "backpack": "both"}.get(a["bag"], a["bag_side"])
+    a["shoe_colour"] = colour("shoe")
+    return Person({name: a[name] for name in ATTRIBUTE_PART}, int(rng.integers(2**31)))
+
+
+def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
+    """Somebody who differs from ``person`` in exactly one body part, clearly, and that part's name."""
+    part = _pick(rng, _LOOKALIKE_PARTS)
+    a, colour = dict(person.attributes), partial(_colour, rng, difficulty.colours)
+    if part in _RECOLOURED:
+        name = _RECOLOURED[part]
+        a[name] = colour({"legs": "lower", "shoes": "shoe"}.get(part, "upper"), a[name])
+    if part == "torso" and a["upper_pattern"] != "plain":  # a shared second colour must still stand out
+        a["upper_second"] = colour("upper", a["upper_colour"])
+    elif part == "arms":
+        bare = a["sleeves"] == "none"
+        a |= {"sleeve_pattern": "plain", "sleeve_second": "none", "sleeves": "short" if bare else a["sleeves"]}
+    elif part == "hair":
+        _change_hair(rng, a, difficulty.colours)
+    elif part == "bag":
+        _change_bag(rng, a, colour)
+    return Person(a, person.look), part
+
+
+def _change_hair(rng: Rng, a: dict[str, str], colours: int) -> None:
+    if a["hat"] != "none":
+        a["hat_colour"] = _colour(rng, colours, "upper", a["hat_colour"])
+    elif rng.random() < 0.5:
+        unfit = ("none",) if a["upper"] in _HOODED else ("none", "hood")
+        a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name not in unfit})
+        a["hat_colour"] = _pick(rng, {n: 1.0 for n in list(PALETTE)[:colours] if n not in ("black", "brown", "grey")})
+    else:
+        dark = a["hair_colour"] in ("black", "darkbrown", "brown")
+        a["hair_colour"] = _pick(rng, {"blond": 2, "grey": 1, "ginger": 1} if dark else {"black": 1, "darkbrown": 1})
+        a["hair"] = "short" if a["hair"] == "bald" else a["hair"]
+
+
+def _change_bag(rng: Rng, a: dict[str, str], colour: Callable[..., str]) -> None:
+    others = {n: w for n, w in _CHOICES["bag"].items() if n not in (a["bag"], "none")}
+    if a["bag"] != "none" and rng.random() < 0.5:
+        a["bag_colour"] = colour("upper", a["bag_colour"])
+    elif a["bag"] != "none" and rng.random() < 0.6:
+        a["bag"] = a["bag_colour"] = a["bag_side"] = "none"
+    else:
+        a["bag"] = _pick(rng, others)
+        a["bag_colour"] = colour("upper", a["upper_colour"])
+        a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
+
+
+def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> tuple[list[Person], Partners]:
+    """``size`` people with different attributes, the first of them in pairs of look-alikes, and who is whose look-alike."""
+    people: list[Person] = []
+    partners: Partners = {}
+    paired = round(size * difficulty.lookalike_share / 2) * 2
+    for index in range(size):
+        double = index < paired and index % 2
+        for attempt in count():  # until nobody else has the same attributes
+            rng = np.random.default_rng([seed, stream, index, attempt])
+            person, part = draw_lookalike(rng, people[-1], difficulty) if double else (draw_person(rng, difficulty), "")
+            if all(person.attributes != other.attributes for other in people):
+                break
+        people.append(person)
+        if double:
+            partners[index], partners[index - 1] = (index - 1, part), (index, part)
+    return people, partners
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to be made."""
+
+    folder: str
+    pid: int  # of the file's name: 0 for a distractor, -1 for a bad crop
+    person: Person | None  # who is in it; None: a false alarm
+    identity: int  # with the camera, what the passage's random numbers depend on
+    camid: int  # 1 .. 6
+    number: int = 0  # unique in the data set
+
+    @property
+    def name(self) -> str:
+        """The file's name without suffix, as Market-1501 writes it."""
+        pid, detection = "-1" if self.pid < 0 else f"{self.pid:04d}", int(self.folder != "query")
+        return f"{pid}_c{self.camid}s{1 + self.identity % 3}_{1 + 25 * self.number:06d}_{detection:02d}"
+
+
+def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list[Job], list[list]]:
+    """Who is seen by which camera how often, and the rows of attributes.csv, the header first."""
+    rng = np.random.default_rng([seed, _LAYOUT])
+    pids = (rng.permutation(size.train_ids + size.test_ids) + 1).tolist()
+    train, test = pids[: size.train_ids], pids[size.train_ids :]
+    people: dict[int, Person] = {}
+    rows = [["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"]]
+    for split, numbers, stream in (("train", train, _TRAIN), ("test", test, _TEST)):
+        drawn, partners = draw_population(seed, stream, len(numbers), difficulty)
+        people |= zip(numbers, drawn, strict=True)
+        for index, pid in enumerate(numbers):
+            partner, part = partners.get(index, (0, ""))
+            rows.append([pid, split, *people[pid].attributes.values(), numbers[partner] if part else "", part])
+
+    def shots(folder: str, sightings: Sightings, pid: int | None = None) -> list[Job]:
+        return [Job(folder, pid or who, people[who], who, camid) for who, camid in sightings]
+
+    seen, repeated = _sightings(rng, train, size.train_ids * 4, size.train_images)
+    jobs = shots("bounding_box_train", repeated)
+    seen, repeated = _sightings(rng, test, size.queries, size.gallery)
+    jobs += shots("query", seen) + shots("bounding_box_test", repeated)
+    jobs += shots("bounding_box_test", [seen[i] for i in rng.integers(0, len(seen), size.junk)], pid=-1)
+    jobs += _distractors(rng, seed, size.distractors, difficulty)
+    return [replace(job, number=number) for number, job in enumerate(jobs)], rows[:1] + sorted(rows[1:])
+
+
+def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarray:
+    """``places`` integers between ``low`` and ``high`` that sum to ``total``, drawn at random."""
+    counts = np.full(places, low)
+    while (missing := total - int(counts.sum())) > 0:
+        free = np.flatnonzero(counts < high)
+        counts[rng.permutation(free)[:missing] if missing < len(free) else free[rng.random(len(free)) < 0.6]] += 1
+    return counts
+
+
+def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
+    """All passages, at least two cameras for everybody; and the same once for each of the images."""
+    passages = min(passages, images, len(pids) * CAMERA_COUNT)
+    seen = []
+    for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
+        seen += [(pid, camid) for camid in sorted((rng.permutation(CAMERA_COUNT)[:cameras] + 1).tolist())]
+    counts = _spread(rng, images, len(seen), 1, 4 + 2 * images // len(seen))
+    return seen, [passage for passage, count in zip(seen, counts, strict=True) for _ in range(count)]
+
+
+def _distractors(rng: Rng, seed: int, count: int, difficulty: Difficulty) -> list[Job]:
+    """Strangers, each seen up to four times, and false alarms (two in five)."""
+    alarms = int(count * 0.4)
+    seen, stranger, left = [], 0, count - alarms
+    while left:
+        person = draw_person(np.random.default_rng([seed, STRANGERS, stranger]), difficulty)
+        times = min(left, int(rng.integers(1, 5)))
+        seen += [(person, stranger, int(rng.integers(1, 7))) for _ in range(times)]
+        stranger, left = stranger + 1, left - times
+    seen += [(None, 10**6 + alarm, int(rng.integers(1, 7))) for alarm in range(alarms)]
+    return [Job("bounding_box_test", 0, *one) for one in seen]

@@ -1,0 +1,272 @@
+"""Drawing *people* and writing them in Market-1501's layout, by any number of processes; what was interrupted is completed.
+
+Everything is drawn in the coordinates of the detector's box, so image, mask and part map line up by construction. What
+comes after (colour response, blur, noise, JPEG) moves no pixel.
+"""
+
+import csv
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+from tqdm.auto import tqdm
+
+from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.people import look
+from casnkit.data.people.body import FIGURE_HEIGHTS, draw_figure
+from casnkit.data.people.look import Difficulty, Job, Rng
+from casnkit.data.people.paint import SUPERSAMPLING, Layer, Point, View
+from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
+
+TABLE = "attributes.csv"
+_FOLDERS = ("bounding_box_train", "query", "bounding_box_test", "masks", "parts")
+_MARKER, _PARTIAL, _UNFINISHED = "people.json", "people.part.json", ".*.part*"
+_CHUNK = 32  # images
+_ALONE = 400  # images that one process draws sooner than a second one starts
+_CENTRES = (slice(1, None, SUPERSAMPLING),) * 2  # the canvas pixel that stands for an image pixel
+
+# bad crops that Market-1501 calls junk (above, below, beside, much too small, much too large): how far the box moves down
+# and aside, in the person's heights, and how it grows
+_JUNK_CROPS = ((-0.62, 0.0, 1.0), (0.6, 0.0, 1.0), (0.0, 0.3, 1.0), (0.0, 0.0, 0.34), (0.0, 0.0, 1.75))
+
+
+def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.ndarray, int]:
+    """The image of a job, RGB (64, 128); part map (128, 64) uint8, 0 where no person is visible; JPEG quality."""
+    camera, person = CAMERAS[job.camid], job.person
+    turn, x, foot, sun = _passage(job, seed, difficulty)
+    rng = np.random.default_rng([seed, look.IMAGES, job.identity, job.number])
+    x += 14 * rng.standard_normal()
+    foot = float(np.clip(foot + 5 * rng.standard_normal(), *FOOT_ROWS))
+    near = (foot - FOOT_ROWS[0]) / (FOOT_ROWS[1] - FOOT_ROWS[0])
+    tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person["height"]] if person else 1.0)
+    centre, middle, height = _detect(rng, job, x, foot, tall, difficulty)
+    left, top, zoom = centre - height / 4, middle - height / 2, look.HEIGHT / height
+    light = (difficulty.light * sun, camera.light + 0.15 * float(rng.standard_normal()), 0.75)
+    turn += 0.4 * difficulty.view * float(rng.standard_normal())
+    view = View(turn, camera.pitch, tall * zoom, (x - left) * zoom, (foot - top) * zoom, light)
+    pixels, parts = background(job.camid, left, top, height), np.zeros((look.HEIGHT, look.WIDTH), np.uint8)
+    if person is not None:
+        rgb, large = draw_figure(person, view, rng, difficulty)
+        pixels, parts = _over(_shadow(pixels, view), rgb, large > 0), large[_CENTRES]
+    if rng.random() < difficulty.occluder and person is not None:
+        rgb, covered = _occluder(job, seed, view, rng, difficulty)
+        pixels, parts = _over(pixels, rgb, covered), np.where(covered[_CENTRES], 0, parts).astype(np.uint8)
+    image, quality = photograph(pixels, camera, rng, difficulty)
+    return image, parts, quality
+
+
+def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float, float, float]:
+    """What stays alike while a person crosses a camera's view: direction, column and row of the place, and sunlight."""
+    camera = CAMERAS[job.camid]
+    stream = look.PASSAGES if job.pid else look.STRANGERS
+    rng = np.random.default_rng([seed, look.PASSAGES, stream, job.identity, job.camid])
+    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]  # habitual, back, across
+    turn = float(camera.turn + way + 0.6 * difficulty.view * rng.standard_normal())
+    place = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS)
+    return turn, *place, float(camera.sun * rng.uniform(0.4, 1.15))
+
+
+def _detect(rng: Rng, job: Job, x: float, foot: float, tall: float, difficulty: Difficulty) -> Point:
+    """A detector's box in the scene: centre, middle row and height; its width is half its height."""
+    shift_x, shift_y, grow = (difficulty.crop * rng.standard_normal(3)).clip(-0.1, 0.1)
+    height, middle, centre = tall * (1.1 + grow), foot - 0.49 * tall + shift_y * tall, x + shift_x * tall
+    bad = rng.random() < difficulty.bad_crop
+    kind, size = int(rng.integers(4)), rng.uniform(0.5, 1.0)
+    if job.pid < 0:
+        down, aside, factor = _JUNK_CROPS[int(rng.integers(len(_JUNK_CROPS)))]
+        middle += down * tall * (0.9 + 0.2 * size)
+        if aside:
+            centre += tall * (aside if rng.random() < 0.5 else -aside) * (0.9 + 0.3 * size)
+        height *= factor
+    elif job.person is None:
+        height, middle = height * rng.uniform(0.4, 1.2), middle - rng.uniform(-0.2, 0.5) * tall
+    elif bad and kind < 2:  # the feet are cut off; much sky
+        up, grow = ((0.2, -0.08), (0.1, 0.22))[kind]
+        middle, height = middle - up * size * tall, height * (1 + grow * size)
+    elif bad and kind == 2:  # off-centre
+        centre += tall * 0.13 * size * (1 if rng.random() < 0.5 else -1)
+    elif bad:  # too wide or too tight
+        height *= 1 + (0.3 if rng.random() < 0.5 else -0.12) * size
+    return centre, middle, height
+
+
+def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """A layer of the canvas (black where not covered) over an image, (H, W, 3) float32."""
+    layer = np.asarray(Image.fromarray(rgb).reduce(SUPERSAMPLING), np.float32)
+    alpha = np.asarray(Image.fromarray(covered.view(np.uint8) * 255).reduce(SUPERSAMPLING), np.float32) / 255
+    return pixels * (1 - alpha[..., None]) + layer
+
+
+def _shadow(ground: np.ndarray, view: View) -> np.ndarray:
+    """Darken the ground: a pool under the feet, and away from the sun."""
+    first = max(0, int(view.y - 0.16 * view.scale))
+    rows, columns = ROWS[first:], COLUMNS[first:]
+    dy = (rows - view.y) / (0.028 * view.scale)
+    dx = (columns - view.x) / (0.15 * view.scale)
+    cast = (columns - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
+    dark = 0.5 * np.exp(-dx * dx - dy * dy) + 0.32 * view.light[0] * np.exp(-cast * cast - dy * dy)
+    shaded = ground.copy()
+    shaded[first:] *= (1 - dark.clip(0, 0.75))[..., None]
+    return shaded
+
+
+def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty) -> Layer:
+    """A pole, a bush, a bicycle or another person in front: RGB of the canvas, and where it covers."""
+    kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
+    if kind < 3:
+        return draw_thing(kind, view, side, rng)
+    x = view.x + side * view.scale * rng.uniform(0.2, 0.32)
+    turn, y = rng.uniform(0, 2 * np.pi), view.y + 0.04 * view.scale
+    other = replace(view, turn=turn, scale=view.scale * 1.06, x=x, y=y)
+    stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
+    rgb, parts = draw_figure(stranger, other, rng, difficulty)
+    return rgb, parts > 0
+
+
+def synthesize(
+    root: str | os.PathLike,
+    size: str = "quick",
+    seed: int = 0,
+    processes: int | None = None,
+    progress: bool = True,
+    difficulty: Difficulty = look.DIFFICULTY,
+) -> Path:
+    """Make the synthetic pedestrians of a size ("tiny", "quick", "market") in ``root``, or complete them; return it.
+
+    The same size, seed and difficulty give the same bytes, by any number of ``processes`` (None: one a core, at most 8).
+    In the end ``root`` holds the folders of Market-1501, masks/, parts/, attributes.csv and people.json.
+
+    Raises:
+        ValueError: unknown size, negative seed, or a folder that holds something else.
+        DiskFullError: no room left; run again with room and the rest is made.
+    """
+    root = Path(root)
+    if size not in look.SIZES:
+        raise ValueError(f"expected a size among {', '.join(look.SIZES)}, got {size!r}")
+    if seed < 0 or (processes is not None and processes < 1):
+        raise ValueError(f"expected seed >= 0 and processes >= 1, got seed {seed} and processes {processes}")
+    data = {"version": look.PEOPLE_VERSION, "size": size, "seed": int(seed), "difficulty": asdict(difficulty)}
+    finished = _inspect(root, data)
+    jobs, rows = look.make_plan(look.SIZES[size], seed, difficulty)
+    missing = _missing(root, jobs)
+    if finished and not missing:
+        return root
+    write_json(root / _PARTIAL, {**data, "finished": False})
+    (root / _MARKER).unlink(missing_ok=True)
+    _make_all(partial(_make, root.resolve(), int(seed), difficulty), root, missing, processes, progress)
+    with atomic_path(root / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    data["counts"] = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
+    write_json(root / _MARKER, {**data, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True})
+    (root / _PARTIAL).unlink(missing_ok=True)
+    return root
+
+
+def _inspect(root: Path, wanted: dict[str, object]) -> bool:
+    """Whether a whole data set of the wanted kind is there; refuses folders that hold anything else."""
+    if root.is_file():
+        raise ValueError(f"expected a folder at {root}, found a file; choose another folder")
+    for name in (_MARKER, _PARTIAL):
+        if (root / name).exists():
+            found = read_json(root / name)
+            found = found if isinstance(found, dict) else {}
+            for key in wanted:
+                if found.get(key) != wanted[key]:
+                    difference = f"another {key}: expected {wanted[key]}, found {found.get(key)}"
+                    advice = "delete that folder or choose another one"
+                    raise ValueError(f"{root} holds synthetic people of {difference}; {advice}")
+            return name == _MARKER
+    strangers = sorted(path.name for path in root.glob("*") if not path.match(_UNFINISHED))
+    if strangers:
+        names = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
+        raise ValueError(f"expected {root} to be empty or to hold synthetic people, found {names}; choose another one")
+    return False
+
+
+def _files(job: Job) -> tuple[str, str, str]:
+    """The part map, the mask and the image; it comes last, so that no image ever lacks its mask."""
+    return f"parts/{job.name}.png", f"masks/{job.name}.png", f"{job.folder}/{job.name}.jpg"
+
+
+def _missing(root: Path, jobs: list[Job]) -> list[Job]:
+    """Jobs without all three files; removes the unfinished files of an interrupted run."""
+    for path in root.glob(f"*/{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
+    folders = [folder for folder in _FOLDERS if (root / folder).is_dir()]
+    present = {f"{folder}/{name}" for folder in folders for name in os.listdir(root / folder)}
+    return [job for job in jobs if not present.issuperset(_files(job))]
+
+
+def _make_all(make: Callable, root: Path, jobs: list[Job], processes: int | None, progress: bool) -> None:
+    """Make the jobs in chunks, in this process or in several; where those die, in this one. Ctrl-C ends them all.
+
+    joblib's workers import no main module, so they start from notebooks and from scripts without a guard.
+    """
+    if processes is None:
+        processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    processes = max(1, min(processes, len(chunks)))
+    workers = Parallel(processes, "loky", return_as="generator_unordered", idle_worker_timeout=20)
+    bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
+    try:
+        with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
+            for made in finished:
+                bar.update(made)
+    except BrokenProcessPool as error:
+        warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=3)
+        _make_all(make, root, _missing(root, jobs), 1, progress)
+
+
+def _make(root: Path, seed: int, difficulty: Difficulty, jobs: list[Job]) -> int:
+    for job in jobs:
+        image, parts, quality = draw(job, seed, difficulty)
+        mask = Image.fromarray((parts > 0).view(np.uint8) * 255)
+        for file, name in zip((Image.fromarray(parts), mask, image), _files(job), strict=True):
+            options = {"quality": quality} if file is image else {"compress_level": 1}
+            try:
+                _save(file, root / name, options)
+            except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
+                _save(file, root / name, options)
+    return len(jobs)
+
+
+def _save(image: Image.Image, path: Path, options: dict[str, int]) -> None:
+    with atomic_path(path) as temporary:
+        image.save(temporary, **options)
+
+
+def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
+    """``attributes.csv`` as ``{pid: {column: value}}``, an empty value for none; ValueError where there is no such table."""
+    path = Path(root) / TABLE
+    if not path.is_file():
+        raise ValueError(f"expected {TABLE} in {root}, found none; make the data set with `casnkit data synthesize`")
+    with path.open(encoding="utf-8", newline="") as file:
+        return {int(row.pop("pid")): row for row in csv.DictReader(file)}
+
+
+def lookalike_pairs(root: str | os.PathLike) -> list[tuple[int, int, str]]:
+    """Pairs of look-alikes, each once: (smaller pid, larger pid, the one part that differs), sorted."""
+    table = read_attributes(root)
+    pairs = [(pid, int(row["lookalike_pid"]), row["differs_in"]) for pid, row in table.items() if row["lookalike_pid"]]
+    return sorted(pair for pair in pairs if pair[0] < pair[1])
+
+
+def contact_sheet(
+    root: str | os.PathLike, identities: Sequence[int], cameras: Sequence[int] = (1, 2, 3, 4, 5, 6), zoom: int = 1
+) -> Image.Image:
+    """A row for each identity (pid), a column for each camera, empty where it did not see the person; enlarged by zoom."""
+    root, step_x, step_y = Path(root), look.WIDTH + 2, look.HEIGHT + 2
+    sheet = Image.new("RGB", (len(cameras) * step_x - 2, len(identities) * step_y - 2), (255, 255, 255))
+    for (row, pid), (column, camid) in product(enumerate(identities), enumerate(cameras)):
+        for path in sorted(root.glob(f"bounding_box_t*/{pid:04d}_c{camid}s*.jpg"))[:1]:
+            sheet.paste(Image.open(path), (column * step_x, row * step_y))
+    return sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.LANCZOS) if zoom > 1 else sheet
