@@ -62,3 +62,10 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"expected a file {path}, found none") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"expected JSON in {path}, found something else ({error}); the file may be damaged") from error
+
+
+def results_path(name: str) -> Path:
+    """Where a published result lies: ``casnkit/results`` in an installed kit, ``figures/results`` in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "results" / name
+    return installed if installed.is_file() else package.parent / "figures" / "results" / name

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from casnkit import evaluation, figures
 from casnkit.config import VARIANTS
+from casnkit.data.files import results_path
 from casnkit.experiments import statistics
 from casnkit.experiments.statistics import Estimate, estimate
 
@@ -186,7 +187,7 @@ def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
 
 def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
     """The rows of ``NAME.csv``; None where there is none."""
-    path = Path(folder) / f"{name}.csv" if folder else statistics.results_path(name)
+    path = Path(folder) / f"{name}.csv" if folder else results_path(f"{name}.csv")
     if not path.is_file():
         return None
     rows = pd.read_csv(path)

@@ -1,24 +1,15 @@
-"""Means over seeds with 95 % intervals, what a study can and cannot see, and where published results lie."""
+"""Means over seeds with 95 % intervals, and what a study can and cannot see."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
-
-PACKAGE = Path(__file__).parents[1]
-
-
-def results_path(name: str) -> Path:
-    """Where ``NAME.csv`` lies: ``casnkit/results`` in an installed kit, ``figures/results`` in a checkout."""
-    installed = PACKAGE / "results" / f"{name}.csv"
-    return installed if installed.is_file() else PACKAGE.parent / "figures" / "results" / f"{name}.csv"
 
 
 @dataclass(frozen=True)

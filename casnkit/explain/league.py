@@ -15,8 +15,6 @@ The published league lies in ``figures/results/league.csv`` and ``league.setting
 from __future__ import annotations
 
 import argparse
-import importlib.resources
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,7 @@ from tqdm.auto import tqdm
 
 from casnkit.config import Config
 from casnkit.data import open_dataset
-from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.data.files import atomic_path, read_json, results_path, write_json
 from casnkit.data.images import load_masks, load_parts
 from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
@@ -115,16 +113,9 @@ class League(NamedTuple):
 
 def read_league(folder: str | Path | None = None) -> League:
     """A league that was written; default: the published one. Raises OSError where there is none."""
-    find = _results if folder is None else Path(folder).joinpath
+    find = results_path if folder is None else Path(folder).joinpath
     table = pd.read_csv(find("league.csv"), dtype={"passed": "boolean"})
     return League(table.fillna({"than": ""}), read_json(find("league.settings.json")))
-
-
-def _results(name: str) -> Path:
-    """A published result: of the installed package, or of the checkout."""
-    if importlib.util.find_spec("casnkit.results") is not None:
-        return Path(str(importlib.resources.files("casnkit.results") / name))
-    return Path(__file__).parents[2] / "figures" / "results" / name
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.font_manager as fonts
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .._optional import require
 from .style import GREY, INK, NOTE
 
 SCALE = 1.5
@@ -165,12 +166,11 @@ def _font(size: float, bold: bool) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def _folder() -> Path:
-    return Path(require("matplotlib", "the inspector").get_data_path()) / "fonts" / "ttf"
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 @functools.cache
 def _letters() -> frozenset[int]:
-    fonts = require("matplotlib.font_manager", "the inspector")
     return frozenset(fonts.get_font(str(_folder() / "DejaVuSans.ttf")).get_charmap())
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import matplotlib
 import numpy as np
 
 from casnkit.figures import map_limits, overlay, upsample
 
-from .._optional import require
 from .canvas import DASHED, GREY, INK, LARGE, NORMAL, NOTE, SCALE, SMALL, Canvas, text_width
 from .pairs import Agreement, Rows
 from .style import DIFFERENCE_COLOURS, LIGHT, SERIES
@@ -228,5 +228,5 @@ def _draw_difference(canvas: Canvas, pair: PairPicture, left: float, top: float,
 
 def _colours(name: str, values: np.ndarray) -> np.ndarray:
     """Values in [0, 1] as (..., 3) uint8."""
-    table = require("matplotlib", "the inspector").colormaps[name]
+    table = matplotlib.colormaps[name]
     return table(values, bytes=True)[..., :3]

@@ -11,7 +11,7 @@ import torch
 
 from casnkit import runs
 from casnkit.config import VARIANTS
-from casnkit.experiments import statistics
+from casnkit.data import files
 from casnkit.experiments.ablation import Setting, Trial, run_trials
 from casnkit.experiments.shipped import (
     FOLDER,
@@ -110,17 +110,9 @@ def test_together_they_take_at_most_ten_megabytes() -> None:
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
 
 
-def test_the_wheel_holds_every_package_and_the_published_results(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_wheel_holds_every_package_and_the_published_results() -> None:
     settings = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "casnkit").rglob("__init__.py")}
     assert set(settings["packages"]) == found | {"casnkit.experiments.weights", "casnkit.results"}
     assert settings["package-dir"]["casnkit.results"] == "figures/results"
-    assert statistics.results_path("ablation").is_file()
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "ablation.csv").touch()
-    monkeypatch.setattr(statistics, "PACKAGE", tmp_path)
-    assert statistics.results_path("ablation") == tmp_path / "results" / "ablation.csv", (
-        "an installed kit's own goes first"
-    )
+    assert files.results_path("ablation.csv").is_file()

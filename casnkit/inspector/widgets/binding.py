@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..._optional import require
+import ipywidgets
+import traitlets
+
 from ..slices import Pending
 
 WRAPPED = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 8px"}  # of a row of controls
@@ -28,7 +30,7 @@ _AGREED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # the value on which
 
 def widgets() -> Any:
     """ipywidgets, imported when a screen is wanted."""
-    return require("ipywidgets", "the inspector's screen")
+    return ipywidgets
 
 
 def safe(text: object) -> str:
@@ -39,7 +41,7 @@ def safe(text: object) -> str:
 
 @functools.cache
 def _picture_class() -> type:
-    w, traitlets = widgets(), require("traitlets", "the inspector's screen")
+    w = widgets()
 
     class Picture(w.Image):
         """The core image, with the empty description that its view looks for before it shows a tooltip."""
