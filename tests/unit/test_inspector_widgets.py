@@ -23,7 +23,7 @@ import casnkit as ck
 from casnkit.evaluation import evaluate
 from casnkit.inspector import Inspector
 from casnkit.inspector.widgets.binding import Later, quiet, safe
-from casnkit.inspector.widgets.panel import TITLES
+from casnkit.inspector.widgets.panel import TABS
 from casnkit.models import CASN
 
 pytest.importorskip("ipywidgets")
@@ -64,7 +64,7 @@ class TestScreen:
             module = widget._model_module
             assert module in ("@jupyter-widgets/controls", "@jupyter-widgets/base"), widget
             assert type(widget).__name__ != "Output"
-        assert list(inspector.panel.tabs) == list(TITLES)
+        assert list(inspector.panel.tabs) == list(TABS)
 
     def test_every_picture_has_words(self, inspector: Inspector) -> None:
         inspector.set(query=5, other="stripes", edit={"kind": "rows"})
