@@ -79,14 +79,6 @@ def test_worked_example() -> None:
     }
 
 
-def test_the_same_distances_change_nothing() -> None:
-    problem = random_problem(3)
-    changes = rank_changes(problem.distances, *problem.arguments)
-    assert len(changes) > 0
-    assert (changes.gain == 0).all()
-    assert len(changes.top_gains()) == len(changes.top_losses()) == 0
-
-
 def test_matrices_of_two_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected shape \(1, 2\).*found \(1, 3\)"):
         rank_changes(np.array([[0.1, 0.2]]), np.zeros((1, 3)), [1], [1], [1, 2], [2, 2])
