@@ -4,7 +4,6 @@ Joints and rings are in body heights: x to the person's left, y up, z forward. O
 """
 
 from collections import namedtuple
-from dataclasses import replace
 
 import numpy as np
 
@@ -40,17 +39,6 @@ _SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 # half widths and sizes of one body; joints of both sides, the left one first, and how far the pelvis sank when they were put
 _Frame = namedtuple("_Frame", "shoulder chest waist hip limb head")
 _Pose = namedtuple("_Pose", "legs arms sink")
-
-
-def _frame_of(person: Person) -> _Frame:
-    """The body of a person; ``person.look`` adds what no attribute names."""
-    wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
-    build, male = _BUILDS[person["build"]], person["frame"] == "male"
-    base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
-    growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
-    limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
-    head = _HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]
-    return _Frame(*(np.array(base) * wobble[:4] * growth).tolist(), float(limb), float(head))
 
 
 def _between(one: Point, other: Point, share: float) -> Point:
@@ -107,7 +95,14 @@ class _Figure:
     """A person in a pose drawn at random, as one camera sees it, in this image's colours."""
 
     def __init__(self, person: Person, view: View, rng: Rng, difficulty: Difficulty) -> None:
-        self.person, self.view, self.frame = person, view, _frame_of(person)
+        self.person, self.view = person, view
+        wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
+        build, male = _BUILDS[person["build"]], person["frame"] == "male"
+        base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
+        growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
+        limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
+        head = _HEADS[person["height"]] * (1.0 if male else 0.97) * wobble[5]
+        self.frame = _Frame(*(np.array(base) * wobble[:4] * growth).tolist(), float(limb), float(head))
         self.pose = _draw_pose(rng, self.frame, difficulty.pose)
         self.facing = float(np.cos(view.turn))  # 1 = we see the front, -1 = the back
         jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
@@ -137,7 +132,7 @@ class _Figure:
         if lower in _SKIRTS:
             upper, shin, thigh, knee, ankle = self.bare, self.bare, 0.056 * size, 0.042 * size, 0.028 * size
         elif lower == "shorts":
-            upper, shin = replace(cloth, cut=0.82, skin=self.skin), self.bare
+            upper, shin = cloth._replace(cut=0.82, skin=self.skin), self.bare
             thigh, knee, ankle = thigh * 1.08, 0.043 * size, 0.03 * size
         tucked = lower in _SKIRTS or self["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
         solids = []
@@ -154,15 +149,14 @@ class _Figure:
                 top, low = _between(ankles, knees, 0.38), order + (0.0005 if tucked else -0.1)
                 radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
                 solids.append(view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
-        return [*solids, self._skirt(cloth)] if lower in _SKIRTS else solids
-
-    def _skirt(self, cloth: Cloth) -> Solid:
-        spread = max(0.03, *(abs(knee[2]) for _, knee, _, _ in self.pose.legs))
-        hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
-        up = np.array((0.59, 0.52, 0.42, _SKIRTS[self["lower"]])) - self.pose.sink
-        wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
-        deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-        return self.view.turned(2.0, "legs", cloth, (up, wide, deep, 0, 0))
+        if lower in _SKIRTS:
+            spread = max(0.03, *(abs(knees[2]) for _, knees, _, _ in self.pose.legs))
+            hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
+            up = np.array((0.59, 0.52, 0.42, _SKIRTS[lower])) - self.pose.sink
+            wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
+            deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
+            solids.append(view.turned(2.0, "legs", cloth, (up, wide, deep, 0, 0)))
+        return solids
 
     def trunk(self) -> Solid:
         coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
@@ -187,7 +181,7 @@ class _Figure:
         bare, size, view = self.bare, self.frame.limb, self.view
         second = self.dye("second", "sleeve_second")
         sleeve = Cloth(self.dye("upper", "sleeve_colour"), second, pattern=self["sleeve_pattern"])
-        short = replace(sleeve, cut=0.62, skin=self.skin)
+        short = sleeve._replace(cut=0.62, skin=self.skin)
         upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[self["sleeves"]]
         thick = size * _UPPER[self["upper"]][3]
         radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if self["sleeves"] == "long" else size))

@@ -321,7 +321,6 @@ def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarra
 
 def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
     """All passages, at least two cameras for everybody; and the same once for each of the images."""
-    passages = min(passages, images, len(pids) * CAMERA_COUNT)
     seen = []
     for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
         seen += [(pid, camid) for camid in sorted((rng.permutation(CAMERA_COUNT)[:cameras] + 1).tolist())]

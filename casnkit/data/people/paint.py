@@ -70,21 +70,11 @@ _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
 }
 
 
-@dataclass(frozen=True)
-class Cloth:
-    """What covers a solid: a pattern and the colours of its classes 0, 1 and 2."""
-
-    colour: Colour
-    second: Colour = _BLACK
-    third: Colour = _BLACK
-    pattern: str = "plain"
-    cut: float = 2.0  # past it along the axis: skin
-    skin: Colour = _BLACK
-    folds: float = 1.0
-    neckline: float = 0.0  # a throat of class 2 as deep as this share of the axis, in front
-    second_part: str = ""  # body part of class 1, where another one (hair on a head)
-
-
+# what covers a solid: the colours of classes 0, 1 and 2, and their pattern; skin shows past ``cut`` along the axis; how
+# strong folds are; how deep, as a share of the axis, a throat of class 2 reaches in front; the body part of class 1, where
+# it is another one (hair on a head)
+_PLAIN = (_BLACK, _BLACK, "plain", 2.0, _BLACK, 1.0, 0.0, "")
+Cloth = namedtuple("Cloth", "colour second third pattern cut skin folds neckline second_part", defaults=_PLAIN)
 # one projected solid, in pixels of the canvas: small orders are drawn first; outline (n, 2) columns and rows; start and end
 # of its axis, and half widths along it; length in body heights; dim is a factor of the brightness
 Solid = namedtuple("Solid", "order part cloth outline start end half_widths length dim")

@@ -33,8 +33,9 @@ class _Brush:
     def box(self, left: float, top: float, right: float, bottom: float, colour: RGB) -> None:
         self.draw.rectangle([v * _ZOOM for v in (left, top, right, bottom)], fill=colour)
 
-    def band(self, top: float, bottom: float, colour: RGB) -> None:
-        self.box(0, top, SCENE_WIDTH, bottom, colour)
+    def bands(self, *rows: tuple[float, float, RGB]) -> None:
+        for top, bottom, colour in rows:
+            self.box(0, top, SCENE_WIDTH, bottom, colour)
 
     def shape(self, points: Sequence[tuple[float, float]], colour: RGB) -> None:
         self.draw.polygon([(x * _ZOOM, y * _ZOOM) for x, y in points], fill=colour)
@@ -46,13 +47,13 @@ class _Brush:
         self.draw.ellipse([v * _ZOOM for v in (x - rx, y - ry, x + rx, y + ry)], fill=colour)
 
     def vary(self, colour: RGB, by: float) -> RGB:
-        """``colour``, lighter or darker by a random amount."""
         shift = float(self.rng.normal(0, by))
         return tuple(int(np.clip(c + shift, 0, 255)) for c in colour)
 
     def sky(self, bottom: int, high: RGB, low: RGB) -> None:
         for row in range(bottom):
-            self.band(row, row + 1, tuple(int(a + (b - a) * (row / bottom)) for a, b in zip(high, low, strict=True)))
+            colour = tuple(int(a + (b - a) * (row / bottom)) for a, b in zip(high, low, strict=True))
+            self.bands((row, row + 1, colour))
 
     def tiles(self, top: float, colour: RGB, joint: RGB, columns: float, first: float = 3.0) -> None:
         """Paving in perspective from ``top`` to the bottom."""
@@ -80,11 +81,10 @@ class _Brush:
             self.blob(x + dx, foot - tall * 0.72 + dy, tall * 0.085, tall * 0.07, colour)
 
     def window(self, x: float, y: float, wide: float, tall: float, frame: RGB, glass: RGB) -> None:
-        """A window with a cross bar and a reflection."""
         self.box(x - 2, y - 2, x + wide + 2, y + tall + 2, frame)
         self.box(x, y, x + wide, y + tall, self.vary(glass, 8))
-        low, high = y + tall, y
-        gleam = [(x + wide * 0.15, low), (x + wide * 0.45, high), (x + wide * 0.7, high), (x + wide * 0.4, low)]
+        low = y + tall
+        gleam = [(x + wide * 0.15, low), (x + wide * 0.45, y), (x + wide * 0.7, y), (x + wide * 0.4, low)]
         self.shape(gleam, tuple(min(255, c + 32) for c in glass))
         self.box(x + wide / 2 - 0.8, y, x + wide / 2 + 0.8, y + tall, frame)
 
@@ -120,7 +120,7 @@ class _Brush:
         for x in range(-20, SCENE_WIDTH + 60, 46):
             aside, down = self.rng.uniform(-14, 14), self.rng.uniform(-6, 4)
             self.tree(x + aside, 172 + down, self.rng.uniform(90, 170), (70, 116, 56))
-        self.band(166, SCENE_HEIGHT, (102, 142, 72))
+        self.bands((166, SCENE_HEIGHT, (102, 142, 72)))
         for _ in range(9000):
             x, y = self.rng.uniform(0, SCENE_WIDTH), 166 + 134 * self.rng.random() ** 1.2
             self.line(x, y, x + self.rng.normal(0, 1.5), y - 1.5 - (y - 166) * 0.03, self.vary((98, 140, 68), 14), 0.6)
@@ -129,7 +129,7 @@ class _Brush:
         self.line(0, 262, SCENE_WIDTH, 252, (150, 146, 118), 2.5)
 
     def brick(self) -> None:
-        self.band(0, _WALL_FOOT, (176, 158, 142))
+        self.bands((0, _WALL_FOOT, (176, 158, 142)))
         for row, y in enumerate(np.arange(0, _WALL_FOOT, 7)):
             for x in np.arange(-17 * (row % 2) / 2, SCENE_WIDTH, 17):
                 self.box(x, y, x + 15.8, min(y + 5.8, _WALL_FOOT), self.vary((152, 84, 66), 9))
@@ -140,13 +140,13 @@ class _Brush:
             self.box(x - 4, 74, x + 44, _WALL_FOOT, (206, 200, 186))
             self.box(x, 78, x + 40, _WALL_FOOT, (58, 86, 72))
             self.blob(x + 34, 126, 2, 2, (220, 200, 120))
-        self.band(_WALL_FOOT - 12, _WALL_FOOT, (120, 112, 106))
+        self.bands((_WALL_FOOT - 12, _WALL_FOOT, (120, 112, 106)))
         for x in (70, 330, 610):
             self.box(x, 0, x + 5, _WALL_FOOT, (92, 92, 96))
         self.tiles(_WALL_FOOT, (150, 146, 142), (116, 112, 108), 52, 5.0)
 
     def shop(self) -> None:
-        self.band(0, _WALL_FOOT, (206, 196, 182))
+        self.bands((0, _WALL_FOOT, (206, 196, 182)))
         goods = ((190, 60, 60), (230, 190, 70), (70, 130, 170), (240, 240, 232), (120, 170, 110), (60, 60, 70))
         for number, x in enumerate(range(-10, SCENE_WIDTH, 154)):
             awning = ((150, 44, 50), (44, 88, 74), (52, 70, 120))[number % 3]
@@ -164,7 +164,7 @@ class _Brush:
             for i in range(12):  # the awning's stripes
                 left, right = x + 148 * i / 12, x + 148 * (i + 1) / 12
                 self.shape([(left, 44), (right, 44), (right, 62), (left, 62)], awning if i % 2 else (236, 230, 218))
-        self.band(_WALL_FOOT - 10, _WALL_FOOT, (96, 90, 86))
+        self.bands((_WALL_FOOT - 10, _WALL_FOOT, (96, 90, 86)))
         self.tiles(_WALL_FOOT, (168, 160, 156), (138, 130, 126), 22, 3.0)
 
     def road(self) -> None:
@@ -173,25 +173,23 @@ class _Brush:
             self.box(x, 40 + self.rng.uniform(-26, 26), x + 96, 150, self.vary((164, 158, 152), 14))
             for row, column in product(range(3), range(4)):
                 self.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
-        self.band(138, 152, (74, 106, 62))
-        self.band(150, 192, (98, 98, 102))
+        self.bands((138, 152, (74, 106, 62)), (150, 192, (98, 98, 102)))
         colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
         for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):
             self.car(x + self.rng.uniform(0, 16), 176, colours[number % 5])
         for x in range(0, SCENE_WIDTH, 56):
             self.box(x, 184, x + 30, 187, (214, 212, 204))
-        self.band(192, 199, (186, 184, 178))
-        self.band(197, 200, (128, 126, 122))
+        self.bands((192, 199, (186, 184, 178)), (197, 200, (128, 126, 122)))
         self.tiles(200, (158, 156, 154), (132, 130, 128), 42, 7.0)
 
     def stairs(self) -> None:
-        self.band(0, 70, (142, 140, 136))
+        self.bands((0, 70, (142, 140, 136)))
         for x in range(0, SCENE_WIDTH, 76):
             self.box(x, 0, x + 2, 70, (118, 116, 112))
             self.box(x + 18, 8, x + 58, 50, (70, 78, 84))
         for y in range(62, 170, 12):  # the steps
-            self.band(y, y + 5, self.vary((186, 182, 174), 3))
-            self.band(y + 5, y + 12, self.vary((128, 124, 118), 3))
+            light, dark = self.vary((186, 182, 174), 3), self.vary((128, 124, 118), 3)
+            self.bands((y, y + 5, light), (y + 5, y + 12, dark))
         for x in range(40, SCENE_WIDTH, 150):
             for rail in (0, 6):
                 self.line(x + rail, 40, x + 26 + rail, 150, (62, 66, 72), 2.2)
@@ -261,22 +259,20 @@ def draw_thing(kind: int, view: View, side: int, rng: Rng) -> Layer:
             colour = tuple(int(min(255, c * tone)) for c in (58, 92, 46))
             draw.ellipse([x + dx - r, y - dy - r, x + dx + r, y - dy + r * 0.8], fill=colour)
     else:
-        _bicycle(draw, x, y, unit, tuple(rng.integers(20, 200, 3).tolist()))
+        colour = tuple(rng.integers(20, 200, 3).tolist())
+        wide, wheel, dark = max(2, int(unit * 0.014)), unit * 0.15, (25, 25, 25)
+        left, right, axle = x - unit * 0.22, x + unit * 0.22, y - wheel
+        seat, crank = (x - unit * 0.1, y - unit * 0.36), (x - unit * 0.02, axle)
+        bar = (x + unit * 0.15, y - unit * 0.38)
+        for hub in (left, right):
+            draw.ellipse([hub - wheel, axle - wheel, hub + wheel, axle + wheel], outline=(28, 28, 30), width=wide)
+        for line in ([(left, axle), seat, crank, (left, axle)], [seat, bar, crank], [bar, (right, axle)]):
+            draw.line(line, fill=colour, width=wide + 1)
+        draw.line([(seat[0] - unit * 0.05, seat[1]), (seat[0] + unit * 0.05, seat[1])], fill=dark, width=wide * 2)
+        draw.line([bar, (bar[0] - unit * 0.06, bar[1] - unit * 0.04)], fill=dark, width=wide)
     values = np.asarray(layer)
     covered = values[..., 3] > 0
     return np.ascontiguousarray(values[..., :3]) * covered[..., None], covered
-
-
-def _bicycle(draw: ImageDraw.ImageDraw, x: float, y: float, unit: float, colour: RGB) -> None:
-    wide, wheel, dark = max(2, int(unit * 0.014)), unit * 0.15, (25, 25, 25)
-    left, right, axle = x - unit * 0.22, x + unit * 0.22, y - wheel
-    seat, crank, bar = (x - unit * 0.1, y - unit * 0.36), (x - unit * 0.02, axle), (x + unit * 0.15, y - unit * 0.38)
-    for hub in (left, right):
-        draw.ellipse([hub - wheel, axle - wheel, hub + wheel, axle + wheel], outline=(28, 28, 30), width=wide)
-    for line in ([(left, axle), seat, crank, (left, axle)], [seat, bar, crank], [bar, (right, axle)]):
-        draw.line(line, fill=colour, width=wide + 1)
-    draw.line([(seat[0] - unit * 0.05, seat[1]), (seat[0] + unit * 0.05, seat[1])], fill=dark, width=wide * 2)
-    draw.line([bar, (bar[0] - unit * 0.06, bar[1] - unit * 0.04)], fill=dark, width=wide)
 
 
 @lru_cache(maxsize=1)
