@@ -69,22 +69,22 @@ def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _indicator(values: Tensor) -> Tensor:
-    return (values > 0).to(values.dtype)
+    """[x > 0] as zeros and ones of the same type, without a gradient: a step's derivative is zero."""
+    values = values.detach()
+    return torch.gt(values, 0, out=torch.empty_like(values))
 
 
-# Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features:
-# a variant is one entry here, and losses, ranking and explanations know it at once. An indicator carries no gradient.
+# Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features.
+# A variant is one entry here: losses, ranking, explanations and the checks of the configuration know it at once.
 MODES: dict[str, Callable[[Tensor, Tensor], Weights]] = {
-    "paper": lambda gradient, difference: (_indicator(gradient), _indicator(gradient)),  # [dz_1/df^- > 0] for both
-    "signed": lambda gradient, difference: (
-        _indicator(gradient),
-        _indicator(-gradient),
-    ),  # since dz_1/df_2 = -dz_1/df^-
-    "gradcam": lambda gradient, difference: (gradient, -gradient),  # the derivatives themselves
-    "v1": lambda gradient, difference: (
-        _indicator(difference),
-        _indicator(difference),
-    ),  # an earlier version of the paper
+    # alpha = [dz_1/df^- > 0] for both images
+    "paper": lambda gradient, difference: (_indicator(gradient),) * 2,
+    # for image 2 the sign is turned, since dz_1/df_2 = -dz_1/df^-
+    "signed": lambda gradient, difference: (_indicator(gradient), _indicator(-gradient)),
+    # the derivatives themselves
+    "gradcam": lambda gradient, difference: (gradient, -gradient),
+    # alpha = [f^- > 0] for both, as in an earlier version of the paper
+    "v1": lambda gradient, difference: (_indicator(difference),) * 2,
 }
 
 

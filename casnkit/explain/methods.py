@@ -78,8 +78,7 @@ class _OfModes(Mapping[str, Method]):
         return len(self._by_name())
 
     def _by_name(self) -> dict[str, str]:
-        modes = getattr(attention, "MODES", _MODES)
-        return {"siamese" if mode == "paper" else f"siamese-{mode}": mode for mode in modes}
+        return {"siamese" if mode == "paper" else f"siamese-{mode}": mode for mode in attention.MODES}
 
 
 _OTHERS: dict[str, Method] = {

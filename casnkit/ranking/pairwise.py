@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -25,10 +24,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from casnkit import attention
+from casnkit.attention import MODES
 from casnkit.models import CASN, evaluating
 from casnkit.ranking.extraction import Extracted
 
-MODES = getattr(attention, "MODES", None) or {m: partial(attention.siamese_weights, mode=m) for m in ("paper", "signed", "gradcam", "v1")}  # merge: attention.MODES  # fmt: skip  # noqa: E501
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
 BLOCK_BYTES = {"cpu": 2**26}  # intermediate values at a time: near the caches
 
