@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import runs
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import PARTS, lookalike_pairs, synthesize
 from casnkit.explain import league
@@ -238,15 +236,13 @@ def test_the_published_league_can_be_read():
     assert "200 test pairs" in league_table(published)
 
 
-def test_the_command(model, people, config, tmp_path, monkeypatch, capsys):
-    info = runs.RunInfo(config, np.arange(5), {"root": str(people.root)}, {})
-    monkeypatch.setattr(league, "load_model", lambda run, device: (model, info))
-    parser = argparse.ArgumentParser()
-    league.add_parser(parser.add_subparsers())
-    arguments = ["--run", str(tmp_path), "--methods", "siamese", "--pairs", "6", "--steps", "2", "--device", "cpu"]
-    options = parser.parse_args(["league", *arguments])
-    options.command(options)
-    said = capsys.readouterr().out
-    assert "casn (gap) on people: 6 test pairs" in said
-    assert "Equation 4's map" in said
-    assert league.read_league(tmp_path / "league").methods() == ["plain-mean", "siamese"]
+def test_examples_are_the_first_pair_of_each_kind(model, people, config):
+    retrieval = Retrieval.of(model, people, config)
+    about = {"settings": {"pairs": 6, "seed": 0}}
+    found = league.league_examples(retrieval, written(entry("siamese", 0.5, 0.5, {}))._replace(settings=about))
+    assert found["labels"] == ["right match", "wrong match", "look-alike"]
+    assert {name: len(maps) for name, maps in found["maps_by_method"].items()} == {"siamese": 3}
+    chosen = choose_pairs(retrieval, 6)
+    for p, (i, j) in enumerate(chosen.pairs[[0, 2, 4]]):
+        assert found["pairs"][p] == (people.query.image(i), people.gallery.image(j))
+        np.testing.assert_array_equal(found["masks"][p][1], people.gallery.mask(j))
