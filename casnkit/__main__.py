@@ -202,7 +202,7 @@ def compare_explanations(options: argparse.Namespace) -> None:
         found.write("figures/results")
         alt = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity."
         save(figures.show_league(found), "figures/league.png", alt)
-        seen = ck.evaluation.Retrieval.of(model, dataset, info.config, keep_maps=False)
+        seen = ck.evaluation.Evaluation.of(model, dataset, info.config, keep_maps=False)
         alt = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images."
         examples = league.league_examples(seen, found)
         save(figures.show_gallery_of_methods(**examples, title="Why the same person?"), "figures/explanations.png", alt)

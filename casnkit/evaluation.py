@@ -127,15 +127,6 @@ class Evaluation:
         return ranking.rank_gallery(distances, q.pids[query_index], q.camids[query_index], g.pids, g.camids)
 
 
-@dataclass(frozen=True, eq=False)
-class Retrieval(Evaluation):  # merge: callers of rows(query, i, by) call row_of, then this class goes
-    """An evaluation under its former name."""
-
-    def rows(self, query: Extracted, query_index: int, ranked_by: str = "features") -> np.ndarray:
-        """:meth:`Evaluation.row_of`."""
-        return self.row_of(query, query_index, ranked_by)
-
-
 def evaluate(
     model: CASN,
     dataset: ReidDataset,

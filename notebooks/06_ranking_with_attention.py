@@ -323,17 +323,20 @@ print(f"pictures of a person in the gallery: {of_people / len(gallery.identities
 
 # %%
 cells = ranking.camera_pairs(ways["features"], *sides)
-cameras = [["?" if camid < 0 else camid for camid in side] for side in (cells.query_cameras, cells.gallery_cameras)]
-figures.show_camera_pairs(cells.rank_1, cells.num_valid, *cameras, "By features", "rank-1 (%)")
+grid = {"index": "query camera", "columns": "gallery camera"}
+shares, counts = (cells.pivot(**grid, values=values) for values in ("rank_1", "queries"))
+cameras = [["?" if camid < 0 else camid for camid in side] for side in (shares.index, shares.columns)]
+figures.show_camera_pairs(shares.to_numpy() / 100, counts.to_numpy(), *cameras, "By features", "rank-1 (%)")
 
 # %%
-worst, top = (f(cells.rows(), key=lambda row: row["mean_ap"]) for f in (min, max))
-for name, row in {"hardest": worst, "easiest": top}.items():
-    of, among = (ck.data.camera_text(row[f"{side} camera"]) for side in ("query", "gallery"))
-    print(f"{name}: {of} in {among}, mAP {row['mean_ap']:.1f} % with {row['queries']} queries")
-if len(cells.rows()) > 1 and np.array_equal(cells.query_cameras, cells.gallery_cameras):
-    turned = np.nanmax(np.abs(cells.mean_ap - cells.mean_ap.T), initial=0)
-    print(f"there and back differ by up to {100 * turned:.0f} points")
+known = cells[cells["queries"] > 0]
+for name, k in {"hardest": known["mean_ap"].idxmin(), "easiest": known["mean_ap"].idxmax()}.items():
+    row = known.loc[k]
+    of, among = (ck.data.camera_text(int(row[f"{side} camera"])) for side in ("query", "gallery"))
+    print(f"{name}: {of} in {among}, mAP {row['mean_ap']:.1f} % with {row['queries']:.0f} queries")
+mean_ap = cells.pivot(**grid, values="mean_ap")
+if len(known) > 1 and mean_ap.index.equals(mean_ap.columns):
+    print(f"there and back differ by up to {np.nanmax(np.abs(mean_ap - mean_ap.T), initial=0):.0f} points")
 
 # %% [markdown]
 # Before you explain a dark cell by light or viewpoint, look at the small number in it: with twenty queries, one query more

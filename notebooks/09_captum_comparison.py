@@ -53,11 +53,10 @@ session = ck.notebook.start(profile, data)
 
 # %%
 from casnkit.explain.league import choose_pairs
-from casnkit.explain.pair import Retrieval
 
 casn = session.run("casn")
 model, config = casn.model.requires_grad_(False).eval(), casn.info.config
-retrieval = Retrieval.of(model, session.dataset, config, casn.result)
+retrieval = casn.result
 pairs = choose_pairs(retrieval, 12 if session.profile == "smoke" else 36)
 print(pairs.counts(), *pairs.notes)
 
@@ -396,21 +395,14 @@ for name, w in what_ifs.items():
 # %% [markdown]
 # ## 9 · The league
 #
-# All of this, for all methods, on many more pairs: `casnkit league --publish` measures it on our drawn people, whatever data
-# you have chosen above, and writes `figures/league.json`. Where that file is not there yet, a small league is played here,
-# with too few pairs to believe in.
+# All of this, for all methods and on many more pairs: `casnkit league` measured it on our drawn people, whatever data you
+# have chosen above, and its table comes with the kit (`figures/results/league.csv`).
 
 # %%
-from pathlib import Path
+from casnkit.explain.league import findings, league_head, league_tables, read_league
 
-from casnkit.data.files import read_json
-from casnkit.explain.league import findings, league_head, league_tables, run_league
-
-file = Path("../figures/league.json")
-small = {"pairs": 12, "steps": 3, "sanity_pairs": 4, "progress": False, "retrieval": retrieval}
-names = ["plain-mean", "siamese", "siamese-gradcam", "siamese-centred", "evidence"]
-league = read_json(file) if file.is_file() else run_league(model, session.dataset, config, names, **small)
-print(league_head(league) if file.is_file() else f"no {file.name} yet (`casnkit league --publish`): a small one")
+league = read_league()
+print(league_head(league))
 league_tables(league)["maps"]
 
 # %% [markdown]
@@ -442,17 +434,11 @@ figures.show_league(league)
 ck.notebook.say(*findings(league))
 
 # %%
-entries = {entry["method"]: entry for entry in league["methods"]}
-faithful = [
-    name
-    for name, entry in entries.items()
-    for row in entry["faithfulness"]
-    if (row["curve"], row["axis"]) == ("insertion", "probability") and row["low"] is not None and row["low"] > 0
-]
-trusted = [name for name in faithful if entries[name]["sanity"]["passed"]]
+faithful = [name for name in league.methods() if league.row(name, "insertion_probability").low > 0]
+trusted = [name for name in faithful if name in league.sane()]
 ck.notebook.say(f"Pixels that matter more than random ones (insertion): {', '.join(faithful) or 'those of no method'}.")
 ck.notebook.say(f"These and all sanity checks passed: {', '.join(trusted) or 'no method'}.")
-if not entries["siamese"]["sanity"]["passed"]:
+if "siamese" not in league.sane():
     print("So show equation 4's map as a picture of where the trunk found something, not as the reason of a judgement.")
 if "plain-mean" in faithful:
     print("The plain mean's pixels matter, too, and it explains nothing: pixels on the person matter to any network.")

@@ -22,10 +22,10 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from casnkit.evaluation import Evaluation, pair_probability
 from casnkit.explain.localisation import bootstrap
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
 from casnkit.explain.pair import check_choice, check_count
-from casnkit.explain.retrieval import Retrieval, pair_probability
 from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
 
 AXES = ("probability", "reciprocal_rank", "average_precision")
@@ -80,7 +80,7 @@ class Faithfulness:
 
 
 def faithfulness(
-    retrieval: Retrieval,
+    retrieval: Evaluation,
     pairs: np.ndarray | Sequence[tuple[int, int]],
     query_maps: Tensor,
     gallery_maps: Tensor,
@@ -122,7 +122,7 @@ def faithfulness(
 class _Work:
     """What both curves of both kinds of map have in common; ``column`` (P,) says which image of a pair is changed."""
 
-    retrieval: Retrieval
+    retrieval: Evaluation
     pairs: np.ndarray
     column: np.ndarray
     steps: int
@@ -202,7 +202,7 @@ def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.
     return 1 / (1 + ahead.sum(1))
 
 
-def _checked_pairs(retrieval: Retrieval, pairs: object, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
+def _checked_pairs(retrieval: Evaluation, pairs: object, query_maps: Tensor, gallery_maps: Tensor) -> np.ndarray:
     pairs = np.asarray(pairs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu" or not len(pairs):
         raise ValueError(f"expected pairs (P, 2) of query and gallery indices, got {pairs.dtype} of {pairs.shape}")

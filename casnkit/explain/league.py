@@ -14,7 +14,6 @@ The published league lies in ``figures/results/league.csv`` and ``league.setting
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from casnkit.config import Config
-from casnkit.data import open_dataset
 from casnkit.data.files import atomic_path, read_json, results_path, write_json
 from casnkit.data.images import load_masks, load_parts
 from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
+from casnkit.evaluation import SIDES, Evaluation
 from casnkit.explain.faithfulness import faithfulness
 from casnkit.explain.localisation import (
     bootstrap,
@@ -45,11 +44,10 @@ from casnkit.explain.localisation import (
 )
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.pair import check_choice
-from casnkit.explain.retrieval import SIDES, Retrieval
 from casnkit.explain.sanity import sanity_checks
 from casnkit.models import CASN
 from casnkit.ranking import fingerprint
-from casnkit.runs import load_model, pick_device, versions
+from casnkit.runs import versions
 
 KINDS = ("right", "wrong", "look-alike")
 RIVALS = ("plain-mean", "siamese")  # each method's localisation is compared with theirs
@@ -81,6 +79,7 @@ deletion, insertion: area under the curve of the probability p and of the averag
   below 0, insertion above 0; AP on right matches alone.
 pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
   beside another partner; * fails its limit. sane: all sanity checks passed."""
+SHOWN = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
 _BATCH = 32  # pairs at a time
 
 
@@ -156,7 +155,7 @@ class LeaguePairs:
         return result
 
 
-def choose_pairs(retrieval: Retrieval, count: int = 200, seed: int = 0) -> LeaguePairs:
+def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
     """Pairs of three kinds in equal parts as far as there are so many, queries drawn by ``seed``, ranked by features.
 
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
@@ -195,7 +194,7 @@ def _quota(available: Mapping[str, int], count: int) -> dict[str, int]:
     return quota
 
 
-def _partners(retrieval: Retrieval) -> dict[int, tuple[int, int]]:
+def _partners(retrieval: Evaluation) -> dict[int, tuple[int, int]]:
     """Who looks like whom, and in which part they differ, by pid; empty for other sets than drawn people."""
     root = retrieval.dataset.root
     if "attributes" not in retrieval.dataset.tables or not (root / TABLE).is_file():
@@ -205,7 +204,7 @@ def _partners(retrieval: Retrieval) -> dict[int, tuple[int, int]]:
 
 
 def _truth(
-    retrieval: Retrieval, pairs: np.ndarray, load: Callable[..., Tensor | None], notes: list[str]
+    retrieval: Evaluation, pairs: np.ndarray, load: Callable[..., Tensor | None], notes: list[str]
 ) -> tuple[Tensor, Tensor] | None:
     size = retrieval.config.data.height, retrieval.config.data.width
     try:
@@ -229,7 +228,7 @@ def run_league(
     *,
     steps: int = 6,
     sanity_pairs: int = 20,
-    retrieval: Retrieval | None = None,
+    retrieval: Evaluation | None = None,
 ) -> League:
     """Measure methods on one trained network, whose pair classifier must have been trained (``ide+sa`` or ``casn``).
 
@@ -247,7 +246,7 @@ def run_league(
     if not config.loss.siamese_attention:
         raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
     device = torch.device(device) if device is not None else next(model.parameters()).device
-    retrieval = retrieval or Retrieval.of(model.to(device), dataset, config, device=device, keep_maps=False)
+    retrieval = retrieval or Evaluation.of(model.to(device), dataset, config, device=device, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
     settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs}
@@ -276,7 +275,7 @@ def _measure(
     name: str,
     settings: Mapping[str, Any],
     options: Mapping[str, Any],
-    retrieval: Retrieval,
+    retrieval: Evaluation,
     chosen: LeaguePairs,
     images: tuple[Tensor, Tensor],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
@@ -397,9 +396,7 @@ def findings(league: League) -> list[str]:
             row for row in (league.row(name, "energy", "siamese") for name in sane) if row is not None and row.low > 0
         ]
         quick = [row.method for row in others if METHODS[row.method].cost == "forward"]
-        cost = (
-            f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more to compute"
-        )
+        cost = f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more"
         gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in others])
         sentences.append(
             f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}."
@@ -413,8 +410,27 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def league_examples(retrieval: Evaluation, league: League, shown: Sequence[str] = SHOWN) -> dict[str, Any]:
+    """The first pair of each kind, chosen as in the league, with the maps of some of its methods.
+
+    Returns the arguments of :func:`casnkit.figures.show_gallery_of_methods`: pairs, maps_by_method, labels, masks.
+    """
+    names = [name for name in shown if name in league.methods()] or league.methods()[: len(shown)]
+    chosen = choose_pairs(retrieval, league.settings["settings"]["pairs"], league.settings["settings"]["seed"])
+    first = [int(np.flatnonzero(chosen.kinds == kind)[0]) for kind in dict.fromkeys(chosen.kinds.tolist())]
+    images = [retrieval.images(side, chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
+    found = {name: explain(retrieval.model, *images, name).cpu() for name in names}
+    splits = [retrieval.split(side).subset(chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
+    return {
+        "pairs": [tuple(split.image(p) for split in splits) for p in range(len(first))],
+        "maps_by_method": {name: list(zip(m.query, m.gallery, strict=True)) for name, m in found.items()},
+        "labels": [str(kind) + " match" * (kind != "look-alike") for kind in chosen.kinds[first]],
+        "masks": [tuple(split.mask(p) for split in splits) for p in range(len(first))],
+    }
+
+
 def add_parser(group: Any) -> None:
-    """``casnkit league`` for the command line; ``--run`` must have become a folder when its command is called."""
+    """The options of ``casnkit league``; the command line says what it does."""
     league = group.add_parser("league", help="compare all explanations: localisation, faithfulness, sanity, speed")
     league.add_argument("--run", type=Path, help="the run's folder; default: the newest below runs/")
     league.add_argument("--data", help="the data set; default: what the run was trained on")
@@ -424,13 +440,3 @@ def add_parser(group: Any) -> None:
     league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
     league.add_argument("--seed", type=int, default=0)
     league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    league.set_defaults(command=run_command)
-
-
-def run_command(options: argparse.Namespace) -> None:
-    """Measure, print the table and what it says."""
-    model, info = load_model(options.run, pick_device(options.device))
-    dataset, out = open_dataset(options.data or info.data["root"]), options.out or Path(options.run) / "league"
-    given = options.methods, options.pairs, options.seed
-    league = run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
-    print(league_table(league), *findings(league), f"results: {out / 'league.csv'}", sep="\n")

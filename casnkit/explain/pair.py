@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, check_mask
-from casnkit.explain.retrieval import RANKED_BY, SIDES, Retrieval, pair_probability
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
@@ -327,7 +327,7 @@ class Counterfactual:
 
 
 def counterfactual(
-    retrieval: Retrieval,
+    retrieval: Evaluation,
     query_index: int,
     mask: Tensor,
     *,
@@ -391,12 +391,12 @@ def counterfactual(
 
 
 def _row_after(
-    retrieval: Retrieval, pair: dict[str, int], where: str, seen: dict[str, Extracted], ranked_by: str
+    retrieval: Evaluation, pair: dict[str, int], where: str, seen: dict[str, Extracted], ranked_by: str
 ) -> np.ndarray:
     """The query's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
     i, j = pair.values()
     if where == "query":
-        return retrieval.rows(seen["query"], i, ranked_by)
+        return retrieval.row_of(seen["query"], i, ranked_by)
     rows = []
     for kind in RANKED_BY[:2] if ranked_by == "sum" else [ranked_by]:
         row = np.array(retrieval.row(i, kind))

@@ -235,68 +235,62 @@ def _draw_estimate(ax: Axes, row: int, point: Mapping[str, Any], side: int, reac
     ax.plot(mean, row, marker=marker, markersize=6, color=colour, markerfacecolor=colour if side else "white")
 
 
+ENERGY, CUE = "energy\non the person", "right cue\nof look-alikes"
+
+
 @figure_style()
-def show_league(result: Mapping[str, Any], title: str = "Explanations compared") -> Figure:
+def show_league(league: Any, title: str = "Explanations compared") -> Figure:
     """Each method's localisation, faithfulness and sanity as points with 95 % intervals.
 
-    ``result`` is the league's, as its ``league.json`` holds it; data and number of pairs are added to the title.
+    ``league`` has a tidy ``table`` and ``settings``, as :func:`casnkit.explain.league.read_league` gives them.
     """
-    entries = list(result["methods"])
-    same_length(measured_methods=entries)
-    entries.sort(key=lambda entry: -((entry["localisation"].get("energy") or {}).get("mean") or -1))
-    panels = _league_panels(entries)
-    names = [("\u2713 " if entry["sanity"]["passed"] else "\u2717 ") + entry["method"] for entry in entries]
+    table, about = league.table, league.settings
+    same_length(measured_methods=table.method.tolist())
+    panels = _league_panels(table)
+    energy = panels.get(ENERGY, ({},))[0]
+    order = sorted(table.method.unique(), key=lambda name: -energy[name]["mean"] if name in energy else 1)
+    failed = set(table.method[table.passed.eq(False).fillna(False)])
     note = (
         "\u2713 passed all sanity checks, \u2717 failed one. Filled: clearly better (blue dot) or worse (orange square) "
         "than the line; hollow: undecided. Line: plain mean (energy), half (cue), random masks (deletion, insertion), "
         "the limit (correlation with the map beside a random pair classifier). Grey tick: chance, the same map moved."
     )
-    heading = f"{title} \u00b7 {result['data']}, {sum(result['pairs'].values())} test pairs"
+    heading = f"{title} \u00b7 {about['data']}, {sum(about['pairs'].values())} test pairs"
+    names = [("\u2717 " if name in failed else "\u2713 ") + name for name in order]
     axes = _interval_panels(names, len(panels), heading, note)
     for ax, (head, (points, line, unit)) in zip(axes, panels.items(), strict=True):
         ax.set_xlabel(unit)
         ax.set_title(head, size=style.SMALL)
         ax.axvline(line, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=1)
-        for i, point in enumerate(points):
+        for i, point in enumerate(map(points.get, order)):
             if point is not None:
                 _draw_estimate(ax, i, point, point["side"])
-                if point["chance"] is not None:
+                if head in (ENERGY, CUE) and np.isfinite(point["chance"]):
                     ax.plot(point["chance"], i, marker="|", markersize=9, markeredgewidth=1.8, color=style.GREY)
     return axes[0].figure
 
 
-def _league_panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[dict[str, Any] | None], float, str]]:
+def _league_panels(table: Any) -> dict[str, tuple[dict[str, dict[str, Any]], float, str]]:
     """Panel -> (a point for each method, the vertical line, the unit); a point's ``side`` is 1 (better), -1 or 0."""
-    plain = next((e["localisation"]["energy"]["mean"] for e in entries if e["method"] == "plain-mean"
-                  and e["localisation"].get("energy")), 0)  # fmt: skip
-    over = [e["over"].get("plain-mean", {}).get("energy") for e in entries]
-    energy = [_point(e["localisation"].get("energy")) for e in entries]
-    for point, better in zip(energy, over, strict=True):
-        if point:
-            point["side"] = _side(better["low"], better["high"]) if better else 0
-    panels = {"energy\non the person": (energy, 100 * plain, "percent")}
-    cue = [_point(e["localisation"].get("cue"), line=50) for e in entries]
-    panels["right cue\nof look-alikes"] = cue, 50.0, "percent"
-    for kind, sign, good in (("deletion", -1, "below"), ("insertion", 1, "above")):
-        rows = [_row_of(e["faithfulness"], curve=kind, axis="probability") for e in entries]
-        points = [_point(row, "difference", sign=sign) for row in rows]
-        panels[f"{kind}\ngood: {good} 0"] = points, 0.0, "points"
-    lines = [_row_of(e["sanity"]["lines"], name="pair classifier") for e in entries]
-    limit = next((line["limit"] for line in lines if line), 0.5)
-    points = [_point(line, "value", 1, limit, -1) for line in lines]
-    panels["randomised\ngood: below line"] = points, limit, "correlation"
-    return {head: panel for head, panel in panels.items() if any(panel[0])}
 
+    def points(measure: str, scale: float = 100, line: float = 0.0, sign: int = 1, than: str = "") -> dict[str, Any]:
+        rows = table[(table.measure == measure) & (table.than == than) & table.value.notna()].set_index("method")
+        numbers = (scale * rows[["value", "low", "high", "chance"]]).rename(columns={"value": "mean"})
+        side = [sign * _side(row.low, row.high, line) for row in numbers.itertuples()]
+        return numbers.assign(side=side).to_dict("index")
 
-def _row_of(rows: Sequence[Mapping[str, Any]], **wanted: str) -> Mapping[str, Any] | None:
-    return next((row for row in rows if all(row[k] == v for k, v in wanted.items())), None)
-
-
-def _point(
-    found: Mapping[str, Any] | None, key: str = "mean", scale: float = 100, line: float = 0.0, sign: int = 1
-) -> dict[str, Any] | None:
-    if found is None or any(found[name] is None for name in (key, "low", "high")):
-        return None
-    mean, low, high, chance = (scale * (found.get(name) or 0) for name in (key, "low", "high", "chance"))
-    side = sign * _side(low, high, line) if low < high or key != "mean" else 0
-    return {"mean": mean, "low": low, "high": high, "side": side, "chance": chance if found.get("chance") else None}
+    energy, over, cue = points("energy"), points("energy", than="plain-mean"), points("cue", line=50)
+    for name, point in energy.items():
+        point["side"] = over[name]["side"] if name in over else 0
+    for point in cue.values():
+        point["side"] *= point["low"] < point["high"]
+    limits = table.limit[(table.measure == "pair classifier") & table.limit.notna()].tolist()
+    limit = limits[0] if limits else 0.5
+    panels = {
+        ENERGY: (energy, energy["plain-mean"]["mean"] if "plain-mean" in energy else 0, "percent"),
+        CUE: (cue, 50.0, "percent"),
+        "deletion\ngood: below 0": (points("deletion_probability", sign=-1), 0.0, "points"),
+        "insertion\ngood: above 0": (points("insertion_probability"), 0.0, "points"),
+        "randomised\ngood: below line": (points("pair classifier", 1, limit, -1), limit, "correlation"),
+    }
+    return {head: panel for head, panel in panels.items() if panel[0]}

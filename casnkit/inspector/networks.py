@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from casnkit.explain.pair import Retrieval
+from casnkit.evaluation import Evaluation
 from casnkit.ranking import Extracted
 
 from ..models import CASN
@@ -25,8 +25,8 @@ WHOLE = 20_000_000  # distances that are kept as one matrix where all queries we
 
 
 @dataclass(frozen=True, eq=False)
-class Network(Retrieval):
-    """A :class:`casnkit.explain.retrieval.Retrieval` with a name and a memory.
+class Network(Evaluation):
+    """A :class:`casnkit.evaluation.Evaluation` with a name and a memory.
 
     Attributes:
         name: shown on screen.
@@ -71,10 +71,10 @@ class Network(Retrieval):
             return self._whole_sum()[i]
         if ranked_by == "sum":
             return self.fused(i, self.row(i, "features"), self.row(i, "attention"))
-        return self.rows(self.query.subset([i]), i, ranked_by)
+        return self.row_of(self.query.subset([i]), i, ranked_by)
 
     def between(self, query: Extracted, gallery: Extracted, kind: str) -> np.ndarray:
-        """As :meth:`Retrieval.between`; unreadable gallery images are moved to the end."""
+        """As :meth:`Evaluation.between`; unreadable gallery images are moved to the end."""
         found = super().between(query, gallery, kind)
         if not self.unreadable or len(gallery) != len(self.gallery) or len(self.unreadable) == len(gallery):
             return found

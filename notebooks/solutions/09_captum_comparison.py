@@ -38,12 +38,11 @@ session = ck.notebook.start(profile, data)
 # %%
 from casnkit.explain.faithfulness import faithfulness
 from casnkit.explain.league import choose_pairs
-from casnkit.explain.pair import Retrieval
 from casnkit.explain.sanity import sanity_checks
 
 casn = session.run("casn")
 model = casn.model.requires_grad_(False).eval()
-retrieval = Retrieval.of(model, session.dataset, casn.info.config, casn.result)
+retrieval = casn.result
 pairs = choose_pairs(retrieval, 12 if session.profile == "smoke" else 36)
 queries, galleries = (retrieval.images(side, pairs.pairs[:, k]) for k, side in enumerate(("query", "gallery")))
 

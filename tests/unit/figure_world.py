@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import figures as f
@@ -64,30 +65,31 @@ def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0
     return Report(steps=steps, partner=partner)
 
 
-def entry(name: str, energy: float | None, over: tuple[float, float], correlation: float, passed: bool) -> dict:
-    def interval(mean: float, half: float = 0.05) -> dict:
-        return {"mean": mean, "low": mean - half, "high": mean + half, "count": 9}
+def entry(name: str, energy: float, over: tuple[float, float], correlation: float, passed: bool) -> list[dict]:
+    def row(measure: str, value: float, low: float, high: float, **more: object) -> dict:
+        numbers = {"value": value, "low": low, "high": high, "chance": 0.25, "limit": np.nan, "than": ""}
+        return {"method": name, "measure": measure, **numbers, **more}
 
-    row = {"axis": "probability", "difference": -0.1, "low": -0.2, "high": -0.02}
-    line = {"name": "pair classifier", "value": correlation, "low": correlation, "high": correlation, "limit": 0.5}
-    better = {"energy": {"mean": sum(over) / 2, "low": over[0], "high": over[1], "count": 9}}
-    return {
-        "method": name,
-        "localisation": {} if energy is None else {"energy": interval(energy) | {"chance": 0.25}},
-        "faithfulness": [row | {"curve": "deletion"}, row | {"curve": "insertion"}],
-        "sanity": {"passed": passed, "lines": [line]},
-        "over": {} if name == "plain-mean" else {"plain-mean": better},
-    }
-
-
-def league(masks: bool = True) -> dict:
-    methods = [
-        entry("plain-mean", 0.5 if masks else None, (0, 0), 1.0, False),
-        entry("better", 0.7 if masks else None, (0.1, 0.3), 0.1, True),
-        entry("worse", 0.4 if masks else None, (-0.2, -0.1), 0.2, True),
-        entry("a-method-with-a-long-name", 0.6 if masks else None, (-0.1, 0.2), 0.9, False),
+    better = [row("energy", sum(over) / 2, *over, than="plain-mean")]
+    return [
+        row("energy", energy, energy - 0.05, energy + 0.05),
+        row("deletion_probability", -0.1, -0.2, -0.02),
+        row("insertion_probability", -0.1, -0.2, -0.02),
+        row("pair classifier", correlation, correlation, correlation, limit=0.5, passed=passed),
+        *(better if name != "plain-mean" else []),
     ]
-    return {"data": "people", "pairs": {"right": 5, "wrong": 4}, "methods": methods}
+
+
+def league(masks: bool = True) -> SimpleNamespace:
+    rows = [
+        *entry("plain-mean", 0.5, (0, 0), 1.0, False),
+        *entry("better", 0.7, (0.1, 0.3), 0.1, True),
+        *entry("worse", 0.4, (-0.2, -0.1), 0.2, True),
+        *entry("a-method-with-a-long-name", 0.6, (-0.1, 0.2), 0.9, False),
+    ]
+    table = pd.DataFrame(rows).astype({"passed": "boolean"})
+    settings = {"data": "people", "pairs": {"right": 5, "wrong": 4}}
+    return SimpleNamespace(table=table if masks else table[table.measure != "energy"], settings=settings)
 
 
 def estimate(mean: float, half: float | None) -> dict[str, float | None]:

@@ -11,10 +11,11 @@ import casnkit as ck
 from casnkit.data.files import write_text
 from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
+from casnkit.evaluation import Evaluation
 from casnkit.explain import masks as masking
 from casnkit.explain.faithfulness import AXES, Curves, faithfulness
 from casnkit.explain.league import bootstrap
-from casnkit.explain.pair import Retrieval, counterfactual
+from casnkit.explain.pair import counterfactual
 
 SIZE = 32, 16
 
@@ -38,7 +39,7 @@ def dataset(tmp_path_factory):
 def retrieval(dataset, make_model):
     model = make_model(dtype=torch.float32)
     config = ck.profile("smoke", height=32, width=16)
-    return Retrieval.of(model, dataset, config)
+    return Evaluation.of(model, dataset, config)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1 / 3, 1.0])
@@ -173,7 +174,7 @@ def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranke
     evaluation = ck.evaluation.evaluate(
         retrieval.model, dataset, retrieval.config, device="cpu", progress=False, attention=True
     )
-    given = Retrieval.of(retrieval.model, dataset, retrieval.config, evaluation)
+    given = Evaluation.of(retrieval.model, dataset, retrieval.config, evaluation)
     nothing = counterfactual(given, 3, torch.zeros(SIZE), where=where, gallery_index=6, ranked_by=ranked_by)
     assert np.array_equal(nothing.distances_before, evaluation.distances[ranked_by][3])
     assert np.array_equal(nothing.distances_after, nothing.distances_before)
@@ -227,7 +228,7 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
     write_text(broken, "no picture")
     gallery = ck.Split([broken, *dataset.gallery.paths[1:]], dataset.gallery.pids, dataset.gallery.camids, "gallery")
     changed = ck.ReidDataset("t", tmp_path, dataset.train, lonely, gallery)
-    given = Retrieval(retrieval.model, changed, retrieval.config, retrieval.query.subset([0]), retrieval.gallery)
+    given = Evaluation(retrieval.model, changed, retrieval.config, retrieval.query.subset([0]), retrieval.gallery)
     assert counterfactual(given, 0, torch.ones(SIZE)).changes is None
     with pytest.raises(ValueError, match=broken.name):
         counterfactual(given, 0, torch.ones(SIZE), where="gallery", gallery_index=0)

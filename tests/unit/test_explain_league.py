@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit import runs
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import PARTS, lookalike_pairs, synthesize
+from casnkit.evaluation import Evaluation
 from casnkit.explain import league
 from casnkit.explain.league import League, choose_pairs, findings, league_table, run_league
-from casnkit.explain.pair import Retrieval
 from casnkit.ranking import matches_mask
 
 METHODS = ["siamese", "siamese-gradcam", "saliency"]
@@ -47,7 +45,7 @@ def model(make_model):
 
 
 def test_pairs_are_what_they_are_called(model, people, config):
-    retrieval = Retrieval.of(model, people, config)
+    retrieval = Evaluation.of(model, people, config)
     chosen = choose_pairs(retrieval, 12)
     assert len(chosen.pairs) == 12
     assert chosen.counts() == {"right": 4, "wrong": 4, "look-alike": 4}
@@ -81,7 +79,7 @@ def test_what_one_kind_lacks_the_others_fill():
 
 
 def test_other_sets_have_no_lookalikes_and_say_so(model, blocks, config):
-    chosen = choose_pairs(Retrieval.of(model, blocks, config), 1000)
+    chosen = choose_pairs(Evaluation.of(model, blocks, config), 1000)
     assert chosen.counts()["look-alike"] == 0
     assert chosen.parts is None
     assert "pairs of 1000" in chosen.notes[0]
@@ -91,7 +89,7 @@ def test_pets_with_their_masks(model, config):
     root = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
     if not root.is_dir():
         pytest.skip(f"no real pictures at {root}")
-    chosen = choose_pairs(Retrieval.of(model, ck.open_dataset(str(root)), config), 8)
+    chosen = choose_pairs(Evaluation.of(model, ck.open_dataset(str(root)), config), 8)
     assert [m.shape for m in chosen.masks] == [(8, 32, 16)] * 2
     found = chosen.localisation(tuple(torch.rand(8, 4, 2) for _ in range(2)))
     assert set(found) == {"energy", "pointing", "iou"}
@@ -100,7 +98,7 @@ def test_pets_with_their_masks(model, config):
 
 def test_localisation_of_known_maps(model, people, config):
     """The mask itself as a map is all inside; its complement is all beside; a uniform map is as good as chance."""
-    chosen = choose_pairs(Retrieval.of(model, people, config), 12)
+    chosen = choose_pairs(Evaluation.of(model, people, config), 12)
     perfect = chosen.localisation(tuple(m.float() for m in chosen.masks))
     assert perfect["energy"]["found"].min() == 1
     assert perfect["pointing"]["found"].min() == 1
@@ -238,15 +236,13 @@ def test_the_published_league_can_be_read():
     assert "200 test pairs" in league_table(published)
 
 
-def test_the_command(model, people, config, tmp_path, monkeypatch, capsys):
-    info = runs.RunInfo(config, np.arange(5), {"root": str(people.root)}, {})
-    monkeypatch.setattr(league, "load_model", lambda run, device: (model, info))
-    parser = argparse.ArgumentParser()
-    league.add_parser(parser.add_subparsers())
-    arguments = ["--run", str(tmp_path), "--methods", "siamese", "--pairs", "6", "--steps", "2", "--device", "cpu"]
-    options = parser.parse_args(["league", *arguments])
-    options.command(options)
-    said = capsys.readouterr().out
-    assert "casn (gap) on people: 6 test pairs" in said
-    assert "Equation 4's map" in said
-    assert league.read_league(tmp_path / "league").methods() == ["plain-mean", "siamese"]
+def test_examples_are_the_first_pair_of_each_kind(model, people, config):
+    retrieval = Evaluation.of(model, people, config)
+    about = {"settings": {"pairs": 6, "seed": 0}}
+    found = league.league_examples(retrieval, written(entry("siamese", 0.5, 0.5, {}))._replace(settings=about))
+    assert found["labels"] == ["right match", "wrong match", "look-alike"]
+    assert {name: len(maps) for name, maps in found["maps_by_method"].items()} == {"siamese": 3}
+    chosen = choose_pairs(retrieval, 6)
+    for p, (i, j) in enumerate(chosen.pairs[[0, 2, 4]]):
+        assert found["pairs"][p] == (people.query.image(i), people.gallery.image(j))
+        np.testing.assert_array_equal(found["masks"][p][1], people.gallery.mask(j))
