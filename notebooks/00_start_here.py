@@ -37,8 +37,8 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
+from casnkit import exercises, report
 from casnkit.figures import show_batch, show_cmc, show_losses, show_rankings
-from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 dataset = session.dataset

@@ -40,9 +40,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import figures
+from casnkit import exercises, figures, report
 from casnkit.figures import show_precision
-from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 

@@ -38,9 +38,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, evaluation, figures, ranking
+from casnkit import attention, evaluation, exercises, figures, ranking, report
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 
@@ -272,7 +271,7 @@ print(
 
 # %%
 fields = {
-    "model": ("id_hidden", "id_activation", "id_norm", "id_dropout", "shared_reduction", "feature"),
+    "model": ("id_hidden", "id_activation", "id_norm", "id_dropout", "shared_reduction"),
     "train": ("learning_rate", "trunk_rate", "weight_decay", "epochs"),
     "data": ("height", "width", "flip", "padding", "erase"),
 }

@@ -38,9 +38,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, figures, losses
+from casnkit import attention, exercises, figures, losses, report
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 

@@ -39,9 +39,8 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, figures
+from casnkit import attention, exercises, figures, report
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises, report
 from casnkit.ranking import attention_distances, ignored_mask, matches_mask
 
 session = ck.notebook.start(profile, data)

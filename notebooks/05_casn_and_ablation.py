@@ -39,10 +39,9 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import evaluation, figures
+from casnkit import evaluation, exercises, figures
 from casnkit.data.pairs import PairSampler
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

@@ -42,10 +42,9 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, evaluation, figures, ranking
+from casnkit import attention, evaluation, exercises, figures, ranking, report
 from casnkit.data.records import hold_out
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises, report
 
 session = ck.notebook.start(profile, data)
 

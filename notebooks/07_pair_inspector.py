@@ -38,9 +38,8 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit import figures
+from casnkit import exercises, figures, report
 from casnkit.inspector import Inspector, pairs
-from casnkit.notebook import exercises, report
 from casnkit.ranking import ignored_mask
 
 session = ck.notebook.start(profile, data)

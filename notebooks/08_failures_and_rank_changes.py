@@ -38,12 +38,10 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import figures, ranking
+from casnkit import exercises, figures, ranking
 from casnkit.experiments.claims import lookalikes_of
-from casnkit.explain import masks as masking
-from casnkit.explain.pair import counterfactual
+from casnkit.explain import masks, pair
 from casnkit.inspector import Inspector, filters
-from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 
@@ -271,9 +269,9 @@ size, fell = network.size, {"attended": [], "random": []}
 for i in np.flatnonzero((wrong if wrong.any() else right) & (table.nearest_wrong >= 0))[:12]:
     stranger = int(table.nearest_wrong[i])
     attended, _ = inspector.desk.maps(int(i), stranger)
-    mask = masking.area_mask(torch.from_numpy(attended)[None], 0.25, size)
-    for name, hidden in (("attended", mask), ("random", masking.random_like(mask, generator))):
-        p = counterfactual(network, int(i), hidden, gallery_index=stranger).probability
+    mask = masks.area_mask(torch.from_numpy(attended)[None], 0.25, size)
+    for name, hidden in (("attended", mask), ("random", masks.random_like(mask, generator))):
+        p = pair.counterfactual(network, int(i), hidden, gallery_index=stranger).probability
         fell[name].append(p[0] - p[1])
 
 # %%
@@ -292,9 +290,9 @@ print(f"the attended one matters more in {(difference > 0).sum()} of {len(differ
 # %%
 thirds = {"upper": (0, 0, 1 / 3, 1), "middle": (1 / 3, 0, 2 / 3, 1), "lower": (2 / 3, 0, 1, 1)}
 for name, box in thirds.items():
-    hidden = masking.rectangle_mask(box, size)
+    hidden = masks.rectangle_mask(box, size)
     found = [
-        counterfactual(network, int(i), hidden, gallery_index=int(table.nearest_right[i]))
+        pair.counterfactual(network, int(i), hidden, gallery_index=int(table.nearest_right[i]))
         for i in np.flatnonzero(known)[:12]
     ]
     drops = [f.probability[0] - f.probability[1] for f in found]

@@ -39,8 +39,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, evaluation, explain, figures
-from casnkit.notebook import exercises, report
+from casnkit import attention, evaluation, exercises, explain, figures, report
 
 session = ck.notebook.start(profile, data)
 

@@ -27,7 +27,7 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit.notebook import exercises
+from casnkit import exercises
 
 session = ck.notebook.start(profile, data)
 dataset = session.dataset

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit.notebook import exercises
+from casnkit import exercises
 
 session = ck.notebook.start(profile, data)
 

@@ -28,8 +28,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import evaluation, ranking
-from casnkit.notebook import exercises
+from casnkit import evaluation, exercises, ranking
 
 session = ck.notebook.start(profile, data)
 

@@ -27,8 +27,7 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import torch
 
 import casnkit as ck
-from casnkit import attention
-from casnkit.notebook import exercises, report
+from casnkit import attention, exercises, report
 
 session = ck.notebook.start(profile, data)
 

@@ -28,8 +28,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention
-from casnkit.notebook import exercises
+from casnkit import attention, exercises
 
 session = ck.notebook.start(profile, data)
 

@@ -29,8 +29,8 @@ import math
 import numpy as np
 
 import casnkit as ck
+from casnkit import exercises
 from casnkit.experiments import ablation
-from casnkit.notebook import exercises
 
 session = ck.notebook.start(profile, data)
 

@@ -27,8 +27,7 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit import evaluation, ranking
-from casnkit.notebook import exercises
+from casnkit import evaluation, exercises, ranking
 
 session = ck.notebook.start(profile, data)
 

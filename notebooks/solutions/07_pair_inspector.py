@@ -27,8 +27,8 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
+from casnkit import exercises
 from casnkit.inspector import Inspector, pairs
-from casnkit.notebook import exercises
 from casnkit.ranking import ignored_mask
 
 session = ck.notebook.start(profile, data)

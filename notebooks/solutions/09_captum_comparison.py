@@ -27,8 +27,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import explain
-from casnkit.notebook import exercises
+from casnkit import exercises, explain
 
 session = ck.notebook.start(profile, data)
 

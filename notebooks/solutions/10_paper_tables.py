@@ -24,9 +24,9 @@ profile = "paper"  # whose runs to read: "paper" (section 4.1), or "smoke" and "
 
 # %%
 import casnkit as ck
+from casnkit import exercises
 from casnkit.data.imitate import Shape, imitate
 from casnkit.experiments import tables
-from casnkit.notebook import exercises
 
 toy = imitate("market1501", ck.notebook.default_folder() / "imitated", shape=Shape(num_train=8, num_test=6))
 session = ck.notebook.start(profile, str(toy))
