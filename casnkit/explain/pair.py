@@ -312,6 +312,11 @@ class Counterfactual:
     changes: RankChanges | None  # every true match's rank before and after; None where the query has no match
 
     @property
+    def distance(self) -> tuple[float, float]:
+        """Of the pair, before and after; lower is closer."""
+        return float(self.distances_before[self.gallery_index]), float(self.distances_after[self.gallery_index])
+
+    @property
     def position(self) -> tuple[int, int]:
         """1-based rank of the pair's gallery image, before and after; 0 where the protocol ignores it."""
         return int(self.before.position[self.gallery_index]), int(self.after.position[self.gallery_index])
