@@ -95,7 +95,6 @@ def _add_train(group: Any) -> None:
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
     train.add_argument("--device", help=DEVICE_HELP)
     train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
-    train.add_argument("--workers", type=int, help="processes that read images from disk")
     train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
     train.add_argument("--tensorboard", action="store_const", const="tensorboard", help="scalars to RUN/tensorboard")
     train.set_defaults(command=train_network)
@@ -142,7 +141,7 @@ def train_network(options: argparse.Namespace) -> None:
     main_process = ck.training.make_accelerator(options.device).is_main_process
     if main_process:
         print(dataset, flush=True)
-    where = {"device": options.device, "place": options.images, "workers": options.workers}
+    where = {"device": options.device, "place": options.images}
     reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
     ck.training.train(dataset, config, out, **where, **reports)
     if main_process:

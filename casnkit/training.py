@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from casnkit import runs
 from casnkit.config import Config, TrainConfig
-from casnkit.data.images import Augmentation, ImageSource, augment, open_images
+from casnkit.data.images import ImageSource, augment, open_images
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import ReidDataset, labels_of
 from casnkit.losses import CASNLoss
@@ -84,7 +84,6 @@ def train(
     progress: bool = True,
     images: Tensor | None = None,
     place: str = "auto",
-    workers: int | None = None,
     log_with: str | None = None,
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
@@ -95,7 +94,7 @@ def train(
         out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
         device: default: a GPU if there is one, or what the launcher gives each process.
         images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
-        place, workers: where images live, see :func:`casnkit.data.images.open_images`.
+        place: where images live, see :func:`casnkit.data.images.open_images`.
         log_with: ``"tensorboard"`` writes each epoch's log row into ``out/tensorboard`` too.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: called after each epoch, gives numbers for the log; the weights with the highest ``validation_mean_ap``
@@ -130,7 +129,7 @@ def train(
     map_size(model, *size)  # images too small for the network are refused before anything is written
     source = None
     if finished < config.train.epochs:
-        source = open_images(dataset.train, size, accelerator.device, place, workers, progress, images)
+        source = open_images(dataset.train, size, accelerator.device, place, progress, images)
     accelerator.wait_for_everyone()
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
@@ -195,14 +194,13 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     share = (epoch + step / len(run.sampler)) / config.train.epochs
     parts = config.train.accumulate * accelerator.num_processes
     positives = int(run.sampler.is_positive(pairs).sum()) / parts
-    augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
     number = np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]
     seed = int(number >> np.uint64(2))
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad()
     for part, rows in _parts(run, pairs):
         generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
-        images = augment(next(feed), augmentation, generator, rows=(rows, 2 * len(pairs)))
+        images = augment(next(feed), config.data, generator, rows=(rows, 2 * len(pairs)))
         labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
         torch.manual_seed(seed + part)  # dropout
         with accelerator.accumulate(run.step):

@@ -3,10 +3,9 @@
 The pictures are written out once as PNG, in the arrangement of the ready-made folders, beside the ``.mat`` file; from
 then on the set is read like the others. An interrupted extraction stays as ``<variant>.part`` and is continued.
 
-Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for
-each pair of cameras; each leads to (10, people) references, image 1-5 from the first view and 6-10 from the second;
-each of those to an image of shape (3, W, H), or to an empty cell. The protocol names an image by pair, person, view and
-number: ``1_001_1_01.png``.
+Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for each
+pair of cameras, to (10, people) references, image 1-5 from the first view and 6-10 from the second, each to an image
+(3, W, H) or an empty cell. The protocol names an image by pair, person, view and number: ``1_001_1_01.png``.
 """
 
 import os
@@ -22,7 +21,7 @@ from scipy.io.matlab import MatReadError
 from tqdm.auto import tqdm
 
 from casnkit.data.files import atomic_path
-from casnkit.data.layout import MARKET_FOLDERS, NotFound, find_folders, walk
+from casnkit.data.records import MARKET_FOLDERS
 
 VARIANTS = ("detected", "labeled")
 RAW_FILE = "cuhk-03.mat"
@@ -43,24 +42,21 @@ def import_h5py() -> ModuleType:
     return h5py
 
 
-def extract(root: Path, variant: str, progress: bool = True) -> Path | None:
+def extract(raw: Path, config: Path, variant: str, progress: bool = True) -> Path:
     """Write the pictures of ``variant`` into ``cuhk03-np-extracted/<variant>`` beside the raw file, once.
 
-    Returns that folder, or None where no raw file lies at or below ``root``. Raises ValueError where a file cannot be
-    read, or a picture of the protocol is not in ``cuhk-03.mat``, or the disk is full.
+    Returns that folder. Raises ValueError where a file cannot be read, a picture that the protocol names is not in
+    ``raw``, or the disk is full.
     """
-    raw = next((folder / RAW_FILE for folder in find_folders(root, (RAW_FILE,))), None)
-    if raw is None:
-        return None
     target, partial = (raw.parent / EXTRACTED / name for name in (variant, f"{variant}.part"))
     if target.is_dir():
         return target
-    jobs = _read_protocol(raw, root, config_name(variant))
+    jobs = _read_protocol(config)
     try:
         with import_h5py().File(raw, "r") as file:
             _write_pictures(file, variant, tqdm(jobs, f"extracting {raw.name}", disable=not progress), partial)
         os.replace(partial, target)
-    except OSError as error:
+    except (OSError, KeyError) as error:
         if target.is_dir():  # another process finished the same extraction meanwhile
             shutil.rmtree(partial, ignore_errors=True)
             return target
@@ -69,52 +65,35 @@ def extract(root: Path, variant: str, progress: bool = True) -> Path | None:
     return target
 
 
-def _read_protocol(raw: Path, root: Path, name: str) -> list[tuple[str, str]]:
+def _read_protocol(config: Path) -> list[tuple[str, str]]:
     """``(name in the protocol, path to write)`` of every picture."""
-    config = next(
-        (folder / name for folder in (*walk(root), *walk(raw.parent.parent, 1)) if (folder / name).is_file()), None
-    )
-    if config is None:
-        raise NotFound(f"found {raw}, but no {name} below {root}: it says what is for training, query and gallery.")
     keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
     try:
-        protocol = loadmat(config)
+        protocol = loadmat(config, variable_names=keys)
         files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
         pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
-        pids += pids.min() == 0  # 0 would mean distractor
-        return [
-            (files[i], f"{folder}/{pids[i]:04d}_c{cameras[i]}_{Path(files[i]).stem}.png")
-            for folder, index in zip(MARKET_FOLDERS, indices, strict=True)
-            for i in index - 1  # MATLAB counts from 1
-        ]
     except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
-        raise NotFound(f"expected {', '.join(keys)} in {config}, could not read them ({error}).") from error
+        raise ValueError(f"expected {', '.join(keys)} in {config}, could not read them: {error}") from error
+    pids += pids.min() == 0  # 0 would mean distractor
+    return [
+        (files[i], f"{folder}/{pids[i]:04d}_c{cameras[i]}_{Path(files[i]).stem}.png")
+        for folder, index in zip(MARKET_FOLDERS, indices, strict=True)
+        for i in index - 1  # MATLAB counts from 1
+    ]
 
 
 def _write_pictures(file: Any, variant: str, jobs: Any, partial: Path) -> None:
-    if variant not in file:
-        raise ValueError(f"expected {variant!r} in {file.filename}, found {', '.join(file) or 'nothing'}.")
     pairs = [np.asarray(file[reference]) for reference in np.asarray(file[variant]).ravel()]
     table = [pair.T if pair.shape[0] == 10 else pair for pair in pairs]  # (people, 10) references each
     for name, relative in jobs:
         if (partial / relative).is_file():  # whole, since every picture is renamed only when complete
             continue
-        pixels = _pixels(file, table, name)
-        if pixels is None:
+        try:
+            pair, person, _, image = (int(part) for part in Path(name).stem.split("_"))
+            # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
+            pixels = np.asarray(file[table[pair - 1][person - 1, image - 1]]).transpose(2, 1, 0)
+        except (IndexError, ValueError, KeyError) as error:
             told = "holds no such image: the files do not belong together"
-            raise ValueError(f"the protocol names {name}, but {file.filename} {told}")
+            raise ValueError(f"the protocol names {name}, but {file.filename} {told}") from error
         with atomic_path(partial / relative) as temporary:
-            Image.fromarray(pixels).save(temporary)
-
-
-def _pixels(file: Any, table: list[np.ndarray], name: str) -> np.ndarray | None:
-    """Image ``<pair>_<person>_<view>_<image>``, (H, W, 3) uint8; None where the cell is empty or does not exist."""
-    try:
-        pair, person, _, image = (int(part) for part in Path(name).stem.split("_"))
-        if min(pair, person, image) < 1:  # would count from the end
-            return None
-        values = np.asarray(file[table[pair - 1][person - 1, image - 1]])
-    except (IndexError, ValueError, KeyError):
-        return None
-    # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
-    return np.ascontiguousarray(values.transpose(2, 1, 0)) if values.ndim == 3 else None
+            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)

@@ -22,8 +22,7 @@ class DiskFullError(ValueError):
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, remove it if not.
 
-    Raises:
-        DiskFullError: the disk or the quota is full. The file that stood at ``path`` is kept.
+    Raises DiskFullError where the disk or the quota is full; the file that stood at ``path`` is kept.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

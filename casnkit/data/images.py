@@ -1,13 +1,15 @@
 """From files to batches: decoding, the place where decoded images live, augmentation and normalisation.
 
 People crops are small: Market-1501's 12,936 training images at 128x64 are 318 MB as uint8. A split is decoded once and
-kept on the GPU or in memory, so that no step waits for a file. ``size`` is always (height, width).
+kept on the GPU, in memory or in a temporary file, so that no step decodes. ``size`` is always (height, width).
 
 ``torchvision.transforms.v2`` draws once per call: a batch would be flipped as a whole. So the draws here are per sample,
 from a CPU generator, and the pixels are moved in one step: a seed gives the same pictures on a CPU and on a GPU.
 """
 
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,10 @@ import psutil
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from tqdm.contrib.concurrent import thread_map
 
+from casnkit.config import DataConfig
 from casnkit.data.records import Split
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,7 +32,6 @@ MEAN_COLOUR = [round(255 * mean) for mean in IMAGENET_MEAN]  # of padded and era
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.4), 0.3  # share of the image; smallest height / width (Zhong et al., AAAI 2020)
 PLACES = ("auto", "device", "memory", "disk")
 SHARE_OF_DEVICE, SHARE_OF_MEMORY = 0.3, 0.5  # of what is free; the network needs room too
-NAMED = 10  # unreadable files that an error message lists
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -49,52 +50,30 @@ def denormalise(images: Tensor) -> Tensor:
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training images; by default a mirrored half, as PCB trains (Sun et al. 2018)."""
-
-    flip: float = 0.5  # probability of a mirrored image; 0.5 everywhere, 0 to switch it off
-    padding: int = 0  # pixels on each side before a random crop to the old size; 10 at 256x128 is common, 0 = off
-    erase: float = 0.0  # probability of an erased rectangle; 0.5 is common in re-identification (Zhong et al. 2020)
-
-
 def augment(
-    images: Tensor, config: Augmentation, generator: torch.Generator, rows: tuple[Tensor, int] | None = None
+    images: Tensor, config: DataConfig, generator: torch.Generator, rows: tuple[Tensor, int] | None = None
 ) -> Tensor:
-    """Flip, pad and crop, erase, normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
+    """Flip, pad and crop, erase (Zhong et al. 2020), normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
 
     ``rows = (index, total)`` says that the images are rows ``index`` of a batch of ``total``, whose other rows are with
     other processes: each image gets the chance that it has in the whole batch.
 
-    Raises:
-        ValueError: images of another shape or type, or a generator that is not on the CPU.
+    Raises ValueError for images of another shape or type.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"expected images of shape (B, 3, H, W), got {tuple(images.shape)}")
-    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        raise ValueError(f"expected a CPU generator, torch.Generator().manual_seed(seed), got {generator!r}")
     index, total = (slice(None), len(images)) if rows is None else rows
     if config.flip > 0:
         mirrored = (torch.rand(total, generator=generator)[index] < config.flip).to(images.device, non_blocking=True)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
     if config.padding > 0:
-        shifts = torch.randint(0, 2 * config.padding + 1, (total, 2), generator=generator)[index]
-        images = _shift(images, config.padding, shifts.to(images.device, non_blocking=True))
+        shifts = torch.randint(0, 2 * config.padding + 1, (total, 2), generator=generator)[index].tolist()
+        padded, (height, width) = v2.functional.pad(images, [config.padding] * 4, fill=MEAN_COLOUR), images.shape[-2:]
+        images = torch.stack([p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, shifts, strict=True)])
     if config.erase > 0:
         draws = torch.rand(total, 5, generator=generator)[index]
         images = _erase(images, draws[:, 0] < config.erase, draws[:, 1:].double())
     return normalise(images)
-
-
-def _shift(images: Tensor, padding: int, shifts: Tensor) -> Tensor:
-    """Pad every side with the mean colour and cut out the old size at ``shifts`` (B, 2), rows and columns."""
-    batch, channels, height, width = images.shape
-    padded = v2.functional.pad(images, [padding] * 4, fill=MEAN_COLOUR)  # (B, 3, H + 2p, W + 2p)
-    lines = shifts[:, :1] + torch.arange(height, device=images.device)  # (B, H)
-    columns = shifts[:, 1:] + torch.arange(width, device=images.device)  # (B, W)
-    places = lines[:, :, None] * padded.shape[-1] + columns[:, None, :]  # (B, H, W)
-    places = places.reshape(batch, 1, -1).expand(-1, channels, -1)
-    return padded.flatten(2).gather(2, places).reshape(images.shape)
 
 
 def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
@@ -113,36 +92,37 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     wide = (pixels / ratio).sqrt().round().clamp(1, width)
     top = (draws[:, 2] * (height - tall + 1)).floor()
     left = (draws[:, 3] * (width - wide + 1)).floor()
-    edges = torch.stack([top, top + tall, left, left + wide, chosen]).int().to(images.device, non_blocking=True)
-    top, bottom, left, right, chosen = edges[:, :, None, None]
-    y, x = torch.arange(height, device=images.device)[:, None], torch.arange(width, device=images.device)
-    inside = chosen.bool() & (y >= top) & (y < bottom) & (x >= left) & (x < right)  # (B, H, W)
-    colour = torch.tensor(MEAN_COLOUR, dtype=torch.uint8)[:, None, None].to(images.device, non_blocking=True)
-    return torch.where(inside[:, None], colour, images)
+    places = torch.stack([torch.arange(len(images)), top, top + tall, left, left + wide], 1)[chosen].long().tolist()
+    images, colour = images.clone(), torch.tensor(MEAN_COLOUR, dtype=torch.uint8, device=images.device)[:, None, None]
+    for i, top, bottom, left, right in places:
+        images[i, :, top:bottom, left:right] = colour
+    return images
 
 
-def iterate_batches(images: Tensor, batch_size: int, device: torch.device | str | None = None) -> Iterator[Tensor]:
-    """Yield normalised float batches (b, 3, H, W) of uint8 images in order, on ``device``; the last may be smaller."""
+def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield normalised float batches (b, 3, H, W) of uint8 images in order; the last may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    for start in range(0, len(images), batch_size):
-        yield normalise(images[start : start + batch_size].to(device or images.device))
+    yield from (normalise(batch) for batch in images.split(batch_size))
 
 
-def memory_needed(n: int, size: tuple[int, int]) -> int:
-    """Bytes that :func:`load_images` needs for ``n`` images of ``size`` (H, W): 3 * n * H * W."""
-    return 3 * n * size[0] * size[1]
-
-
-def load_images(split: Split, size: tuple[int, int], threads: int | None = None, progress: bool = True) -> Tensor:
+def load_images(
+    split: Split,
+    size: tuple[int, int],
+    threads: int | None = None,
+    progress: bool = True,
+    out: np.ndarray | None = None,
+) -> Tensor:
     """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    ``threads`` decode, by default one for each usable core and at most 16; their number changes nothing but the time.
-
-    Raises:
-        ValueError: images that cannot be read, all named together; or a wrong size.
+    ``threads`` decode, by default one for each usable core and at most 16; ``out`` is an array to fill, such as a
+    memory-mapped file. Raises ValueError where images cannot be read, all named together.
     """
-    return _load(split, size, lambda i: _decode(split, i, size), (3,), threads, progress)
+
+    def read(i: int) -> np.ndarray:
+        return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+    return _load(split, size, read, (3,), threads, progress, out)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
@@ -162,25 +142,14 @@ def load_parts(split: Split, size: tuple[int, int]) -> Tensor | None:
 def _load_side_files(
     split: Split, size: tuple[int, int], folder: Path | None, get: Callable[[int], np.ndarray | None]
 ) -> Tensor | None:
-    if folder is None or not any((Path(folder) / f"{Path(path).stem}.png").is_file() for path in split.paths):
-        return None
-
     def read(i: int) -> np.ndarray:
         labels = get(i)
         if labels is None:
             raise ValueError(f"{split.paths[i]} has no <stem>.png in {folder}: expected one for every image, or none")
-        picture = Image.fromarray(labels.astype(np.uint8))
-        return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
+        return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
-    return _load(split, size, read)
-
-
-def _decode(split: Split, i: int, size: tuple[int, int]) -> np.ndarray:
-    """Image ``i``, (3, H, W) uint8."""
-    image = split.image(i)
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    there = folder is not None and any((Path(folder) / f"{Path(path).stem}.png").is_file() for path in split.paths)
+    return _load(split, size, read) if there else None
 
 
 def _load(
@@ -190,11 +159,13 @@ def _load(
     channels: tuple[int, ...] = (),
     threads: int | None = None,
     progress: bool = False,
+    out: np.ndarray | None = None,
 ) -> Tensor:
-    """``read(i)`` of every image, (N, *channels, H, W) uint8; one error names all the files that failed."""
+    """``read(i)`` of every image, (N, *channels, H, W) uint8; one error names the files that failed."""
     if np.shape(size) != (2,) or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
         raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {size!r}")
-    images, failures = np.empty((len(split), *channels, *size), dtype=np.uint8), {}
+    images = np.empty((len(split), *channels, *size), np.uint8) if out is None else out
+    failures: dict[int, str] = {}
 
     def work(i: int) -> None:
         try:
@@ -202,61 +173,36 @@ def _load(
         except ValueError as error:
             failures[i] = str(error)
 
-    workers = threads or min(joblib.cpu_count(), 16)  # PIL releases the interpreter's lock
     bar = {"desc": f"reading {split.name}", "unit": "image", "leave": False, "disable": not progress}
+    workers = threads or min(joblib.cpu_count(), 16)  # PIL releases the interpreter's lock
     thread_map(work, range(len(split)), max_workers=workers, **bar)
     if failures:
+        named = [failures[i] for i in sorted(failures)[:10]] + ["..."] * (len(failures) > 10)
+        text = "\n  ".join(
+            [f"{len(failures)} of {len(split)} images of split {split.name!r} could not be read:", *named]
+        )
         folder = Path(split.paths[min(failures)]).parent.parent
-        lines = [f"{len(failures)} of {len(split)} images of split {split.name!r} could not be read:"]
-        lines += [f"  {failures[i]}" for i in sorted(failures)[:NAMED]]
-        lines += [f"  ... and {len(failures) - NAMED} more"] * (len(failures) > NAMED)
-        lines += [f"Run `casnkit data check {folder}` to list every one, then replace or remove these files."]
-        raise ValueError("\n".join(lines))
+        raise ValueError(f"{text}\n`casnkit data check {folder}` lists every one: replace or remove these files.")
     return torch.from_numpy(images)
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Decoded images by index, as uint8 batches on the device."""
+    """Decoded images, as uint8 batches on the device."""
 
-    split: Split
-    size: tuple[int, int]  # (H, W)
+    images: Tensor  # (N, 3, H, W) uint8, wherever they live
     device: torch.device  # where batches go
     place: str  # "device", "memory" or "disk"
-    workers: int = 0  # processes that read from disk; 0 reads in this one
-    images: Tensor | None = None  # (N, 3, H, W) uint8, None for "disk"
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
-        if self.images is None:
-            files, pin = _Files(self.split, self.size, indices), self.device.type == "cuda"
-            found = DataLoader(files, batch_size=None, num_workers=self.workers, pin_memory=pin)
-        else:
-            found = (self.images[torch.from_numpy(index.copy()).to(self.images.device)] for index in indices)
-        for batch in found:
+        for index in indices:
+            batch = self.images[torch.from_numpy(index.copy()).to(self.images.device)]
             yield batch.to(self.device, non_blocking=True)
 
     def __str__(self) -> str:
-        by = f"{self.workers} processes" if self.workers else "this process"
-        words = {"device": f"on {self.device}", "memory": "in main memory", "disk": f"read from disk by {by}"}
-        mib = memory_needed(len(self.split), self.size) / 2**20
-        height, width = self.size
-        return f"{len(self.split)} training images of {height}x{width} ({mib:.0f} MiB): {words[self.place]}"
-
-
-@dataclass(frozen=True)
-class _Files(Dataset):
-    """Batches of decoded files; picklable, so that it works with spawned workers too."""
-
-    split: Split
-    size: tuple[int, int]
-    indices: Sequence[np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, step: int) -> Tensor:
-        return torch.from_numpy(np.stack([_decode(self.split, i, self.size) for i in self.indices[step]]))
+        (count, _, height, width), mib = self.images.shape, self.images.nbytes / 2**20
+        return f"{count} training images of {height}x{width} ({mib:.0f} MiB), kept in: {self.place}"
 
 
 def open_images(
@@ -264,28 +210,26 @@ def open_images(
     size: tuple[int, int],
     device: torch.device,
     place: str = "auto",
-    workers: int | None = None,
     progress: bool = True,
     images: Tensor | None = None,
 ) -> ImageSource:
-    """Decode the images to where they live: on the GPU, in main memory, or on disk (then batch by batch).
+    """Decode the images to where they live: ``device``, ``memory``, or ``disk``, a temporary file (in ``$TMPDIR``).
 
-    ``place`` is one of ``PLACES``; ``auto`` takes the first in this order that is large enough. ``workers`` read from
-    disk; None: one for each core, at most 8. ``images`` are the decoded images, if the caller has them.
-
-    Raises:
-        ValueError: an unknown place, or images that cannot be read.
+    ``auto`` takes the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
+    Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
     if place not in PLACES:
         raise ValueError(f"expected a place out of {', '.join(PLACES)}, got {place!r}")
+    needed, out = 3 * len(split) * size[0] * size[1], None
     if place == "auto":
-        needed = memory_needed(len(split), size)
         on_device = device.type == "cuda" and needed < SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
-        in_memory = needed < SHARE_OF_MEMORY * psutil.virtual_memory().available
+        in_memory = images is not None or needed < SHARE_OF_MEMORY * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
-    if place == "disk" and images is None:
-        return ImageSource(split, size, device, place, min(joblib.cpu_count(), 8) if workers is None else workers)
-    images = load_images(split, size, progress=progress) if images is None else images
-    if place == "device":
-        images = images.to(device)
-    return ImageSource(split, size, device, "memory" if place == "disk" else place, images=images)
+    if place == "disk":
+        if shutil.disk_usage(tempfile.gettempdir()).free < needed:
+            told = f"the decoded images need {needed / 2**30:.1f} GiB in {tempfile.gettempdir()}"
+            raise ValueError(f"{told}, which has less: set TMPDIR to a folder on a larger disk")
+        out = np.memmap(tempfile.TemporaryFile(), np.uint8, shape=(len(split), 3, *size))  # noqa: SIM115
+    if images is None:
+        images = load_images(split, size, progress=progress, out=out)
+    return ImageSource(images.to(device) if place == "device" else images, device, place)

@@ -14,12 +14,18 @@ from scipy.io import savemat
 
 from casnkit.data.cuhk03 import RAW_FILE, VARIANTS, config_name, import_h5py
 from casnkit.data.files import atomic_path, write_text
-from casnkit.data.layout import MARKET_FOLDERS, SPLITS
+from casnkit.data.records import MARKET_FOLDERS, SPLITS
 
-NAMES = (
-    *("market1501", "dukemtmc-reid", "cuhk03-np-detected", "cuhk03-np-labeled"),
-    *("cuhk03-raw", "msmt17", "folder", "folder-flat"),
-)
+LAYOUTS = {  # where each benchmark keeps a picture
+    "market1501": "{folder}/{pid:04d}_c{camid}s1_{frame:06d}_0{index}.jpg",
+    "dukemtmc-reid": "{folder}/{pid:04d}_c{camid}_f{pid}{index:06d}.jpg",
+    "cuhk03-np-detected": "detected/{folder}/{pid:04d}_c{camid}_{index}.png",
+    "cuhk03-np-labeled": "labeled/{folder}/{pid:04d}_c{camid}_{index}.png",
+    "msmt17": "{half}/{number:04d}/{number:04d}_{index:03d}_{camid:02d}_0303morning_{frame:04d}_0.jpg",
+    "folder": "{split}/person{pid:02d}/cam{camid}_{index:02d}.png",
+    "folder-flat": "person{pid:02d}/cam{camid}_{index:02d}.png",
+}
+NAMES = (*LAYOUTS, "cuhk03-raw")
 # top, bottom, left, right of head, upper body and legs as fractions of the image
 BODY = ((0.06, 0.2, 0.36, 0.64), (0.2, 0.55, 0.22, 0.78), (0.55, 0.96, 0.3, 0.7))
 
@@ -36,12 +42,9 @@ class Shape:
 
     def images(self) -> list[tuple[str, int, int, int]]:
         """``(split, pid, camid, index)``: test people show one image per camera as query, all others as gallery."""
-        people = [(pid, pid <= self.num_train) for pid in range(1, self.num_train + self.num_test + 1)]
         return [
-            ("train" if in_training else "gallery" if index else "query", pid, camid, index)
-            for pid, in_training in people
-            for camid in range(1, self.num_cameras + 1)
-            for index in range(self.per_camera)
+            ("train" if pid < self.num_train else "gallery" if index else "query", pid + 1, camid + 1, index)
+            for pid, camid, index in np.ndindex(self.num_train + self.num_test, self.num_cameras, self.per_camera)
         ]
 
 
@@ -49,7 +52,7 @@ def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = No
     """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
 
     ``name`` is one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py). ``seed`` is of the
-    pixel noise alone. ``extras`` (Market-1501 only): also masks, 500k-style distractors in ``images/``, stray files.
+    pixel noise alone. ``extras`` writes person masks too (for names as Market-1501 has them).
     """
     if name not in NAMES:
         raise ValueError(f"expected one of {', '.join(NAMES)} to imitate, got {name!r}")
@@ -57,21 +60,22 @@ def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = No
     if name == "cuhk03-raw":
         _write_cuhk03_raw(root, shape, rng)
         return root
-    images = shape.images()
+    images, lists = shape.images(), dict.fromkeys(("train", "val", "query", "gallery"), "")
     if name == "market1501":
         images += [("gallery", pid, camid, index) for pid in (-1, 0) for camid in (1, 2) for index in range(2)]
     for split, pid, camid, index in images:
-        path = root / _file(name, split, pid, camid, index, shape)
-        _save(draw(pid, camid, shape.size, rng), path)
+        number = pid - 1 if split == "train" else pid - 1 - shape.num_train  # both count from 0
+        half, folder = "train" if split == "train" else "test", MARKET_FOLDERS[SPLITS.index(split)]
+        values = {"half": half, "number": number, "frame": 100 * index + 1, "folder": folder, "split": split}
+        file = LAYOUTS[name].format(pid=pid, camid=camid, index=index, **values).replace("/-001_", "/-1_")
+        _save(draw(pid, camid, shape.size, rng), root / file)
         if extras:
-            _save(_paint(np.zeros(shape.size[::-1], np.uint8), [255] * 3), root / "masks" / f"{path.stem}.png")
+            _save(_paint(np.zeros(shape.size[::-1], np.uint8), [255] * 3), root / "masks" / f"{Path(file).stem}.png")
+        last = split == "train" and (camid, index) == (shape.num_cameras, shape.per_camera - 1)
+        lists["val" if last else split] += f"{file.partition('/')[2]} {number}\n"
     if name == "msmt17":
-        _write_lists(root, shape)
-    if extras:
-        write_text(root / "bounding_box_test" / "Thumbs.db", "not a picture")
-        write_text(root / "readme.txt", "an imitation")
-        for i in range(3):
-            _save(draw(1000 + i, 1, shape.size, rng), root / "images" / f"{i:08d}.jpg")
+        for split, text in lists.items():
+            write_text(root / f"list_{split}.txt", text)
     return root
 
 
@@ -92,34 +96,8 @@ def _paint(pixels: np.ndarray, colours: list) -> np.ndarray:
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
-
-
-def _file(name: str, split: str, pid: int, camid: int, index: int, shape: Shape) -> str:
-    """Where the benchmark keeps this picture."""
-    if name == "msmt17":
-        number = pid - 1 if split == "train" else pid - 1 - shape.num_train  # both count from 0
-        folder = "train" if split == "train" else "test"
-        return f"{folder}/{number:04d}/{number:04d}_{index:03d}_{camid:02d}_0303morning_{10 * index:04d}_0.jpg"
-    if name.startswith("folder"):
-        return f"{'' if name == 'folder-flat' else f'{split}/'}person{pid:02d}/cam{camid}_{index:02d}.png"
-    folder = MARKET_FOLDERS[SPLITS.index(split)]
-    if name.startswith("cuhk03-np"):
-        return f"{name.rpartition('-')[2]}/{folder}/{pid:04d}_c{camid}_{index + 1}.png"
-    if name == "dukemtmc-reid":
-        return f"{folder}/{pid:04d}_c{camid}_f{1000 * pid + index:07d}.jpg"
-    return f"{folder}/{pid if pid < 0 else f'{pid:04d}'}_c{camid}s1_{100 * index + 1:06d}_0{index}.jpg"
-
-
-def _write_lists(root: Path, shape: Shape) -> None:
-    lines: dict[str, str] = {"train": "", "val": "", "query": "", "gallery": ""}
-    for split, pid, camid, index in shape.images():
-        relative = _file("msmt17", split, pid, camid, index, shape).partition("/")[2]
-        last = split == "train" and (camid, index) == (shape.num_cameras, shape.per_camera - 1)
-        lines["val" if last else split] += f"{relative} {int(relative[:4])}\n"
-    for name, text in lines.items():
-        write_text(root / f"list_{name}.txt", text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
 
 
 def _write_cuhk03_raw(root: Path, shape: Shape, rng: np.random.Generator) -> None:
@@ -146,5 +124,4 @@ def _write_cuhk03_raw(root: Path, shape: Shape, rng: np.random.Generator) -> Non
     protocol = {"filelist": np.array(names, dtype=object)[:, None]}
     protocol |= {key: np.array(values)[:, None] for key, values in columns.items()}
     for variant in VARIANTS:
-        with atomic_path(root / config_name(variant)) as temporary:
-            savemat(temporary, protocol)
+        savemat(root / config_name(variant), protocol)

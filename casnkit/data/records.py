@@ -13,26 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+SPLITS = ("train", "query", "gallery")
+MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # the same in Market-1501 and its followers
 JUNK_PID = -1
 DISTRACTOR_PID = 0
 UNKNOWN_CAMERA = -1
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Decode one picture to 8-bit RGB, size (W, H); grey, CMYK, palette, 16-bit and alpha pictures are converted.
-
-    Raises:
-        ValueError: the file is missing, empty, truncated or no picture; the message names it.
-    """
+    """Decode one picture to 8-bit RGB, whatever it is stored as. Raises ValueError, naming the file, where that fails."""
     try:
         with Image.open(path) as image:
             image.load()
             return _to_rgb(image)
-    except FileNotFoundError:
-        raise ValueError(f"expected an image at {path}, found no file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected an image at {path}, could not read it: {error}") from error
 
 
@@ -40,7 +36,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips to white instead of scaling
         values = np.asarray(image, dtype=np.float32)
         image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
+    if image.has_transparency_data:
         background = Image.new("RGBA", image.size, (128, 128, 128, 255))
         image = Image.alpha_composite(background, image.convert("RGBA"))
     return image.convert("RGB")
@@ -78,7 +74,7 @@ class Split:
         return np.unique(self.pids[self.pids > 0])
 
     def image(self, i: int) -> Image.Image:
-        """Image ``i`` as 8-bit RGB. Raises ValueError, naming the file, where it cannot be read."""
+        """Image ``i`` as :func:`read_image` gives it."""
         return read_image(self.paths[i])
 
     def mask(self, i: int) -> np.ndarray | None:
@@ -102,7 +98,7 @@ class Split:
         try:
             with Image.open(path) as image:
                 return np.asarray(image.convert("L") if image.mode not in ("L", "P", "1") else image).astype(np.uint8)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except (OSError, SyntaxError) as error:
             raise ValueError(f"expected a mask at {path}, could not read it: {error}") from error
 
 
@@ -143,24 +139,18 @@ def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
     """Take people out of the training split, drawn by ``seed``, and make a validation set of them.
 
-    Of each person, the first image from each camera is a query. The gallery holds all images: a query's own image is of
-    its own person and camera and never counts for it, yet is a match for queries from other cameras. People seen by one
-    camera have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of
-    several, the first is a query and left out of the gallery, for it would find itself.
+    Of each person, the first image from each camera is a query; the gallery holds all images. People seen by one camera
+    have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of several,
+    the first is a query and left out of the gallery, for it would find itself.
 
     Returns ``(training, validation)``, both with the smaller ``train``: one has its test as before, the ``query`` and
     ``gallery`` of the other show the held-out people. Of two numbers with one seed, the smaller's people are among the
-    larger's.
-
-    Raises:
-        ValueError: fewer than one identity asked for, fewer than two would remain, or none can be searched for.
+    larger's. Raises ValueError where fewer than two people would remain, or none can be searched for.
     """
     train, there = dataset.train, len(dataset.train.identities)
-    if not isinstance(identities, int | np.integer) or identities < 1:
-        raise ValueError(f"expected a number of identities to hold out of at least 1, got {identities!r}")
-    if identities > there - 2:
-        most = f"at most {max(there - 2, 0)} of the {there} training identities of {dataset.name!r}"
-        raise ValueError(f"expected {most}, so that 2 remain to train on, got {identities}: hold out fewer")
+    if not isinstance(identities, int | np.integer) or not 1 <= identities <= there - 2:
+        range_ = f"from 1 to {max(there - 2, 0)} of the {there} training identities of {dataset.name!r}"
+        raise ValueError(f"expected to hold out {range_}, so that 2 remain to train on, got {identities!r}")
     held = np.isin(train.pids, np.random.default_rng(seed).permutation(train.identities)[:identities])
     images = train.subset(held)
     table, unknown = pd.DataFrame({"pid": images.pids, "camid": images.camids}), images.camids == UNKNOWN_CAMERA
@@ -170,16 +160,8 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     if not is_query.any():
         none = f"none of the {identities} held-out identities was seen by two cameras, so no query would have a match"
         raise ValueError(f"{none}: hold out more identities, or choose another seed")
-    note = f"{identities} training identities held out for validation (seed {seed})"
-    smaller = replace(dataset, train=train.subset(~held), notes=(*dataset.notes, note))
-    lonely = identities - len(np.unique(images.pids[is_query]))
-    if lonely:
-        note += f"; {lonely} of them cannot be searched for and only stand in the gallery"
-    validation = replace(
-        smaller,
-        name=f"{dataset.name}-validation",
-        query=replace(images.subset(is_query), name="query"),
-        gallery=replace(images.subset(~(is_query & unknown)), name="gallery"),
-        notes=(*dataset.notes, note),
-    )
-    return smaller, validation
+    notes = (*dataset.notes, f"{identities} training identities held out for validation (seed {seed})")
+    smaller = replace(dataset, train=train.subset(~held), notes=notes)
+    query = replace(images.subset(is_query), name="query")
+    gallery = replace(images.subset(~(is_query & unknown)), name="gallery")
+    return smaller, replace(smaller, name=f"{dataset.name}-validation", query=query, gallery=gallery)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from casnkit.config import DataConfig
 from casnkit.data import images as module
-from casnkit.data.images import Augmentation, augment, denormalise, load_images, load_masks, load_parts, normalise
+from casnkit.data.images import augment, denormalise, load_images, load_masks, load_parts, normalise
 from casnkit.data.records import Split
 
 MEAN_COLOUR = np.array([124, 116, 104])  # 255 * ImageNet's mean, rounded
@@ -38,13 +40,11 @@ def split(tmp_path) -> Split:
     return Split(paths, ones, ones, "train", tmp_path / "masks", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("size", [(32, 16), (48, 24), (7, 9)])
-@pytest.mark.parametrize("threads", [1, 7, None])
+@pytest.mark.parametrize(("size", "threads"), [((32, 16), 1), ((48, 24), 7), ((7, 9), None)])
 def test_images_equal_one_by_one_reading(split, size, threads):
     images = load_images(split, size, threads=threads, progress=False)
     assert images.dtype == torch.uint8
     assert images.shape == (75, 3, *size)
-    assert module.memory_needed(75, size) == images.nbytes
     for i, path in enumerate(split.paths):
         reference = Image.open(path).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(images[i].permute(1, 2, 0).numpy(), np.array(reference))
@@ -97,10 +97,9 @@ def test_every_unreadable_image_is_in_one_error(split):
     with pytest.raises(ValueError, match="13 of 75") as caught:
         load_images(split, (8, 4), progress=False)
     assert sum(name in str(caught.value) for name in names + more) == 10
-    assert "and 3 more" in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [(0, 4), (8, -1), 8, (8,), (8, 4, 3), (8.5, 4), "84"])
+@pytest.mark.parametrize("size", [(0, 4), 8, (8, 4, 3), (8.5, 4), "84"])
 def test_sizes_are_checked(split, size):
     with pytest.raises(ValueError, match="size: expected"):
         load_images(split, size, progress=False)
@@ -119,15 +118,22 @@ def test_a_bar_is_shown_on_request_and_batches_are_normalised_slices(split, caps
     assert load_images(Split([], [], []), (8, 4), progress=False).shape == (0, 3, 8, 4)
 
 
-@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("place", ["auto", "memory", "disk", "device"])
 def test_wherever_images_live_batches_are_the_same(split, place):
-    source = module.open_images(split, (8, 4), torch.device("cpu"), place, workers=0, progress=False)
-    assert (source.images is None) == (place == "disk")
+    source = module.open_images(split, (8, 4), torch.device("cpu"), place, progress=False)
     assert "75 training images of 8x4" in str(source)
     whole, plan = load_images(split, (8, 4), progress=False), [np.array([3, 0, 2]), np.array([70])]
     assert all(torch.equal(b, whole[i]) for b, i in zip(source.batches(plan), plan, strict=True))
+
+
+def test_places_that_are_unknown_or_too_small_are_named(split, monkeypatch):
     with pytest.raises(ValueError, match="device, memory, disk"):
         module.open_images(split, (8, 4), torch.device("cpu"), "moon")
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
+    assert module.open_images(split, (8, 4), torch.device("cpu"), progress=False).place == "disk"
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(ValueError, match="set TMPDIR"):
+        module.open_images(split, (8, 4), torch.device("cpu"))
 
 
 def pictures(batch: int = 12, height: int = 20, width: int = 10) -> torch.Tensor:
@@ -139,7 +145,7 @@ def pictures(batch: int = 12, height: int = 20, width: int = 10) -> torch.Tensor
 def augmented(images: torch.Tensor, seed: int = 0, **config: float) -> np.ndarray:
     """uint8 again, which ``denormalise`` gives exactly."""
     before = images.clone()
-    result = augment(images, Augmentation(**config), torch.Generator().manual_seed(seed))
+    result = augment(images, DataConfig(**config), torch.Generator().manual_seed(seed))
     assert result.dtype == torch.float32
     assert torch.equal(images, before)
     return denormalise(result).numpy()
@@ -222,7 +228,7 @@ def test_normalise_by_hand_by_torchvision_and_back():
 
 
 def test_the_chances_of_a_part_are_those_of_the_whole_and_of_its_seed_alone():
-    config, images, state = Augmentation(padding=2, erase=0.5), pictures(), torch.get_rng_state()
+    config, images, state = DataConfig(padding=2, erase=0.5), pictures(), torch.get_rng_state()
 
     def run(part: torch.Tensor, seed: int, rows: object = None) -> torch.Tensor:
         return augment(part, config, torch.Generator().manual_seed(seed), rows)
@@ -238,9 +244,8 @@ def test_the_chances_of_a_part_are_those_of_the_whole_and_of_its_seed_alone():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: augment(pictures()[0], Augmentation(), torch.Generator()), "shape \\(B, 3, H, W\\)"),
-        (lambda: augment(pictures(), Augmentation(), None), "CPU generator"),
-        (lambda: augment(pictures().int(), Augmentation(), torch.Generator()), "int32"),
+        (lambda: augment(pictures()[0], DataConfig(), torch.Generator()), "shape \\(B, 3, H, W\\)"),
+        (lambda: augment(pictures().int(), DataConfig(), torch.Generator()), "int32"),
         (lambda: normalise(normalise(pictures())), "normalised already"),
         (lambda: denormalise(pictures()), "expected normalised float"),
     ],

@@ -79,7 +79,6 @@ def test_a_hand_worked_example() -> None:
     assert validation.query.paths.tolist() == ["0000.png", "0002.png", "0005.png", "0006.png"]
     assert validation.gallery.paths.tolist() == [f"{i:04d}.png" for i in range(7)]
     assert validation.train.paths.tolist() == training.train.paths.tolist() == [f"{i:04d}.png" for i in range(7, 11)]
-    assert "1 of them cannot be searched for" in validation.notes[-1]
     assert "3 training identities held out" in training.notes[-1]
 
 
@@ -101,23 +100,12 @@ def test_seeds_numbers_and_what_is_kept(tmp_path: Path) -> None:
     assert len(dataset.train) == 60  # the one passed in is as it was
 
 
-@pytest.mark.parametrize(
-    ("number", "message"),
-    [
-        (4, "at most 3 of the 5 training identities of 'made'.*hold out fewer"),
-        (0, "at least 1, got 0"),
-        (-2, "at least 1"),
-        (1.5, "at least 1, got 1.5"),
-    ],
-)
-def test_wrong_numbers_are_refused(number: object, message: str) -> None:
+@pytest.mark.parametrize("number", [4, 0, -2, 1.5])
+def test_wrong_numbers_are_refused(number: object) -> None:
     dataset = made([1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, -1], [1, 2] * 6)  # distractors and junk are no people
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"from 1 to 3 of the 5 training identities of 'made'.*got {number}"):
         hold_out(dataset, number)
     assert len(hold_out(dataset, 3)[0].train.identities) == 2
-
-
-def test_people_whom_nobody_could_find_are_refused() -> None:
     with pytest.raises(ValueError, match="seen by two cameras"):
         hold_out(made([1, 1, 2, 2, 3, 3, 4, 4], [1, 1, 2, 2, 1, 1, 3, 3]), 2)
 
