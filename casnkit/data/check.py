@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
 from casnkit.data.readers import COUNTED, READERS, open_dataset
-from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, read_image
+from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split
 
 EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
 
@@ -42,8 +41,8 @@ class CheckReport:
 
     dataset: ReidDataset
     counts: pd.DataFrame  # found and expected, by what is counted; NA where no number is known
-    unreadable: tuple[tuple[str, str], ...]  # (path, reason) of every image or mask that cannot be used
-    notes: tuple[str, ...]  # what a reader of results must know
+    faults: list[str]  # file and reason of every image or mask that cannot be used
+    notes: list[str]  # what a reader of results must know
 
     @property
     def wrong(self) -> pd.DataFrame:
@@ -53,15 +52,14 @@ class CheckReport:
     @property
     def ok(self) -> bool:
         """Every image can be read and every count with an expectation meets it."""
-        return not self.unreadable and self.wrong.empty
+        return not self.faults and self.wrong.empty
 
     def to_text(self) -> str:
-        """The report as text: counts, every unreadable file, notes, what to do, and the verdict last."""
+        """The report as text: counts, every fault, notes, what to do, and the verdict last."""
         marks = [" <- differs" if what in self.wrong.index else "" for what in self.counts.index]
         lines = [f"{self.dataset.name} in {self.dataset.root}"]
         lines += self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string().splitlines()
-        lines += [f"cannot be used: {path}: {reason}" for path, reason in self.unreadable]
-        lines += [f"note: {note}" for note in self.notes]
+        lines += [*self.faults, *(f"note: {note}" for note in self.notes)]
         if self.ok:
             return "\n  ".join([*lines, "all is well"])
         restore = "restore what is named or missing above from the original, or delete it (results are then no longer"
@@ -81,10 +79,9 @@ def check(path: str | Path, name: str = "auto", progress: bool = False) -> Check
     expected = _expectation(dataset, found, notes, given=name != "auto")
     counts = pd.DataFrame({"found": found, "expected": expected}, index=list(found), dtype="Int64")
     splits = [getattr(dataset, split) for split in SPLITS]
-    images = [(Path(image), split.mask_folder) for split in splits for image in split.paths]
-    reasons = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=not progress)
-    bad = tuple((str(image), reason) for (image, _), reason in zip(images, reasons, strict=True) if reason)
-    return CheckReport(dataset, counts, bad, tuple(notes))
+    images = [(split, i) for split in splits for i in range(len(split))]
+    faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=not progress)
+    return CheckReport(dataset, counts, [fault for fault in faults if fault], notes)
 
 
 def _counts(dataset: ReidDataset) -> dict[str, int]:
@@ -121,17 +118,12 @@ def _expectation(dataset: ReidDataset, found: dict[str, int], notes: list[str], 
     return expected | benchmark
 
 
-def _inspect(path: Path, mask_folder: Path | None) -> str:
-    """Why an image or its mask cannot be used; empty where they can."""
-    mask = mask_folder / f"{path.stem}.png" if mask_folder else None
+def _inspect(split: Split, i: int) -> str:
+    """Why image ``i`` or its mask cannot be used; empty where they can."""
     try:
-        size = read_image(path).size
-        if mask is not None and mask.is_file():
-            with Image.open(mask) as picture:
-                picture.load()
-                return "" if picture.size == size else f"its mask is {picture.size}, the image {size} (width, height)"
+        size, mask = split.image(i).size, split.mask(i)
     except ValueError as error:
-        return str(error.__cause__ or error)
-    except (OSError, SyntaxError) as error:
-        return f"its mask cannot be read: {error}"
+        return str(error)
+    if mask is not None and mask.shape[::-1] != size:
+        return f"{split.paths[i]}: its mask is {mask.shape[::-1]}, the image {size} (width, height)"
     return ""

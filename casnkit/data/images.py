@@ -107,22 +107,18 @@ def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 def load_images(
-    split: Split,
-    size: tuple[int, int],
-    threads: int | None = None,
-    progress: bool = True,
-    out: np.ndarray | None = None,
+    split: Split, size: tuple[int, int], threads: int = 0, progress: bool = True, out: np.ndarray | None = None
 ) -> Tensor:
     """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    ``threads`` decode, by default one for each usable core and at most 16; ``out`` is an array to fill, such as a
-    memory-mapped file. Raises ValueError where images cannot be read, all named together.
+    ``threads`` decode, 0: one for each usable core and at most 16; ``out`` is an array to fill, such as a memory-mapped
+    file. Raises ValueError where images cannot be read, all named together.
     """
 
     def read(i: int) -> np.ndarray:
         return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
-    return _load(split, size, read, (3,), threads, progress, out)
+    return _load(split, read, _empty(split, size, 3) if out is None else out, threads, progress)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
@@ -139,37 +135,30 @@ def load_parts(split: Split, size: tuple[int, int]) -> Tensor | None:
     return _load_side_files(split, size, split.part_folder, split.parts)
 
 
-def _load_side_files(
-    split: Split, size: tuple[int, int], folder: Path | None, get: Callable[[int], np.ndarray | None]
-) -> Tensor | None:
+def _load_side_files(split: Split, size: tuple[int, int], folder: Path | None, get: Callable) -> Tensor | None:
     def read(i: int) -> np.ndarray:
         labels = get(i)
         if labels is None:
             raise ValueError(f"{split.paths[i]} has no <stem>.png in {folder}: expected one for every image, or none")
         return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
-    there = folder is not None and any((Path(folder) / f"{Path(path).stem}.png").is_file() for path in split.paths)
-    return _load(split, size, read) if there else None
+    there = folder is not None and any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths)
+    return _load(split, read, _empty(split, size)) if there else None
 
 
-def _load(
-    split: Split,
-    size: tuple[int, int],
-    read: Callable[[int], np.ndarray],
-    channels: tuple[int, ...] = (),
-    threads: int | None = None,
-    progress: bool = False,
-    out: np.ndarray | None = None,
-) -> Tensor:
-    """``read(i)`` of every image, (N, *channels, H, W) uint8; one error names the files that failed."""
+def _empty(split: Split, size: tuple[int, int], *channels: int) -> np.ndarray:
     if np.shape(size) != (2,) or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
         raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {size!r}")
-    images = np.empty((len(split), *channels, *size), np.uint8) if out is None else out
+    return np.empty((len(split), *channels, *size), np.uint8)
+
+
+def _load(split: Split, read: Callable, out: np.ndarray, threads: int = 0, progress: bool = False) -> Tensor:
+    """Put ``read(i)`` of every image into ``out[i]``; one error names the files that failed."""
     failures: dict[int, str] = {}
 
     def work(i: int) -> None:
         try:
-            images[i] = read(i)
+            out[i] = read(i)
         except ValueError as error:
             failures[i] = str(error)
 
@@ -177,13 +166,11 @@ def _load(
     workers = threads or min(joblib.cpu_count(), 16)  # PIL releases the interpreter's lock
     thread_map(work, range(len(split)), max_workers=workers, **bar)
     if failures:
-        named = [failures[i] for i in sorted(failures)[:10]] + ["..."] * (len(failures) > 10)
-        text = "\n  ".join(
-            [f"{len(failures)} of {len(split)} images of split {split.name!r} could not be read:", *named]
-        )
+        named = "\n  ".join([failures[i] for i in sorted(failures)[:10]] + ["..."] * (len(failures) > 10))
+        told = f"{len(failures)} of {len(split)} images of split {split.name!r} could not be read:\n  {named}"
         folder = Path(split.paths[min(failures)]).parent.parent
-        raise ValueError(f"{text}\n`casnkit data check {folder}` lists every one: replace or remove these files.")
-    return torch.from_numpy(images)
+        raise ValueError(f"{told}\n`casnkit data check {folder}` lists every one: replace or remove these files.")
+    return torch.from_numpy(out)
 
 
 @dataclass(frozen=True)

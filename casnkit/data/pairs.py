@@ -13,7 +13,7 @@ class PairSampler:
 
     Every image is the anchor, the first member, of one pair per epoch; further random anchors fill the last batch. Each of
     the ``steps`` batches holds exactly ``round(positive_share * batch_size)`` positive pairs, at random places, as long as
-    there are enough anchors for them. ``notes`` say what could not be had as asked.
+    there are enough anchors for them; ``notes`` say where there are not.
 
     A positive partner is drawn uniformly from the person's images of *other* cameras, or, where there are none (or with
     ``across_cameras=False``), from all the person's other images. An unknown camera (-1) counts as one camera. A negative
@@ -48,8 +48,10 @@ class PairSampler:
         available, total = int(self._paired.sum()), int(wanted.sum())
         if total > available:  # too few: spread evenly, each one used
             wanted = np.diff(np.cumsum(wanted) * available // total, prepend=0)
-        self._quotas = wanted
-        self.notes = self._write_notes(int(wanted.sum()) + min(self.extra, self.positives_per_batch), across_cameras)
+        self._quotas, asked = wanted, self.steps * self.positives_per_batch
+        got, told = wanted.sum() + min(self.extra, self.positives_per_batch), f"positive_share {positive_share}"
+        few = got < asked or (positive_share > 0 and not asked)
+        self.notes = (f"{told}: {got} positive pairs per epoch, too few people or places in a batch",) if few else ()
 
     def __len__(self) -> int:
         return self.steps
@@ -98,7 +100,6 @@ class PairSampler:
         camera = tuple(bound[own] for bound in _block_bounds(new_camera))
         size = self._person[1] - self._person[0]
         self._paired = size > 1  # images whose person has another one
-        self._one_camera = self._paired & (camera[1] - camera[0] == size)
         other_camera = (camera[1] - camera[0] < size) & across_cameras
         self._barred = tuple(np.where(other_camera, camera[i], own + i) for i in (0, 1))
 
@@ -138,19 +139,6 @@ class PairSampler:
         place = start + rng.integers(0, (stop - start) - (barred_stop - barred_start))
         place += np.where(place >= barred_start, barred_stop - barred_start, 0)
         return self._sorted[place]
-
-    def _write_notes(self, positives: int, across_cameras: bool) -> tuple[str, ...]:
-        """What could not be had as asked, or makes the pairs easier than they look."""
-        singles, one_camera = (len(np.unique(self.pids[chosen])) for chosen in (~self._paired, self._one_camera))
-        asked = self.steps * self.positives_per_batch
-        few = positives < asked or (self.positive_share > 0 and not asked)
-        notes = {
-            f"{singles} people have one image: they appear in negative pairs only": singles,
-            f"{one_camera} people have one known camera at most: their pairs may stay in it": across_cameras
-            and one_camera,
-            f"{positives} positive pairs per epoch instead of a share of {self.positive_share}": few,
-        }
-        return tuple(note for note, holds in notes.items() if holds)
 
 
 def _block_bounds(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

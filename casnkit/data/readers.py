@@ -45,12 +45,11 @@ def open_dataset(
     """Open a data set.
 
     Args:
-        name: one of ``NAMES``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of an existing
-            folder, which means ``("auto", path)``: whatever lies there is recognised.
-        root: the set's folder or one up to three levels above it. None: generated people go to ``$CASNKIT_DATA`` or
-            ``~/.cache/casnkit``; the other sets are searched for in ``$CASNKIT_DATA``.
+        name: one of ``NAMES``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of a folder, where
+            whatever lies there is recognised, as by ``("auto", path)``.
+        root: the set's folder or one up to three levels above it; default ``$CASNKIT_DATA``, for generated people also
+            ``~/.cache/casnkit``.
         camera_pattern: ``folder`` only: regular expression; its first group finds the camera in a file's name.
-        progress: show a progress bar where something is generated or extracted.
 
     Raises:
         ValueError: unknown name; the set is missing, incomplete, empty, or the same person is in training and test.
