@@ -147,8 +147,6 @@ def train(
 
 def _train_epochs(run: Run, finished: int, out: Path, progress: bool, on_epoch: Any, validate: Any) -> None:
     accelerator, epochs = run.accelerator, run.config.train.epochs
-    if progress:
-        accelerator.print(run.source, flush=True)
     if accelerator.log_with:
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": finished + 1}})
     for epoch in range(finished, epochs):

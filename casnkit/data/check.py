@@ -67,20 +67,20 @@ class CheckReport:
         return "\n  ".join(lines)
 
 
-def check(path: str | Path, name: str = "auto", progress: bool = False) -> CheckReport:
+def check(path: str | Path, name: str = "auto") -> CheckReport:
     """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image.
 
     Raises ValueError where no set can be opened there; the message says what was found and expected.
     """
     if name.partition(":")[0] == "people":  # a check must never generate what it is asked about
         name = "auto"
-    dataset = open_dataset(name, path, progress=progress)
+    dataset = open_dataset(name, path)
     found, notes = _counts(dataset), list(dataset.notes)
     expected = _expectation(dataset, found, notes, given=name != "auto")
     counts = pd.DataFrame({"found": found, "expected": expected}, index=list(found), dtype="Int64")
     splits = [getattr(dataset, split) for split in SPLITS]
     images = [(split, i) for split in splits for i in range(len(split))]
-    faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=not progress)
+    faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=None)
     return CheckReport(dataset, counts, [fault for fault in faults if fault], notes)
 
 

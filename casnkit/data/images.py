@@ -179,17 +179,12 @@ class ImageSource:
 
     images: Tensor  # (N, 3, H, W) uint8, wherever they live
     device: torch.device  # where batches go
-    place: str  # "device", "memory" or "disk"
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
         for index in indices:
             batch = self.images[torch.from_numpy(index.copy()).to(self.images.device)]
             yield batch.to(self.device, non_blocking=True)
-
-    def __str__(self) -> str:
-        (count, _, height, width), mib = self.images.shape, self.images.nbytes / 2**20
-        return f"{count} training images of {height}x{width} ({mib:.0f} MiB), kept in: {self.place}"
 
 
 def open_images(
@@ -219,4 +214,4 @@ def open_images(
         out = np.memmap(tempfile.TemporaryFile(), np.uint8, shape=(len(split), 3, *size))  # noqa: SIM115
     if images is None:
         images = load_images(split, size, progress=progress, out=out)
-    return ImageSource(images.to(device) if place == "device" else images, device, place)
+    return ImageSource(images.to(device) if place == "device" else images, device)

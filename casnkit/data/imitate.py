@@ -48,15 +48,15 @@ class Shape:
         ]
 
 
-def imitate(name: str, root: str | Path, seed: int = 0, shape: Shape | None = None, extras: bool = False) -> Path:
+def imitate(name: str, root: str | Path, shape: Shape | None = None, extras: bool = False) -> Path:
     """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
 
-    ``name`` is one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py). ``seed`` is of the
-    pixel noise alone. ``extras`` writes person masks too (for names as Market-1501 has them).
+    ``name`` is one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py). ``extras``: person
+    masks too, for Market-1501.
     """
     if name not in NAMES:
         raise ValueError(f"expected one of {', '.join(NAMES)} to imitate, got {name!r}")
-    root, shape, rng = Path(root), shape or Shape(), np.random.default_rng(seed)
+    root, shape, rng = Path(root), shape or Shape(), np.random.default_rng(0)
     if name == "cuhk03-raw":
         _write_cuhk03_raw(root, shape, rng)
         return root

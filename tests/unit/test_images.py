@@ -1,7 +1,5 @@
 """Images: the oracle opens one file after the other with PIL, and augments one sample at a time with numpy slices."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 from casnkit.config import DataConfig
 from casnkit.data import images as module
@@ -116,20 +113,15 @@ def test_batches_are_normalised_slices(split):
 
 
 @pytest.mark.parametrize("place", ["auto", "memory", "disk", "device"])
-def test_wherever_images_live_batches_are_the_same(split, place):
-    source = module.open_images(split, (8, 4), torch.device("cpu"), place, progress=False)
-    assert "75 training images of 8x4" in str(source)
+def test_wherever_images_live_batches_are_the_same(split, place, monkeypatch):
     whole, plan = load_images(split, (8, 4), progress=False), [np.array([3, 0, 2]), np.array([70])]
+    source = module.open_images(split, (8, 4), torch.device("cpu"), place, progress=False)
     assert all(torch.equal(b, whole[i]) for b, i in zip(source.batches(plan), plan, strict=True))
-
-
-def test_places_that_are_unknown_or_too_small_are_named(split, monkeypatch):
     with pytest.raises(ValueError, match="device, memory, disk"):
         module.open_images(split, (8, 4), torch.device("cpu"), "moon")
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
-    assert module.open_images(split, (8, 4), torch.device("cpu"), progress=False).place == "disk"
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(ValueError, match="set TMPDIR"):
+    with pytest.raises(ValueError, match="set TMPDIR"):  # too little memory: it goes to the disk, which is full
         module.open_images(split, (8, 4), torch.device("cpu"))
 
 
@@ -207,16 +199,13 @@ def test_erasing_any_shape_reaches_every_edge_and_stays_inside(size):
     np.testing.assert_allclose(how_often, how_often[:, ::-1], atol=0.05)
 
 
-def test_normalise_by_hand_by_torchvision_and_back():
+def test_normalise_by_hand_and_back():
     images = torch.zeros(1, 3, 1, 2, dtype=torch.uint8)
     images[0, :, 0, 1] = 255
     expected = np.array([[-2.117904, 2.248908], [-2.035714, 2.428571], [-1.804444, 2.640000]])
     np.testing.assert_allclose(normalise(images)[0, :, 0].numpy(), expected, atol=1e-6)
     values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 3, -1, -1)
-    mean_std = module.IMAGENET_MEAN, module.IMAGENET_STD
-    reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(*mean_std)])
     normalised = normalise(values)
-    torch.testing.assert_close(normalised, reference(values))
     before = normalised.clone()
     assert torch.equal(denormalise(normalised), values)
     assert torch.equal(normalised, before)

@@ -1,7 +1,5 @@
 """Pair sampling: every promise is recounted by plain loops over the plan."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

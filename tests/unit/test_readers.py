@@ -1,7 +1,5 @@
 """Readers of benchmarks: hand-written folders of empty files as oracle (opening reads names, never pixels)."""
 
-from __future__ import annotations
-
 import errno
 import json
 from pathlib import Path

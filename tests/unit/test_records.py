@@ -1,7 +1,5 @@
 """Held-out people: a loop over single images, written from the protocol's sentences, is the oracle. Words of cameras."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -89,14 +87,11 @@ def test_seeds_numbers_and_what_is_kept(tmp_path: Path) -> None:
         return set(hold_out(dataset, number, seed)[1].query.pids.tolist())
 
     assert people(5, 3) == people(5, 3) < people(9, 3)
-    assert len({frozenset(people(5, seed)) for seed in range(10)}) > 5
     assert max(sum(pid in people(5, s) for s in range(80)) for pid in range(1, 21)) < 40  # about 20 each
     training, validation = hold_out(dataset, 18)
     assert (training.query, training.gallery) == (dataset.query, dataset.gallery)
-    assert (validation.query.name, validation.gallery.name, training.train.name) == ("query", "gallery", "train")
     assert validation.query.mask_folder == validation.gallery.mask_folder == training.train.mask_folder == tmp_path
-    assert training.tables == validation.tables == dataset.tables
-    assert (training.name, validation.name) == ("made", "made-validation")
+    assert (training.name, validation.name, validation.tables) == ("made", "made-validation", dataset.tables)
     assert len(dataset.train) == 60  # the one passed in is as it was
 
 
