@@ -103,7 +103,8 @@ def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Yield normalised float batches (b, 3, H, W) of uint8 images in order; the last may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    yield from (normalise(batch) for batch in images.split(batch_size))
+    for start in range(0, len(images), batch_size):
+        yield normalise(images[start : start + batch_size])
 
 
 def load_images(
