@@ -1,7 +1,5 @@
-"""Small imitations of the benchmarks on disk: their folders and names, with coloured blocks for pictures.
-
-For tests, and for trying a command before a benchmark is at hand. A person's colours (hair, upper, lower) depend on the
-identity alone, the background on the camera. These are no people: ``casnkit.data.people`` draws those.
+"""Small imitations of the benchmarks on disk, for tests and to try a command: their folders and names, with coloured
+blocks for pictures. A person's colours depend on the identity alone, the background on the camera.
 """
 
 import colorsys
