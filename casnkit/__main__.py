@@ -49,8 +49,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
     top.add_argument("--version", action="version", version=f"casnkit {ck.__version__}")
     group = top.add_subparsers(required=True, metavar="COMMAND")
-    wanted = [] if command == "--version" else COMMANDS
-    for name in [command] if command in COMMANDS else wanted:
+    for name in [command] if command in COMMANDS else COMMANDS:
         describe = COMMANDS[name]
         (importlib.import_module(describe).add_parser if isinstance(describe, str) else describe)(group)
     return top
@@ -126,15 +125,13 @@ def train_network(options: argparse.Namespace) -> None:
             found = ck.evaluation.headline(result.rankings["features"])
             return {"validation_mean_ap": found["mean_ap"], "validation_rank_1": found["rank_1"]}
 
-    main_process = ck.training.make_accelerator(options.device).is_main_process
-    if main_process:
-        print(dataset, flush=True)
+    say = ck.training.make_accelerator(options.device).print  # in the main process alone
+    say(dataset, flush=True)
     where = {"device": options.device, "place": options.images, "workers": options.workers}
     reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
     ck.training.train(dataset, config, out, **where, **reports)
-    if main_process:
-        print(f"trained {config.variant} ({config.model.pooling}): {out}")
-        print(f"next: casnkit evaluate --run {out} --data {options.data}")
+    say(f"trained {config.variant} ({config.model.pooling}): {out}")
+    say(f"next: casnkit evaluate --run {out} --data {options.data}")
 
 
 def train_config(options: argparse.Namespace) -> ck.Config:
@@ -171,11 +168,10 @@ def compare_explanations(options: argparse.Namespace) -> None:
 
 def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDataset, Any, Path]:
     """Network and data that ``--run`` and ``--data`` name, what is known of the run, and the folder for results."""
-    run, found = options.run, sorted(Path("runs").glob("**/model.safetensors"), key=lambda file: file.stat().st_mtime)
-    if run is None:
-        if not found:
-            raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
-        run = found[-1].parent
+    found = sorted(Path("runs").glob("**/model.safetensors"), key=lambda file: file.stat().st_mtime)
+    if options.run is None and not found:
+        raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
+    run = options.run or found[-1].parent
     model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
     dataset = ck.open_dataset(options.data or info.data["root"] or "people")
     return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package

@@ -69,8 +69,8 @@ class Session:
     def run(self, variant: str = "casn", live: bool = False, **changes: Any) -> Trained:
         """Train a variant (ide, ide+ia, ide+sa, casn), or load it if it was trained before or comes with the kit; test it.
 
-        ``live`` shows curves and a film strip of attention maps while it trains, and takes nothing from the kit; the
-        changes are those of :meth:`casnkit.config.Config.replace`.
+        ``live`` shows curves and attention maps while it trains, and takes nothing from the kit; ``changes``: see
+        :meth:`casnkit.config.Config.replace`.
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
@@ -97,17 +97,14 @@ class Session:
         say(f"Look out: {otherwise}. With few people, or a short training, this can happen; read on with care.")
 
     def _train(self, config: Config, folder: Path, live: bool) -> None:
-        show = None
         if (folder / "model.safetensors").is_file():
             return
+        show, name = None, f"{config.variant} ({config.model.pooling})"
         if live:
             show = LiveView(self.dataset, config, runs.read_log(folder))
             display(show.widget)
         elif get_ipython() is not None:
-            line, name = (
-                display({"text/plain": ""}, raw=True, display_id=True),
-                f"{config.variant} ({config.model.pooling})",
-            )
+            line = display({"text/plain": name}, raw=True, display_id=True)
 
             def show(epoch: int, _: CASN, row: Mapping[str, Any]) -> None:  # a bar would be red on a saved page
                 text = f"{name}: epoch {epoch} of {config.train.epochs}, loss {row['total']:.3f}"
@@ -117,15 +114,12 @@ class Session:
 
     def _folder(self, config: Config) -> Path:
         """Of the demonstration if it fits, else one for these settings on these people."""
-        demo, data = (
-            self.folder / "demo" / config.variant,
-            [str(self.dataset.root), self.dataset.train.identities.tolist()],
-        )
+        wanted = [config.to_dict(), str(self.dataset.root), self.dataset.train.identities.tolist()]
         with contextlib.suppress(ValueError):  # no run there, or one of an older kit
-            info = runs.read_run(demo)
-            if info.config == config and [info.data["root"], info.pid_of_label.tolist()] == data:
-                return demo
-        choices = hashlib.sha256(json.dumps([config.to_dict(), data], sort_keys=True).encode()).hexdigest()[:8]
+            demo = runs.read_run(self.folder / "demo" / config.variant)
+            if [demo.config.to_dict(), demo.data["root"], demo.pid_of_label.tolist()] == wanted:
+                return self.folder / "demo" / config.variant
+        choices = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]
         return self.folder / "-".join([*parts, f"seed{self.seed}", choices])
 
@@ -159,6 +153,4 @@ def default_folder() -> Path:
     return Path(os.environ.get("CASNKIT_RUNS", usual))
 
 
-@functools.cache
-def _say_once(line: str) -> None:
-    say(line)
+_say_once = functools.cache(say)

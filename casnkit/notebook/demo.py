@@ -20,10 +20,7 @@ from casnkit.training import say_epoch, train
 
 SHOWN = ["variant", "ranked by", "rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]
 RANGES = {"rank_1": "range of rank-1", "mean_ap": "range of mAP"}  # largest minus smallest of several seeds
-ONE_SEED = (
-    "One seed decides nothing: the baseline alone varies by several points of rank-1 from seed to seed. "
-    "`casnkit demo --seeds 3` goes on from here."
-)
+ONE_SEED = "One seed decides nothing: seeds differ by several points of rank-1. Go on with `casnkit demo --seeds 3`."
 
 
 def add_parser(group: Any) -> None:

@@ -26,10 +26,7 @@ from casnkit.runs import pick_device
 from casnkit.training import make_optimiser
 
 WIDGETS = ("ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel")  # these belong together
-MARKS = {"ok": "ok", "note": "--", "missing": "!!"}  # a note: nothing essential needs it
-
-
-Finding = tuple[str, str, str, str]  # topic, state (see MARKS), text, what to do about it
+Finding = tuple[str, str, str, str]  # topic; ok, note or missing; text; what to do about it
 
 
 def add_parser(group: Any) -> None:
@@ -51,12 +48,11 @@ def examine(options: argparse.Namespace) -> int:
     findings = [("python", "ok", f"{platform.python_version()}, casnkit {casnkit.__version__}", "")]
     findings.append(find_packages("packages", importlib.metadata.requires("casnkit") or ()))
     findings += [find_packages("widgets", WIDGETS), ("device", "ok", computes, ""), *find_data(usual, "note")]
-    for root in options.data:
-        findings += find_data(root, "missing")  # a folder that is named must hold one
+    findings += [found for root in options.data for found in find_data(root, "missing")]
     findings += [] if options.no_speed else find_times(device)
     width = max(len(topic) for topic, *_ in findings)
     for topic, state, text, advice in findings:
-        print(f"{MARKS[state]}  {topic:{width}}  {text}" + (f"\n{'':{width + 6}}do: {advice}" if advice else ""))
+        print(f"{state:7}  {topic:{width}}  {text}" + (f"\n{'':{width + 11}}do: {advice}" if advice else ""))
     missing = [topic for topic, state, *_ in findings if state == "missing"]
     print(f"not ready: {', '.join(missing)}" if missing else "ready: everything essential is there")
     return int(bool(missing))

@@ -52,7 +52,7 @@ def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> 
 
 
 def check_function(function: Callable, reference: Callable, cases: Mapping, mistakes: Mapping) -> Verdict:
-    """Run a student's function and a reference on the same arguments and compare; one that returns None is not written yet.
+    """Compare a student's function with a reference.
 
     ``cases``: what is special about a case -> arguments. ``mistakes``: what was done wrong -> a function that does it.
     """
@@ -66,8 +66,7 @@ def check_function(function: Callable, reference: Callable, cases: Mapping, mist
         if problem := _difference(got, reference(*arguments)):
             for mistake, wrong in mistakes.items():
                 if not any(_difference(function(*case), wrong(*case)) for case in cases.values()):
-                    problem = mistake
-                    break
+                    return Verdict("wrong", f"{name}: {mistake}")
             return Verdict("wrong", f"{name}: {problem}")
     return Verdict("right", f"right in all cases: {', '.join(cases)}")
 

@@ -8,7 +8,6 @@ Looking never changes a run, and an error in drawing is printed, never raised.
 """
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 import ipywidgets as widgets
@@ -28,11 +27,8 @@ class LiveView:
     """Curves and film strip of one run; pass an instance as ``on_epoch`` of :func:`casnkit.training.train`.
 
     The maps are Siamese ones (equation 4) where the run trains the pair classifier, else identification attention of the
-    highest score. They are computed after every epoch; the pictures get new bytes in place where drawing takes at most a
-    twentieth of the time since it was done last, and after the last epoch. Three pairs are taken from the gallery, or from
-    training where nobody in the gallery has two images; ValueError where nobody has.
-
-    ``history``: the log rows of earlier epochs of a run that is resumed.
+    highest score. Three pairs are taken from the gallery, or from training where nobody in the gallery has two images;
+    ValueError where nobody has. ``history``: the log rows of earlier epochs of a run that is resumed.
     """
 
     def __init__(self, dataset: ReidDataset, config: Config, history: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -49,19 +45,14 @@ class LiveView:
         self.curves, self.film = (widgets.Image(format="png", layout=layout) for _ in range(2))
         self.widget = widgets.VBox([self.curves, self.film])
         self._draw()
-        self._drawn_at, self._cost = perf_counter(), 0.0  # the first drawing loads fonts and is not counted
 
     def __call__(self, epoch: int, model: CASN, row: Mapping[str, Any]) -> None:
         """Take in one epoch; never raises an ``Exception``."""
-        started = perf_counter()
         try:
             self.rows = [r for r in self.rows if r["epoch"] < epoch] + [{**row, "epoch": epoch}]
             self.maps = {e: maps for e, maps in self.maps.items() if e < epoch}  # a resumed run repeats epochs
             self.maps[epoch] = self.attention(model)
-            if epoch >= self.config.train.epochs or 20 * self._cost <= started - self._drawn_at:
-                self._draw()
-                self._drawn_at = perf_counter()
-                self._cost = self._drawn_at - started
+            self._draw()
         except Exception as error:  # whatever happens here, training goes on
             print(f"live view not drawn: {type(error).__name__}: {error}")
 
@@ -79,6 +70,7 @@ class LiveView:
         return maps.float().cpu().numpy()
 
     def _draw(self) -> None:
+        """Give the two pictures new bytes in place, so that nothing flickers."""
         epochs, drawn = self.config.train.epochs, {}
         if self.rows:
             title = f"{self.name}: epoch {self.rows[-1]['epoch']} of {epochs}"

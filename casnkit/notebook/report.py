@@ -42,23 +42,16 @@ def draw_report(
 
 
 def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset) -> list[Path]:
-    """Runs side by side: loss curves, CMC, and where each looks in the same images, with the plain mean map beside."""
-    drawn = {}
-    if logs := {name: log for name in trained if (log := runs.read_log(Path(out) / name))}:
-        drawn["losses"] = figures.show_losses(logs, "Loss terms"), f"Loss curves of {', '.join(logs)}."
+    """Runs side by side: CMC, and where each looks in the same images, with the plain mean map beside."""
     curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
-    alt = "Cumulative matching characteristic of every model and way of ranking."
-    drawn["cmc"] = figures.show_cmc(curves), alt
+    cmc = figures.show_cmc(curves), "Cumulative matching characteristic of every model and way of ranking."
     alt = "Training images with identification attention of each model and its plain mean map; outlines: the person."
-    drawn["attention"] = where_they_look(trained, dataset.train), alt
-    return _save(out, drawn)
+    return _save(out, {"cmc": cmc, "attention": (where_they_look(trained, dataset.train), alt)})
 
 
 def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
-    return [
-        figures.save_figure(figure, Path(out) / "pictures" / f"{name}.png", alt)
-        for name, (figure, alt) in drawn.items()
-    ]
+    folder = Path(out) / "pictures"
+    return [figures.save_figure(figure, folder / f"{name}.png", alt) for name, (figure, alt) in drawn.items()]
 
 
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 
 import casnkit as ck
-from casnkit import figures, runs
+from casnkit import runs
 from casnkit.data.images import normalise
 from casnkit.data.imitate import imitate
-from casnkit.notebook import live
 from casnkit.notebook.live import LiveView, choose_pairs
 from casnkit.training import train
 
@@ -98,7 +97,7 @@ def test_the_same_widgets_get_new_bytes_and_an_error_goes_no_further(
     assert curves.layout.display == "none", "an empty image would show as a broken one"
     sizes = set()
     for epoch in (1, 2, 3):
-        view._drawn_at, before = -1e9, film.value
+        before = film.value
         view(epoch, model, row(epoch))
         assert film.value != before
         sizes.add(Image.open(io.BytesIO(film.value)).size)
@@ -108,27 +107,6 @@ def test_the_same_widgets_get_new_bytes_and_an_error_goes_no_further(
     assert (view.widget.children, capsys.readouterr().out) == ((curves, film), "")
     view(3, None, row(3))
     assert "live view not drawn: AttributeError" in capsys.readouterr().out
-
-
-def test_drawing_takes_a_twentieth_of_the_time(
-    dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Epochs of 10 s, drawings of 1.2 s: after each drawing 24 s must pass, that is three epochs."""
-    now, drawn = [0.0], []
-    monkeypatch.setattr(live, "perf_counter", lambda: now[0])
-    view, model = LiveView(dataset, config(epochs=12)), make_model()
-
-    def draw(figure: object, dpi: object) -> bytes:
-        now[0] += 0.6
-        drawn.append(len(view.rows))
-        return b""
-
-    monkeypatch.setattr(figures, "figure_png", draw)
-    for epoch in range(1, 13):
-        now[0] += 10
-        view(epoch, model, row(epoch))
-    assert sorted(set(drawn)) == [1, 4, 7, 10, 12], "the last epoch always"
-    assert len(view.maps) == 12
 
 
 def test_a_repeated_epoch_replaces_what_came_after_it(dataset: ck.ReidDataset, make_model: Any) -> None:
