@@ -1,7 +1,6 @@
 """The command line: the same work as the notebooks, without one. ``python -m casnkit`` is ``casnkit``.
 
-Every command prints what it did and where the results lie; bad input ends with one sentence and exit status 2, an
-interruption with what to do and status 130. What a command needs is loaded when it is called.
+Bad input ends with one sentence and status 2. What a command needs is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -62,9 +61,7 @@ def _add_data(group: Any) -> None:
     synthesize.add_argument("--size", default="quick", help="tiny, quick or market (default: quick)")
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--processes", type=int, help="default: one for each processor; changes no byte")
-    synthesize.set_defaults(
-        command=lambda given: print(ck.data.people.synthesize(given.out, given.size, given.seed, given.processes))
-    )
+    synthesize.set_defaults(command=lambda o: print(ck.data.people.synthesize(o.out, o.size, o.seed, o.processes)))
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
     check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")

@@ -26,31 +26,30 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_train_evaluate_and_pictures(market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--data", str(market), "--profile", "smoke", *FAST]) == 0
-    out = capsys.readouterr().out
-    assert "epoch   2" in out
-    assert "runs/market1501-smoke-gap-casn-0" in out
-    assert main(["evaluate", "--data", str(market), "--device", "cpu"]) == 0
-    out = capsys.readouterr().out
-    results = json.loads((tmp_path / "runs/market1501-smoke-gap-casn-0/results.json").read_text())
-    rows = {row["ranked by"]: row for row in results["rows"]}
+@pytest.mark.parametrize(
+    "pets", [False, pytest.param(True, marks=pytest.mark.skipif(not PETS.is_dir(), reason=str(PETS)))]
+)
+def test_train_evaluate_and_pictures(market: Path, pets: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(PETS if pets else market)
+    assert main(["train", "--data", data, "--profile", "smoke", *FAST]) == 0
+    assert "epoch   2" in capsys.readouterr().out
+    assert main(["evaluate", "--data", data, "--device", "cpu"]) == 0
+    out, (run,) = capsys.readouterr().out, Path("runs").glob("*-smoke-gap-casn-0")
+    rows = {row["ranked by"]: row["mean_ap"] for row in json.loads((run / "results.json").read_text())["rows"]}
     assert set(rows) == {"features", "attention", "sum", "chance"}
-    assert f"{rows['features']['mean_ap']:.1f}" in out
-    assert 0 < rows["features"]["mean_ap_trapezoid"] <= rows["features"]["mean_ap"] <= 100
+    assert f"{rows['features']:.1f}" in out
     pictures = [line.removeprefix("picture: ") for line in out.splitlines() if line.startswith("picture: ")]
-    assert pictures
-    assert all((tmp_path / path).stat().st_size > 5000 for path in pictures)
+    assert len(pictures) >= 4
+    assert all(Path(path).stat().st_size > 5000 for path in pictures)
 
 
 def test_baseline_with_validation_is_ranked_by_features_only(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = "run"
     arguments = ["train", "--data", str(market), "--profile", "smoke", "--variant", "ide", "--pooling", "stripes"]
-    assert main([*arguments, "--out", run, *FAST, "--set", "height=64", "width=32", "--validate", "1"]) == 0
+    assert main([*arguments, "--out", "run", *FAST, "--set", "height=64", "width=32", "--validate", "1"]) == 0
     log = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     assert all(0 <= row["validation_mean_ap"] <= 100 for row in log)
     assert Path("run/best.safetensors").is_file()
-    assert main(["evaluate", "--run", run, "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
+    assert main(["evaluate", "--run", "run", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert "attention" not in capsys.readouterr().out.split("ranked by")[1]
 
 
@@ -59,13 +58,6 @@ def test_networks_of_the_kit_are_runs_too(market: Path) -> None:
     assert main(["evaluate", "--run", "gap-ide", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert Path("runs/gap-ide/results.json").is_file()
     assert sorted((shipped.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
-
-
-@pytest.mark.skipif(not PETS.is_dir(), reason=f"no real pictures at {PETS}")
-def test_real_pixels(tmp_path: Path) -> None:
-    assert main(["train", "--data", str(PETS), "--profile", "smoke", "--epochs", "2", "--device", "cpu"]) == 0
-    assert main(["evaluate", "--data", str(PETS), "--device", "cpu"]) == 0
-    assert len(list(tmp_path.glob("runs/*/pictures/*.png"))) == 5
 
 
 TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "--epochs", "1"]
@@ -80,33 +72,22 @@ TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "-
         (["evaluate", "--run", "/no/such/run"], "expected a run"),
         (["evaluate"], "found no trained run"),
         (["demo", "--seeds", "0"], "at least one seed"),
-        (["data", "check", "/no/such/folder"], "/no/such/folder"),
         (["data", "synthesize", "--out", "x", "--size", "huge"], "huge"),
         ([*TRAIN, "--weights", "no.pth"], "no.pth"),
-        ([*TRAIN, "--weights", "imagenet", "--backbone", "resnet18"], "resnet18-f37072fd.pth"),
-        ([*TRAIN, "--set", "height=8", "width=8"], "too small"),
         ([*TRAIN, "--device", "cuda:99"], "cuda"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(
-    arguments: list[str],
-    message: str,
-    market: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, market: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     assert main([str(market) if word == "MARKET" else word for word in arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("casnkit: ")
     assert message in error
-    assert not [p for p in tmp_path.iterdir() if p.name != "x" or any(p.iterdir())], "something was left behind"
+    assert not [p for p in Path().iterdir() if p.name != "x" or any(p.iterdir())], "something was left behind"
 
 
-def test_interruptions_and_files_that_cannot_be_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interruptions_and_unwritable_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     errors = [KeyboardInterrupt(), PermissionError(13, "Permission denied", "/etc/x")]
     monkeypatch.setattr(cli, "check_data", lambda options: (_ for _ in errors).throw(errors.pop(0)))
     assert [main(["data", "check", "."]) for _ in range(2)] == [130, 2]
@@ -117,9 +98,11 @@ def test_interruptions_and_files_that_cannot_be_written(
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
     code = "import casnkit.__main__ as c, sys; c.check_data = lambda o: print('x' * 9999999); sys.exit(c.main())"
-    command = [sys.executable, "-c", code, "data", "check", "."]
-    root, pipe = Path(cli.__file__).parents[1], subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as child:
+    command, pipes = (
+        [sys.executable, "-c", code, "data", "check", "."],
+        dict.fromkeys(("stdout", "stderr"), subprocess.PIPE),
+    )
+    with subprocess.Popen(command, cwd=Path(cli.__file__).parents[1], text=True, **pipes) as child:
         child.stdout.read(1)
         child.stdout.close()
         assert (child.stderr.read(), child.wait(timeout=60)) == ("", 1)

@@ -16,9 +16,7 @@ from casnkit.notebook import doctor
 from casnkit.training import pair_sampler
 
 
-def test_report_of_this_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("CASNKIT_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["torch>=2.6", "captum>=0.9"])
     assert main(["doctor", "--no-speed", "--device", "cpu"]) == 0
@@ -36,14 +34,6 @@ def test_packages_that_are_missing_or_of_another_version(requirement: str) -> No
     topic, state, text, advice = doctor.find_packages("packages", [requirement, "pytest>=1", "extra>=2; extra == 'x'"])
     assert (topic, state, advice) == ("packages", "missing", f'pip install --upgrade "{requirement}"')
     assert f"pytest {importlib.metadata.version('pytest')}" in text
-
-
-def test_widgets_of_versions_that_belong_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {"ipywidgets": "8.1.9", "jupyterlab_widgets": "1.1.7", "jupyterlab": "4.6", "ipykernel": "7.0"}
-    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
-    assert doctor.find_packages("widgets", doctor.WIDGETS)[3] == 'pip install --upgrade "jupyterlab_widgets==3.*"'
-    versions["jupyterlab_widgets"] = "3.0.1"
-    assert doctor.find_packages("widgets", doctor.WIDGETS)[1] == "ok"
 
 
 def test_data_that_is_there(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from casnkit.notebook import Session, report
 
 @pytest.fixture
 def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    for name in ("CASNKIT_PROFILE", "CASNKIT_DATASET", "CASNKIT_RUNS"):
+    for name in ("CASNKIT_PROFILE", "CASNKIT_DATASET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     return notebook.start("smoke", str(imitate("market1501", tmp_path / "data")), folder=tmp_path / "runs")
@@ -85,17 +85,13 @@ def test_findings_and_warnings_are_said(market: Session, capsys: pytest.CaptureF
     assert max(map(len, said)) <= 115
 
 
-def split_of(name: str, images: int, people: np.ndarray) -> Split:
-    """Records without pictures: as many as asked for, of these people in turn."""
-    return Split([f"{i}.jpg" for i in range(images)], np.resize(people, images), np.ones(images), name)
-
-
 def test_a_shipped_network_belongs_to_its_own_people_alone(market: Session, tmp_path: Path) -> None:
     place, drawn = shipped.FOLDER / "gap-ide", {"seed": 0, "difficulty": dataclasses.asdict(DIFFICULTY)}
     assert shipped.fits(dataclasses.replace(market, profile="quick").config("ide")) == place
     there = ck.runs.read_run(place)
-    splits = {name: split_of(name, count, there.pid_of_label) for name, count in there.data["images"].items()}
-    own = ReidDataset("people", tmp_path, **splits)
+    pids = {name: np.resize(there.pid_of_label, count) for name, count in there.data["images"].items()}
+    splits = {name: Split([f"{i}.jpg" for i in range(len(p))], p, np.ones(len(p)), name) for name, p in pids.items()}
+    own = ReidDataset("people", tmp_path, **splits)  # as many records as there were, without pictures
 
     def trained_on(header: dict[str, object], **changes: object) -> bool:
         write_json(tmp_path / "people.json", header)
@@ -122,10 +118,3 @@ def test_which_pairs_and_queries_are_shown(market: Session) -> None:
     assert report.spread_queries(precision, 2) == [2, 0], "from the hardest to the easiest"
     assert report.spread_queries(precision, 9) == [2, 3, 4, 0]
     assert report.spread_queries(precision[1:2], 3) == []
-
-
-def test_who_has_a_mask(tmp_path: Path) -> None:
-    train = ck.open_dataset(str(imitate("market1501", tmp_path, extras=True))).train
-    assert report.has_mask(train, 0)
-    (train.mask_folder / f"{Path(train.paths[0]).stem}.png").unlink()
-    assert not report.has_mask(train, 0)
