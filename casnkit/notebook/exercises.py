@@ -78,8 +78,8 @@ def _difference(got: Any, expected: Any) -> str:
             return f"expected {len(expected)} results, got {len(got) if isinstance(got, tuple) else 1}"
         return next(filter(None, map(_difference, got, expected)), "")
     try:
-        mine, right = _numbers(got), _numbers(expected)
-    except (TypeError, ValueError):
+        mine, right = (torch.as_tensor(v, dtype=torch.float64).detach().cpu().numpy() for v in (got, expected))
+    except (TypeError, ValueError, RuntimeError):
         return f"expected numbers, got {type(got).__name__}"
     if mine.shape != right.shape:
         return f"expected the shape {right.shape}, got {mine.shape}"
@@ -89,7 +89,3 @@ def _difference(got: Any, expected: Any) -> str:
         return ""
     place = tuple(wrong[0].tolist())
     return f"expected {right[place]:.4g}{f' at {place}' if place else ''}, got {mine[place]:.4g}"
-
-
-def _numbers(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu().double() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
