@@ -1,7 +1,6 @@
 """The command line: the same work as the notebooks, without one. ``python -m casnkit`` is ``casnkit``.
 
-Every command prints what it did and where the results lie; bad input ends with one sentence and exit status 2, an
-interruption with what to do and status 130. What a command needs is loaded when it is called.
+Bad input ends with one sentence and status 2. What a command needs is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -20,16 +19,7 @@ from casnkit.config import PROFILES, VARIANTS, assignments
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
-SETTINGS = {  # of casnkit/config.py that have an option of their own
-    "backbone": "the trunk: small, or another of casnkit.models.TRUNKS such as resnet50",
-    "weights": "imagenet (torchvision's cached file), a file, or none",
-    "epochs": "passes over the training images",
-    "learning_rate": "of SGD",
-    "warmup": "share of the epochs in which the learning rate rises",
-    "clip_norm": "gradient norm at which to clip",
-    "batch_size": "pairs in a batch",
-    "seed": "of weights, pairs and augmentation",
-}
+SETTINGS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,12 +48,9 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="casnkit", description=__doc__.split("\n")[0])
     top.add_argument("--version", action="version", version=f"casnkit {ck.__version__}")
     group = top.add_subparsers(required=True, metavar="COMMAND")
-    wanted = [] if command == "--version" else COMMANDS
-    for name in [command] if command in COMMANDS else wanted:
+    for name in [command] if command in COMMANDS else COMMANDS:
         describe = COMMANDS[name]
-        if isinstance(describe, str):
-            describe = importlib.import_module(describe).add_parser
-        describe(group)
+        (importlib.import_module(describe).add_parser if isinstance(describe, str) else describe)(group)
     return top
 
 
@@ -74,9 +61,7 @@ def _add_data(group: Any) -> None:
     synthesize.add_argument("--size", default="quick", help="tiny, quick or market (default: quick)")
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--processes", type=int, help="default: one for each processor; changes no byte")
-    synthesize.set_defaults(
-        command=lambda given: print(ck.data.people.synthesize(given.out, given.size, given.seed, given.processes))
-    )
+    synthesize.set_defaults(command=lambda o: print(ck.data.people.synthesize(o.out, o.size, o.seed, o.processes)))
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
     check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")
@@ -90,9 +75,9 @@ def _add_train(group: Any) -> None:
     train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
     train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
     train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
-    for name, text in SETTINGS.items():
-        train.add_argument(f"--{name.replace('_', '-')}", help=f"{text}; default: the profile's")
-    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any field of casnkit/config.py")
+    for name in SETTINGS:
+        train.add_argument(f"--{name.replace('_', '-')}", help="as in casnkit/config.py; default: the profile's")
+    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any other field of that file")
     train.add_argument("--device", help=DEVICE_HELP)
     train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
     train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
@@ -112,9 +97,7 @@ def _add_evaluate(group: Any) -> None:
 
 def _add_league(group: Any) -> None:
     importlib.import_module("casnkit.explain.league").add_parser(group)
-    league = group.choices["league"]
-    league.add_argument("--publish", action="store_true", help="renew the results in figures/ of this folder")
-    league.set_defaults(command=compare_explanations)
+    group.choices["league"].set_defaults(command=compare_explanations)
 
 
 def check_data(options: argparse.Namespace) -> int:
@@ -126,9 +109,9 @@ def check_data(options: argparse.Namespace) -> int:
 
 def train_network(options: argparse.Namespace) -> None:
     """Train one network, or go on with a run that was stopped."""
-    config, dataset = train_config(options), ck.open_dataset(options.data)
+    config, dataset, validate = train_config(options), ck.open_dataset(options.data), None
     name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
-    out, validate = options.out or Path("runs") / "-".join([*name, str(config.train.seed)]), None
+    out = options.out or Path("runs") / "-".join([*name, str(config.train.seed)])
     if options.validate:
         dataset, held_out = ck.data.hold_out(dataset, options.validate, config.train.seed)
 
@@ -138,15 +121,13 @@ def train_network(options: argparse.Namespace) -> None:
             found = ck.evaluation.headline(result.rankings["features"])
             return {"validation_mean_ap": found["mean_ap"], "validation_rank_1": found["rank_1"]}
 
-    main_process = ck.training.make_accelerator(options.device).is_main_process
-    if main_process:
-        print(dataset, flush=True)
+    say = ck.training.make_accelerator(options.device).print  # in the main process alone
+    say(dataset, flush=True)
     where = {"device": options.device, "place": options.images}
     reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
     ck.training.train(dataset, config, out, **where, **reports)
-    if main_process:
-        print(f"trained {config.variant} ({config.model.pooling}): {out}")
-        print(f"next: casnkit evaluate --run {out} --data {options.data}")
+    say(f"trained {config.variant} ({config.model.pooling}): {out}")
+    say(f"next: casnkit evaluate --run {out} --data {options.data}")
 
 
 def train_config(options: argparse.Namespace) -> ck.Config:
@@ -164,47 +145,32 @@ def evaluate_run(options: argparse.Namespace) -> None:
     if not accelerator.is_main_process:
         return
     file = ck.evaluation.save_results(folder, result, dataset, info)
-    print(dataset)
-    print(f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:")
+    print(dataset, f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:", sep="\n")
     print(ck.evaluation.table(result.rows()))
-    for note in result.rankings["features"].notes:
-        print(f"note: {note}")
-    print(f"results: {file}")
+    print(*(f"note: {note}" for note in result.rankings["features"].notes), f"results: {file}", sep="\n")
     if options.pictures:
         for path in ck.report.draw_report(folder, model, dataset, result, info, options.pictures):
             print(f"picture: {path}")
 
 
+def compare_explanations(options: argparse.Namespace) -> None:
+    """Measure all explanations side by side; print the table and what it says."""
+    league = importlib.import_module("casnkit.explain.league")
+    model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
+    out, given = options.out or folder / "league", (options.methods, options.pairs, options.seed)
+    found = league.run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
+    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
+
+
 def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDataset, Any, Path]:
     """Network and data that ``--run`` and ``--data`` name, what is known of the run, and the folder for results."""
-    run, newest = options.run, lambda file: file.stat().st_mtime
-    if run is None:
-        found = sorted(Path("runs").glob("**/model.safetensors"), key=newest)
-        if not found:
-            raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
-        run = found[-1].parent
+    found = sorted(Path("runs").glob("**/model.safetensors"), key=lambda file: file.stat().st_mtime)
+    if options.run is None and not found:
+        raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
+    run = options.run or found[-1].parent
     model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
     dataset = ck.open_dataset(options.data or info.data["root"] or "people")
     return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
-
-
-def compare_explanations(options: argparse.Namespace) -> None:
-    """Measure all explanations side by side; print the table and what it says, draw it."""
-    league, save, figures = importlib.import_module("casnkit.explain.league"), ck.figures.save_figure, ck.figures
-    model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
-    out = options.out or folder / "league"
-    found = league.run_league(
-        model, dataset, info.config, options.methods, options.pairs, options.seed, out=out, steps=options.steps
-    )
-    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
-    if options.publish:
-        found.write("figures/results")
-        alt = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity."
-        save(figures.show_league(found), "figures/league.png", alt)
-        seen = ck.evaluation.Evaluation.of(model, dataset, info.config, keep_maps=False)
-        alt = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images."
-        examples = league.league_examples(seen, found)
-        save(figures.show_gallery_of_methods(**examples, title="Why the same person?"), "figures/explanations.png", alt)
 
 
 COMMANDS: dict[str, str | Callable[[Any], None]] = {  # described by a function here, or by a module's add_parser

@@ -8,22 +8,23 @@ runs all notebooks at another size or on other data; ``CASNKIT_RUNS`` names the 
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from IPython import get_ipython
-from IPython.display import DisplayHandle, display
+from IPython.display import display
 
 from casnkit import evaluation, runs
-from casnkit.config import PROFILES, Config
+from casnkit.config import Config
 from casnkit.config import profile as profile_of
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
@@ -31,7 +32,6 @@ from casnkit.experiments.shipped import fits, load_shipped, trained_on
 from casnkit.models import CASN
 from casnkit.notebook import exercises, report
 from casnkit.notebook.live import LiveView
-from casnkit.ranking import RankingWarning
 from casnkit.training import train
 
 __all__ = ["PEOPLE_SIZES", "Session", "Trained", "default_folder", "exercises", "report", "say", "start"]
@@ -46,15 +46,10 @@ class Trained:
     model: CASN
     result: evaluation.Evaluation
     info: runs.RunInfo
-    folder: Path
+    log: list[dict[str, Any]]  # one row per epoch
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.model, self.result, self.info))
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """One row per epoch."""
-        return runs.read_log(self.folder)
 
 
 @dataclass(frozen=True)
@@ -74,89 +69,82 @@ class Session:
     def run(self, variant: str = "casn", live: bool = False, **changes: Any) -> Trained:
         """Train a variant (ide, ide+ia, ide+sa, casn), or load it if it was trained before or comes with the kit; test it.
 
-        ``live`` shows curves and a film strip of attention maps while it trains, and takes nothing from the kit; the
-        changes are those of :meth:`casnkit.config.Config.replace`.
+        ``live`` shows curves and attention maps while it trains, and takes nothing from the kit; ``changes``: see
+        :meth:`casnkit.config.Config.replace`.
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
         shipped = None if live or (folder / "run.json").is_file() else fits(config)
-        if shipped is not None and trained_on(shipped, self.dataset):
-            model, info = load_shipped(variant, config.model.pooling, self.device)
+        if shipped and trained_on(shipped, self.dataset):
+            folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
-            folder = shipped
         else:
             self._train(config, folder, live)
             model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
-        return Trained(model, result, info, folder)
+        return Trained(model, result, info, runs.read_log(folder))
 
     def images(self, split: str, index: Sequence[int]) -> torch.Tensor:
         """Images of a split as the network takes them: normalised float (B, 3, H, W) on the device."""
         return report.load_inputs(getattr(self.dataset, split), index, self.config(), self.device)
 
     def expect(self, holds: bool, otherwise: str) -> None:
-        """What has to come out on the drawn people; on other pictures, which may be few or hard, it is a finding.
-
-        Raises:
-            ValueError: it did not hold on the drawn people; the message is ``otherwise``, what that means.
-        """
-        if not holds and self.dataset.name == "people":
+        """What must come out on the drawn people, else ValueError(``otherwise``); on other pictures it is a finding."""
+        if holds:
+            return
+        if self.dataset.name == "people":
             raise ValueError(otherwise)
-        if not holds:
-            say(
-                f"Look out: {otherwise}. With few people, or after a short training, this can happen; read on with care."
-            )
+        say(f"Look out: {otherwise}. With few people, or a short training, this can happen; read on with care.")
 
     def _train(self, config: Config, folder: Path, live: bool) -> None:
-        show: Callable[..., None] | None = None
-        if live and not (folder / "model.safetensors").is_file():
+        if (folder / "model.safetensors").is_file():
+            return
+        show, name = None, f"{config.variant} ({config.model.pooling})"
+        if live:
             show = LiveView(self.dataset, config, runs.read_log(folder))
             display(show.widget)
         elif get_ipython() is not None:
-            show = _line_of_progress(config)
+            line = display({"text/plain": name}, raw=True, display_id=True)
+
+            def show(epoch: int, _: CASN, row: Mapping[str, Any]) -> None:  # a bar would be red on a saved page
+                text = f"{name}: epoch {epoch} of {config.train.epochs}, loss {row['total']:.3f}"
+                line.update({"text/plain": text}, raw=True)
+
         train(self.dataset, config, folder, device=self.device, progress=show is None, on_epoch=show)
 
     def _folder(self, config: Config) -> Path:
-        """Of the demonstration if it fits, else by the settings' names; where that holds another run, one beside it."""
-        demo, people = self.folder / "demo" / config.variant, self.dataset.train.identities.tolist()
+        """Of the demonstration if it fits, else one for these settings on these people."""
+        wanted = [config.to_dict(), str(self.dataset.root), self.dataset.train.identities.tolist()]
+        with contextlib.suppress(ValueError):  # no run there, or one of an older kit
+            demo = runs.read_run(self.folder / "demo" / config.variant)
+            if [demo.config.to_dict(), demo.data["root"], demo.pid_of_label.tolist()] == wanted:
+                return self.folder / "demo" / config.variant
+        choices = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]
-        usual = self.folder / "-".join([*parts, f"seed{self.seed}"])
-        for place in (demo, usual):
-            with contextlib.suppress(ValueError):  # no run there, or one of an older kit
-                info, root = runs.read_run(place), str(self.dataset.root)
-                if (info.config, info.data["root"], info.pid_of_label.tolist()) == (config, root, people):
-                    return place
-        if not (usual / "run.json").is_file():
-            return usual
-        choices = json.dumps([config.to_dict(), str(self.dataset.root), people], sort_keys=True)
-        return usual.with_name(f"{usual.name}-{hashlib.sha256(choices.encode()).hexdigest()[:8]}")
+        return self.folder / "-".join([*parts, f"seed{self.seed}", choices])
 
 
 def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> Session:
-    """Open the data and print versions, device, profile (smoke, quick or paper) and seed.
+    """Open the data and print versions, device, profile (smoke, quick or paper) and seed; warnings become sentences.
 
     ``data`` is ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder; ``folder`` keeps the runs.
-
-    Raises:
-        ValueError: an unknown profile, or data that cannot be opened.
     """
     profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
-    if profile not in PROFILES:
-        raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {profile!r}")
+    profile_of(profile)  # an unknown one is refused
     dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data), runs.pick_device()
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
     if note := not_whole(dataset):
         say(f"  note: {note}")
-    _say_warnings()
+    warnings.showwarning = lambda message, *_, **__: _say_once(f"note: {message}")  # without a file and its line
     return Session(profile, dataset, device, seed, Path(folder or default_folder()))
 
 
-def say(*lines: str, width: int = 115) -> None:
+def say(*lines: str) -> None:
     """Print sentences, broken between words: a notebook's page breaks a long line in the middle of one."""
     for line in lines:
-        print(textwrap.fill(line, width, subsequent_indent="  "))
+        print(textwrap.fill(line, 115, subsequent_indent="  "))
 
 
 def default_folder() -> Path:
@@ -165,30 +153,4 @@ def default_folder() -> Path:
     return Path(os.environ.get("CASNKIT_RUNS", usual))
 
 
-def _say_warnings() -> None:
-    """From here on, what the kit warns of is printed as a sentence, once; all other warnings are left as they are."""
-    usual, told = warnings.showwarning, set()
-
-    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
-        ours = Path(__file__).parents[1] in Path(filename).parents and category is UserWarning
-        if not ours and not issubclass(category, RankingWarning):
-            usual(message, category, filename, *rest, **more)
-        elif str(message) not in told:
-            told.add(str(message))
-            say(f"note: {message}")
-
-    if usual.__qualname__ != show.__qualname__:  # else a second start in one notebook
-        warnings.showwarning = show
-
-
-def _line_of_progress(config: Config) -> Callable[[int, CASN, Mapping[str, Any]], None]:
-    """One line on the page, renewed after every epoch: a saved page would show a bar in red, with gaps below it."""
-    line, shown = DisplayHandle(), []
-
-    def tell(epoch: int, _: CASN, row: Mapping[str, Any]) -> None:
-        name = f"{config.variant} ({config.model.pooling})"
-        text = {"text/plain": f"{name}: epoch {epoch} of {config.train.epochs}, loss {row['total']:.3f}"}
-        (line.update if shown else line.display)(text, raw=True)
-        shown.append(epoch)
-
-    return tell
+_say_once = functools.cache(say)

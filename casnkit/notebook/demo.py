@@ -4,7 +4,6 @@ Everything lies below one folder and every step is skipped when its result is th
 """
 
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,13 @@ import pandas as pd
 
 from casnkit import evaluation, runs
 from casnkit.config import PROFILES, profile
-from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.files import write_json, write_text
+from casnkit.data import open_dataset
+from casnkit.data.files import write_json
 from casnkit.notebook import PEOPLE_SIZES
 from casnkit.notebook.report import draw_comparison, draw_report
 from casnkit.training import say_epoch, train
 
-DEMO_VARIANTS = ("ide", "casn")
-SHOWN = ("variant", "ranked by", "rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid")
-RANGES = {"rank_1": "range of rank-1", "mean_ap": "range of mAP"}  # largest minus smallest of several seeds
-ONE_SEED = (
-    "One seed decides nothing: the baseline alone varies by several points of rank-1 from seed to seed. "
-    "`casnkit demo --seeds 3` goes on from here."
-)
+ONE_SEED = "One seed decides nothing: seeds differ by several points of rank-1. Go on with `casnkit demo --seeds 3`."
 
 
 def add_parser(group: Any) -> None:
@@ -41,11 +34,10 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
     """The whole demonstration; the rows of its table also stand in ``out/results.json``."""
     if seeds < 1:
         raise ValueError(f"expected at least one seed, got {seeds}")
-    started, device, out = time.perf_counter(), runs.pick_device(device), Path(out)
-    dataset = open_dataset(PEOPLE_SIZES[profile_name])
+    device, dataset = runs.pick_device(device), open_dataset(PEOPLE_SIZES[profile_name])
     print(dataset, flush=True)
     rows, first = [], {}
-    for seed, variant in itertools.product(range(seeds), DEMO_VARIANTS):
+    for seed, variant in itertools.product(range(seeds), ("ide", "casn")):
         config = profile(profile_name, variant=variant, seed=seed)
         run = out / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
         print(f"\n{variant}, seed {seed}: {run}", flush=True)
@@ -58,31 +50,21 @@ def run_demo(out: Path, profile_name: str = "quick", seeds: int = 1, device: str
         if variant not in first:
             first[variant] = model, result, info
             draw_report(run, model, dataset, result, info)
-    rows = summarise([*rows, {"variant": "chance", "seed": 0, **chance}])
-    text = _to_text(rows, dataset)
-    print(f"\n{text}", flush=True)
-    pictures = draw_comparison(out, first, dataset)
-    seconds = round(time.perf_counter() - started)
-    facts = {"seeds": seeds, "profile": profile_name, "seconds": seconds, "device": str(device)}
-    write_json(out / "results.json", {"rows": rows, **facts, "versions": runs.versions()})
-    write_text(out / "results.txt", text + "\n")
-    print("\n".join(f"picture: {path}" for path in pictures))
-    print(f"results: {out / 'results.json'}\n{seconds} s in all, on {device}", flush=True)
+    table = summarise([*rows, {"variant": "chance", "seed": 0, **chance}]).to_dict("records")
+    print(f"\n{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent")
+    print(evaluation.table(table), *([ONE_SEED] if seeds == 1 else []), sep="\n", flush=True)
+    for path in draw_comparison(out, first, dataset):
+        print(f"picture: {path}")
+    facts = {"seeds": seeds, "profile": profile_name, "device": str(device), "versions": runs.versions()}
+    write_json(out / "results.json", {"rows": table, **facts})
+    print(f"results: {out / 'results.json'}")
 
 
-def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the seeds for each model and way of ranking, with the range of rank-1 and mAP where there are several."""
+def summarise(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Means over the seeds for each model and way of ranking; largest minus smallest where there are several seeds."""
     groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
-    table = groups.mean(numeric_only=True).drop(columns="seed")
-    table["seeds"] = groups["seed"].nunique()
-    if table["seeds"].max() > 1:
-        for name, heading in RANGES.items():
-            table[heading] = groups[name].max() - groups[name].min()
-    return table.reset_index().to_dict("records")
-
-
-def _to_text(rows: list[dict[str, Any]], dataset: ReidDataset) -> str:
-    columns = [*SHOWN, *(heading for heading in RANGES.values() if heading in rows[0]), "seeds"]
-    heading = f"{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent"
-    table = evaluation.table([{name: row[name] for name in columns} for row in rows])
-    return "\n".join([heading, str(table), *([ONE_SEED] if rows[0]["seeds"] == 1 else [])])
+    table = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean()
+    if groups.size().max() > 1:
+        spread = groups[["rank_1", "mean_ap"]].max() - groups[["rank_1", "mean_ap"]].min()
+        table = table.join(spread.set_axis(["range of rank-1", "range of mAP"], axis=1))
+    return table.assign(seeds=groups.size()).reset_index()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,10 @@ from casnkit import attention, figures, losses, runs
 from casnkit.config import Config
 from casnkit.data.images import denormalise, load_images, normalise
 from casnkit.data.records import ReidDataset, Split, camera_text
-from casnkit.evaluation import Evaluation
+from casnkit.evaluation import Evaluation, pair_probability
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Ranking, rank_gallery
 
-SHOWN = 10  # gallery images in a ranked list
 Trained = tuple[CASN, Evaluation, runs.RunInfo]  # what a run of a notebook unpacks to
 
 
@@ -28,51 +26,41 @@ def draw_report(
     with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
     name, drawn = f"{info.config.variant} ({info.config.model.pooling})", {}
     if log := runs.read_log(run):
-        figure = figures.show_losses(log, title=f"{name}: loss terms")
-        drawn["losses.png"] = figure, f"Loss terms of {name} over {len(log)} epochs."
+        drawn["losses"] = figures.show_losses(log, title=f"{name}: loss terms"), f"Loss terms of {name} by epoch."
     by = "sum" if "sum" in result.distances else "features"
     chosen = spread_queries(result.rankings[by].average_precision, queries)
     rows = [ranking_row(dataset, result.distances[by], i, f"query {i}") for i in chosen]
     figure = figures.show_rankings(rows, f"{name}, ranked by {by}: from the hardest query to the easiest")
-    alt = f"Ranked gallery images of {len(chosen)} queries, from the worst to the best average precision."
-    drawn["rankings.png"] = figure, alt
+    drawn["rankings"] = figure, "Ranked gallery images of some queries, from the worst average precision to the best."
     pairs = choose_pairs(dataset, result.distances[by]) if info.config.loss.siamese_attention else {}
     for kind, pair in pairs.items():
         alt = f"Siamese attention of {name} for a query and a {kind} match: maps, row profiles, aligned profiles."
-        drawn[f"pair-{kind}.png"] = pair_figure(model, dataset, info.config, result, *pair), alt
+        drawn[f"pair-{kind}"] = pair_figure(model, dataset, info.config, result, *pair), alt
     alt = "Training images, their identification attention, the soft mask, and what the mask leaves."
-    drawn["identification.png"] = identification_figure(model, dataset.train, info, name=name), alt
+    drawn["identification"] = identification_figure(model, dataset.train, info, name=name), alt
     return _save(run, drawn)
 
 
 def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset) -> list[Path]:
-    """Runs side by side: loss curves, CMC, and where each looks in the same images, with the plain mean map beside."""
-    drawn = {}
-    if logs := {name: log for name in trained if (log := runs.read_log(Path(out) / name))}:
-        figure = figures.show_losses(logs, title="Loss terms: " + " and ".join(logs))
-        drawn["losses.png"] = figure, f"Loss curves of {', '.join(logs)}."
+    """Runs side by side: CMC, and where each looks in the same images, with the plain mean map beside."""
     curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
-    alt = "Cumulative matching characteristic of every model and way of ranking."
-    drawn["cmc.png"] = figures.show_cmc(curves), alt
+    cmc = figures.show_cmc(curves), "Cumulative matching characteristic of every model and way of ranking."
     alt = "Training images with identification attention of each model and its plain mean map; outlines: the person."
-    drawn["attention.png"] = where_they_look(trained, dataset.train), alt
-    return _save(out, drawn)
+    return _save(out, {"cmc": cmc, "attention": (where_they_look(trained, dataset.train), alt)})
 
 
 def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
-    return [figures.save_figure(figure, Path(out) / "pictures" / name, alt) for name, (figure, alt) in drawn.items()]
+    folder = Path(out) / "pictures"
+    return [figures.save_figure(figure, folder / f"{name}.png", alt) for name, (figure, alt) in drawn.items()]
 
 
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
     """Queries at evenly spaced places of the order by average precision, hardest first; those without a match left out."""
-    order = np.argsort(average_precision, kind="stable")
-    order = order[np.isfinite(average_precision[order])]
-    return order[_evenly(len(order), count)].tolist()
+    order = np.argsort(average_precision, kind="stable")[: np.isfinite(average_precision).sum()]  # NaN stands last
+    return order[figures.spread_evenly(len(order), count)].tolist()
 
 
-def ranking_row(
-    dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = SHOWN
-) -> dict[str, Any]:
+def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = 10) -> dict:
     """One query's closest gallery images, ignored ones left out, as :func:`casnkit.figures.show_rankings` takes them."""
     query, gallery, ranking = dataset.query, dataset.gallery, _rank(dataset, distances, i)
     top = ranking.kept[:shown]
@@ -81,7 +69,7 @@ def ranking_row(
         "query_pid": int(query.pids[i]),
         "query_camid": int(query.camids[i]),
         "gallery_images": [gallery.image(j) for j in top],
-        "statuses": [str(ranking.status[j]) for j in top],
+        "statuses": ranking.status[top].tolist(),
         "distances": distances[i][top].tolist(),
         "pids": gallery.pids[top].tolist(),
         "camids": gallery.camids[top].tolist(),
@@ -90,16 +78,13 @@ def ranking_row(
 
 
 def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple[int, int]]:
-    """A right and a wrong first match as (query, gallery image): of all queries the ones with the smallest distance.
-
-    Queries without a match are left out: nobody could put the right picture first.
-    """
-    found: dict[str, list[tuple[float, int, int]]] = {"right": [], "wrong": []}
+    """A right and a wrong first match as (query, gallery image): of all queries that have a match, the closest ones."""
+    found = {"right": [], "wrong": []}
     for i in range(len(dataset.query)):
         ranking = _rank(dataset, distances, i)
         if ranking.first_hit >= 0:
             j = int(ranking.kept[0])
-            found["right" if ranking.status[j] == "correct" else "wrong"].append((float(distances[i, j]), i, j))
+            found["wrong" if ranking.first_hit else "right"].append((float(distances[i, j]), i, j))
     return {kind: min(pairs)[1:] for kind, pairs in found.items() if pairs}
 
 
@@ -107,13 +92,12 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
     """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
     options, pair = config.ranking, ((dataset.query, i), (dataset.gallery, j))
     with torch.no_grad(), evaluating(model):
-        A_1, A_2 = (model.feature_map(load_inputs(split, [k], config, _device(model))) for split, k in pair)
-        map_1, map_2 = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
-        probability = model.pair_scores(model.pool(A_1) - model.pool(A_2)).softmax(1)[0, 1].item()
-    images, maps = [split.image(k) for split, k in pair], [map_1[0].cpu(), map_2[0].cpu()]
+        A_1, A_2 = (model.feature_map(result.images(side, [k])) for side, k in (("query", i), ("gallery", j)))
+        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
+        probability = pair_probability(model, model.pool(A_1), model.pool(A_2)).item()
     return figures.show_pair(
-        *images,
-        *maps,
+        *(split.image(k) for split, k in pair),
+        *(m[0].cpu() for m in maps),
         options.threshold,
         titles=tuple(f"{split.name}, pid {split.pids[k]}, {camera_text(split.camids[k])}" for split, k in pair),
         same=bool(dataset.query.pids[i] == dataset.gallery.pids[j]),
@@ -123,32 +107,26 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
     )
 
 
-def identification_figure(model: CASN, split: Split, info: runs.RunInfo, count: int = 3, name: str = "") -> Figure:
+def identification_figure(model: CASN, split: Split, info: runs.RunInfo, name: str = "") -> Figure:
     """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
-    index, config = training_examples(split, count), info.config.loss
-    images = load_inputs(split, index, info.config, _device(model))
-    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
+    index, config = training_examples(split, 3), info.config.loss
+    images, labels, feature_map, maps = _look(model, split, index, info)
     with torch.no_grad(), evaluating(model):
-        feature_map = model.feature_map(images)
-        maps = model.identification_attention_of(feature_map, labels)
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
-        share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])[:, 0]
-    captions = [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share.tolist(), strict=True)]
+        share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])
+    captions = [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share[:, 0].tolist(), strict=True)]
     pictures = denormalise(images.cpu()), maps.cpu(), mask[:, 0].cpu(), denormalise(masked.cpu())
     return figures.show_identification(*map(list, pictures), captions, f"{name}: identification attention")
 
 
-def where_they_look(trained: dict[str, Trained], split: Split, count: int = 3) -> Figure:
+def where_they_look(trained: dict[str, Trained], split: Split) -> Figure:
     """Identification attention and plain mean map of several models on the same training images."""
-    index, maps = training_examples(split, count), {}
+    index, maps = training_examples(split, 3), {}
     for name, (model, _, info) in trained.items():
-        labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index]))
-        with torch.no_grad(), evaluating(model):
-            feature_map = model.feature_map(load_inputs(split, index, info.config, _device(model)))
-            found = model.identification_attention_of(feature_map, labels.to(feature_map.device))
-            maps[f"{name}: attention"] = list(found.cpu())
-            maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
+        *_, feature_map, found = _look(model, split, index, info)
+        maps[f"{name}: attention"] = list(found.cpu())
+        maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
     captions = [f"pid {split.pids[i]}" for i in index]
     return figures.show_maps(images, maps, False, masks, captions, "Where the models look")
@@ -162,19 +140,9 @@ def has_mask(split: Split, i: int) -> bool:
 
 def training_examples(split: Split, count: int) -> list[int]:
     """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
-    people = split.identities[_evenly(len(split.identities), count)]
+    people = split.identities[figures.spread_evenly(len(split.identities), count)]
     images = [np.flatnonzero(split.pids == pid) for pid in people]
     return [int(own[2 * n % len(own)]) for n, own in enumerate(images)]
-
-
-def _evenly(total: int, count: int) -> np.ndarray:
-    """``count`` places of 0 .. total - 1 at even distances, the first and the last among them."""
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
-
-
-def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
-    query, gallery = dataset.query, dataset.gallery
-    return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
 
 
 def load_inputs(split: Split, index: Sequence[int], config: Config, device: torch.device) -> Tensor:
@@ -183,5 +151,15 @@ def load_inputs(split: Split, index: Sequence[int], config: Config, device: torc
     return normalise(pixels).to(device)
 
 
-def _device(model: CASN) -> torch.device:
-    return next(model.parameters()).device
+def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
+    query, gallery = dataset.query, dataset.gallery
+    return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
+
+
+def _look(model: CASN, split: Split, index: Sequence[int], info: runs.RunInfo) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images as the network takes them, their labels, feature maps, and the attention of their own label."""
+    images = load_inputs(split, index, info.config, next(model.parameters()).device)
+    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
+    with torch.no_grad(), evaluating(model):
+        feature_map = model.feature_map(images)
+        return images, labels, feature_map, model.identification_attention_of(feature_map, labels)

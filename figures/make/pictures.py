@@ -12,7 +12,8 @@ from pathlib import Path
 from tour import tour
 
 import casnkit as ck
-from casnkit.figures import save_animation
+from casnkit.explain.league import league_examples, read_league
+from casnkit.figures import save_animation, save_figure, show_gallery_of_methods, show_league
 from casnkit.notebook import report
 
 FIGURES = Path(__file__).parents[1]
@@ -22,6 +23,8 @@ SHOWN = {
     "casn/pictures/identification.png": "identification.png",
     "pictures/attention.png": "attention.png",
 }
+LEAGUE = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity"
+EXAMPLES = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images"
 TOUR = (
     "One query and its first ten gallery images, one after the other: both pictures, where Siamese attention looks in each, "
     "and the row profiles of both maps"
@@ -41,6 +44,10 @@ def main() -> None:
         for source, name in SHOWN.items():
             shutil.copyfile(Path(folder) / source, FIGURES / name)
     model, result, info = tested["casn"]
+    league = read_league()
+    save_figure(show_league(league), FIGURES / "league.png", LEAGUE)
+    examples = show_gallery_of_methods(**league_examples(result, league), title="Why the same person?")
+    save_figure(examples, FIGURES / "explanations.png", EXAMPLES)
     save_animation(tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
 
 

@@ -94,7 +94,7 @@ def environment(place: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def trained(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The two small networks of the notebook, being trained while the server starts; those of ``$CASNKIT_RUNS`` are taken."""
-    for run in Path(os.environ.get("CASNKIT_RUNS", "/nowhere")).glob("people-smoke-*-gap-seed0"):
+    for run in Path(os.environ.get("CASNKIT_RUNS", "/nowhere")).glob("people-smoke-*-gap-seed0-*"):
         shutil.copytree(run, place / "runs" / run.name)
     with (place / "training.log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", TRAIN], env=environment, stdout=log, stderr=log)

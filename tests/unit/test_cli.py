@@ -26,51 +26,38 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_train_evaluate_and_pictures(market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--data", str(market), "--profile", "smoke", *FAST]) == 0
-    out = capsys.readouterr().out
-    assert "epoch   2" in out
-    assert "runs/market1501-smoke-gap-casn-0" in out
-    assert main(["evaluate", "--data", str(market), "--device", "cpu"]) == 0
-    out = capsys.readouterr().out
-    results = json.loads((tmp_path / "runs/market1501-smoke-gap-casn-0/results.json").read_text())
-    rows = {row["ranked by"]: row for row in results["rows"]}
+@pytest.mark.parametrize(
+    "pets", [False, pytest.param(True, marks=pytest.mark.skipif(not PETS.is_dir(), reason=str(PETS)))]
+)
+def test_train_evaluate_and_pictures(market: Path, pets: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(PETS if pets else market)
+    assert main(["train", "--data", data, "--profile", "smoke", *FAST]) == 0
+    assert "epoch   2" in capsys.readouterr().out
+    assert main(["evaluate", "--data", data, "--device", "cpu"]) == 0
+    out, (run,) = capsys.readouterr().out, Path("runs").glob("*-smoke-gap-casn-0")
+    rows = {row["ranked by"]: row["mean_ap"] for row in json.loads((run / "results.json").read_text())["rows"]}
     assert set(rows) == {"features", "attention", "sum", "chance"}
-    assert f"{rows['features']['mean_ap']:.1f}" in out
-    assert 0 < rows["features"]["mean_ap_trapezoid"] <= rows["features"]["mean_ap"] <= 100
+    assert f"{rows['features']:.1f}" in out
     pictures = [line.removeprefix("picture: ") for line in out.splitlines() if line.startswith("picture: ")]
-    assert pictures
-    assert all((tmp_path / path).stat().st_size > 5000 for path in pictures)
+    assert len(pictures) >= 4
+    assert all(Path(path).stat().st_size > 5000 for path in pictures)
 
 
-def test_baseline_with_validation_is_ranked_by_features_only(
-    market: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = str(tmp_path / "run")
+def test_baseline_with_validation_is_ranked_by_features_only(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "--data", str(market), "--profile", "smoke", "--variant", "ide", "--pooling", "stripes"]
-    assert main([*arguments, "--out", run, *FAST, "--set", "height=64", "width=32", "--validate", "1"]) == 0
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert main([*arguments, "--out", "run", *FAST, "--set", "height=64", "width=32", "--validate", "1"]) == 0
+    log = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     assert all(0 <= row["validation_mean_ap"] <= 100 for row in log)
-    assert (tmp_path / "run" / "best.safetensors").is_file()
-    assert main(["evaluate", "--run", run, "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
+    assert Path("run/best.safetensors").is_file()
+    assert main(["evaluate", "--run", "run", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert "attention" not in capsys.readouterr().out.split("ranked by")[1]
 
 
-@pytest.mark.parametrize("name", ["gap-casn", "gap-ide"])
-def test_networks_of_the_kit_are_runs_too(
-    market: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = sorted(path.name for path in (shipped.FOLDER / name).iterdir())
-    assert main(["evaluate", "--run", name, "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
-    assert (tmp_path / "runs" / name / "results.json").is_file()
-    assert sorted(path.name for path in (shipped.FOLDER / name).iterdir()) == before, "nothing goes into the package"
-
-
-@pytest.mark.skipif(not PETS.is_dir(), reason=f"no real pictures at {PETS}")
-def test_real_pixels(tmp_path: Path) -> None:
-    assert main(["train", "--data", str(PETS), "--profile", "smoke", "--epochs", "2", "--device", "cpu"]) == 0
-    assert main(["evaluate", "--data", str(PETS), "--device", "cpu"]) == 0
-    assert len(list(tmp_path.glob("runs/*/pictures/*.png"))) == 5
+def test_networks_of_the_kit_are_runs_too(market: Path) -> None:
+    before = sorted((shipped.FOLDER / "gap-ide").iterdir())
+    assert main(["evaluate", "--run", "gap-ide", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
+    assert Path("runs/gap-ide/results.json").is_file()
+    assert sorted((shipped.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
 
 
 TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "--epochs", "1"]
@@ -81,41 +68,26 @@ TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "-
     [
         (["train", "--data", "/no/such/folder"], "/no/such/folder"),
         (["train", "--set", "treshold=0.2"], "did you mean 'threshold'"),
-        (["train", "--set", "threshold"], "NAME=VALUE"),
-        (["train", "--set", "pooling=rows"], "gap, stripes, got 'rows'"),
         (["train", "--epochs", "two"], "expected a whole number, got 'two'"),
         (["evaluate", "--run", "/no/such/run"], "expected a run"),
         (["evaluate"], "found no trained run"),
         (["demo", "--seeds", "0"], "at least one seed"),
-        (["data", "check", "/no/such/folder"], "/no/such/folder"),
         (["data", "synthesize", "--out", "x", "--size", "huge"], "huge"),
-        ([*TRAIN, "--backbone", "resnet5"], "resnet50"),
         ([*TRAIN, "--weights", "no.pth"], "no.pth"),
-        ([*TRAIN, "--weights", "imagenet", "--backbone", "resnet18"], "resnet18-f37072fd.pth"),
-        ([*TRAIN, "--set", "height=8", "width=8"], "too small"),
-        ([*TRAIN, "--pooling", "stripes", "--set", "height=32", "width=16"], "stripes"),
         ([*TRAIN, "--device", "cuda:99"], "cuda"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(
-    arguments: list[str],
-    message: str,
-    market: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, market: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     assert main([str(market) if word == "MARKET" else word for word in arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("casnkit: ")
     assert message in error
-    assert not [p for p in tmp_path.iterdir() if p.name != "x" or any(p.iterdir())], "something was left behind"
+    assert not [p for p in Path().iterdir() if p.name != "x" or any(p.iterdir())], "something was left behind"
 
 
-def test_interruptions_and_files_that_cannot_be_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interruptions_and_unwritable_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     errors = [KeyboardInterrupt(), PermissionError(13, "Permission denied", "/etc/x")]
     monkeypatch.setattr(cli, "check_data", lambda options: (_ for _ in errors).throw(errors.pop(0)))
     assert [main(["data", "check", "."]) for _ in range(2)] == [130, 2]
@@ -126,39 +98,34 @@ def test_interruptions_and_files_that_cannot_be_written(
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
     code = "import casnkit.__main__ as c, sys; c.check_data = lambda o: print('x' * 9999999); sys.exit(c.main())"
-    command = [sys.executable, "-c", code, "data", "check", "."]
-    root, pipe = Path(cli.__file__).parents[1], subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as child:
+    command, pipes = (
+        [sys.executable, "-c", code, "data", "check", "."],
+        dict.fromkeys(("stdout", "stderr"), subprocess.PIPE),
+    )
+    with subprocess.Popen(command, cwd=Path(cli.__file__).parents[1], text=True, **pipes) as child:
         child.stdout.read(1)
         child.stdout.close()
         assert (child.stderr.read(), child.wait(timeout=60)) == ("", 1)
 
 
 def test_options_become_the_configuration() -> None:
-    command = "train --variant ide+ia --pooling stripes --epochs 3 --weights none --set loss.threshold=0.3 flip=0 "
-    command += (
-        "clip_norm=none pair_activation=none id_norm=false"  # none is nothing, or a choice, as the setting has it
-    )
+    command = "train --variant ide+ia --pooling stripes --epochs 3 --weights none --set loss.threshold=0.3 flip=0"
     config = train_config(parser("train").parse_args(command.split()))
-    found = config.variant, config.model.pooling, config.train.epochs, config.model.weights, config.train.clip_norm
-    assert found == ("ide+ia", "stripes", 3, None, None)
-    assert (config.loss.threshold, config.data.flip, config.data.height, config.data.width) == (0.3, 0.0, 144, 48)
-    assert (config.model.pair_activation, config.model.id_norm) == ("none", False)
+    assert (config.variant, config.model.pooling, config.train.epochs) == ("ide+ia", "stripes", 3)
+    assert (config.model.weights, config.loss.threshold, config.data.flip) == (None, 0.3, 0.0)
 
 
-def test_data_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "people"
-    assert main(["data", "synthesize", "--out", str(folder), "--size", "tiny", "--processes", "1"]) == 0
-    assert main(["data", "check", str(folder)]) == 0
-    broken = sorted((folder / "query").glob("*.jpg"))[0]
+def test_data_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synthesize", "--out", "people", "--size", "tiny", "--processes", "1"]) == 0
+    assert main(["data", "check", "people"]) == 0
+    broken = next(Path("people/query").glob("*.jpg"))
     broken.write_bytes(broken.read_bytes()[:200])
-    assert main(["data", "check", str(folder)]) == 1
+    assert main(["data", "check", "people"]) == 1
     assert broken.name in capsys.readouterr().out
 
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     said = capsys.readouterr().out
-    assert end.value.code == 0
     assert [name for name in cli.COMMANDS if f"    {name} " not in said] == []

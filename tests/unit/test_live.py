@@ -1,7 +1,6 @@
 """The live view: what it shows is recomputed pair by pair, and what it must never do is tried."""
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,11 @@ import torch
 from PIL import Image
 
 import casnkit as ck
-from casnkit import figures, runs
+from casnkit import runs
 from casnkit.data.images import normalise
 from casnkit.data.imitate import imitate
-from casnkit.notebook import live
 from casnkit.notebook.live import LiveView, choose_pairs
 from casnkit.training import train
-
-SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1, "epochs": 3}
 
 
 @pytest.fixture(scope="module")
@@ -27,64 +23,38 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> ck.ReidDataset:
 
 
 def config(variant: str = "casn", **changes: object) -> ck.Config:
-    return ck.profile("smoke", variant=variant, **{**SMALL, **changes})
+    small = {"height": 32, "width": 16, "batch_size": 4, "padding": 1, "epochs": 3}
+    return ck.profile("smoke", variant=variant, **{**small, **changes})
 
 
 def row(epoch: int, **changes: object) -> dict[str, Any]:
-    values = {"epoch": epoch, "total": 2.0 / epoch, "ide": 1.0 / epoch, "learning_rate": 0.03, "seconds": 1.0}
-    return {**values, "images_per_second": 100.0, "memory_mib": None, **changes}
+    return {"epoch": epoch, "total": 2.0 / epoch, "learning_rate": 0.03, "images_per_second": 100.0, **changes}
 
 
 def split(pids: list[int], camids: list[int]) -> ck.Split:
     return ck.Split([f"{i}.png" for i in range(len(pids))], pids, camids, "gallery")
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_pairs_are_of_one_person_in_two_cameras_one_pair_each(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    part = split(rng.integers(-1, 9, 60).tolist(), rng.choice([-1, 1, 2, 3], 60).tolist())
-    chosen = choose_pairs(part, 3, seed)
-    assert chosen.tolist() == choose_pairs(part, 3, seed).tolist()
-    people = [int(part.pids[i]) for i, _ in chosen]
-    assert people == sorted(set(people))
-    assert len(people) == 3
-    for i, j in chosen:
-        assert part.pids[i] == part.pids[j] > 0
-        assert i != j
-        assert part.camids[i] != part.camids[j] or -1 in (part.camids[i], part.camids[j])
-
-
-@pytest.mark.parametrize("cameras", [[1, 1, 2, 2, 1, 2, 5], [1, -1, -1, -1, 4, 2, 5]], ids=["one", "unknown"])
-def test_people_of_one_or_an_unknown_camera_only_where_others_are_too_few(cameras: list[int]) -> None:
-    part = split([1, 1, 2, 2, 3, 3, 4], cameras)
-    assert all(set(choose_pairs(part, 1, seed)[0]) == {4, 5} for seed in range(10))
-    assert [set(pair) for pair in choose_pairs(part, 9).tolist()] == [{0, 1}, {2, 3}, {4, 5}]
-    many = split([*range(1, 30)] * 2, [1] * 29 + [2] * 29)
-    assert len({tuple(choose_pairs(many, 1, seed)[0]) for seed in range(9)}) > 4, "the seed chooses"
-
-
-def test_nobody_to_look_at(dataset: ck.ReidDataset) -> None:
+def test_pairs_show_one_person_in_two_cameras_where_enough_people_are(dataset: ck.ReidDataset) -> None:
+    people, cameras = [1, 1, 2, 2, 3, 3, 4, 4, 0, 0, -1, -1, 5], [1, 2, 1, 1, 3, 1, 2, 9, 1, 2, 1, 2, 1]
+    part = split(people, cameras)
+    assert {tuple(sorted(pair)) for pair in choose_pairs(part).tolist()} == {(0, 1), (4, 5), (6, 7)}
+    assert {tuple(pair) for pair in choose_pairs(part.subset(range(4))).tolist()} == {(0, 1), (2, 3)}
     alone = split([1, 2, 0], [1, 1, 1])
     with pytest.raises(ValueError, match="somebody with two images"):
         LiveView(ck.ReidDataset("x", dataset.root, alone, alone, alone), config())
 
 
 @pytest.mark.parametrize("mode", ["paper", "gradcam"])
-def test_siamese_maps_equal_single_pairs(
-    dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
-    monkeypatch.setattr(live, "BATCH", 4)  # three pairs: a whole batch and a smaller one
+def test_siamese_maps_equal_single_pairs(dataset: ck.ReidDataset, make_model: Any, mode: str) -> None:
     view, model = LiveView(dataset, config(loss={"siamese_mode": mode})), make_model()
     view(1, model, row(1))
     for k, pair in enumerate(view.pairs):
-        inputs = []
-        for n in pair:
-            image = dataset.gallery.image(n).resize((16, 32), Image.Resampling.BILINEAR)
-            inputs.append(normalise(torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())[None]).double())
+        images = [dataset.gallery.image(n).resize((16, 32), Image.Resampling.BILINEAR) for n in pair]
+        inputs = [normalise(torch.from_numpy(np.array(i).transpose(2, 0, 1)[None])).double() for i in images]
         for found, wanted in zip(view.maps[1][2 * k :], model.siamese_attention(*inputs, mode=mode), strict=False):
             np.testing.assert_allclose(found, wanted[0].detach(), atol=1e-6)
-    assert view.maps[1].shape[0] == 6
-    assert view.maps[1].max() > 0
+    assert (len(view.maps[1]), view.maps[1].max() > 0) == (6, True)
 
 
 def test_identification_maps_of_the_highest_score(dataset: ck.ReidDataset, make_model: Any) -> None:
@@ -117,64 +87,24 @@ def test_looking_changes_nothing(dataset: ck.ReidDataset, tmp_path: Path) -> Non
     assert [r["epoch"] for r in view.rows] == sorted(view.maps) == [1, 2, 3]
 
 
-def test_the_same_widgets_get_new_bytes(dataset: ck.ReidDataset, make_model: Any) -> None:
+def test_widgets_get_new_bytes_and_errors_go_no_further(
+    dataset: ck.ReidDataset, make_model: Any, capsys: pytest.CaptureFixture
+) -> None:
     view, model = LiveView(dataset, config()), make_model()
-    curves, film, error = view.widget.children
-
-    def size() -> tuple[int, int]:
-        return Image.open(io.BytesIO(film.value)).size
-
+    curves, film = view.widget.children
     assert curves.layout.display == "none", "an empty image would show as a broken one"
-    sizes = {size()}
+    sizes = set()
     for epoch in (1, 2, 3):
-        view._drawn_at, before = -1e9, film.value
+        before = film.value
         view(epoch, model, row(epoch))
         assert film.value != before
-        sizes.add(size())
+        sizes.add(Image.open(io.BytesIO(film.value)).size)
     assert len(sizes) == 1, "the page jumps"
     assert curves.layout.display is None
     assert np.asarray(Image.open(io.BytesIO(curves.value)).convert("RGB")).std() > 5
-    assert (view.widget.children, error.value) == ((curves, film, error), "")
-
-
-def test_an_error_is_shown_escaped_and_goes_no_further(dataset: ck.ReidDataset, make_model: Any) -> None:
-    view, broken = LiveView(dataset, config(epochs=5)), make_model()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("<script>no</script> & out of memory")
-
-    broken.siamese_attention_of = refuse
-    with pytest.warns(UserWarning, match="out of memory"):
-        view(1, broken, row(1))
-    assert "&lt;script&gt;" in view.error.value
-    assert "<script>" not in view.error.value
-    assert view.pictures["curves"].value, "the curves need no maps"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        view(2, broken, row(2))  # warnings that are errors stop no training either
-        view(3, make_model(), row(3))
-    assert (view.error.value, sorted(view.maps), [r["epoch"] for r in view.rows]) == ("", [3], [1, 2, 3])
-
-
-def test_drawing_takes_a_twentieth_of_the_time(
-    dataset: ck.ReidDataset, make_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Epochs of 10 s, drawings of 1.2 s: after each drawing 24 s must pass, that is three epochs."""
-    now, drawn = [0.0], []
-    monkeypatch.setattr(live, "perf_counter", lambda: now[0])
-    view, model = LiveView(dataset, config(epochs=12)), make_model()
-
-    def draw(figure: object, dpi: object) -> bytes:
-        now[0] += 0.6
-        drawn.append(len(view.rows))
-        return b""
-
-    monkeypatch.setattr(figures, "figure_png", draw)
-    for epoch in range(1, 13):
-        now[0] += 10
-        view(epoch, model, row(epoch))
-    assert sorted(set(drawn)) == [1, 4, 7, 10, 12], "the last epoch always"
-    assert len(view.maps) == 12
+    assert (view.widget.children, capsys.readouterr().out) == ((curves, film), "")
+    view(3, None, row(3))
+    assert "live view not drawn: AttributeError" in capsys.readouterr().out
 
 
 def test_a_repeated_epoch_replaces_what_came_after_it(dataset: ck.ReidDataset, make_model: Any) -> None:
