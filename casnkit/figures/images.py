@@ -29,6 +29,7 @@ SCALES = {
 }
 BRIGHTEST = 99.0  # percentile of a pair's values that gets the brightest colour: single pixels would darken the rest
 _GAP, _LEAD, _RIM = 0.16, 0.14, 0.04  # shares of a tile's width: between tiles, after the first, from image to frame
+_SHARE_BAR = (1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
 
 def to_array(values: Any) -> np.ndarray:
@@ -47,30 +48,33 @@ def as_image(image: Any, name: str = "image") -> np.ndarray:
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = to_array(image)
-    came = array.shape
     if array.dtype != np.uint8:
         undo = "undo the normalisation and multiply by 255 first"
         raise ValueError(f"{name}: expected 8-bit values (uint8, 0 to 255), got {array.dtype}; {undo}")
-    if isinstance(image, torch.Tensor) and array.ndim == 3:
-        array = array.transpose(1, 2, 0)
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
+    elif isinstance(image, torch.Tensor) and array.ndim == 3:
+        array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        came = to_array(image).shape
         raise ValueError(f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor, got shape {came}")
     return array
 
 
+def as_images(images: Sequence[Any]) -> list[np.ndarray]:
+    """Images as :func:`as_image` reads them."""
+    return [as_image(image, f"image {i}") for i, image in enumerate(images)]
+
+
 def as_map(values: Any, name: str = "attention") -> np.ndarray:
     """A map as (h, w) float64, from (h, w) or (1, h, w); another shape, NaN or infinity raise a ``ValueError``."""
-    array = to_array(values)
+    array = to_array(values).astype(np.float64)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected one map of shape (h, w), got shape {array.shape}; index a batch first")
-    array = array.astype(np.float64)
-    bad = int(np.count_nonzero(~np.isfinite(array)))
-    if bad:
-        raise ValueError(f"{name}: expected finite values, got {bad} of {array.size} that are NaN or infinite")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     return array
 
 
@@ -146,10 +150,18 @@ class Row:
         """Height of the tallest picture where each is fitted into a tile of width 1."""
         return min(3.0, max(image.shape[0] / image.shape[1] for image in self.images if image is not None))
 
+    def lines(self) -> float:
+        """Height of all text above and below the pictures, in lines."""
+        written = [
+            max((text.count("\n") + 1 for text in texts if text), default=0) for texts in (self.heads, self.captions)
+        ]
+        return 0.7 + sum(written) + 1.6 * bool(self.title)
+
 
 def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
     """Draw ``row`` into ``ax``, whose unit is a tile's width; the first tile stands ``lead`` apart."""
     tall, look = row.tall, {"textcoords": "offset points", "ha": "center", "linespacing": 1.15}
+    rim = _RIM if row.frames else 0
     for column, image in enumerate(row.images):
         if image is None:
             continue
@@ -159,7 +171,6 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
         x, y = left + (1 - wide) / 2, tall - high
         ax.imshow(image, extent=(x, x + wide, tall, y), interpolation="antialiased")
         colour, line, width = row.frames[column] if row.frames else (style.LIGHT, "-", 0.8)
-        rim = _RIM if row.frames else 0
         border = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False, "clip_on": False}
         ax.add_patch(Rectangle((x - rim, y - rim), wide + 2 * rim, high + 2 * rim, **border))
         if row.outline is not None:
@@ -169,8 +180,7 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
             ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
         if row.captions:
             ax.annotate(row.captions[column], (left + 0.5, tall), (0, -6), va="top", size=style.SMALL, **look)
-    if row.label:
-        ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
+    ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
     ax.set_title(row.title, pad=24)
     ax.set_axis_off()
     ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall + row.space, 0), aspect="equal")
@@ -181,9 +191,7 @@ def _draw_outline(ax: Axes, mask: np.ndarray, x: float, y: float, scale: float) 
     if mask.all() or not mask.any():
         return
     padded = np.pad(mask.astype(float), 1)  # closes the line where the person is cut by the picture's edge
-    rows, columns = (
-        corner + (np.arange(-1, n + 1) + 0.5) * scale for corner, n in zip((y, x), mask.shape, strict=True)
-    )
+    rows, columns = (start + (np.arange(-1, n + 1) + 0.5) * scale for start, n in zip((y, x), mask.shape, strict=True))
     for colour, width in (("black", 2.4), ("white", 1.1)):
         ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width])
 
@@ -209,17 +217,14 @@ def sheet(
     units = columns * (1 + _GAP) - _GAP + lead
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
-    letters, lines = 13 * tile * (1 + _GAP), 2.2 if title else 0
+    letters = 13 * tile * (1 + _GAP)
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-        lines += 0.7 + sum(
-            max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions)
-        )
-        lines += 1.6 if row.title else 0
-    tall = [row.tall + row.space for row in rows]
+    lines = sum(row.lines() for row in rows) + 2.2 * bool(title)
     lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
+    tall = [row.tall + row.space for row in rows]
     figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
@@ -240,8 +245,7 @@ def colour_bar(ax: Axes, box: Sequence[float], colours: str, low: float, high: f
     ticks = [low, 0, high] if low < 0 < high else [low, high]
     inset = ax.inset_axes((box[0], box[1] + box[3], box[2], -box[3]))
     shades = ScalarMappable(Normalize(low, high), colours)
-    bar = ax.figure.colorbar(shades, cax=inset, orientation="horizontal", ticks=ticks, label=label)
-    bar.outline.set_linewidth(0.5)
+    ax.figure.colorbar(shades, cax=inset, orientation="horizontal", label=label).outline.set_linewidth(0.5)
     inset.set_xticks(ticks, [f"{tick:.2g}".replace("-", "\u2212") for tick in ticks])
     inset.get_xticklabels()[0].set_horizontalalignment("left")
     inset.get_xticklabels()[-1].set_horizontalalignment("right")
@@ -253,19 +257,18 @@ def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, col
 
     ``images``: (N, H, W, 3) uint8 array, (N, 3, H, W) uint8 tensor, or a sequence of PIL images.
     """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    captions = [""] * len(pictures) if captions is None else list(captions)
+    pictures = as_images(images)
+    return _wrapped(pictures, [""] * len(pictures) if captions is None else captions, columns)
+
+
+def _wrapped(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str = "", bars: Any = ()
+) -> Figure:
     same_length(images=pictures, captions=captions)
-    return _wrapped(pictures, captions, columns)
-
-
-def _wrapped(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int, *more: Any) -> Figure:
     columns = min(columns, len(pictures))
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
     captions = [short(caption, 200) for caption in captions]
-    rows = [Row(pictures[p], captions=captions[p]) for p in parts]
-    title, bars = more or ("", ())
-    return sheet(rows, title, columns, widest=1.2, bars=bars)
+    return sheet([Row(pictures[p], captions=captions[p]) for p in parts], title, columns, widest=1.2, bars=bars)
 
 
 @figure_style()
@@ -278,13 +281,11 @@ def show_channels(
     ones stand alone, in diverging colours with symmetric limits.
     """
     picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
-    same_length(maps=values, captions=captions)
-    limit = float(max(np.abs(v).max() if signed else v.max() for v in values)) or 1.0
+    limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
     colours = style.DIFFERENCE_COLOURS if signed else style.ATTENTION_COLOURS
     if signed:
-        size = picture.shape[1::-1]
         cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, colours).astype(np.uint8)) for v in values]
-        shown = [np.asarray(cell.resize(size, Image.Resampling.NEAREST)) for cell in cells]
+        shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
     else:
         shown = [overlay(picture, v, vmax=limit) for v in values]
     bars = [(0, colours, -limit if signed else 0, limit, "value")]
@@ -293,24 +294,29 @@ def show_channels(
 
 @figure_style()
 def show_identification(
-    image: Any, attention: Any, mask: Any, masked_image: Any, label_text: Any = "", title: str | None = None
+    images: Sequence, maps: Sequence, masks: Sequence, masked_images: Sequence, labels: Sequence[str], title: str
 ) -> Figure:
-    """Identification attention at work (paper 3.1, figure 4): image, map, soft mask, and what the mask leaves.
+    """Identification attention at work (paper 3.1, figure 4), a row per image: image, map, soft mask, what it leaves.
 
-    One image with its raw map (h, w), its soft mask (H, W) in [0, 1], the image without what the mask covers, and whose
-    score was differentiated, e.g. ``"id 12, p = 0.97"``; or a list of images, one per row, and lists of all the others.
+    Raw maps (h, w), soft masks (H, W) in [0, 1], the images without what the masks cover; ``labels`` say whose score was
+    differentiated, e.g. ``"id 12, p = 0.97"``.
     """
-    several = isinstance(image, (list, tuple))
-    given = [list(value) if several else [value] for value in (image, attention, mask, masked_image, label_text)]
-    same_length(images=given[0], maps=given[1], masks=given[2], masked_images=given[3], labels=given[4])
+    same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
     rows, heads = [], ["image", "attention", "soft mask S", "image \u00d7 (1 \u2212 S)"]
-    for image_, map_, mask_, masked, label in zip(*given, strict=True):
-        pixels = as_image(image_)
-        soft = _coloured(as_mask(mask_, pixels), style.MASK_COLOURS).astype(np.uint8)
-        shown = [pixels, overlay(pixels, map_), soft, as_image(masked, "masked image")]
-        rows.append(Row(shown, () if rows else heads, label=label))
-    bars = [(0.5, style.ATTENTION_COLOURS, 0, 1, "share of maximum"), (2.3, style.MASK_COLOURS, 0, 1, "mask value")]
-    return sheet(rows, f"{title or 'Identification attention'} \u00b7 {SCALES['own maximum']}", bars=bars)
+    for picture, values, mask, masked in zip(as_images(images), maps, masks, as_images(masked_images), strict=True):
+        soft = _coloured(as_mask(mask, picture), style.MASK_COLOURS).astype(np.uint8)
+        rows.append([picture, overlay(picture, values), soft, masked])
+    bars = [(0.5, *_SHARE_BAR[1:]), (2.3, style.MASK_COLOURS, 0, 1, "mask value")]
+    return sheet(_table(rows, heads, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
+
+
+def _table(
+    rows: Sequence[Sequence[np.ndarray]], heads: Sequence[str], labels: Sequence[str] | None, outlines: Any = None
+) -> list[Row]:
+    """Rows of pictures with heads above the first one, a label before each, and the persons' outlines."""
+    outlines, labels = outlines or [None] * len(rows), labels or [""] * len(rows)
+    parts = enumerate(zip(rows, labels, outlines, strict=True))
+    return [Row(row, () if i else heads, label=label, outline=outline) for i, (row, label, outline) in parts]
 
 
 @figure_style()
@@ -328,70 +334,66 @@ def show_maps(
     the whole grid; ``"method"``: one per column; False: each map by its own maximum; it stands in the heading. ``masks``: N
     person masks (H, W), bool; None entries where there is none. ``labels``: of the rows.
     """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
+    pictures = as_images(images)
     masks = [None] * len(pictures) if masks is None else masks
-    labels = [""] * len(pictures) if labels is None else labels
     same_length(methods=maps_by_name)
-    same_length(images=pictures, masks=masks, labels=labels, **{f"maps of {k}": v for k, v in maps_by_name.items()})
+    same_length(
+        images=pictures, masks=masks, labels=labels or masks, **{f"maps of {k}": v for k, v in maps_by_name.items()}
+    )
     if shared not in (True, False, "method"):
         raise ValueError(f"expected shared to be True, False or 'method', got {shared!r}")
     maps = {name: [as_map(values, f"map of {name}") for values in row] for name, row in maps_by_name.items()}
     limits = {name: max(float(values.max()) for values in row) for name, row in maps.items()}
     if shared != "method":
         limits = dict.fromkeys(maps, max(limits.values()) if shared else None)
-    rows = []
-    for i, picture in enumerate(pictures):
-        outline = None if masks[i] is None else as_mask(masks[i], picture, f"mask {i}") > 0.5
-        shown = [picture, *(overlay(picture, maps[name][i], vmax=limits[name]) for name in maps)]
-        rows.append(Row(shown, () if rows else ["image", *maps], label=labels[i], outline=outline))
+    rows = [[x, *(overlay(x, maps[name][i], vmax=limits[name]) for name in maps)] for i, x in enumerate(pictures)]
+    outlines = [None if m is None else as_mask(m, x) > 0.5 for m, x in zip(masks, pictures, strict=True)]
     how = SCALES[{True: "all", "method": "method", False: "own maximum"}[shared]]
-    bars = [(1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")]
-    return sheet(rows, f"{title} \u00b7 {how}", lead=_LEAD, bars=bars)
+    table = _table(rows, ["image", *maps], labels, outlines)
+    return sheet(table, f"{title} \u00b7 {how}", lead=_LEAD, bars=[_SHARE_BAR])
 
 
 @figure_style()
 def show_gallery_of_methods(
     pairs: Sequence,
     maps_by_method: Mapping,
-    labels: Any = None,
-    masks: Any = None,
+    labels: Sequence[str] | None = None,
+    masks: Sequence | None = None,
     title: str = "Explanations of pairs",
 ) -> Figure:
     """A row per pair, a column per method, both images in each; the persons' outlines where masks are given.
 
-    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile.
-
     P pairs of images; method -> P pairs of maps (h, w), each method in its own resolution; P row labels; P pairs of person
-    masks (H, W), bool, None where there are none.
+    masks (H, W), bool, None where there are none. Negative values are drawn as zero. Each method has one scale for both
+    images of a pair, up to the 99th percentile.
     """
-    pictures = [[as_image(x, f"{s} of pair {i}") for s, x in zip("12", p, strict=True)] for i, p in enumerate(pairs)]
-    labels, masks = labels or [""] * len(pictures), masks or [None] * len(pictures)
+    pictures, masks = [as_images(pair) for pair in pairs], masks or [None] * len(pairs)
     same_length(methods=maps_by_method)
-    same_length(pairs=pictures, labels=labels, masks=masks, **{f"maps of {k}": v for k, v in maps_by_method.items()})
-    rows, heads = [], ["pair", *(name.replace("-", " ") for name in maps_by_method)]
+    lengths = {f"maps of {k}": v for k, v in maps_by_method.items()}
+    same_length(pairs=pictures, labels=labels or masks, masks=masks, **lengths)
+    rows, outlines = [], []
     for i, both in enumerate(pictures):
-        shown, outline = [_side_by_side(both)], None
+        shown = [_side_by_side(both)]
         for name, maps in maps_by_method.items():
             values = [as_map(m, f"map of {name}, pair {i}").clip(0) for m in maps[i]]
             joined = np.concatenate([v.ravel() for v in values])
             top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
             shown.append(_side_by_side([overlay(x, v, vmax=top) for x, v in zip(both, values, strict=True)]))
-        if masks[i] is not None and all(mask is not None for mask in masks[i]):
-            outline = _side_by_side([as_mask(m, x) > 0.5 for m, x in zip(masks[i], both, strict=True)], False)
-        rows.append(Row(shown, () if rows else heads, label=labels[i], outline=outline))
+        known = masks[i] is not None and all(mask is not None for mask in masks[i])
+        persons = [as_mask(m, x) > 0.5 for m, x in zip(masks[i], both, strict=True)] if known else None
+        outlines.append(_side_by_side(persons, False) if known else None)
+        rows.append(shown)
+    table = _table(rows, ["pair", *(name.replace("-", " ") for name in maps_by_method)], labels, outlines)
     heading = f"{title} \u00b7 values above zero, one scale per pair and method"
-    return sheet(rows, heading, bars=[(1, style.ATTENTION_COLOURS, 0, 1, "share of 99th percentile")])
+    return sheet(table, heading, bars=[(*_SHARE_BAR[:4], "share of 99th percentile")])
 
 
 def _side_by_side(both: Sequence[np.ndarray], blank: int = 255) -> np.ndarray:
     """Two images (H, W, ...) at one height, that of the first, with a seam of four pixels between them."""
     first, second = both
-    if second.shape[0] != first.shape[0]:
-        rows = np.arange(first.shape[0]) * second.shape[0] // first.shape[0]
-        columns = round(second.shape[1] * first.shape[0] / second.shape[0])
-        second = second[rows][:, np.arange(columns) * second.shape[1] // columns]
-    seam = np.full((first.shape[0], 4, *first.shape[2:]), blank, first.dtype)
-    return np.concatenate([first, seam, second], 1)
+    rows, columns = first.shape[0], round(second.shape[1] * first.shape[0] / second.shape[0])
+    second = second[np.arange(rows) * second.shape[0] // rows][:, np.arange(columns) * second.shape[1] // columns]
+    return np.concatenate([first, np.full((rows, 4, *first.shape[2:]), blank, first.dtype), second], 1)
 
 
 @figure_style()
@@ -411,23 +413,17 @@ def show_film(
     spread, the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
     ``pixels``: width of a picture, at most: less is drawn faster.
     """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    labels = [""] * len(pictures) if labels is None else list(labels)
-    same_length(images=pictures, labels=labels)
-    if len(epochs) or len(maps_by_epoch):
-        same_length(epochs=epochs, maps=maps_by_epoch)
-    for epoch, maps in zip(epochs, maps_by_epoch, strict=True):
-        same_length(images=pictures, **{f"maps of epoch {epoch}": maps})
+    pictures = [Image.fromarray(picture) for picture in as_images(images)]
+    same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
     chosen, rows = spread_evenly(len(epochs), columns), []
     for i, picture in enumerate(pictures):
-        small = Image.fromarray(picture)
-        small.thumbnail((pixels, 3 * pixels))
-        heads = () if rows else ["image", *(f"epoch {epochs[k]}" for k in chosen)]
-        shown = [np.asarray(small), *(overlay(small, maps_by_epoch[k][i]) for k in chosen)]
-        rows.append(Row(shown, heads, label=labels[i], space=0.2 * (i % 2)))
-    bars = [(1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")]
+        picture.thumbnail((pixels, 3 * pixels))
+        rows.append([np.asarray(picture), *(overlay(picture, maps_by_epoch[k][i]) for k in chosen)])
+    table = _table(rows, ["image", *(f"epoch {epochs[k]}" for k in chosen)], labels)
+    for row in table[1::2]:
+        row.space = 0.2
     heading = f"{title} \u00b7 {SCALES['own maximum']}"
-    return sheet(rows, heading, 1 + max(len(chosen), room), _LEAD, widest=0.62, bars=bars)
+    return sheet(table, heading, 1 + max(len(chosen), room), _LEAD, widest=0.62, bars=[_SHARE_BAR])
 
 
 def spread_evenly(count: int, most: int) -> list[int]:

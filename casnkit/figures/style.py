@@ -18,9 +18,11 @@ from xml.sax.saxutils import escape
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.text import Annotation
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
 from PIL import ExifTags, Image
 
 from casnkit.data.files import atomic_path
@@ -65,9 +67,11 @@ _RC = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
-    **{f"{axis}tick.color": GREY for axis in "xy"},
-    **{f"{axis}tick.labelcolor": INK for axis in "xy"},
-    **{f"{axis}tick.labelsize": SMALL for axis in "xy"},
+    **{
+        f"{axis}tick.{name}": v
+        for axis in "xy"
+        for name, v in {"color": GREY, "labelcolor": INK, "labelsize": SMALL}.items()
+    },
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
@@ -87,17 +91,13 @@ class Picture(Figure):
         with figure_style():
             super().draw(renderer)
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        width, height = self.get_size_inches()
-        return figure_png(self, dpi=200), {"width": round(width * 100), "height": round(height * 100)}
-
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """PNG for tools that take pictures out of a notebook, and an HTML image for its page: only that has an ``alt``."""
-        data, size = self._repr_png_()
-        png, alt = base64.b64encode(data).decode(), describe(self)
-        shown = " ".join(f'{name}="{value}"' for name, value in size.items())
-        page = f'<img alt="{html.escape(alt)}" {shown} style="height: auto" src="data:image/png;base64,{png}">'
-        return {"image/png": png, "text/html": page}, {"image/png": {**size, "alt": alt}}
+        width, height = (round(100 * inches) for inches in self.get_size_inches())
+        png, alt = base64.b64encode(figure_png(self, dpi=200)).decode(), describe(self)
+        size = f'width="{width}" height="{height}" style="height: auto"'
+        page = f'<img alt="{html.escape(alt)}" {size} src="data:image/png;base64,{png}">'
+        return {"image/png": png, "text/html": page}, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "", layout: str = "constrained") -> Picture:
@@ -113,17 +113,13 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", lay
 
 
 def describe(figure: Figure, most: int = 400) -> str:
-    """The words that stand in a figure, for a reader who cannot see it: headings, captions, axes, legends."""
-    words, legends = [text.get_text() for text in (*figure.texts, *figure.findobj(Annotation))], list(figure.legends)
-    for ax in figure.axes:
-        words += [ax.get_title(loc) for loc in ("left", "center")]
-        words += [ax.get_xlabel(), ax.get_ylabel()] if ax.axison else []
-        legends += [ax.get_legend()] if ax.get_legend() else []
-    words += [text.get_text() for legend in legends for text in legend.get_texts()]
-    pictures = sum(len(ax.images) for ax in figure.axes)
+    """The words that stand in a figure, heading first, for a reader who cannot see it; not the axes' numbers."""
+    ticks = {text for axis in figure.findobj(Axis) for text in axis.findobj(Text) if text is not axis.label}
+    texts = [*figure.texts, *(text for text in figure.findobj(Text) if text not in ticks)]
+    words = "; ".join(dict.fromkeys(filter(None, (" ".join(text.get_text().split()) for text in texts))))
+    pictures = len(figure.findobj(AxesImage))
     kind = f"Figure with {pictures} images" if pictures else "Diagram"
-    found = "; ".join(dict.fromkeys(filter(None, (" ".join(word.split()) for word in words))))
-    return f"{kind}: {found if len(found) <= most else found[: most - 1] + '…'}" if found else kind
+    return f"{kind}: {words if len(words) <= most else words[: most - 1] + '…'}"
 
 
 def series(number: int) -> dict[str, Any]:
@@ -139,6 +135,11 @@ def short(text: Any, letters: float) -> str:
     return text if len(text) <= keep + 1 else text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
 
+@functools.cache
+def _known_characters() -> frozenset[int]:
+    return frozenset(get_font(findfont(_FONT)).get_charmap())
+
+
 def fold(text: Any, letters: float, lines: int = 2) -> str:
     """``text`` broken between words into at most so many lines of so many characters, shortened in its middle."""
     width = max(int(letters), 3)
@@ -147,11 +148,6 @@ def fold(text: Any, letters: float, lines: int = 2) -> str:
         if len(broken) <= lines:
             break
     return "\n".join(broken)
-
-
-@functools.cache
-def _known_characters() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
 
 
 def frame(ax: Axes, colour: str = LIGHT) -> None:
@@ -173,23 +169,13 @@ def _render(figure: Figure, kind: str, dpi: float, metadata: dict[str, str]) -> 
 
 
 def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 150) -> Path:
-    """Write a figure with its alternative text, atomically, and return the path.
+    """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
 
-    Args:
-        figure: what a ``show_...`` function returned.
-        path: ends in ``.png``, ``.svg`` or ``.pdf``.
-        alt: what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's ``<desc>``,
-            the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
-        dpi: pixels per inch; 150 makes a page-wide figure 1350 pixels wide.
+    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
+    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised. ``dpi``: pixels per
+    inch; 150 makes a page-wide figure 1350 pixels wide.
     """
-    path, alt = Path(path), " ".join(str(alt or "").split())
-    kind = path.suffix.lower()
-    if not alt:
-        raise ValueError(
-            f"expected alternative text for {path.name}: a sentence that says what is to be seen, got none"
-        )
-    if kind not in _METADATA:
-        raise ValueError(f"expected a figure file that ends in .png, .svg or .pdf, got {path.name!r}")
+    path, alt, kind = _described_file(path, alt, *_METADATA)
     data = _render(figure, kind, dpi, {"Subject" if kind == ".pdf" else "Description": alt})
     if kind == ".svg":  # <desc> right behind the opening tag, where browsers and screen readers look for it
         head, _, rest = data.decode().partition("<svg")
@@ -200,18 +186,14 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     return path
 
 
-def save_animation(
-    figures: Sequence[Figure], path: str | os.PathLike, alt: str, milliseconds: int = 1600, dpi: float = 100
-) -> Path:
-    """Write figures of one size as a WebP picture that runs in a circle, atomically, and return the path.
+def save_animation(figures: Sequence[Figure], path: str | os.PathLike, alt: str, milliseconds: int = 1600) -> Path:
+    """Write figures of one size as a ``.webp`` picture that runs in a circle, atomically, and return the path.
 
-    ``alt`` says what is to be seen and is kept as the file's description; each frame stands for ``milliseconds``.
-    No frames, frames of several sizes, no ``alt`` or another ending than ``.webp`` raise a ``ValueError``.
+    ``alt`` is kept as the file's description; each frame stands for ``milliseconds``. No frames, frames of several sizes,
+    no ``alt`` or another ending raise a ``ValueError``.
     """
-    path, alt = Path(path), " ".join(str(alt or "").split())
-    if not alt or path.suffix.lower() != ".webp":
-        raise ValueError(f"expected a file that ends in .webp and alternative text, got {path.name!r} and {alt!r}")
-    frames = [Image.open(io.BytesIO(figure_png(figure, dpi))).convert("RGB") for figure in figures]
+    path, alt, _ = _described_file(path, alt, ".webp")
+    frames = [Image.open(io.BytesIO(figure_png(figure))).convert("RGB") for figure in figures]
     if len({frame.size for frame in frames}) != 1:
         raise ValueError(f"expected frames of one size, got {sorted({frame.size for frame in frames}) or 'none'}")
     description = Image.Exif()
@@ -220,3 +202,12 @@ def save_animation(
     with atomic_path(path) as temporary:  # WebP keeps the colours of maps, which GIF does not
         frames[0].save(temporary, "WEBP", save_all=True, append_images=frames[1:], **options)
     return path
+
+
+def _described_file(path: str | os.PathLike, alt: str, *kinds: str) -> tuple[Path, str, str]:
+    path, alt = Path(path), " ".join(str(alt or "").split())
+    if not alt or path.suffix.lower() not in kinds:
+        raise ValueError(
+            f"expected a file that ends in {' or '.join(kinds)} and alternative text, got {path.name!r}, {alt!r}"
+        )
+    return path, alt, path.suffix.lower()
