@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,78 +23,61 @@ _TERMS = {
     "consistency": "consistency (eq. 5)",
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
+    "validation_mean_ap": "validation: mAP (%)",
+    "validation_rank_1": "validation: rank-1 (%)",
 }
-_VALIDATION = {"validation_mean_ap": "mAP", "validation_rank_1": "rank-1"}
-Points = list[tuple[int, float]]
 
 
 @figure_style()
 def show_losses(
     log_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]], title: str = "Training"
 ) -> Figure:
-    """Every term of the loss by epoch, unweighted, one panel each; several runs share the panels.
+    """Every term of the loss by epoch, unweighted, one panel each; learning rate, speed and validation where logged.
 
-    ``log_rows``: the rows of one run's log, or run name -> rows. A row is a mapping with ``epoch`` and any of ``total``,
-    ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``. What is None, missing or not finite
-    is left out, and so is a panel that no run has anything for.
+    ``log_rows``: the rows of one run's log, or run name -> rows, which share the panels. A row has ``epoch`` and any of
+    ``total``, ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``, ``validation_mean_ap``,
+    ``validation_rank_1``. What is None, missing or not finite is left out, and so is a panel without any value.
     """
     runs = dict(log_rows) if isinstance(log_rows, Mapping) else {"": log_rows}
-    panels = {head: {str(run): _points(rows, term) for run, rows in runs.items()} for term, head in _TERMS.items()}
-    figure = _draw_panels(panels, title, 0.2 * len(runs) * (len(runs) > 1))
+    panels = {head: [_points(rows, term) for rows in runs.values()] for term, head in _TERMS.items()}
+    panels = {head: curves for head, curves in panels.items() if any(curves)}
+    if not panels:
+        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join(_TERMS)}, found none")
+    columns = max(3, math.ceil(len(panels) / 2))
+    lines = math.ceil(len(panels) / columns)
+    figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + 0.2 * len(runs) * (len(runs) > 1), title)
+    for i, (heading, curves) in enumerate(panels.items()):
+        ax = figure.add_subplot(lines, columns, i + 1)
+        for number, (name, points) in enumerate(zip(runs, curves, strict=True)):
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            ax.plot(epochs, values, label=short(name, 40), markevery=max(1, len(points) // 8), **series(number))
+        least, most = min(v for points in curves for _, v in points), max(v for points in curves for _, v in points)
+        if heading == _TERMS["learning_rate"] and least > 0:
+            ax.set(yscale="log", ylim=(least / 2, most * 2))
+            ax.minorticks_off()
+            ax.set_yticks(sorted({least, most}), [f"{rate:.2g}" for rate in sorted({least, most})])
+        elif least >= 0:
+            ax.set_ylim(0, 1.08 * most or 1)
+        ax.set(title=heading, xlabel="epoch" if i + columns >= len(panels) else "")
+        ax.grid(axis="y")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     if len(runs) > 1:
         longest = max(len(short(name, 40)) for name in runs)
         figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
     return figure
 
 
-@figure_style()
 def show_progress(rows: Sequence[Mapping[str, Any]], epochs: int, title: str = "Training") -> Figure:
-    """Loss terms, learning rate, speed and, where there is any, validation of one run by epoch.
-
-    ``rows`` are as for :func:`show_losses`, with ``validation_mean_ap`` and ``validation_rank_1`` (percent) in some;
-    ``epochs`` is the run's length, to which the axes reach from the start.
-    """
-    panels = {head: {"": _points(rows, term)} for term, head in _TERMS.items()}
-    panels["validation (%)"] = {name: _points(rows, term) for term, name in _VALIDATION.items()}
-    figure = _draw_panels(panels, title)
+    """One run's :func:`show_losses` while it is trained: the axes reach to its last of ``epochs`` from the start."""
+    figure = show_losses(rows, title)
     for ax in figure.axes:
         ax.set_xlim(1 - 0.03 * epochs, 1.03 * epochs)
-        if len(ax.lines) > 1:
-            ax.legend(loc="lower right", handlelength=2.2)
     return figure
 
 
-def _points(rows: Sequence[Mapping[str, Any]], term: str) -> Points:
+def _points(rows: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:
     found = [(row["epoch"], row[term]) for row in rows if "epoch" in row and row.get(term) is not None]
     return [(epoch, float(value)) for epoch, value in found if math.isfinite(value)]
-
-
-def _draw_panels(panels: Mapping[str, Mapping[str, Points]], title: str, below: float = 0.0) -> Figure:
-    """A panel for each heading that has points, by epoch, with a line for each name."""
-    panels = {head: curves for head, curves in panels.items() if any(curves.values())}
-    if not panels:
-        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join((*_TERMS, *_VALIDATION))}, found none")
-    columns = 4 if len(panels) > 6 else 3
-    lines = math.ceil(len(panels) / columns)
-    figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + below, title)
-    for i, (heading, curves) in enumerate(panels.items()):
-        ax = figure.add_subplot(lines, columns, i + 1)
-        for number, (name, points) in enumerate(curves.items()):
-            epochs, values = zip(*points, strict=True) if points else ((), ())
-            ax.plot(epochs, values, label=short(name, 40), markevery=max(1, len(points) // 8), **series(number))
-        ax.set_title(heading)
-        ax.grid(axis="y")
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        values = sorted(value for points in curves.values() for _, value in points)
-        if heading == _TERMS["learning_rate"] and values[0] > 0:  # a logarithmic axis with the rates as ticks
-            ax.set(yscale="log", ylim=(values[0] / 2, values[-1] * 2))
-            ax.minorticks_off()
-            ax.set_yticks([values[0], values[-1]], [f"{values[0]:.2g}", f"{values[-1]:.2g}"])
-        elif values[0] >= 0:
-            ax.set_ylim(0, 1.08 * values[-1] or 1)
-        if i + columns >= len(panels):
-            ax.set_xlabel("epoch")
-    return figure
 
 
 def _shares(name: str, *vectors: Any, rising: bool) -> list[np.ndarray]:
@@ -114,7 +98,7 @@ def _lines(title: str, curves: Mapping[str, tuple[Any, Any]], rings: Mapping[str
     for number, (label, (x, y)) in enumerate(curves.items()):
         ax.plot(x, y, label=label, markevery=max(1, len(x) // 20), **series(number))
         if label in (rings or {}):
-            ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": ""}
+            ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
             ax.plot(*rings[label], **series(number) | ring)
     ax.grid()
     return ax
@@ -134,7 +118,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
     ax = _lines(title, curves)
     lowest = min(shares[0] for _, shares in curves.values())
     ax.set(xlabel="rank k", ylabel="right person among the first k (%)", ylim=(max(0, 10 * (lowest // 10) - 10), 102))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xticks([1, *range(5, max(len(ranks) for ranks, _ in curves.values()) + 1, 5)])
     ax.legend(loc="lower right" if lowest > 40 else "best")
     return ax.figure
 
@@ -257,8 +241,8 @@ def show_distributions(
     values = {str(name): to_array(v).astype(np.float64).ravel() for name, v in samples.items()}
     kept = {name: v[np.isfinite(v)] for name, v in values.items()}
     same_length(samples=kept)
-    for name, sample in kept.items():
-        same_length(**{f"finite values of {name}": sample})
+    if empty := [name for name, sample in kept.items() if not sample.size]:
+        raise ValueError(f"expected finite values in each sample, got none in {', '.join(empty)}")
     low, high = limits or (min(v.min() for v in kept.values()), max(v.max() for v in kept.values()))
     high = high if high > low else low + 1
     edges, decimals = np.linspace(low, high, bins + 1), max(0, 3 - math.floor(math.log10(high - low)))
@@ -296,38 +280,30 @@ def show_distance_histograms(
 
 
 @figure_style()
-def show_curves(found: Mapping[str, Any], axis: str = "probability") -> Figure:
-    """Mean curves over pairs with their 95 % band, and those of random masks (dotted): a column for each method.
+def show_curves(found: Mapping[str, Any]) -> Figure:
+    """Mean probability over pairs with its 95 % band, and that of random masks (dotted): a column for each method.
 
-    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs; ``axis``: ``probability``,
-    ``reciprocal_rank`` or ``average_precision``.
+    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs.
     """
     same_length(methods=found)
-    heading = f"Deletion and insertion: {axis.replace('_', ' ')}, mean of {len(next(iter(found.values())).pairs)} pairs"
+    heading = f"Deletion and insertion: probability, mean of {len(next(iter(found.values())).pairs)} pairs"
     note = "dotted: random masks of the same area; points: area minus theirs (good: deletion below 0, insertion above)"
     figure = new_figure(min(style.PAGE_WIDTH, 3.2 * max(2, len(found))), 6.0, heading, note)
     axes = figure.subplots(2, len(found), sharex=True, sharey=True, squeeze=False)
     for column, (name, curves) in enumerate(found.items()):
         for ax, kind, pixels in zip(axes[:, column], ("deletion", "insertion"), ("hidden", "shown"), strict=True):
             own, random = getattr(curves, kind), getattr(curves, f"random_{kind}")
-            points = 100 * float(np.nanmean(own.auc(axis)) - np.nanmean(random.auc(axis)))
-            _draw_curve(ax, own, axis, **series(column) | {"marker": ""})
-            _draw_curve(ax, random, axis, color=style.GREY, linestyle=style.DOTTED)
+            looks = series(column) | {"marker": ""}, {"color": style.GREY, "linestyle": style.DOTTED}
+            for drawn, look in zip((own, random), looks, strict=True):
+                shares = np.tile(to_array(drawn.shares), len(drawn.probability))
+                seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
+            points = 100 * float(np.nanmean(own.auc()) - np.nanmean(random.auc()))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
-            ax.set(xlim=(0, 1), xlabel=f"share of pixels {pixels}", ylabel="" if column else axis.replace("_", " "))
-            ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}", ylabel="probability")
+            ax.label_outer(remove_inner_ticks=False)
+            ax.xaxis.label.set_visible(True)
             ax.grid()
     return figure
-
-
-def _draw_curve(ax: Axes, curves: Any, axis: str, **look: Any) -> None:
-    """Mean over pairs, and where the mean could lie by 1.96 standard errors."""
-    values, shares = to_array(getattr(curves, axis)).astype(float), to_array(curves.shares)
-    mean, count = np.nanmean(values, 0), np.maximum(np.isfinite(values).sum(0), 1)
-    error = 1.96 * np.nanstd(values, 0) / np.sqrt(count)
-    band = np.clip(mean - error, 0, 1), np.clip(mean + error, 0, 1)
-    ax.fill_between(shares, *band, color=look["color"], alpha=0.15, linewidth=0)
-    ax.plot(shares, mean, **look)
 
 
 @figure_style()
@@ -340,22 +316,20 @@ def show_sanity(reports: Mapping[str, Any], limit: float = 0.5) -> Figure:
     steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
     if len(steps) != 1:
         raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
-    figure = new_figure(style.PAGE_WIDTH, 4.9, "Sanity checks: correlation with the map of the trained network")
-    ways, others = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+    names = ["trained", *steps.pop(), "another partner", "order turned"]
+    ax = new_figure(style.PAGE_WIDTH, 4.9, "Sanity checks: correlation with the map of the trained network").subplots()
     for k, (name, report) in enumerate(reports.items()):
-        path = np.array([[1, 1, 1], *([v.mean, v.low, v.high] for _, v in report.steps)])
-        beside = np.array([[v.value, v.low, v.high] for v in (report["partner"], report["order"])])
-        for ax, values, joined in ((ways, path, {}), (others, beside, {"linestyle": ""})):
-            places = np.arange(len(values)) + 0.12 * (k - (len(reports) - 1) / 2)
-            ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
-            ax.plot(places, values[:, 0], label=short(name, 36), **(series(k) | joined))
-    ways.axhline(limit, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
-    for ax, names in ((ways, ["trained", *steps.pop()]), (others, ("another partner", "order turned"))):
-        ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(None, 1.08))
-        ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
-        ax.grid(axis="y")
-    ways.set(title="made random, one part after the other", ylabel="correlation")
-    ways.set_xlabel(f"above the dashed line ({limit:g}) without the pair classifier, a map does not explain its score")
-    others.set(title="asked something else")
-    figure.legend(handles=ways.lines[: len(reports)], loc="outside lower left", ncols=3)
-    return figure
+        made = [(1, 1, 1), *((v.mean, v.low, v.high) for _, v in report.steps)]
+        asked = [(line.value, line.low, line.high) for line in (report["partner"], report["order"])]
+        values, places = np.array([*made, *asked]), np.arange(len(names)) + 0.1 * (k - len(reports) / 2)
+        ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
+        ax.plot(places[:-2], values[:-2, 0], label=short(name, 36), **series(k))
+        ax.plot(places[-2:], values[-2:, 0], **series(k) | {"linestyle": ""})
+    ax.axvline(len(names) - 2.5, color=style.LIGHT)
+    ax.axhline(limit, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
+    ax.set(ylim=(None, 1.08), ylabel="correlation", title="made random, one part after the other; asked something else")
+    ax.set_xlabel(f"above the dashed line ({limit:g}) without the pair classifier, a map does not explain its score")
+    ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
+    ax.grid(axis="y")
+    ax.figure.legend(loc="outside lower left", ncols=3)
+    return ax.figure

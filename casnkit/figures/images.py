@@ -24,12 +24,10 @@ from casnkit.figures.style import figure_style, fold, new_figure, short
 SCALES = {
     "own maximum": "each map divided by its own maximum",
     "shared": "both maps divided by the larger maximum",
-    "method": "one scale per method",
-    "all": "one scale for all maps",
 }
 BRIGHTEST = 99.0  # percentile of a pair's values that gets the brightest colour: single pixels would darken the rest
 _GAP, _LEAD, _RIM = 0.16, 0.14, 0.04  # shares of a tile's width: between tiles, after the first, from image to frame
-_SHARE_BAR = (1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")
+_SHARE = (style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
 
 def to_array(values: Any) -> np.ndarray:
@@ -41,23 +39,20 @@ def to_array(values: Any) -> np.ndarray:
 
 
 def as_image(image: Any, name: str = "image") -> np.ndarray:
-    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) or (H, W) uint8 array, or a (3, H, W) uint8 tensor.
+    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) uint8 tensor.
 
     Another shape or type raises a ``ValueError`` that begins with ``name``.
     """
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = to_array(image)
-    if array.dtype != np.uint8:
-        undo = "undo the normalisation and multiply by 255 first"
-        raise ValueError(f"{name}: expected 8-bit values (uint8, 0 to 255), got {array.dtype}; {undo}")
-    if array.ndim == 2:
-        array = np.repeat(array[:, :, None], 3, axis=2)
-    elif isinstance(image, torch.Tensor) and array.ndim == 3:
+    if isinstance(image, torch.Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
-    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        came = to_array(image).shape
-        raise ValueError(f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor, got shape {came}")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor of uint8 values, got "
+            f"{array.dtype} of shape {to_array(image).shape}; undo a normalisation and multiply by 255 first"
+        )
     return array
 
 
@@ -79,13 +74,11 @@ def as_map(values: Any, name: str = "attention") -> np.ndarray:
 
 
 def as_mask(values: Any, image: np.ndarray, name: str = "mask") -> np.ndarray:
-    """A mask as (H, W) float64 in [0, 1]; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
+    """A mask as (H, W) float64; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
     mask = as_map(values, name)
     if mask.shape != image.shape[:2]:
         hint = "; height and width are swapped" if mask.shape == image.shape[1::-1] else ""
         raise ValueError(f"{name}: expected the image's size (H, W) = {image.shape[:2]}, got {mask.shape}{hint}")
-    if mask.min() < 0 or mask.max() > 1:
-        raise ValueError(f"{name}: expected values in [0, 1], got {mask.min():.3g} to {mask.max():.3g}")
     return mask
 
 
@@ -114,10 +107,9 @@ def overlay(
 ) -> np.ndarray:
     """An attention map (h, w) of any scale laid over its image, upsampled bilinearly: (H, W, 3) uint8.
 
-    ``opacity``, in [0, 1], is the map's share in the mixture where the map is at two fifths of its range. It rises with the
-    map, from 2/3 of that at zero to 3/2 of it (at most 1) at the maximum: the picture stays legible where the map is silent,
-    and its peak stays the brightest colour on dark clothes. ``vmax`` is the value that gets the brightest colour, by default
-    the map's own maximum. Negative values are drawn as zero, a zero map stays dark.
+    ``opacity``, in [0, 1], is the map's share in the mixture at two fifths of its range; it rises with the map, so that the
+    picture stays legible where the map is silent. ``vmax`` gets the brightest colour, by default the map's own maximum.
+    Negative values are drawn as zero, a zero map stays dark.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
@@ -143,22 +135,23 @@ class Row:
     title: str = ""  # above the row
     frames: Sequence[tuple[str, Any, float]] = ()  # colour, line style and width around each
     outline: np.ndarray | None = None  # (H, W) bool, drawn on every picture
-    space: float = 0.0  # below the row, in widths of a tile
 
     @property
     def tall(self) -> float:
         """Height of the tallest picture where each is fitted into a tile of width 1."""
         return min(3.0, max(image.shape[0] / image.shape[1] for image in self.images if image is not None))
 
+    @property
     def lines(self) -> float:
         """Height of all text above and below the pictures, in lines."""
-        written = [
-            max((text.count("\n") + 1 for text in texts if text), default=0) for texts in (self.heads, self.captions)
-        ]
-        return 0.7 + sum(written) + 1.6 * bool(self.title)
+        return 1 + sum(_lines(texts) for texts in (self.heads, self.captions)) + 1.6 * bool(self.title)
 
 
-def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
+def _lines(texts: Sequence[str]) -> int:
+    return max((text.count("\n") + 1 for text in texts if text), default=0)
+
+
+def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
     """Draw ``row`` into ``ax``, whose unit is a tile's width; the first tile stands ``lead`` apart."""
     tall, look = row.tall, {"textcoords": "offset points", "ha": "center", "linespacing": 1.15}
     rim = _RIM if row.frames else 0
@@ -180,10 +173,11 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
             ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
         if row.captions:
             ax.annotate(row.captions[column], (left + 0.5, tall), (0, -6), va="top", size=style.SMALL, **look)
-    ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
+    if row.label:
+        ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
     ax.set_title(row.title, pad=24)
     ax.set_axis_off()
-    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall + row.space, 0), aspect="equal")
+    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall, 0), aspect="equal")
 
 
 def _draw_outline(ax: Axes, mask: np.ndarray, x: float, y: float, scale: float) -> None:
@@ -198,23 +192,21 @@ def _draw_outline(ax: Axes, mask: np.ndarray, x: float, y: float, scale: float) 
 
 def sheet(
     rows: Sequence[Row],
-    title: str = "",
-    columns: int | None = None,
-    lead: float = 0.0,
+    title: str,
+    columns: int = 0,
     widest: float = 1.45,
-    bars: Sequence[tuple[float, str, float, float, str]] = (),
-    keys: Sequence[Any] = (),
+    bars: Any = (),
+    keys: Any = (),
     note: str = "",
 ) -> Figure:
     """Rows of pictures, one below the other, at one scale: tiles of at most ``widest`` inches, ``columns`` in a row.
 
-    ``bars``: colour bars below, each with the tile under which it stands and :func:`colour_bar`'s arguments; ``keys``:
-    handles of a legend below.
+    ``bars``: colour bars below, each as colours, lowest and highest value, and label; ``keys``: handles of a legend below.
     """
     columns = columns or max(len(row.images) for row in rows)
     labels = [fold(row.label, 12, 3) for row in rows]
     beside = 0.3 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))
-    units = columns * (1 + _GAP) - _GAP + lead
+    units = columns * (1 + _GAP) - _GAP + _LEAD
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
     letters = 13 * tile * (1 + _GAP)
@@ -222,33 +214,27 @@ def sheet(
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-    lines = sum(row.lines() for row in rows) + 2.2 * bool(title)
-    lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
-    tall = [row.tall + row.space for row in rows]
-    figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
+    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
+    tall = [row.tall for row in rows]
+    height = tile * sum(tall) + 0.155 * (lines + sum(row.lines for row in rows)) + 0.2
+    figure = new_figure(width, height, title, note, "compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, row in zip(axes, rows, strict=True):
-        draw_row(ax, row, columns, lead)
-    below = 0.12 + (0.2 / tile if rows[-1].captions else 0)
-    for place, *bar in bars:
-        left = max(0, place * (1 + _GAP) + lead * (place > 0) - 0.4)
-        box = left / units, -below / tall[-1], min(1.8, units - left) / units, -0.1 / tile / tall[-1]
-        colour_bar(axes[-1], box, *bar)
+        draw_row(ax, row, columns)
+    for bar in bars:
+        colour_bar(axes, *bar, shrink=1.6 / width, aspect=16, anchor=(0, 0.5), pad=0.02)
     if keys:
         figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=2, columnspacing=1.4)
     return figure
 
 
-def colour_bar(ax: Axes, box: Sequence[float], colours: str, low: float, high: float, label: str) -> None:
-    """A horizontal colour bar at ``box`` (left, top, width, minus height, in shares of ``ax``), its ends as ticks."""
-    ticks = [low, 0, high] if low < 0 < high else [low, high]
-    inset = ax.inset_axes((box[0], box[1] + box[3], box[2], -box[3]))
-    shades = ScalarMappable(Normalize(low, high), colours)
-    ax.figure.colorbar(shades, cax=inset, orientation="horizontal", label=label).outline.set_linewidth(0.5)
-    inset.set_xticks(ticks, [f"{tick:.2g}".replace("-", "\u2212") for tick in ticks])
-    inset.get_xticklabels()[0].set_horizontalalignment("left")
-    inset.get_xticklabels()[-1].set_horizontalalignment("right")
+def colour_bar(axes: Any, colours: str, low: float, high: float, label: str = "", **place: Any) -> None:
+    """A horizontal colour bar below one or several axes, with its ends as ticks."""
+    ticks, shades = [low, 0, high] if low < 0 < high else [low, high], ScalarMappable(Normalize(low, high), colours)
+    figure = np.atleast_1d(axes)[0].figure
+    bar = figure.colorbar(shades, ax=axes, location="bottom", ticks=ticks, format="%.2g", label=label, **place)
+    bar.outline.set_linewidth(0.5)
 
 
 @figure_style()
@@ -261,35 +247,29 @@ def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, col
     return _wrapped(pictures, [""] * len(pictures) if captions is None else captions, columns)
 
 
-def _wrapped(
-    pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str = "", bars: Any = ()
-) -> Figure:
+def _wrapped(pictures: list, captions: Sequence[str], columns: int, title: str = "", bars: Any = ()) -> Figure:
     same_length(images=pictures, captions=captions)
-    columns = min(columns, len(pictures))
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    captions = [short(caption, 200) for caption in captions]
-    return sheet([Row(pictures[p], captions=captions[p]) for p in parts], title, columns, widest=1.2, bars=bars)
+    rows = [Row(pictures[p], captions=[str(caption) for caption in captions[p]]) for p in parts]
+    return sheet(rows, title, widest=1.2, bars=bars)
 
 
 @figure_style()
 def show_channels(
     image: Any, maps: Sequence, captions: Sequence[str], columns: int = 8, signed: bool = False, title: str = "Channels"
 ) -> Figure:
-    """An image and N maps (h, w) of it, all on one scale: channels of A, or sums of them.
+    """An image and N maps (h, w) of it, all on one scale, each with a caption: channels of A, or sums of them.
 
-    Each map has a caption; ``columns`` counts the image too. Maps lie over the image, negative values as zero; ``signed``
-    ones stand alone, in diverging colours with symmetric limits.
+    Maps lie over the image, negative values as zero; ``signed`` ones stand alone, in diverging colours around zero.
     """
     picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
     limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
-    colours = style.DIFFERENCE_COLOURS if signed else style.ATTENTION_COLOURS
+    bar, shown = (style.ATTENTION_COLOURS, 0, limit, "value"), [overlay(picture, v, vmax=limit) for v in values]
     if signed:
-        cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, colours).astype(np.uint8)) for v in values]
+        bar = (style.DIFFERENCE_COLOURS, -limit, limit, "value")
+        cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, bar[0]).astype(np.uint8)) for v in values]
         shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
-    else:
-        shown = [overlay(picture, v, vmax=limit) for v in values]
-    bars = [(0, colours, -limit if signed else 0, limit, "value")]
-    return _wrapped([picture, *shown], ["image", *captions], columns, f"{title} \u00b7 {SCALES['all']}", bars)
+    return _wrapped([picture, *shown], ["image", *captions], columns, f"{title} \u00b7 one scale for all maps", [bar])
 
 
 @figure_style()
@@ -302,55 +282,42 @@ def show_identification(
     differentiated, e.g. ``"id 12, p = 0.97"``.
     """
     same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
-    rows, heads = [], ["image", "attention", "soft mask S", "image \u00d7 (1 \u2212 S)"]
-    for picture, values, mask, masked in zip(as_images(images), maps, masks, as_images(masked_images), strict=True):
-        soft = _coloured(as_mask(mask, picture), style.MASK_COLOURS).astype(np.uint8)
-        rows.append([picture, overlay(picture, values), soft, masked])
-    bars = [(0.5, *_SHARE_BAR[1:]), (2.3, style.MASK_COLOURS, 0, 1, "mask value")]
-    return sheet(_table(rows, heads, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
+    columns = {"image": as_images(images)}
+    columns["attention"] = list(map(overlay, columns["image"], maps))
+    soft = [_coloured(as_mask(*pair), style.MASK_COLOURS) for pair in zip(masks, columns["image"], strict=True)]
+    columns["soft mask S"] = [mask.astype(np.uint8) for mask in soft]
+    columns["image \u00d7 (1 \u2212 S)"] = as_images(masked_images)
+    bars = [_SHARE, (style.MASK_COLOURS, 0, 1, "mask value")]
+    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
 
 
-def _table(
-    rows: Sequence[Sequence[np.ndarray]], heads: Sequence[str], labels: Sequence[str] | None, outlines: Any = None
-) -> list[Row]:
-    """Rows of pictures with heads above the first one, a label before each, and the persons' outlines."""
-    outlines, labels = outlines or [None] * len(rows), labels or [""] * len(rows)
-    parts = enumerate(zip(rows, labels, outlines, strict=True))
-    return [Row(row, () if i else heads, label=label, outline=outline) for i, (row, label, outline) in parts]
+def _rows(columns: Mapping[str, Sequence], labels: Sequence[str] | None, outlines: Sequence | None = None) -> list[Row]:
+    """Named columns of pictures as rows: the names above the first one, a label before each, and the persons' outlines."""
+    pictures = list(zip(*columns.values(), strict=True))
+    labels, outlines = labels or [""] * len(pictures), outlines or [None] * len(pictures)
+    parts = enumerate(zip(pictures, labels, outlines, strict=True))
+    return [Row(shown, () if i else list(columns), (), label, outline=mask) for i, (shown, label, mask) in parts]
 
 
 @figure_style()
 def show_maps(
     images: Sequence[Any],
     maps_by_name: Mapping[str, Sequence[Any]],
-    shared: bool | str = True,
     masks: Sequence[Any] | None = None,
     labels: Sequence[str] | None = None,
     title: str = "Attention maps",
 ) -> Figure:
-    """Methods side by side: a row per image, a column per method; the person's outline where masks are given.
+    """Methods side by side: a row per image, a column per method; each map is divided by its own maximum.
 
-    ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``shared``: True: one scale for
-    the whole grid; ``"method"``: one per column; False: each map by its own maximum; it stands in the heading. ``masks``: N
-    person masks (H, W), bool; None entries where there is none. ``labels``: of the rows.
+    ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``masks``: N person masks
+    (H, W), bool, drawn as outlines; None entries where there is none. ``labels``: of the rows.
     """
-    pictures = as_images(images)
-    masks = [None] * len(pictures) if masks is None else masks
-    same_length(methods=maps_by_name)
-    same_length(
-        images=pictures, masks=masks, labels=labels or masks, **{f"maps of {k}": v for k, v in maps_by_name.items()}
-    )
-    if shared not in (True, False, "method"):
-        raise ValueError(f"expected shared to be True, False or 'method', got {shared!r}")
-    maps = {name: [as_map(values, f"map of {name}") for values in row] for name, row in maps_by_name.items()}
-    limits = {name: max(float(values.max()) for values in row) for name, row in maps.items()}
-    if shared != "method":
-        limits = dict.fromkeys(maps, max(limits.values()) if shared else None)
-    rows = [[x, *(overlay(x, maps[name][i], vmax=limits[name]) for name in maps)] for i, x in enumerate(pictures)]
+    pictures, masks = as_images(images), masks or [None] * len(images)
+    named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
+    same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
+    columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
     outlines = [None if m is None else as_mask(m, x) > 0.5 for m, x in zip(masks, pictures, strict=True)]
-    how = SCALES[{True: "all", "method": "method", False: "own maximum"}[shared]]
-    table = _table(rows, ["image", *maps], labels, outlines)
-    return sheet(table, f"{title} \u00b7 {how}", lead=_LEAD, bars=[_SHARE_BAR])
+    return sheet(_rows(columns, labels, outlines), f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
 
 
 @figure_style()
@@ -368,32 +335,32 @@ def show_gallery_of_methods(
     images of a pair, up to the 99th percentile.
     """
     pictures, masks = [as_images(pair) for pair in pairs], masks or [None] * len(pairs)
-    same_length(methods=maps_by_method)
-    lengths = {f"maps of {k}": v for k, v in maps_by_method.items()}
-    same_length(pairs=pictures, labels=labels or masks, masks=masks, **lengths)
-    rows, outlines = [], []
-    for i, both in enumerate(pictures):
-        shown = [_side_by_side(both)]
-        for name, maps in maps_by_method.items():
-            values = [as_map(m, f"map of {name}, pair {i}").clip(0) for m in maps[i]]
-            joined = np.concatenate([v.ravel() for v in values])
-            top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
-            shown.append(_side_by_side([overlay(x, v, vmax=top) for x, v in zip(both, values, strict=True)]))
-        known = masks[i] is not None and all(mask is not None for mask in masks[i])
-        persons = [as_mask(m, x) > 0.5 for m, x in zip(masks[i], both, strict=True)] if known else None
-        outlines.append(_side_by_side(persons, False) if known else None)
-        rows.append(shown)
-    table = _table(rows, ["pair", *(name.replace("-", " ") for name in maps_by_method)], labels, outlines)
+    named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
+    same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
+    columns = {"pair": [_side_by_side(*both) for both in pictures]}
+    for name, maps in maps_by_method.items():
+        columns[name.replace("-", " ")] = [_pair_overlay(*parts) for parts in zip(pictures, maps, strict=True)]
+    outlines = []
+    for both, persons in zip(pictures, masks, strict=True):
+        known = persons is not None and all(mask is not None for mask in persons)
+        outlines.append(_side_by_side(*(as_mask(*m) > 0.5 for m in zip(persons, both, strict=True))) if known else None)
     heading = f"{title} \u00b7 values above zero, one scale per pair and method"
-    return sheet(table, heading, bars=[(*_SHARE_BAR[:4], "share of 99th percentile")])
+    return sheet(_rows(columns, labels, outlines), heading, bars=[(*_SHARE[:3], "share of 99th percentile")])
 
 
-def _side_by_side(both: Sequence[np.ndarray], blank: int = 255) -> np.ndarray:
+def _pair_overlay(images: Sequence[np.ndarray], maps: Sequence[Any]) -> np.ndarray:
+    values = [as_map(m).clip(0) for m in maps]
+    joined = np.concatenate([v.ravel() for v in values])
+    top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
+    return _side_by_side(*(overlay(x, v, vmax=top) for x, v in zip(images, values, strict=True)))
+
+
+def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Two images (H, W, ...) at one height, that of the first, with a seam of four pixels between them."""
-    first, second = both
     rows, columns = first.shape[0], round(second.shape[1] * first.shape[0] / second.shape[0])
     second = second[np.arange(rows) * second.shape[0] // rows][:, np.arange(columns) * second.shape[1] // columns]
-    return np.concatenate([first, np.full((rows, 4, *first.shape[2:]), blank, first.dtype), second], 1)
+    seam = np.full((rows, 4, *first.shape[2:]), 255 if first.dtype == np.uint8 else 0, first.dtype)
+    return np.concatenate([first, seam, second], 1)
 
 
 @figure_style()
@@ -407,7 +374,7 @@ def show_film(
     room: int = 0,
     pixels: int = 200,
 ) -> Figure:
-    """A film strip: one row per image, two rows a pair, one column per epoch, each map by its own maximum.
+    """A film strip: one row per image, one column per epoch, each map by its own maximum.
 
     ``maps_by_epoch``: for each of the ``epochs``, also none, N maps (h, w). At most ``columns`` epochs are shown, evenly
     spread, the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
@@ -415,15 +382,13 @@ def show_film(
     """
     pictures = [Image.fromarray(picture) for picture in as_images(images)]
     same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
-    chosen, rows = spread_evenly(len(epochs), columns), []
-    for i, picture in enumerate(pictures):
+    for picture in pictures:
         picture.thumbnail((pixels, 3 * pixels))
-        rows.append([np.asarray(picture), *(overlay(picture, maps_by_epoch[k][i]) for k in chosen)])
-    table = _table(rows, ["image", *(f"epoch {epochs[k]}" for k in chosen)], labels)
-    for row in table[1::2]:
-        row.space = 0.2
+    shown = {"image": [np.asarray(picture) for picture in pictures]}
+    for k in spread_evenly(len(epochs), columns):
+        shown[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
     heading = f"{title} \u00b7 {SCALES['own maximum']}"
-    return sheet(table, heading, 1 + max(len(chosen), room), _LEAD, widest=0.62, bars=[_SHARE_BAR])
+    return sheet(_rows(shown, labels), heading, max(len(shown), room + 1), widest=0.62, bars=[_SHARE])
 
 
 def spread_evenly(count: int, most: int) -> list[int]:

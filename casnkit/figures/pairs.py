@@ -1,6 +1,6 @@
 """Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, attention_distance, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.grids import MARKS, gallery_row
-from casnkit.figures.images import SCALES, as_image, as_images, as_map, colour_bar, draw_row, overlay, scaled
-from casnkit.figures.style import figure_style, fold, frame, new_figure
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
+from casnkit.figures.style import figure_style, fold, frame, new_figure, short
 
 
 @figure_style()
@@ -43,20 +42,20 @@ def show_pair(
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
     widths = [part for ratio in ratios for part in (ratio * tall, ratio * tall, 0.75)]
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    size = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + 2.3
+    size = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + 2.1
     figure = new_figure(*size, f"{title} \u00b7 {SCALES[normalisation]}", note, "compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
     axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
-    _draw_pair(axes, images, maps, threshold, limits, titles)
+    draw_pair(axes, images, maps, threshold, limits, titles)
     for ax in axes[[1, 4]]:
-        colour_bar(ax, (0, -0.1 / tall, 1, -0.1 / tall), style.ATTENTION_COLOURS, 0, 1, "")
+        colour_bar(ax, style.ATTENTION_COLOURS, 0, 1, cax=ax.inset_axes((0, -0.2 / tall, 1, 0.1 / tall)))
     for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
         ax.set_box_aspect(tall / width)
     _write_verdict(figure.texts[0], same, probability, distance)
     return figure
 
 
-def _draw_pair(
+def draw_pair(
     axes: Sequence[Axes],
     images: Sequence[np.ndarray],
     maps: Sequence[np.ndarray],
@@ -67,7 +66,7 @@ def _draw_pair(
     """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         picture, shown, profile = axes[3 * i : 3 * i + 3]
-        picture.set_title(fold(titles[i], 24), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
+        picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
         shown.set_title("map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
         _show(picture, image)
@@ -93,20 +92,18 @@ def _checked_maps(map_1: Any, map_2: Any, threshold: float) -> list[np.ndarray]:
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
     """Below the heading: a mark once both truth and judgement are known, then both in words."""
-    parts, mark, colour = [], "", style.INK
+    parts, mark, colour, judged = [], "", style.INK, probability is not None and probability >= 0.5
     if probability is not None:
-        parts.append(f"judged {'same' if probability >= 0.5 else 'different'}, p(same) = {probability:.2f}")
+        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
         if same is not None:
-            right = (probability >= 0.5) == bool(same)
-            mark, colour = ("\u2713 ", style.BLUE) if right else ("\u2717 ", style.ORANGE)
+            mark, colour = ("\u2713 ", style.BLUE) if judged == bool(same) else ("\u2717 ", style.ORANGE)
     if same is not None:
         parts.append("truth: same person" if same else "truth: different people")
     if distance is not None:
         parts.append(f"feature distance {distance:.3f}")
-    if parts:
-        heading.set_text(heading.get_text() + "\n ")  # room for one more line
-        text = mark + " \u00b7 ".join(parts)
-        heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
+    heading.set_text(heading.get_text() + "\n ")  # room for one more line
+    text = mark + " \u00b7 ".join(parts)
+    heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
 
 
 def _show(ax: Axes, image: np.ndarray) -> None:
@@ -166,39 +163,6 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
 
 
 @figure_style()
-def show_step(row: Mapping[str, Any], current: int, map_1: Any, map_2: Any, threshold: float = 0.5) -> Figure:
-    """The query and one image of its ranking with their Siamese maps (paper 3.2), above the ranking itself.
-
-    ``row`` is as :func:`show_rankings` takes it, ``current`` the place in it of the gallery image that is shown large,
-    from 0; ``map_1`` (h, w) is the query's map beside this partner, ``map_2`` the partner's; ``threshold`` is t of eq. 5.
-    """
-    count, maps, gallery = (
-        len(row["statuses"]),
-        _checked_maps(map_1, map_2, threshold),
-        as_images(row["gallery_images"]),
-    )
-    if not 0 <= current < count:
-        raise ValueError(f"expected a place in the row, 0 to {count - 1}, got {current}")
-    images = [as_image(row["query_image"], "query image"), gallery[current]]
-    ratios = [image.shape[1] / image.shape[0] for image in images]
-    glyph, colour, *_, said = MARKS[row["statuses"][current]]
-    note = "the query's ranked gallery: \u2713 same person, \u2717 another, \u25cb a passer-by who is no query's person"
-    figure = new_figure(style.PAGE_WIDTH, 6.1, "Where Siamese attention looks, partner by partner", note)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.75, 1])
-    axes = upper.subplots(1, 7, width_ratios=[part for ratio in ratios for part in (ratio, ratio, 0.3)] + [0.55])
-    for ax, width in zip(axes[[2, 5, 6]], (0.3, 0.3, 0.55), strict=True):
-        ax.set_box_aspect(1 / width)
-    _draw_pair(axes, images, maps, threshold, titles=("query", ""))
-    said = f"number {current + 1}: {glyph} {said.partition(' (')[0]}"
-    axes[3].set_title(said, color=colour, weight="bold", size=style.SMALL, pad=20)
-    axes[4].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
-    strip = gallery_row({**row, "gallery_images": gallery}, range(count))
-    strip.captions = ["\u25b2" if place == current else " " for place in range(count)]
-    draw_row(lower.subplots(), strip, count)
-    return figure
-
-
-@figure_style()
 def show_difference(
     map_1: Any,
     map_2: Any,
@@ -224,7 +188,7 @@ def show_difference(
         ax.imshow(values, cmap=look[0], vmin=look[1], vmax=look[2], aspect=shape)
         ax.set_title(fold(head, 20), size=style.SMALL)
         frame(ax, style.GREY)
-        colour_bar(ax, (0, -0.03, 1, -0.035), *look, "")
+        colour_bar(ax, *look, pad=0.02)
     return figure
 
 
@@ -242,7 +206,7 @@ def show_alignment(
     widest = max(picture.shape[1] / picture.shape[0] for picture in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
     axes = [[figure.add_subplot(grid[i, k]) for k in range(5)] for i in range(2)]
-    _draw_pair([*axes[0][:3], *axes[1][:3], figure.add_subplot(grid[:, 5])], pictures, values, threshold, titles=titles)
+    draw_pair([*axes[0][:3], *axes[1][:3], figure.add_subplot(grid[:, 5])], pictures, values, threshold, titles=titles)
     for i, star in enumerate(_aligned_rows(values, threshold)):
         profile = scaled(values[i].max(1))
         first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))

@@ -11,7 +11,7 @@ import html
 import io
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
-from PIL import ExifTags, Image
 
 from casnkit.data.files import atomic_path
 
@@ -67,11 +66,12 @@ _RC = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
-    **{
-        f"{axis}tick.{name}": v
-        for axis in "xy"
-        for name, v in {"color": GREY, "labelcolor": INK, "labelsize": SMALL}.items()
-    },
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": SMALL,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": SMALL,
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
@@ -156,12 +156,8 @@ def frame(ax: Axes, colour: str = LIGHT) -> None:
     ax.set(xticks=[], yticks=[])
 
 
-def figure_png(figure: Figure, dpi: float = 100) -> bytes:
-    """The figure as PNG, ``dpi`` pixels per inch."""
-    return _render(figure, ".png", dpi, {})
-
-
-def _render(figure: Figure, kind: str, dpi: float, metadata: dict[str, str]) -> bytes:
+def figure_png(figure: Figure, dpi: float = 100, kind: str = ".png", **metadata: str) -> bytes:
+    """The figure as PNG (or SVG, PDF), ``dpi`` pixels per inch."""
     buffer = io.BytesIO()
     with figure_style():
         figure.savefig(buffer, format=kind[1:], dpi=dpi, metadata={**_METADATA[kind], **metadata})
@@ -175,8 +171,11 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised. ``dpi``: pixels per
     inch; 150 makes a page-wide figure 1350 pixels wide.
     """
-    path, alt, kind = _described_file(path, alt, *_METADATA)
-    data = _render(figure, kind, dpi, {"Subject" if kind == ".pdf" else "Description": alt})
+    path, alt = Path(path), " ".join(str(alt or "").split())
+    kind = path.suffix.lower()
+    if not alt or kind not in _METADATA:
+        raise ValueError(f"expected a .png, .svg or .pdf and alternative text, got {path.name!r} and {alt!r}")
+    data = figure_png(figure, dpi, kind, **{"Subject" if kind == ".pdf" else "Description": alt})
     if kind == ".svg":  # <desc> right behind the opening tag, where browsers and screen readers look for it
         head, _, rest = data.decode().partition("<svg")
         tag, _, body = rest.partition(">")
@@ -184,30 +183,3 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return path
-
-
-def save_animation(figures: Sequence[Figure], path: str | os.PathLike, alt: str, milliseconds: int = 1600) -> Path:
-    """Write figures of one size as a ``.webp`` picture that runs in a circle, atomically, and return the path.
-
-    ``alt`` is kept as the file's description; each frame stands for ``milliseconds``. No frames, frames of several sizes,
-    no ``alt`` or another ending raise a ``ValueError``.
-    """
-    path, alt, _ = _described_file(path, alt, ".webp")
-    frames = [Image.open(io.BytesIO(figure_png(figure))).convert("RGB") for figure in figures]
-    if len({frame.size for frame in frames}) != 1:
-        raise ValueError(f"expected frames of one size, got {sorted({frame.size for frame in frames}) or 'none'}")
-    description = Image.Exif()
-    description[ExifTags.Base.ImageDescription] = alt
-    options = {"duration": milliseconds, "loop": 0, "quality": 85, "exif": description}
-    with atomic_path(path) as temporary:  # WebP keeps the colours of maps, which GIF does not
-        frames[0].save(temporary, "WEBP", save_all=True, append_images=frames[1:], **options)
-    return path
-
-
-def _described_file(path: str | os.PathLike, alt: str, *kinds: str) -> tuple[Path, str, str]:
-    path, alt = Path(path), " ".join(str(alt or "").split())
-    if not alt or path.suffix.lower() not in kinds:
-        raise ValueError(
-            f"expected a file that ends in {' or '.join(kinds)} and alternative text, got {path.name!r}, {alt!r}"
-        )
-    return path, alt, path.suffix.lower()

@@ -151,7 +151,7 @@ def where_they_look(trained: dict[str, Trained], split: Split, count: int = 3) -
             maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
     captions = [f"pid {split.pids[i]}" for i in index]
-    return figures.show_maps(images, maps, False, masks, captions, "Where the models look")
+    return figures.show_maps(images, maps, masks, captions, "Where the models look")
 
 
 def has_mask(split: Split, i: int) -> bool:

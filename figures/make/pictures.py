@@ -9,10 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tour import tour
+from tour import save_animation, tour
 
 import casnkit as ck
-from casnkit.figures import save_animation
 from casnkit.notebook import report
 
 FIGURES = Path(__file__).parents[1]
