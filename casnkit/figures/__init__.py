@@ -11,7 +11,7 @@ import lazy_loader
 
 _NAMES = {
     "style": "figure_png figure_style save_figure",
-    "images": "as_image as_mask overlay spread_evenly upsample show_batch show_channels show_film "
+    "images": "as_image as_mask overlay upsample show_batch show_channels show_film "
     "show_gallery_of_methods show_identification show_maps",
     "pairs": "map_limits show_alignment show_difference show_pair show_thresholds",
     "curves": "show_cmc show_curves show_distance_histograms show_distributions show_losses show_precision "

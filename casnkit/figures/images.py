@@ -17,6 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from casnkit.figures import style
 from casnkit.figures.style import figure_style, fold, new_figure, short
@@ -134,21 +135,11 @@ class Row:
     label: str = ""  # left of the row
     title: str = ""  # above the row
     frames: Sequence[tuple[str, Any, float]] = ()  # colour, line style and width around each
-    outline: np.ndarray | None = None  # (H, W) bool, drawn on every picture
 
     @property
     def tall(self) -> float:
         """Height of the tallest picture where each is fitted into a tile of width 1."""
         return min(3.0, max(image.shape[0] / image.shape[1] for image in self.images if image is not None))
-
-    @property
-    def lines(self) -> float:
-        """Height of all text above and below the pictures, in lines."""
-        return 1 + sum(_lines(texts) for texts in (self.heads, self.captions)) + 1.6 * bool(self.title)
-
-
-def _lines(texts: Sequence[str]) -> int:
-    return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
@@ -166,8 +157,6 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
         colour, line, width = row.frames[column] if row.frames else (style.LIGHT, "-", 0.8)
         border = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False, "clip_on": False}
         ax.add_patch(Rectangle((x - rim, y - rim), wide + 2 * rim, high + 2 * rim, **border))
-        if row.outline is not None:
-            _draw_outline(ax, row.outline, x, y, scale)
         if row.heads:
             bold = {"color": colour, "weight": "bold"} if row.frames else {"size": style.SMALL}
             ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
@@ -180,14 +169,13 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
     ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall, 0), aspect="equal")
 
 
-def _draw_outline(ax: Axes, mask: np.ndarray, x: float, y: float, scale: float) -> None:
-    """The contour of a (H, W) bool mask, white on black so that it shows on any picture."""
-    if mask.all() or not mask.any():
-        return
-    padded = np.pad(mask.astype(float), 1)  # closes the line where the person is cut by the picture's edge
-    rows, columns = (start + (np.arange(-1, n + 1) + 0.5) * scale for start, n in zip((y, x), mask.shape, strict=True))
-    for colour, width in (("black", 2.4), ("white", 1.1)):
-        ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width])
+def outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """``image`` (H, W, 3) with the outline of ``mask`` (H, W), white on black so that it shows on any picture."""
+    if mask is None:
+        return image
+    inside = as_mask(mask, image) > 0.5
+    white, black = inside & ~binary_erosion(inside), binary_dilation(inside) & ~inside
+    return np.where(white[:, :, None], np.uint8(255), np.where(black[:, :, None], np.uint8(0), image))
 
 
 def sheet(
@@ -215,8 +203,11 @@ def sheet(
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
     lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
+    for row in rows:
+        written = (max((text.count("\n") + 1 for text in texts), default=0) for texts in (row.heads, row.captions))
+        lines += 1 + sum(written) + 1.6 * bool(row.title)
     tall = [row.tall for row in rows]
-    height = tile * sum(tall) + 0.155 * (lines + sum(row.lines for row in rows)) + 0.2
+    height = tile * sum(tall) + 0.155 * lines + 0.2
     figure = new_figure(width, height, title, note, "compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
@@ -291,12 +282,13 @@ def show_identification(
     return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
 
 
-def _rows(columns: Mapping[str, Sequence], labels: Sequence[str] | None, outlines: Sequence | None = None) -> list[Row]:
-    """Named columns of pictures as rows: the names above the first one, a label before each, and the persons' outlines."""
-    pictures = list(zip(*columns.values(), strict=True))
-    labels, outlines = labels or [""] * len(pictures), outlines or [None] * len(pictures)
-    parts = enumerate(zip(pictures, labels, outlines, strict=True))
-    return [Row(shown, () if i else list(columns), (), label, outline=mask) for i, (shown, label, mask) in parts]
+def _rows(columns: Mapping[str, Sequence], labels: Sequence[str] | None) -> list[Row]:
+    """Named columns of pictures as rows: the names above the first one, a label before each."""
+    rows = [Row(pictures) for pictures in zip(*columns.values(), strict=True)]
+    rows[0].heads = list(columns)
+    for row, label in zip(rows, labels or [""] * len(rows), strict=True):
+        row.label = label
+    return rows
 
 
 @figure_style()
@@ -316,8 +308,8 @@ def show_maps(
     named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
     same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
     columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
-    outlines = [None if m is None else as_mask(m, x) > 0.5 for m, x in zip(masks, pictures, strict=True)]
-    return sheet(_rows(columns, labels, outlines), f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
+    columns = {name: list(map(outlined, column, masks)) for name, column in columns.items()}
+    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
 
 
 @figure_style()
@@ -334,33 +326,33 @@ def show_gallery_of_methods(
     masks (H, W), bool, None where there are none. Negative values are drawn as zero. Each method has one scale for both
     images of a pair, up to the 99th percentile.
     """
-    pictures, masks = [as_images(pair) for pair in pairs], masks or [None] * len(pairs)
+    pictures, masks = (
+        [as_images(pair) for pair in pairs],
+        [pair or (None, None) for pair in masks or [None] * len(pairs)],
+    )
     named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
     same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
-    columns = {"pair": [_side_by_side(*both) for both in pictures]}
+    columns = {"pair": [_side_by_side(*map(outlined, *parts)) for parts in zip(pictures, masks, strict=True)]}
     for name, maps in maps_by_method.items():
-        columns[name.replace("-", " ")] = [_pair_overlay(*parts) for parts in zip(pictures, maps, strict=True)]
-    outlines = []
-    for both, persons in zip(pictures, masks, strict=True):
-        known = persons is not None and all(mask is not None for mask in persons)
-        outlines.append(_side_by_side(*(as_mask(*m) > 0.5 for m in zip(persons, both, strict=True))) if known else None)
+        parts = zip(pictures, maps, masks, strict=True)
+        columns[name.replace("-", " ")] = [_pair_overlay(*part) for part in parts]
     heading = f"{title} \u00b7 values above zero, one scale per pair and method"
-    return sheet(_rows(columns, labels, outlines), heading, bars=[(*_SHARE[:3], "share of 99th percentile")])
+    return sheet(_rows(columns, labels), heading, bars=[(*_SHARE[:3], "share of 99th percentile")])
 
 
-def _pair_overlay(images: Sequence[np.ndarray], maps: Sequence[Any]) -> np.ndarray:
+def _pair_overlay(images: Sequence[np.ndarray], maps: Sequence[Any], masks: Sequence) -> np.ndarray:
     values = [as_map(m).clip(0) for m in maps]
     joined = np.concatenate([v.ravel() for v in values])
     top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
-    return _side_by_side(*(overlay(x, v, vmax=top) for x, v in zip(images, values, strict=True)))
+    parts = zip(images, values, masks, strict=True)
+    return _side_by_side(*(outlined(overlay(image, v, vmax=top), mask) for image, v, mask in parts))
 
 
 def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two images (H, W, ...) at one height, that of the first, with a seam of four pixels between them."""
+    """Two images (H, W, 3) at one height, that of the first, with a seam of four pixels between them."""
     rows, columns = first.shape[0], round(second.shape[1] * first.shape[0] / second.shape[0])
     second = second[np.arange(rows) * second.shape[0] // rows][:, np.arange(columns) * second.shape[1] // columns]
-    seam = np.full((rows, 4, *first.shape[2:]), 255 if first.dtype == np.uint8 else 0, first.dtype)
-    return np.concatenate([first, seam, second], 1)
+    return np.concatenate([first, np.full((rows, 4, 3), 255, np.uint8), second], 1)
 
 
 @figure_style()
@@ -385,14 +377,7 @@ def show_film(
     for picture in pictures:
         picture.thumbnail((pixels, 3 * pixels))
     shown = {"image": [np.asarray(picture) for picture in pictures]}
-    for k in spread_evenly(len(epochs), columns):
+    for k in np.linspace(0, len(epochs) - 1, min(len(epochs), columns)).round().astype(int):
         shown[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
     heading = f"{title} \u00b7 {SCALES['own maximum']}"
     return sheet(_rows(shown, labels), heading, max(len(shown), room + 1), widest=0.62, bars=[_SHARE])
-
-
-def spread_evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` places in 0 .. count - 1, evenly spread: the first and last among them (the last, if one)."""
-    if most == 1:
-        return list(range(count))[-1:]
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
