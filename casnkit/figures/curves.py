@@ -9,6 +9,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import auc
 
 from casnkit.figures import style
 from casnkit.figures.images import same_length, to_array
@@ -124,9 +125,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
 
 
 @figure_style()
-def show_weight_curve(
-    curves: Mapping[str, tuple], best: Mapping[str, float], title: str = "How much should attention count?"
-) -> Figure:
+def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
     """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
 
     ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen one of its weights, drawn as a
@@ -138,7 +137,7 @@ def show_weight_curve(
         weights, shares = _shares(str(name), *curve, rising=False)
         label, at = f"{short(name, 36)}: best at {best[name]:g}", np.abs(weights - best[name]).argmin()
         lines[label], rings[label] = (weights, 100 * shares), (weights[at], 100 * shares[at])
-    ax = _lines(title, lines, rings)
+    ax = _lines("How much should attention count?", lines, rings)
     ax.axvline(0.5, color=style.GREY, linewidth=1.2, linestyle=style.DOTTED, label="the paper's sum")
     ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel="mAP on validation people (%)")
     ax.legend()
@@ -160,7 +159,7 @@ def show_roc(
     low = float(10.0 ** np.floor(np.log10(max(smallest, 1e-6))))  # a logarithmic axis has no zero
     lines, rings = {}, {}
     for name, (false, true) in checked.items():
-        label = f"{short(name, 36)}: area {np.trapezoid(true, false):.3f}"
+        label = f"{short(name, 36)}: area {auc(false, true):.3f}"
         lines[label] = 100 * np.maximum(false, low), 100 * true
         if name in (points or {}):
             false, true = (100 * np.atleast_1d(to_array(v).astype(float)) for v in points[name])
@@ -184,22 +183,20 @@ def show_precision(hits: Sequence[bool] | Any) -> Figure:
     """
     ranks = np.flatnonzero(to_array(hits).astype(bool))
     same_length(hits=ranks)
-    count = len(ranks)
-    precision, recall = np.arange(1, count + 1) / (ranks + 1), np.arange(1, count + 1) / count
-    before = np.where(ranks > 0, np.arange(count) / np.maximum(ranks, 1), 1.0)
+    found = np.arange(1, len(ranks) + 1)
+    recall, precision = found / len(ranks), found / (ranks + 1)
+    before = np.where(ranks > 0, (found - 1) / np.maximum(ranks, 1), 1.0)
     axes = new_figure(style.PAGE_WIDTH, 3.8, "Two average precisions of one list").subplots(1, 2, sharey=True)
     for ax, name, start in zip(axes, ("steps", "trapezoids"), (precision, before), strict=True):
-        ax.set_title(f"{name}: AP = {(start + precision).mean() / 2:.3f}")
-        for i in range(count):  # one area per hit, which stands at its right edge
-            edges, heights = [recall[i] - 1 / count, recall[i]], [start[i], precision[i]]
-            ax.fill_between(edges, heights, color=style.BLUE, alpha=0.18 if i % 2 else 0.3, linewidth=0)
-            ax.plot(edges, heights, color=style.BLUE)
-            if count <= 8:
-                ax.text(recall[i], precision[i] + 0.02, f"{precision[i]:.2f}", ha="right", color=style.ORANGE)
+        edges, heights = np.repeat([0, *recall], 2)[1:-1], np.column_stack([start, precision]).ravel()
+        ax.fill_between(edges, heights, color=style.BLUE, alpha=0.25, linewidth=0)
+        ax.plot(edges, heights, color=style.BLUE)
         ax.plot(recall, precision, "o", color=style.BLUE, markersize=6)
+        for x, y in zip(recall[:8], precision[:8], strict=True):
+            ax.text(x, y + 0.02, f"{y:.2f}", ha="right", color=style.ORANGE)
+        ax.set(title=f"{name}: AP = {(start + precision).mean() / 2:.3f}", ylabel="precision")
         ax.set(xlim=(0, 1.04), ylim=(0, 1.12), xlabel="recall: share of the matches found")
         ax.grid()
-    axes[0].set_ylabel("precision")
     return axes[0].figure
 
 
@@ -210,16 +207,13 @@ def show_weights(weights: Any, title: str = "Channel weights", label: str = "wei
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"weights: expected finite values in one vector of shape (channels,), got {values.shape}")
     order = np.argsort(-values, kind="stable")
-    top = [k for k in order[:10] if values[k] > 0]
-    bottom = [k for k in order[-10:] if values[k] < 0]
+    ends = [k for k in dict.fromkeys((*order[:10], *order[-10:])) if values[k]]
     counted = f"{(values > 0).sum()} of {len(values)} channels above zero, {(values < 0).sum()} below"
     ax = new_figure(style.PAGE_WIDTH, 2.75, f"{title} \u00b7 {counted}").subplots()
-    places = [*range(len(top)), *range(len(top) + 1, len(top) + 1 + len(bottom))]
-    ax.bar(places[: len(top)], values[top], color=style.SERIES[0][0])
-    ax.bar(places[len(top) :], values[bottom], color=style.SERIES[1][0], hatch="///", edgecolor="white", linewidth=0.5)
+    colours = np.where(values[ends] > 0, style.SERIES[0][0], style.SERIES[1][0])
+    ax.bar(range(len(ends)), values[ends], color=colours, tick_label=[str(k) for k in ends])
     ax.axhline(0, color=style.INK, linewidth=0.8)
     ax.set(xlabel="channel", ylabel=label)
-    ax.set_xticks(places, [str(k) for k in (*top, *bottom)])
     return ax.figure
 
 
