@@ -128,8 +128,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
 def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
     """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
 
-    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen one of its weights, drawn as a
-    ring. A vertical line marks 0.5, the paper's plain sum.
+    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen weight, which gets a ring.
     """
     same_length(curves=curves)
     lines, rings = {}, {}
@@ -150,8 +149,7 @@ def show_roc(
 ) -> Figure:
     """How many pairs of one person are accepted, at every rate of false accepts; the area below in the legend.
 
-    ``curves``: method -> (false accept rates, true accept rates), both ascending in [0, 1]; ``points``: the same two for
-    chosen thresholds, drawn as rings on top.
+    ``curves``: method -> (false accept rates, true accept rates), ascending in [0, 1]; ``points``, rings: chosen thresholds.
     """
     same_length(curves=curves)
     checked = {name: _shares(str(name), *rates, rising=True) for name, rates in curves.items()}
@@ -228,9 +226,8 @@ def show_distributions(
 ) -> Figure:
     """Histograms of several samples under each other on one axis, each with its median.
 
-    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label`` is that of
-    the axis they share, with its unit or direction; ``limits`` default to the least and the largest value of all;
-    ``marks``: name -> value at which a line crosses all histograms.
+    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label``: of the
+    axis they share, with unit or direction; ``marks``: name -> value at which a line crosses all histograms.
     """
     values = {str(name): to_array(v).astype(np.float64).ravel() for name, v in samples.items()}
     kept = {name: v[np.isfinite(v)] for name, v in values.items()}
@@ -265,10 +262,7 @@ def show_distributions(
 def show_distance_histograms(
     same: Any, different: Any, thresholds: Mapping[str, float] | None = None, title: str = "Distances of pairs"
 ) -> Figure:
-    """Distances of pairs of one person (n,) and of two people (m,), with thresholds (the first four are drawn).
-
-    ``thresholds``: name -> distance up to which a pair is called the same person.
-    """
+    """Distances of pairs of one person (n,) and of two people (m,), with up to four named thresholds."""
     samples = {"pairs of one person": same, "pairs of two people": different}
     return show_distributions(samples, "distance, lower is closer", title, 60, marks=thresholds)
 
@@ -293,19 +287,17 @@ def show_curves(found: Mapping[str, Any]) -> Figure:
                 seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
             points = 100 * float(np.nanmean(own.auc()) - np.nanmean(random.auc()))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
-            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}", ylabel="probability")
-            ax.label_outer(remove_inner_ticks=False)
-            ax.xaxis.label.set_visible(True)
+            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}")
+            ax.set_ylabel("" if column else "probability")
             ax.grid()
     return figure
 
 
 @figure_style()
-def show_sanity(reports: Mapping[str, Any], limit: float = 0.5) -> Figure:
+def show_sanity(reports: Mapping[str, Any]) -> Figure:
     """How much of a map stays as the network forgets, step by step; and beside another partner, or in the other order.
 
-    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps; above the correlation
-    ``limit`` a map is blind to what was taken away.
+    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps.
     """
     steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
     if len(steps) != 1:
@@ -320,9 +312,9 @@ def show_sanity(reports: Mapping[str, Any], limit: float = 0.5) -> Figure:
         ax.plot(places[:-2], values[:-2, 0], label=short(name, 36), **series(k))
         ax.plot(places[-2:], values[-2:, 0], **series(k) | {"linestyle": ""})
     ax.axvline(len(names) - 2.5, color=style.LIGHT)
-    ax.axhline(limit, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
+    ax.axhline(0.5, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
     ax.set(ylim=(None, 1.08), ylabel="correlation", title="made random, one part after the other; asked something else")
-    ax.set_xlabel(f"above the dashed line ({limit:g}) without the pair classifier, a map does not explain its score")
+    ax.set_xlabel("above the dashed line without the pair classifier, a map does not explain its score")
     ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
     ax.grid(axis="y")
     ax.figure.legend(loc="outside lower left", ncols=3)

@@ -27,9 +27,7 @@ _UNCOUNTED = ("junk", "same_camera")
 
 @figure_style()
 def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: int = 10) -> Figure:
-    """Several queries, each with its ranked gallery images, one under the other.
-
-    Images that the protocol leaves out (junk, same person and camera) are pale and take no rank number.
+    """Queries with their ranked gallery images; those that the protocol leaves out are pale and take no rank number.
 
     ``rows``: for each query a mapping with ``query_image``, ``query_pid``, ``query_camid`` and, parallel and closest first,
     ``gallery_images``, ``statuses`` (out of :data:`STATUSES`), ``distances`` (lower is closer), ``pids`` and ``camids`` (-1:
@@ -84,10 +82,7 @@ def _camera(camid: int) -> str:
 
 @figure_style()
 def show_indicators(alpha: Any, labels: Sequence[str], title: str = "Indicator \u03b1") -> Figure:
-    """Which channels are on, for several pairs: a row for each pair, a column for each channel, dark = on.
-
-    ``alpha`` is (P, C), zero and non-zero; there are P ``labels``.
-    """
+    """Which channels are on: ``alpha`` (P, C), zero or not, as a row for each of P labelled pairs, dark = on."""
     on = to_array(alpha) != 0
     same_length(pairs=on, labels=labels)
     order = np.argsort(-on.mean(0), kind="stable")
@@ -136,8 +131,7 @@ def show_camera_pairs(
 ) -> Figure:
     """A number for every pair of cameras, A queries' in rows and B gallery's in columns; below it, how many queries.
 
-    ``values`` are (A, B) shares in [0, 1], NaN where there is nothing to find; ``counts`` (A, B) queries with a match;
-    ``label`` says what the values are.
+    ``values``: (A, B) shares in [0, 1], NaN where there is nothing to find; ``counts``: (A, B) queries with a match.
     """
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
     rows, columns = ([short(c, 16) for c in np.asarray(side).tolist()] for side in (query_cameras, gallery_cameras))

@@ -40,10 +40,7 @@ def to_array(values: Any) -> np.ndarray:
 
 
 def as_image(image: Any, name: str = "image") -> np.ndarray:
-    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) uint8 tensor.
-
-    Another shape or type raises a ``ValueError`` that begins with ``name``.
-    """
+    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) uint8 tensor."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = to_array(image)
@@ -230,10 +227,7 @@ def colour_bar(axes: Any, colours: str, low: float, high: float, label: str = ""
 
 @figure_style()
 def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """A contact sheet: images in reading order, each with its caption below, ``columns`` in a line.
-
-    ``images``: (N, H, W, 3) uint8 array, (N, 3, H, W) uint8 tensor, or a sequence of PIL images.
-    """
+    """A contact sheet: images as :func:`as_image` reads them in reading order, captions below, ``columns`` in a line."""
     pictures = as_images(images)
     return _wrapped(pictures, [""] * len(pictures) if captions is None else captions, columns)
 
@@ -304,7 +298,7 @@ def show_maps(
     ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``masks``: N person masks
     (H, W), bool, drawn as outlines; None entries where there is none. ``labels``: of the rows.
     """
-    pictures, masks = as_images(images), masks or [None] * len(images)
+    pictures, masks = as_images(images), [None] * len(images) if masks is None else masks
     named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
     same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
     columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
@@ -326,10 +320,8 @@ def show_gallery_of_methods(
     masks (H, W), bool, None where there are none. Negative values are drawn as zero. Each method has one scale for both
     images of a pair, up to the 99th percentile.
     """
-    pictures, masks = (
-        [as_images(pair) for pair in pairs],
-        [pair or (None, None) for pair in masks or [None] * len(pairs)],
-    )
+    pictures = [as_images(pair) for pair in pairs]
+    masks = [(None, None) if pair is None else pair for pair in masks or [None] * len(pairs)]
     named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
     same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
     columns = {"pair": [_side_by_side(*map(outlined, *parts)) for parts in zip(pictures, masks, strict=True)]}

@@ -115,10 +115,7 @@ def _show(ax: Axes, image: np.ndarray) -> None:
 def _draw_profile(
     ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float | None, number: int
 ) -> tuple[float, float]:
-    """Row-wise maxima as bars beside the image's rows; rows that equation 5 cuts off are pale.
-
-    Returns the top edge of the first and the bottom edge of the last row that stay, in image rows.
-    """
+    """Row-wise maxima as bars beside the image's rows; returns the edges outside which equation 5 cuts: pale bars."""
     profile = scaled(attention.max(1), limit)
     first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))
     rows, step, line = np.arange(len(profile)), image_rows / len(profile), threshold * profile.max()
@@ -223,10 +220,7 @@ def show_alignment(
 
 @figure_style()
 def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
-    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned.
-
-    ``image_rows`` is H of the images, for the profiles' axis.
-    """
+    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
     if not 1 <= len(thresholds) <= 3:
         raise ValueError(f"expected one to three thresholds, got {len(thresholds)}")
     figure = new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)

@@ -117,12 +117,6 @@ class TestPair:
             assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
             assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
 
-    def test_cut_lines_enclose_the_rows_above_the_threshold(self):
-        attention = np.zeros((12, 5))
-        attention[[3, 4, 7], 2] = 0.8, 1.0, 0.6
-        figure = figures.show_pair(person(), person(), attention, peak(9, 4), threshold=0.5)
-        assert [line.get_ydata()[0] for line in figure.axes[1].lines] == [3 * HEIGHT / 12, 8 * HEIGHT / 12]
-
     @pytest.mark.parametrize(
         ("same", "probability", "mark", "colour"),
         [(True, 0.9, "✓", style.BLUE), (False, 0.9, "✗", style.ORANGE), (True, 0.1, "✗", style.ORANGE)],
