@@ -251,8 +251,7 @@ def show_distributions(
         ax.set_yticks([0.5], [fold(name, 26)], color=colour, weight="bold")
         ax.tick_params(axis="y", length=0)
         text = f"median {median:.{decimals}f}\nn = {sample.size}" + (f", {left_out} undefined" if left_out else "")
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
-        ax.annotate(text, (1, 0.5), (8, 0), size=style.SMALL, **place)
+        ax.annotate(text, (1, 0.5), (8, 0), "axes fraction", "offset points", va="center", size=style.SMALL)
     axes[-1].set_xlabel(label)
     if marks:
         figure.legend(handles=axes[0].get_legend_handles_labels()[0], loc="outside lower left", ncols=4)

@@ -221,33 +221,24 @@ def show_league(league: Any) -> Figure:
     """
     table, about = league.table, league.settings
     same_length(measured_methods=table.method.tolist())
-    own = table[table.than == ""]
-    first = own[own.measure == "energy"].sort_values("value", ascending=False).method
-    methods = list(dict.fromkeys([*first, *table.method]))
+    own = table[(table.than == "") & table.value.notna()]
+    first = own[own.measure == "energy"].sort_values("value", ascending=False)
+    methods = list(dict.fromkeys([*first.method, *table.method]))
     failed = set(table.method[table.passed.eq(False).fillna(False)])
     names = [("\u2717 " if name in failed else "\u2713 ") + name for name in methods]
-
-    def panel(measure: str, line: float = 0, sign: int = 1, scale: float = 100, unit: str = "points") -> tuple:
-        rows = own[(own.measure == measure) & own.value.notna()].set_index("method")
-        numbers = (scale * rows[["value", "low", "high", "chance"]]).rename(columns={"value": "mean"})
-        numbers["chance"] = numbers.chance if unit == "percent" else np.nan
-        numbers["side"] = [sign * _side(row.low, row.high, line) for row in numbers.itertuples()]
-        points = numbers.to_dict("index")
-        return [points.get(name) for name in methods], line, unit
-
-    plain = own[(own.measure == "energy") & (own.method == "plain-mean")].value.mul(100).max()
+    plain = 100 * first.value[first.method == "plain-mean"].max()
     limit = own.limit[own.measure == "pair classifier"].max()
     panels = {
-        "energy\non the person": panel("energy", np.nan_to_num(plain), unit="percent"),
-        "right cue\nof look-alikes": panel("cue", 50, unit="percent"),
-        "deletion\ngood: below 0": panel("deletion_probability", sign=-1),
-        "insertion\ngood: above 0": panel("insertion_probability"),
-        "randomised\ngood: below line": panel("pair classifier", limit, -1, 1, "correlation"),
+        "energy\non the person": _panel(own, methods, "energy", np.nan_to_num(plain), unit="percent"),
+        "right cue\nof look-alikes": _panel(own, methods, "cue", 50, unit="percent"),
+        "deletion\ngood: below 0": _panel(own, methods, "deletion_probability", sign=-1),
+        "insertion\ngood: above 0": _panel(own, methods, "insertion_probability"),
+        "randomised\ngood: below line": _panel(own, methods, "pair classifier", limit, -1, 1, "correlation"),
     }
-    better = table[(table.measure == "energy") & (table.than == "plain-mean")].set_index("method")
-    for name, point in zip(methods, panels["energy\non the person"][0], strict=True):
+    better = _panel(table[table.than == "plain-mean"], methods, "energy")[0]
+    for point, difference in zip(panels["energy\non the person"][0], better, strict=True):
         if point:
-            point["side"] = _side(*better.loc[name, ["low", "high"]]) if name in better.index else 0
+            point["side"] = difference["side"] if difference else 0
     note = (
         "\u2713 passed all sanity checks, \u2717 failed one. Filled: clearly better (blue dot) or worse (orange square) "
         "than the line; hollow: undecided. Line: plain mean (energy), half (cue), random masks (deletion, insertion), "
@@ -255,3 +246,21 @@ def show_league(league: Any) -> Figure:
     )
     heading = f"Explanations compared \u00b7 {about['data']}, {sum(about['pairs'].values())} test pairs"
     return _intervals(names, {head: found for head, found in panels.items() if any(found[0])}, heading, note)
+
+
+def _panel(
+    table: Any,
+    methods: Sequence[str],
+    measure: str,
+    line: float = 0,
+    sign: int = 1,
+    scale: float = 100,
+    unit: str = "points",
+) -> tuple[list[dict[str, Any] | None], float, str]:
+    """A point for each method that has a row; ``sign``: 1 where more is better, -1 where less is."""
+    rows = table[table.measure == measure].set_index("method")
+    numbers = (scale * rows[["value", "low", "high", "chance"]]).rename(columns={"value": "mean"})
+    numbers["chance"] = numbers.chance if unit == "percent" else np.nan
+    numbers["side"] = [sign * _side(row.low, row.high, line) for row in numbers.itertuples()]
+    points = numbers.to_dict("index")
+    return [points.get(name) for name in methods], line, unit
