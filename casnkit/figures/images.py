@@ -40,11 +40,13 @@ def to_array(values: Any) -> np.ndarray:
 
 
 def as_image(image: Any, name: str = "image") -> np.ndarray:
-    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) uint8 array, or a (3, H, W) uint8 tensor."""
+    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) or (H, W) uint8 array, or a (3, H, W) uint8 tensor."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = to_array(image)
-    if isinstance(image, torch.Tensor) and array.ndim == 3:
+    if array.ndim == 2:  # grey
+        array = np.stack([array] * 3, -1)
+    elif isinstance(image, torch.Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ValueError(

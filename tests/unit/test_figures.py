@@ -71,6 +71,7 @@ def test_tensors_are_channels_first_arrays_channels_last():
     image[:5, :3] = (255, 0, 0)
     for other in (torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image)):
         np.testing.assert_array_equal(as_image(other), image)
+    np.testing.assert_array_equal(as_image(person()[:, :, 0]), person())
 
 
 def test_upsampling_is_that_of_pillow():
