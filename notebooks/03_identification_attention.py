@@ -447,7 +447,7 @@ for name, network in {"ide": baseline.model, "casn": model}.items():
     A_again = network.feature_map(session.images("train", again))
     where[name] = network.identification_attention_of(A_again, torch.tensor(labels[again], device=session.device))
 outlines, cameras = [train.mask(k) for k in again], [ck.data.camera_text(train.camids[k]) for k in again]
-figures.show_maps([train.image(k) for k in again], where, False, outlines, cameras, "One person, again")
+figures.show_maps([train.image(k) for k in again], where, outlines, cameras, "One person, again")
 
 # %% [markdown]
 # ## A question for the next notebook

@@ -258,7 +258,7 @@ modes = ("paper", "v1", "signed", "gradcam")
 maps = {mode: [m[0] for m in model.siamese_attention_of(A_1[:1], A_2[:1], mode=mode)] for mode in modes}
 maps["plain mean"] = [attention.mean_map(A)[0] for A in (A_1, A_2)]
 outlines = [query.mask(i), gallery.mask(partners[0])]
-figures.show_maps(pictures[:2], maps, False, outlines, ["query", names[0]], "Four modes and the plain mean")
+figures.show_maps(pictures[:2], maps, outlines, ["query", names[0]], "Four modes and the plain mean")
 
 # %% [markdown]
 # **Look.** Which of the five could you tell apart without the headings? The plain mean knows neither the pair nor the

@@ -10,10 +10,10 @@ No model, nothing shown: a notebook displays what a function returns, a command 
 import lazy_loader
 
 _NAMES = {
-    "style": "figure_png figure_style save_animation save_figure",
-    "images": "as_image as_mask overlay spread_evenly upsample show_batch show_channels show_film "
+    "style": "figure_png figure_style save_figure",
+    "images": "as_image as_mask overlay upsample show_batch show_channels show_film "
     "show_gallery_of_methods show_identification show_maps",
-    "pairs": "map_limits show_alignment show_difference show_pair show_step show_thresholds",
+    "pairs": "map_limits show_alignment show_difference show_pair show_thresholds",
     "curves": "show_cmc show_curves show_distance_histograms show_distributions show_losses show_precision "
     "show_progress show_roc show_sanity show_weight_curve show_weights",
     "grids": "STATUSES show_agreement show_camera_pairs show_differences show_indicators show_league show_rankings",

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import auc
 
 from casnkit.figures import style
 from casnkit.figures.images import same_length, to_array
@@ -22,88 +24,61 @@ _TERMS = {
     "consistency": "consistency (eq. 5)",
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
+    "validation_mean_ap": "validation: mAP (%)",
+    "validation_rank_1": "validation: rank-1 (%)",
 }
-_VALIDATION = {"validation_mean_ap": "mAP", "validation_rank_1": "rank-1"}
-Points = list[tuple[int, float]]
 
 
 @figure_style()
 def show_losses(
     log_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]], title: str = "Training"
 ) -> Figure:
-    """Every term of the loss by epoch, unweighted, one panel each; several runs share the panels.
+    """Every term of the loss by epoch, unweighted, one panel each; learning rate, speed and validation where logged.
 
-    ``log_rows``: the rows of one run's log, or run name -> rows. A row is a mapping with ``epoch`` and any of ``total``,
-    ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``. What is None, missing or not finite
-    is left out, and so is a panel that no run has anything for.
+    ``log_rows``: the rows of one run's log, or run name -> rows, which share the panels. A row has ``epoch`` and any of
+    ``total``, ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``, ``validation_mean_ap``,
+    ``validation_rank_1``. What is None, missing or not finite is left out, and so is a panel without any value.
     """
     runs = dict(log_rows) if isinstance(log_rows, Mapping) else {"": log_rows}
-    panels = {}
-    for term, heading in _TERMS.items():
-        lines = {str(name): _points(rows, term) for name, rows in runs.items()}
-        if any(lines.values()):
-            panels[heading] = lines
-    figure = _draw_panels(panels, title, 0.2 * len(runs) * (len(runs) > 1))
-    if len(runs) > 1:
-        lines, longest = figure.axes[0].lines, max(len(short(name, 40)) for name in runs)
-        figure.legend(handles=lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
-    return figure
-
-
-@figure_style()
-def show_progress(rows: Sequence[Mapping[str, Any]], epochs: int | None = None, title: str = "Training") -> Figure:
-    """Loss terms, learning rate, speed and, where there is any, validation of one run by epoch.
-
-    ``rows`` are as for :func:`show_losses`, with ``validation_mean_ap`` and ``validation_rank_1`` (percent) in some;
-    ``epochs`` is the run's length, to which the axes reach from the start.
-    """
-    rows = [row for row in rows if "epoch" in row]
-    panels = {heading: {"": _points(rows, term)} for term, heading in _TERMS.items()}
-    panels["validation (%)"] = {name: _points(rows, term) for term, name in _VALIDATION.items()}
-    figure = _draw_panels({head: lines for head, lines in panels.items() if any(lines.values())}, title)
-    last = max(epochs or 1, *(row["epoch"] for row in rows))
-    for ax in figure.axes:
-        ax.set_xlim(1 - 0.03 * last, 1.03 * last)
-        if len(ax.lines) > 1:
-            ax.legend(loc="lower right", handlelength=2.2)
-    return figure
-
-
-def _points(rows: Sequence[Mapping[str, Any]], term: str) -> Points:
-    found = [(row["epoch"], row[term]) for row in rows if "epoch" in row and row.get(term) is not None]
-    return [(epoch, float(value)) for epoch, value in found if math.isfinite(value)]
-
-
-def _draw_panels(panels: Mapping[str, Mapping[str, Points]], title: str, below: float = 0.0) -> Figure:
-    """A panel for each heading, by epoch, with a line for each name."""
+    panels = {head: [_points(rows, term) for rows in runs.values()] for term, head in _TERMS.items()}
+    panels = {head: curves for head, curves in panels.items() if any(curves)}
     if not panels:
-        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join((*_TERMS, *_VALIDATION))}, found none")
-    columns = 4 if len(panels) > 6 else 3
+        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join(_TERMS)}, found none")
+    columns = max(3, math.ceil(len(panels) / 2))
     lines = math.ceil(len(panels) / columns)
-    figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + below, title)
-    grid = figure.add_gridspec(lines, columns)
+    figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + 0.2 * len(runs) * (len(runs) > 1), title)
     for i, (heading, curves) in enumerate(panels.items()):
-        ax = figure.add_subplot(grid[i // columns, i % columns])
-        for number, (name, points) in enumerate(curves.items()):
-            every = max(1, len(points) // 8)
-            ax.plot(
-                [p[0] for p in points], [p[1] for p in points], label=short(name, 40), markevery=every, **series(number)
-            )
-        ax.set_title(heading)
+        ax = figure.add_subplot(lines, columns, i + 1)
+        for number, (name, points) in enumerate(zip(runs, curves, strict=True)):
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            ax.plot(epochs, values, label=short(name, 40), markevery=max(1, len(points) // 8), **series(number))
+        least, most = min(v for points in curves for _, v in points), max(v for points in curves for _, v in points)
+        if heading == _TERMS["learning_rate"] and least > 0:
+            ax.set(yscale="log", ylim=(least / 2, most * 2))
+            ax.minorticks_off()
+            ax.set_yticks(sorted({least, most}), [f"{rate:.2g}" for rate in sorted({least, most})])
+        elif least >= 0:
+            ax.set_ylim(0, 1.08 * most or 1)
+        ax.set(title=heading, xlabel="epoch" if i + columns >= len(panels) else "")
         ax.grid(axis="y")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        values = [value for points in curves.values() for _, value in points]
-        if heading == _TERMS["learning_rate"] and min(values) > 0:
-            rates = sorted(set(values))  # a logarithmic axis whose ticks are the rates themselves, where they are few
-            ax.set(yscale="log", ylim=(rates[0] / 2, rates[-1] * 2))
-            ax.minorticks_off()
-            shown = rates if len(rates) <= 4 else [rates[0], rates[-1]]
-            ax.set_yticks(shown, [f"{rate:.2g}" for rate in shown])
-        elif min(values) >= 0:
-            ax.set_ylim(0, 1.08 * max(values) or 1)
-        if i + columns >= len(panels):
-            ax.set_xlabel("epoch")
+    if len(runs) > 1:
+        longest = max(len(short(name, 40)) for name in runs)
+        figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
     return figure
+
+
+def show_progress(rows: Sequence[Mapping[str, Any]], epochs: int, title: str = "Training") -> Figure:
+    """One run's :func:`show_losses` while it is trained: the axes reach to its last of ``epochs`` from the start."""
+    figure = show_losses(rows, title)
+    for ax in figure.axes:
+        ax.set_xlim(1 - 0.03 * epochs, 1.03 * epochs)
+    return figure
+
+
+def _points(rows: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:
+    found = [(row["epoch"], row[term]) for row in rows if "epoch" in row and row.get(term) is not None]
+    return [(epoch, float(value)) for epoch, value in found if math.isfinite(value)]
 
 
 def _shares(name: str, *vectors: Any, rising: bool) -> list[np.ndarray]:
@@ -118,57 +93,52 @@ def _shares(name: str, *vectors: Any, rising: bool) -> list[np.ndarray]:
     return arrays
 
 
-@figure_style()
-def show_cmc(
-    results: Mapping[str, Any], max_rank: int = 20, title: str = "Cumulative matching characteristic"
-) -> Figure:
-    """How often the right person is among the first k: one curve per method, its rank-1 in the legend.
+def _lines(title: str, curves: Mapping[str, tuple[Any, Any]], rings: Mapping[str, tuple] | None = None) -> Axes:
+    """A line for each label, with rings on top where there are any, and a grid."""
+    ax = new_figure(6.4, 4.2, title).subplots()
+    for number, (label, (x, y)) in enumerate(curves.items()):
+        ax.plot(x, y, label=label, markevery=max(1, len(x) // 20), **series(number))
+        if label in (rings or {}):
+            ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
+            ax.plot(*rings[label], **series(number) | ring)
+    ax.grid()
+    return ax
 
-    ``results``: method -> (ranks,) shares in [0, 1] that never fall, entry 0 is rank 1; ``max_rank`` of them are shown.
+
+@figure_style()
+def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching characteristic") -> Figure:
+    """How often the right person is among the first 1 to 20: one curve per method, its rank-1 in the legend.
+
+    ``results``: method -> (ranks,) shares in [0, 1] that never fall, entry 0 is rank 1.
     """
     same_length(curves=results)
-    curves = {name: 100 * _shares(str(name), c, rising=True)[0][:max_rank] for name, c in results.items()}
-    ax = new_figure(6.4, 4.0, title).subplots()
-    for number, (name, shares) in enumerate(curves.items()):
-        label = f"{short(name, 36)}: rank-1 {shares[0]:.1f} %"
-        ax.plot(np.arange(1, len(shares) + 1), shares, label=label, **series(number))
-    lowest, longest = min(shares[0] for shares in curves.values()), max(map(len, curves.values()))
+    curves = {}
+    for name, cmc in results.items():
+        shares = 100 * _shares(str(name), cmc, rising=True)[0][:20]
+        curves[f"{short(name, 36)}: rank-1 {shares[0]:.1f} %"] = np.arange(1, len(shares) + 1), shares
+    ax = _lines(title, curves)
+    lowest = min(shares[0] for _, shares in curves.values())
     ax.set(xlabel="rank k", ylabel="right person among the first k (%)", ylim=(max(0, 10 * (lowest // 10) - 10), 102))
-    ax.set(xlim=(0.5, longest + 0.5), xticks=[1, *range(5, longest + 1, 5)] if longest > 5 else range(1, longest + 1))
-    ax.grid(axis="y")
+    ax.set_xticks([1, *range(5, max(len(ranks) for ranks, _ in curves.values()) + 1, 5)])
     ax.legend(loc="lower right" if lowest > 40 else "best")
     return ax.figure
 
 
 @figure_style()
-def show_weight_curve(
-    curves: Mapping[str, tuple],
-    best: Mapping[str, float] | None = None,
-    title: str = "How much should attention count?",
-) -> Figure:
+def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
     """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
 
-    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen one of its weights, drawn as a
-    ring. A vertical line marks 0.5, the paper's plain sum.
+    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen weight, which gets a ring.
     """
     same_length(curves=curves)
-    best = best or {}
-    ax = new_figure(6.4, 4.1, title).subplots()
-    ax.axvline(0.5, color=style.GREY, linewidth=1.2, linestyle=style.DOTTED, label="the paper's sum")
-    for number, (name, curve) in enumerate(curves.items()):
+    lines, rings = {}, {}
+    for name, curve in curves.items():
         weights, shares = _shares(str(name), *curve, rising=False)
-        text = short(name, 36) + (f": best at {best[name]:g}" if name in best else "")
-        ax.plot(weights, 100 * shares, label=text, **series(number))
-        if name in best:
-            at = int(np.argmin(np.abs(weights - best[name])))
-            ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2}
-            ax.plot(weights[at], 100 * shares[at], **{**series(number), **ring})
-    ax.set(
-        xlabel="share of attention: 0 features alone, 1 attention alone",
-        ylabel="mAP on validation people (%)",
-        xlim=(-0.03, 1.03),
-    )
-    ax.grid(axis="y")
+        label, at = f"{short(name, 36)}: best at {best[name]:g}", np.abs(weights - best[name]).argmin()
+        lines[label], rings[label] = (weights, 100 * shares), (weights[at], 100 * shares[at])
+    ax = _lines("How much should attention count?", lines, rings)
+    ax.axvline(0.5, color=style.GREY, linewidth=1.2, linestyle=style.DOTTED, label="the paper's sum")
+    ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel="mAP on validation people (%)")
     ax.legend()
     return ax.figure
 
@@ -179,79 +149,69 @@ def show_roc(
 ) -> Figure:
     """How many pairs of one person are accepted, at every rate of false accepts; the area below in the legend.
 
-    ``curves``: method -> (false accept rates, true accept rates), both ascending in [0, 1]; ``points``: the same two for
-    chosen thresholds, drawn as rings on top.
+    ``curves``: method -> (false accept rates, true accept rates), ascending in [0, 1]; ``points``, rings: chosen thresholds.
     """
     same_length(curves=curves)
     checked = {name: _shares(str(name), *rates, rising=True) for name, rates in curves.items()}
     smallest = min(float(false[false > 0].min(initial=0.1)) for false, _ in checked.values())
     low = float(10.0 ** np.floor(np.log10(max(smallest, 1e-6))))  # a logarithmic axis has no zero
-    ax = new_figure(6.4, 4.3, title).subplots()
-    for number, (name, (false, true)) in enumerate(checked.items()):
-        area, look = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum(), series(number)
-        text = f"{short(name, 36)}: area {area:.3f}"
-        ax.plot(100 * np.maximum(false, low), 100 * true, label=text, **{**look, "marker": ""})
+    lines, rings = {}, {}
+    for name, (false, true) in checked.items():
+        label = f"{short(name, 36)}: area {auc(false, true):.3f}"
+        lines[label] = 100 * np.maximum(false, low), 100 * true
         if name in (points or {}):
-            rings = [100 * np.atleast_1d(to_array(v).astype(float)) for v in points[name]]
-            look |= {"linestyle": "", "markersize": 8, "markeredgewidth": 1.8, "markerfacecolor": "white"}
-            ax.plot(np.maximum(rings[0], 100 * low), rings[1], **look)
+            false, true = (100 * np.atleast_1d(to_array(v).astype(float)) for v in points[name])
+            rings[label] = np.maximum(false, 100 * low), true
+    ax = _lines(title, lines, rings)
     chance = 100 * np.geomspace(low, 1, 200)
     ax.plot(chance, chance, color=style.GREY, linestyle=style.DOTTED, linewidth=1.2, label="by chance")
     ax.set(xlabel="false accepts: pairs of two people called one (%)", ylabel="pairs of one person called one (%)")
     ax.set(ylim=(-2, 102), xscale="log", xlim=(100 * low, 100))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
-    ax.grid(axis="both")
     ax.legend(loc="upper left", frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)
     return ax.figure
 
 
 @figure_style()
-def show_precision(hits: Sequence[bool] | Any, title: str = "Two average precisions of one list") -> Figure:
+def show_precision(hits: Sequence[bool] | Any) -> Figure:
     """Precision over recall of one ranked list: as steps (today's average precision) and joined by trapezoids.
 
     ``hits``: (K,) one entry per gallery image that counts, closest first; true where it shows the query's person.
     """
     ranks = np.flatnonzero(to_array(hits).astype(bool))
     same_length(hits=ranks)
-    count = len(ranks)
-    precision = np.arange(1, count + 1) / (ranks + 1)
-    before = np.where(ranks > 0, np.arange(count) / np.maximum(ranks, 1), 1.0)
-    axes = new_figure(style.PAGE_WIDTH, 3.8, title).subplots(1, 2, sharey=True)
+    found = np.arange(1, len(ranks) + 1)
+    recall, precision = found / len(ranks), found / (ranks + 1)
+    before = np.where(ranks > 0, (found - 1) / np.maximum(ranks, 1), 1.0)
+    axes = new_figure(style.PAGE_WIDTH, 3.8, "Two average precisions of one list").subplots(1, 2, sharey=True)
     for ax, name, start in zip(axes, ("steps", "trapezoids"), (precision, before), strict=True):
-        ax.set_title(f"{name}: AP = {(start + precision).mean() / 2:.3f}")
-        for i in range(count):  # one area per hit, which stands at its right edge
-            edges, heights = [i / count, (i + 1) / count], [start[i], precision[i]]
-            ax.fill_between(edges, heights, color=style.BLUE, alpha=0.18 if i % 2 else 0.3, linewidth=0)
-            ax.plot(edges, heights, color=style.BLUE)
-            if count <= 8:
-                place = edges[1] - 0.01, precision[i] + 0.02
-                ax.text(*place, f"{precision[i]:.2f}", ha="right", size=style.SMALL, color=style.ORANGE)
-        ax.plot((np.arange(count) + 1) / count, precision, "o", color=style.BLUE, markersize=6)
+        edges, heights = np.repeat([0, *recall], 2)[1:-1], np.column_stack([start, precision]).ravel()
+        ax.fill_between(edges, heights, color=style.BLUE, alpha=0.25, linewidth=0)
+        ax.plot(edges, heights, color=style.BLUE)
+        ax.plot(recall, precision, "o", color=style.BLUE, markersize=6)
+        for x, y in zip(recall[:8], precision[:8], strict=True):
+            ax.text(x, y + 0.02, f"{y:.2f}", ha="right", color=style.ORANGE)
+        ax.set(title=f"{name}: AP = {(start + precision).mean() / 2:.3f}", ylabel="precision")
         ax.set(xlim=(0, 1.04), ylim=(0, 1.12), xlabel="recall: share of the matches found")
-        ax.grid(axis="both")
-    axes[0].set_ylabel("precision")
+        ax.grid()
     return axes[0].figure
 
 
 @figure_style()
-def show_weights(weights: Any, count: int = 10, title: str = "Channel weights", label: str = "weight") -> Figure:
-    """The ``count`` most positive and most negative entries of (C,) as bars, and how many of each sign there are."""
+def show_weights(weights: Any, title: str = "Channel weights", label: str = "weight") -> Figure:
+    """The ten most positive and ten most negative entries of (C,) as bars, and how many of each sign there are."""
     values = to_array(weights).astype(np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"weights: expected finite values in one vector of shape (channels,), got {values.shape}")
     order = np.argsort(-values, kind="stable")
-    top = [int(k) for k in order[:count] if values[k] > 0]
-    bottom = [int(k) for k in order[::-1][:count] if values[k] < 0][::-1]
-    places = [*range(len(top)), *range(len(top) + 1, len(top) + 1 + len(bottom))]
+    ends = [k for k in dict.fromkeys((*order[:10], *order[-10:])) if values[k]]
     counted = f"{(values > 0).sum()} of {len(values)} channels above zero, {(values < 0).sum()} below"
     ax = new_figure(style.PAGE_WIDTH, 2.75, f"{title} \u00b7 {counted}").subplots()
-    for chosen, where, number in ((top, places[: len(top)], 0), (bottom, places[len(top) :], 1)):
-        hatch = "///" if number else None
-        ax.bar(where, values[chosen], color=style.SERIES[number][0], hatch=hatch, edgecolor="white", linewidth=0.5)
+    colours = np.where(values[ends] > 0, style.SERIES[0][0], style.SERIES[1][0])
+    ax.bar(range(len(ends)), values[ends], color=colours, tick_label=[str(k) for k in ends])
     ax.axhline(0, color=style.INK, linewidth=0.8)
-    ax.set(xlim=(-0.8, max(len(places), 1) + 0.8), xlabel="channel", ylabel=label)
-    ax.set_xticks(places, [str(k) for k in (*top, *bottom)])
+    ax.set(xlabel="channel", ylabel=label)
     return ax.figure
 
 
@@ -262,21 +222,22 @@ def show_distributions(
     title: str = "Distribution",
     bins: int = 40,
     limits: tuple[float, float] | None = None,
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
     """Histograms of several samples under each other on one axis, each with its median.
 
-    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label`` is that of
-    the axis they share, with its unit or direction; ``limits`` default to the least and the largest value of all.
+    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label``: of the
+    axis they share, with unit or direction; ``marks``: name -> value at which a line crosses all histograms.
     """
     values = {str(name): to_array(v).astype(np.float64).ravel() for name, v in samples.items()}
     kept = {name: v[np.isfinite(v)] for name, v in values.items()}
     same_length(samples=kept)
-    for name, sample in kept.items():
-        same_length(**{f"finite values of {name}": sample})
+    if empty := [name for name, sample in kept.items() if not sample.size]:
+        raise ValueError(f"expected finite values in each sample, got none in {', '.join(empty)}")
     low, high = limits or (min(v.min() for v in kept.values()), max(v.max() for v in kept.values()))
     high = high if high > low else low + 1
     edges, decimals = np.linspace(low, high, bins + 1), max(0, 3 - math.floor(math.log10(high - low)))
-    figure = new_figure(style.PAGE_WIDTH, 0.75 * len(kept) + 0.95, title)
+    figure = new_figure(style.PAGE_WIDTH, 0.75 * len(kept) + 0.95 + 0.4 * bool(marks), title)
     axes = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
     for number, (ax, (name, sample)) in enumerate(zip(axes, kept.items(), strict=True)):
         colour, median, left_out = series(number)["color"], np.median(sample), values[name].size - sample.size
@@ -284,113 +245,76 @@ def show_distributions(
         ax.stairs(counts / counts.max(), edges, fill=True, color=colour, alpha=0.75)
         ax.axvline(median, color="white", linewidth=3)
         ax.axvline(median, color=style.INK, linewidth=1.4, linestyle=style.DASHED)
+        for (mark, value), line in zip((marks or {}).items(), ("-", style.DOTTED, "-.", "--"), strict=False):
+            ax.axvline(value, color=style.ORANGE, linestyle=line, label=f"{short(mark, 30)}: {value:.3g}")
         ax.set(xlim=(low, high), ylim=(0, 1.08))
         ax.set_yticks([0.5], [fold(name, 26)], color=colour, weight="bold")
         ax.tick_params(axis="y", length=0)
         text = f"median {median:.{decimals}f}\nn = {sample.size}" + (f", {left_out} undefined" if left_out else "")
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
-        ax.annotate(text, (1, 0.5), (8, 0), size=style.SMALL, **place)
+        ax.annotate(text, (1, 0.5), (8, 0), "axes fraction", "offset points", va="center", size=style.SMALL)
     axes[-1].set_xlabel(label)
+    if marks:
+        figure.legend(handles=axes[0].get_legend_handles_labels()[0], loc="outside lower left", ncols=4)
     return figure
 
 
-@figure_style()
 def show_distance_histograms(
     same: Any, different: Any, thresholds: Mapping[str, float] | None = None, title: str = "Distances of pairs"
 ) -> Figure:
-    """Distances of pairs of one person and of two people, each kind as shares of its own pairs, with thresholds.
-
-    ``same`` (n,) and ``different`` (m,) are finite; ``thresholds``: name -> distance up to which a pair is called the same
-    person.
-    """
-    kinds = {"one person": to_array(same), "two people": to_array(different)}
-    kinds = {name: values.astype(float).ravel() for name, values in kinds.items()}
-    for name, values in kinds.items():
-        if not values.size or not np.isfinite(values).all():
-            raise ValueError(f"{name}: expected finite distances, got {values.size} of which some are not, or none")
-    joined = np.concatenate(list(kinds.values()))
-    edges = np.linspace(joined.min(), max(joined.max(), joined.min() + 1e-9), 61)
-    ax = new_figure(style.PAGE_WIDTH, 4.1, title).subplots()
-    looks = ((style.BLUE, "-"), (style.ORANGE, (0, (4, 1.5))))
-    for (name, values), (colour, line) in zip(kinds.items(), looks, strict=True):
-        shares, text = 100 * np.histogram(values, edges)[0] / values.size, f"{name} ({values.size:,} pairs)"
-        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
-        ax.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.8, label=text)
-    marks = [item for item in (thresholds or {}).items() if edges[0] <= item[1] <= edges[-1]]
-    for i, (name, threshold) in enumerate(sorted(marks, key=lambda item: item[1])):
-        line = (style.DASHED, style.DOTTED, "-.", "-")[i % 4]
-        ax.axvline(
-            threshold, color=style.INK, linewidth=1.4, linestyle=line, label=f"{short(name, 30)}: {threshold:.3g}"
-        )
-    ax.set(xlabel="distance, lower is closer", ylabel="share of the kind's pairs (%)", xlim=(edges[0], edges[-1]))
-    ax.figure.legend(loc="outside lower left", ncols=3)
-    return ax.figure
+    """Distances of pairs of one person (n,) and of two people (m,), with up to four named thresholds."""
+    samples = {"pairs of one person": same, "pairs of two people": different}
+    return show_distributions(samples, "distance, lower is closer", title, 60, marks=thresholds)
 
 
 @figure_style()
-def show_curves(found: Mapping[str, Any], axis: str = "probability", title: str = "Deletion and insertion") -> Figure:
-    """Mean curves over pairs with their 95 % band, and those of random masks (dotted): a column for each method.
+def show_curves(found: Mapping[str, Any]) -> Figure:
+    """Mean probability over pairs with its 95 % band, and that of random masks (dotted): a column for each method.
 
-    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs; ``axis``: ``probability``,
-    ``reciprocal_rank`` or ``average_precision``.
+    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs.
     """
     same_length(methods=found)
-    count = len(next(iter(found.values())).pairs)
-    heading = f"{title}: {axis.replace('_', ' ')}, mean of {count} pair{'s' * (count != 1)}"
+    heading = f"Deletion and insertion: probability, mean of {len(next(iter(found.values())).pairs)} pairs"
     note = "dotted: random masks of the same area; points: area minus theirs (good: deletion below 0, insertion above)"
     figure = new_figure(min(style.PAGE_WIDTH, 3.2 * max(2, len(found))), 6.0, heading, note)
     axes = figure.subplots(2, len(found), sharex=True, sharey=True, squeeze=False)
     for column, (name, curves) in enumerate(found.items()):
         for ax, kind, pixels in zip(axes[:, column], ("deletion", "insertion"), ("hidden", "shown"), strict=True):
             own, random = getattr(curves, kind), getattr(curves, f"random_{kind}")
-            points = 100 * float(np.nanmean(own.auc(axis)) - np.nanmean(random.auc(axis)))
-            _draw_curve(ax, own, axis, *style.SERIES[column % len(style.SERIES)][:2])
-            _draw_curve(ax, random, axis, style.GREY, style.DOTTED)
+            looks = series(column) | {"marker": ""}, {"color": style.GREY, "linestyle": style.DOTTED}
+            for drawn, look in zip((own, random), looks, strict=True):
+                shares = np.tile(to_array(drawn.shares), len(drawn.probability))
+                seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
+            points = 100 * float(np.nanmean(own.auc()) - np.nanmean(random.auc()))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
-            ax.set(xlim=(0, 1), xlabel=f"share of pixels {pixels}", ylabel="" if column else axis.replace("_", " "))
-            ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-            ax.grid(axis="both")
+            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}")
+            ax.set_ylabel("" if column else "probability")
+            ax.grid()
     return figure
 
 
-def _draw_curve(ax: Axes, curves: Any, axis: str, colour: str, line: Any) -> None:
-    """Mean over pairs, and where the mean could lie by 1.96 standard errors."""
-    values, shares = to_array(getattr(curves, axis)).astype(float), to_array(curves.shares)
-    mean, count = np.nanmean(values, 0), np.maximum(np.isfinite(values).sum(0), 1)
-    error = 1.96 * np.nanstd(values, 0) / np.sqrt(count)
-    band = np.clip(mean - error, 0, 1), np.clip(mean + error, 0, 1)
-    ax.fill_between(shares, *band, color=colour, alpha=0.15, linewidth=0)
-    ax.plot(shares, mean, color=colour, linestyle=line)
-
-
 @figure_style()
-def show_sanity(reports: Mapping[str, Any], limit: float = 0.5, title: str = "Sanity checks") -> Figure:
+def show_sanity(reports: Mapping[str, Any]) -> Figure:
     """How much of a map stays as the network forgets, step by step; and beside another partner, or in the other order.
 
-    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps; above the correlation
-    ``limit`` a map is blind to what was taken away.
+    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps.
     """
     steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
     if len(steps) != 1:
         raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
-    figure = new_figure(style.PAGE_WIDTH, 4.9, f"{title}: correlation with the map of the trained network")
-    ways, others = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+    names = ["trained", *steps.pop(), "another partner", "order turned"]
+    ax = new_figure(style.PAGE_WIDTH, 4.9, "Sanity checks: correlation with the map of the trained network").subplots()
     for k, (name, report) in enumerate(reports.items()):
-        path = np.array([[1, 1, 1], *([v.mean, v.low, v.high] for _, v in report.steps)])
-        lines = [report[other] for other in ("partner", "order")]
-        beside = np.array([[v.value, v.low, v.high] for v in lines])
-        for ax, values, joined in ((ways, path, {}), (others, beside, {"linestyle": ""})):
-            places = np.arange(len(values)) + 0.12 * (k - (len(reports) - 1) / 2)
-            ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
-            ax.plot(places, values[:, 0], label=short(name, 36), **(series(k) | joined))
-    ways.axhline(limit, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
-    lowest = min(-0.1, ways.dataLim.y0 - 0.05, others.dataLim.y0 - 0.05)
-    for ax, names in ((ways, ["trained", *steps.pop()]), (others, ("another partner", "order turned"))):
-        ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(lowest, 1.08))
-        ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
-        ax.grid(axis="y")
-    ways.set(title="made random, one part after the other", ylabel="correlation")
-    ways.set_xlabel(f"above the dashed line ({limit:g}) without the pair classifier, a map does not explain its score")
-    others.set(title="asked something else")
-    figure.legend(handles=ways.lines[: len(reports)], loc="outside lower left", ncols=3)
-    return figure
+        made = [(1, 1, 1), *((v.mean, v.low, v.high) for _, v in report.steps)]
+        asked = [(line.value, line.low, line.high) for line in (report["partner"], report["order"])]
+        values, places = np.array([*made, *asked]), np.arange(len(names)) + 0.1 * (k - len(reports) / 2)
+        ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
+        ax.plot(places[:-2], values[:-2, 0], label=short(name, 36), **series(k))
+        ax.plot(places[-2:], values[-2:, 0], **series(k) | {"linestyle": ""})
+    ax.axvline(len(names) - 2.5, color=style.LIGHT)
+    ax.axhline(0.5, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=0)
+    ax.set(ylim=(None, 1.08), ylabel="correlation", title="made random, one part after the other; asked something else")
+    ax.set_xlabel("above the dashed line without the pair classifier, a map does not explain its score")
+    ax.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
+    ax.grid(axis="y")
+    ax.figure.legend(loc="outside lower left", ncols=3)
+    return ax.figure

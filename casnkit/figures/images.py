@@ -17,6 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from casnkit.figures import style
 from casnkit.figures.style import figure_style, fold, new_figure, short
@@ -24,11 +25,10 @@ from casnkit.figures.style import figure_style, fold, new_figure, short
 SCALES = {
     "own maximum": "each map divided by its own maximum",
     "shared": "both maps divided by the larger maximum",
-    "method": "one scale per method",
-    "all": "one scale for all maps",
 }
 BRIGHTEST = 99.0  # percentile of a pair's values that gets the brightest colour: single pixels would darken the rest
 _GAP, _LEAD, _RIM = 0.16, 0.14, 0.04  # shares of a tile's width: between tiles, after the first, from image to frame
+_SHARE = (style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
 
 def to_array(values: Any) -> np.ndarray:
@@ -40,48 +40,45 @@ def to_array(values: Any) -> np.ndarray:
 
 
 def as_image(image: Any, name: str = "image") -> np.ndarray:
-    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) or (H, W) uint8 array, or a (3, H, W) uint8 tensor.
-
-    Another shape or type raises a ``ValueError`` that begins with ``name``.
-    """
+    """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) or (H, W) uint8 array, or a (3, H, W) uint8 tensor."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = to_array(image)
-    came = array.shape
-    if array.dtype != np.uint8:
-        undo = "undo the normalisation and multiply by 255 first"
-        raise ValueError(f"{name}: expected 8-bit values (uint8, 0 to 255), got {array.dtype}; {undo}")
-    if isinstance(image, torch.Tensor) and array.ndim == 3:
+    if array.ndim == 2:  # grey
+        array = np.stack([array] * 3, -1)
+    elif isinstance(image, torch.Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
-    if array.ndim == 2:
-        array = np.repeat(array[:, :, None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ValueError(f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor, got shape {came}")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor of uint8 values, got "
+            f"{array.dtype} of shape {to_array(image).shape}; undo a normalisation and multiply by 255 first"
+        )
     return array
+
+
+def as_images(images: Sequence[Any]) -> list[np.ndarray]:
+    """Images as :func:`as_image` reads them."""
+    return [as_image(image, f"image {i}") for i, image in enumerate(images)]
 
 
 def as_map(values: Any, name: str = "attention") -> np.ndarray:
     """A map as (h, w) float64, from (h, w) or (1, h, w); another shape, NaN or infinity raise a ``ValueError``."""
-    array = to_array(values)
+    array = to_array(values).astype(np.float64)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected one map of shape (h, w), got shape {array.shape}; index a batch first")
-    array = array.astype(np.float64)
-    bad = int(np.count_nonzero(~np.isfinite(array)))
-    if bad:
-        raise ValueError(f"{name}: expected finite values, got {bad} of {array.size} that are NaN or infinite")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     return array
 
 
 def as_mask(values: Any, image: np.ndarray, name: str = "mask") -> np.ndarray:
-    """A mask as (H, W) float64 in [0, 1]; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
+    """A mask as (H, W) float64; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
     mask = as_map(values, name)
     if mask.shape != image.shape[:2]:
         hint = "; height and width are swapped" if mask.shape == image.shape[1::-1] else ""
         raise ValueError(f"{name}: expected the image's size (H, W) = {image.shape[:2]}, got {mask.shape}{hint}")
-    if mask.min() < 0 or mask.max() > 1:
-        raise ValueError(f"{name}: expected values in [0, 1], got {mask.min():.3g} to {mask.max():.3g}")
     return mask
 
 
@@ -110,10 +107,9 @@ def overlay(
 ) -> np.ndarray:
     """An attention map (h, w) of any scale laid over its image, upsampled bilinearly: (H, W, 3) uint8.
 
-    ``opacity``, in [0, 1], is the map's share in the mixture where the map is at two fifths of its range. It rises with the
-    map, from 2/3 of that at zero to 3/2 of it (at most 1) at the maximum: the picture stays legible where the map is silent,
-    and its peak stays the brightest colour on dark clothes. ``vmax`` is the value that gets the brightest colour, by default
-    the map's own maximum. Negative values are drawn as zero, a zero map stays dark.
+    ``opacity``, in [0, 1], is the map's share in the mixture at two fifths of its range; it rises with the map, so that the
+    picture stays legible where the map is silent. ``vmax`` gets the brightest colour, by default the map's own maximum.
+    Negative values are drawn as zero, a zero map stays dark.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
@@ -138,8 +134,6 @@ class Row:
     label: str = ""  # left of the row
     title: str = ""  # above the row
     frames: Sequence[tuple[str, Any, float]] = ()  # colour, line style and width around each
-    outline: np.ndarray | None = None  # (H, W) bool, drawn on every picture
-    space: float = 0.0  # below the row, in widths of a tile
 
     @property
     def tall(self) -> float:
@@ -147,9 +141,10 @@ class Row:
         return min(3.0, max(image.shape[0] / image.shape[1] for image in self.images if image is not None))
 
 
-def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
+def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
     """Draw ``row`` into ``ax``, whose unit is a tile's width; the first tile stands ``lead`` apart."""
     tall, look = row.tall, {"textcoords": "offset points", "ha": "center", "linespacing": 1.15}
+    rim = _RIM if row.frames else 0
     for column, image in enumerate(row.images):
         if image is None:
             continue
@@ -159,11 +154,8 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
         x, y = left + (1 - wide) / 2, tall - high
         ax.imshow(image, extent=(x, x + wide, tall, y), interpolation="antialiased")
         colour, line, width = row.frames[column] if row.frames else (style.LIGHT, "-", 0.8)
-        rim = _RIM if row.frames else 0
         border = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False, "clip_on": False}
         ax.add_patch(Rectangle((x - rim, y - rim), wide + 2 * rim, high + 2 * rim, **border))
-        if row.outline is not None:
-            _draw_outline(ax, row.outline, x, y, scale)
         if row.heads:
             bold = {"color": colour, "weight": "bold"} if row.frames else {"size": style.SMALL}
             ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
@@ -173,225 +165,188 @@ def draw_row(ax: Axes, row: Row, columns: int, lead: float = 0.0) -> None:
         ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
     ax.set_title(row.title, pad=24)
     ax.set_axis_off()
-    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall + row.space, 0), aspect="equal")
+    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall, 0), aspect="equal")
 
 
-def _draw_outline(ax: Axes, mask: np.ndarray, x: float, y: float, scale: float) -> None:
-    """The contour of a (H, W) bool mask, white on black so that it shows on any picture."""
-    if mask.all() or not mask.any():
-        return
-    padded = np.pad(mask.astype(float), 1)  # closes the line where the person is cut by the picture's edge
-    rows, columns = (
-        corner + (np.arange(-1, n + 1) + 0.5) * scale for corner, n in zip((y, x), mask.shape, strict=True)
-    )
-    for colour, width in (("black", 2.4), ("white", 1.1)):
-        ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width])
+def outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """``image`` (H, W, 3) with the outline of ``mask`` (H, W), white on black so that it shows on any picture."""
+    if mask is None:
+        return image
+    inside = as_mask(mask, image) > 0.5
+    white, black = inside & ~binary_erosion(inside), binary_dilation(inside) & ~inside
+    return np.where(white[:, :, None], np.uint8(255), np.where(black[:, :, None], np.uint8(0), image))
 
 
 def sheet(
     rows: Sequence[Row],
-    title: str = "",
-    columns: int | None = None,
-    lead: float = 0.0,
+    title: str,
+    columns: int = 0,
     widest: float = 1.45,
-    bars: Sequence[tuple[float, str, float, float, str]] = (),
-    keys: Sequence[Any] = (),
+    bars: Any = (),
+    keys: Any = (),
     note: str = "",
 ) -> Figure:
     """Rows of pictures, one below the other, at one scale: tiles of at most ``widest`` inches, ``columns`` in a row.
 
-    ``bars``: colour bars below, each with the tile under which it stands and :func:`colour_bar`'s arguments; ``keys``:
-    handles of a legend below.
+    ``bars``: colour bars below, each as colours, lowest and highest value, and label; ``keys``: handles of a legend below.
     """
     columns = columns or max(len(row.images) for row in rows)
     labels = [fold(row.label, 12, 3) for row in rows]
     beside = 0.3 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))
-    units = columns * (1 + _GAP) - _GAP + lead
+    units = columns * (1 + _GAP) - _GAP + _LEAD
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
-    letters, lines = 13 * tile * (1 + _GAP), 2.2 if title else 0
+    letters = 13 * tile * (1 + _GAP)
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-        lines += 0.7 + sum(
-            max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (row.heads, row.captions)
-        )
-        lines += 1.6 if row.title else 0
-    tall = [row.tall + row.space for row in rows]
-    lines += 3.5 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
-    figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
+    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
+    for row in rows:
+        written = (max((text.count("\n") + 1 for text in texts), default=0) for texts in (row.heads, row.captions))
+        lines += 1 + sum(written) + 1.6 * bool(row.title)
+    tall = [row.tall for row in rows]
+    height = tile * sum(tall) + 0.155 * lines + 0.2
+    figure = new_figure(width, height, title, note, "compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, row in zip(axes, rows, strict=True):
-        draw_row(ax, row, columns, lead)
-    below = 0.12 + (0.2 / tile if rows[-1].captions else 0)
-    for place, *bar in bars:
-        left = max(0, place * (1 + _GAP) + lead * (place > 0) - 0.4)
-        box = left / units, -below / tall[-1], min(1.8, units - left) / units, -0.1 / tile / tall[-1]
-        colour_bar(axes[-1], box, *bar)
+        draw_row(ax, row, columns)
+    for bar in bars:
+        colour_bar(axes, *bar, shrink=1.6 / width, aspect=16, anchor=(0, 0.5), pad=0.02)
     if keys:
         figure.legend(handles=keys, loc="outside lower left", ncols=3, handlelength=2, columnspacing=1.4)
     return figure
 
 
-def colour_bar(ax: Axes, box: Sequence[float], colours: str, low: float, high: float, label: str) -> None:
-    """A horizontal colour bar at ``box`` (left, top, width, minus height, in shares of ``ax``), its ends as ticks."""
-    ticks = [low, 0, high] if low < 0 < high else [low, high]
-    inset = ax.inset_axes((box[0], box[1] + box[3], box[2], -box[3]))
-    shades = ScalarMappable(Normalize(low, high), colours)
-    bar = ax.figure.colorbar(shades, cax=inset, orientation="horizontal", ticks=ticks, label=label)
+def colour_bar(axes: Any, colours: str, low: float, high: float, label: str = "", **place: Any) -> None:
+    """A horizontal colour bar below one or several axes, with its ends as ticks."""
+    ticks, shades = [low, 0, high] if low < 0 < high else [low, high], ScalarMappable(Normalize(low, high), colours)
+    figure = np.atleast_1d(axes)[0].figure
+    bar = figure.colorbar(shades, ax=axes, location="bottom", ticks=ticks, format="%.2g", label=label, **place)
     bar.outline.set_linewidth(0.5)
-    inset.set_xticks(ticks, [f"{tick:.2g}".replace("-", "\u2212") for tick in ticks])
-    inset.get_xticklabels()[0].set_horizontalalignment("left")
-    inset.get_xticklabels()[-1].set_horizontalalignment("right")
 
 
 @figure_style()
 def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """A contact sheet: images in reading order, each with its caption below, ``columns`` in a line.
+    """A contact sheet: images as :func:`as_image` reads them in reading order, captions below, ``columns`` in a line."""
+    pictures = as_images(images)
+    return _wrapped(pictures, [""] * len(pictures) if captions is None else captions, columns)
 
-    ``images``: (N, H, W, 3) uint8 array, (N, 3, H, W) uint8 tensor, or a sequence of PIL images.
-    """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    captions = [""] * len(pictures) if captions is None else list(captions)
+
+def _wrapped(pictures: list, captions: Sequence[str], columns: int, title: str = "", bars: Any = ()) -> Figure:
     same_length(images=pictures, captions=captions)
-    return _wrapped(pictures, captions, columns)
-
-
-def _wrapped(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int, *more: Any) -> Figure:
-    columns = min(columns, len(pictures))
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    captions = [short(caption, 200) for caption in captions]
-    rows = [Row(pictures[p], captions=captions[p]) for p in parts]
-    title, bars = more or ("", ())
-    return sheet(rows, title, columns, widest=1.2, bars=bars)
+    rows = [Row(pictures[p], captions=[str(caption) for caption in captions[p]]) for p in parts]
+    return sheet(rows, title, widest=1.2, bars=bars)
 
 
 @figure_style()
 def show_channels(
     image: Any, maps: Sequence, captions: Sequence[str], columns: int = 8, signed: bool = False, title: str = "Channels"
 ) -> Figure:
-    """An image and N maps (h, w) of it, all on one scale: channels of A, or sums of them.
+    """An image and N maps (h, w) of it, all on one scale, each with a caption: channels of A, or sums of them.
 
-    Each map has a caption; ``columns`` counts the image too. Maps lie over the image, negative values as zero; ``signed``
-    ones stand alone, in diverging colours with symmetric limits.
+    Maps lie over the image, negative values as zero; ``signed`` ones stand alone, in diverging colours around zero.
     """
     picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
-    same_length(maps=values, captions=captions)
-    limit = float(max(np.abs(v).max() if signed else v.max() for v in values)) or 1.0
-    colours = style.DIFFERENCE_COLOURS if signed else style.ATTENTION_COLOURS
+    limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
+    bar, shown = (style.ATTENTION_COLOURS, 0, limit, "value"), [overlay(picture, v, vmax=limit) for v in values]
     if signed:
-        size = picture.shape[1::-1]
-        cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, colours).astype(np.uint8)) for v in values]
-        shown = [np.asarray(cell.resize(size, Image.Resampling.NEAREST)) for cell in cells]
-    else:
-        shown = [overlay(picture, v, vmax=limit) for v in values]
-    bars = [(0, colours, -limit if signed else 0, limit, "value")]
-    return _wrapped([picture, *shown], ["image", *captions], columns, f"{title} \u00b7 {SCALES['all']}", bars)
+        bar = (style.DIFFERENCE_COLOURS, -limit, limit, "value")
+        cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, bar[0]).astype(np.uint8)) for v in values]
+        shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
+    return _wrapped([picture, *shown], ["image", *captions], columns, f"{title} \u00b7 one scale for all maps", [bar])
 
 
 @figure_style()
 def show_identification(
-    image: Any, attention: Any, mask: Any, masked_image: Any, label_text: Any = "", title: str | None = None
+    images: Sequence, maps: Sequence, masks: Sequence, masked_images: Sequence, labels: Sequence[str], title: str
 ) -> Figure:
-    """Identification attention at work (paper 3.1, figure 4): image, map, soft mask, and what the mask leaves.
+    """Identification attention at work (paper 3.1, figure 4), a row per image: image, map, soft mask, what it leaves.
 
-    One image with its raw map (h, w), its soft mask (H, W) in [0, 1], the image without what the mask covers, and whose
-    score was differentiated, e.g. ``"id 12, p = 0.97"``; or a list of images, one per row, and lists of all the others.
+    Raw maps (h, w), soft masks (H, W) in [0, 1], the images without what the masks cover; ``labels`` say whose score was
+    differentiated, e.g. ``"id 12, p = 0.97"``.
     """
-    several = isinstance(image, (list, tuple))
-    given = [list(value) if several else [value] for value in (image, attention, mask, masked_image, label_text)]
-    same_length(images=given[0], maps=given[1], masks=given[2], masked_images=given[3], labels=given[4])
-    rows, heads = [], ["image", "attention", "soft mask S", "image \u00d7 (1 \u2212 S)"]
-    for image_, map_, mask_, masked, label in zip(*given, strict=True):
-        pixels = as_image(image_)
-        soft = _coloured(as_mask(mask_, pixels), style.MASK_COLOURS).astype(np.uint8)
-        shown = [pixels, overlay(pixels, map_), soft, as_image(masked, "masked image")]
-        rows.append(Row(shown, () if rows else heads, label=label))
-    bars = [(0.5, style.ATTENTION_COLOURS, 0, 1, "share of maximum"), (2.3, style.MASK_COLOURS, 0, 1, "mask value")]
-    return sheet(rows, f"{title or 'Identification attention'} \u00b7 {SCALES['own maximum']}", bars=bars)
+    same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
+    columns = {"image": as_images(images)}
+    columns["attention"] = list(map(overlay, columns["image"], maps))
+    soft = [_coloured(as_mask(*pair), style.MASK_COLOURS) for pair in zip(masks, columns["image"], strict=True)]
+    columns["soft mask S"] = [mask.astype(np.uint8) for mask in soft]
+    columns["image \u00d7 (1 \u2212 S)"] = as_images(masked_images)
+    bars = [_SHARE, (style.MASK_COLOURS, 0, 1, "mask value")]
+    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
+
+
+def _rows(columns: Mapping[str, Sequence], labels: Sequence[str] | None) -> list[Row]:
+    """Named columns of pictures as rows: the names above the first one, a label before each."""
+    rows = [Row(pictures) for pictures in zip(*columns.values(), strict=True)]
+    rows[0].heads = list(columns)
+    for row, label in zip(rows, labels or [""] * len(rows), strict=True):
+        row.label = label
+    return rows
 
 
 @figure_style()
 def show_maps(
     images: Sequence[Any],
     maps_by_name: Mapping[str, Sequence[Any]],
-    shared: bool | str = True,
     masks: Sequence[Any] | None = None,
     labels: Sequence[str] | None = None,
     title: str = "Attention maps",
 ) -> Figure:
-    """Methods side by side: a row per image, a column per method; the person's outline where masks are given.
+    """Methods side by side: a row per image, a column per method; each map is divided by its own maximum.
 
-    ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``shared``: True: one scale for
-    the whole grid; ``"method"``: one per column; False: each map by its own maximum; it stands in the heading. ``masks``: N
-    person masks (H, W), bool; None entries where there is none. ``labels``: of the rows.
+    ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``masks``: N person masks
+    (H, W), bool, drawn as outlines; None entries where there is none. ``labels``: of the rows.
     """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    masks = [None] * len(pictures) if masks is None else masks
-    labels = [""] * len(pictures) if labels is None else labels
-    same_length(methods=maps_by_name)
-    same_length(images=pictures, masks=masks, labels=labels, **{f"maps of {k}": v for k, v in maps_by_name.items()})
-    if shared not in (True, False, "method"):
-        raise ValueError(f"expected shared to be True, False or 'method', got {shared!r}")
-    maps = {name: [as_map(values, f"map of {name}") for values in row] for name, row in maps_by_name.items()}
-    limits = {name: max(float(values.max()) for values in row) for name, row in maps.items()}
-    if shared != "method":
-        limits = dict.fromkeys(maps, max(limits.values()) if shared else None)
-    rows = []
-    for i, picture in enumerate(pictures):
-        outline = None if masks[i] is None else as_mask(masks[i], picture, f"mask {i}") > 0.5
-        shown = [picture, *(overlay(picture, maps[name][i], vmax=limits[name]) for name in maps)]
-        rows.append(Row(shown, () if rows else ["image", *maps], label=labels[i], outline=outline))
-    how = SCALES[{True: "all", "method": "method", False: "own maximum"}[shared]]
-    bars = [(1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")]
-    return sheet(rows, f"{title} \u00b7 {how}", lead=_LEAD, bars=bars)
+    pictures, masks = as_images(images), [None] * len(images) if masks is None else masks
+    named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
+    same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
+    columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
+    columns = {name: list(map(outlined, column, masks)) for name, column in columns.items()}
+    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
 
 
 @figure_style()
 def show_gallery_of_methods(
     pairs: Sequence,
     maps_by_method: Mapping,
-    labels: Any = None,
-    masks: Any = None,
+    labels: Sequence[str] | None = None,
+    masks: Sequence | None = None,
     title: str = "Explanations of pairs",
 ) -> Figure:
     """A row per pair, a column per method, both images in each; the persons' outlines where masks are given.
 
-    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile.
-
     P pairs of images; method -> P pairs of maps (h, w), each method in its own resolution; P row labels; P pairs of person
-    masks (H, W), bool, None where there are none.
+    masks (H, W), bool, None where there are none. Negative values are drawn as zero. Each method has one scale for both
+    images of a pair, up to the 99th percentile.
     """
-    pictures = [[as_image(x, f"{s} of pair {i}") for s, x in zip("12", p, strict=True)] for i, p in enumerate(pairs)]
-    labels, masks = labels or [""] * len(pictures), masks or [None] * len(pictures)
-    same_length(methods=maps_by_method)
-    same_length(pairs=pictures, labels=labels, masks=masks, **{f"maps of {k}": v for k, v in maps_by_method.items()})
-    rows, heads = [], ["pair", *(name.replace("-", " ") for name in maps_by_method)]
-    for i, both in enumerate(pictures):
-        shown, outline = [_side_by_side(both)], None
-        for name, maps in maps_by_method.items():
-            values = [as_map(m, f"map of {name}, pair {i}").clip(0) for m in maps[i]]
-            joined = np.concatenate([v.ravel() for v in values])
-            top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
-            shown.append(_side_by_side([overlay(x, v, vmax=top) for x, v in zip(both, values, strict=True)]))
-        if masks[i] is not None and all(mask is not None for mask in masks[i]):
-            outline = _side_by_side([as_mask(m, x) > 0.5 for m, x in zip(masks[i], both, strict=True)], False)
-        rows.append(Row(shown, () if rows else heads, label=labels[i], outline=outline))
+    pictures = [as_images(pair) for pair in pairs]
+    masks = [(None, None) if pair is None else pair for pair in masks or [None] * len(pairs)]
+    named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
+    same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
+    columns = {"pair": [_side_by_side(*map(outlined, *parts)) for parts in zip(pictures, masks, strict=True)]}
+    for name, maps in maps_by_method.items():
+        parts = zip(pictures, maps, masks, strict=True)
+        columns[name.replace("-", " ")] = [_pair_overlay(*part) for part in parts]
     heading = f"{title} \u00b7 values above zero, one scale per pair and method"
-    return sheet(rows, heading, bars=[(1, style.ATTENTION_COLOURS, 0, 1, "share of 99th percentile")])
+    return sheet(_rows(columns, labels), heading, bars=[(*_SHARE[:3], "share of 99th percentile")])
 
 
-def _side_by_side(both: Sequence[np.ndarray], blank: int = 255) -> np.ndarray:
-    """Two images (H, W, ...) at one height, that of the first, with a seam of four pixels between them."""
-    first, second = both
-    if second.shape[0] != first.shape[0]:
-        rows = np.arange(first.shape[0]) * second.shape[0] // first.shape[0]
-        columns = round(second.shape[1] * first.shape[0] / second.shape[0])
-        second = second[rows][:, np.arange(columns) * second.shape[1] // columns]
-    seam = np.full((first.shape[0], 4, *first.shape[2:]), blank, first.dtype)
-    return np.concatenate([first, seam, second], 1)
+def _pair_overlay(images: Sequence[np.ndarray], maps: Sequence[Any], masks: Sequence) -> np.ndarray:
+    values = [as_map(m).clip(0) for m in maps]
+    joined = np.concatenate([v.ravel() for v in values])
+    top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
+    parts = zip(images, values, masks, strict=True)
+    return _side_by_side(*(outlined(overlay(image, v, vmax=top), mask) for image, v, mask in parts))
+
+
+def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two images (H, W, 3) at one height, that of the first, with a seam of four pixels between them."""
+    rows, columns = first.shape[0], round(second.shape[1] * first.shape[0] / second.shape[0])
+    second = second[np.arange(rows) * second.shape[0] // rows][:, np.arange(columns) * second.shape[1] // columns]
+    return np.concatenate([first, np.full((rows, 4, 3), 255, np.uint8), second], 1)
 
 
 @figure_style()
@@ -405,33 +360,18 @@ def show_film(
     room: int = 0,
     pixels: int = 200,
 ) -> Figure:
-    """A film strip: one row per image, two rows a pair, one column per epoch, each map by its own maximum.
+    """A film strip: one row per image, one column per epoch, each map by its own maximum.
 
     ``maps_by_epoch``: for each of the ``epochs``, also none, N maps (h, w). At most ``columns`` epochs are shown, evenly
     spread, the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
     ``pixels``: width of a picture, at most: less is drawn faster.
     """
-    pictures = [as_image(image, f"image {i}") for i, image in enumerate(images)]
-    labels = [""] * len(pictures) if labels is None else list(labels)
-    same_length(images=pictures, labels=labels)
-    if len(epochs) or len(maps_by_epoch):
-        same_length(epochs=epochs, maps=maps_by_epoch)
-    for epoch, maps in zip(epochs, maps_by_epoch, strict=True):
-        same_length(images=pictures, **{f"maps of epoch {epoch}": maps})
-    chosen, rows = spread_evenly(len(epochs), columns), []
-    for i, picture in enumerate(pictures):
-        small = Image.fromarray(picture)
-        small.thumbnail((pixels, 3 * pixels))
-        heads = () if rows else ["image", *(f"epoch {epochs[k]}" for k in chosen)]
-        shown = [np.asarray(small), *(overlay(small, maps_by_epoch[k][i]) for k in chosen)]
-        rows.append(Row(shown, heads, label=labels[i], space=0.2 * (i % 2)))
-    bars = [(1, style.ATTENTION_COLOURS, 0, 1, "share of maximum")]
+    pictures = [Image.fromarray(picture) for picture in as_images(images)]
+    same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
+    for picture in pictures:
+        picture.thumbnail((pixels, 3 * pixels))
+    shown = {"image": [np.asarray(picture) for picture in pictures]}
+    for k in np.linspace(0, len(epochs) - 1, min(len(epochs), columns)).round().astype(int):
+        shown[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
     heading = f"{title} \u00b7 {SCALES['own maximum']}"
-    return sheet(rows, heading, 1 + max(len(chosen), room), _LEAD, widest=0.62, bars=bars)
-
-
-def spread_evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` places in 0 .. count - 1, evenly spread: the first and last among them (the last, if one)."""
-    if most == 1:
-        return list(range(count))[-1:]
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    return sheet(_rows(shown, labels), heading, max(len(shown), room + 1), widest=0.62, bars=[_SHARE])

@@ -1,6 +1,6 @@
 """Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from casnkit.attention import attention_distance, crop_bounds, normalise_map, resize_rows, row_profile
+from casnkit.attention import aligned_profile, attention_distance, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.grids import MARKS, gallery_row
-from casnkit.figures.images import SCALES, as_image, as_map, colour_bar, draw_row, overlay, scaled
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
 from casnkit.figures.style import figure_style, fold, frame, new_figure, short
 
 
@@ -37,36 +36,44 @@ def show_pair(
     ``distance`` of the two features, lower is closer. ``normalisation``: how maps become colours, ``"own maximum"`` or
     ``"shared"``; the distance of equation 5 does not depend on it.
     """
-    if probability is not None and not 0 <= probability <= 1:
-        raise ValueError(f"expected a probability in [0, 1], got {probability}")
-    images = [as_image(image_1, "image 1"), as_image(image_2, "image 2")]
-    maps = _checked_maps(map_1, map_2, threshold)
+    images, maps = as_images((image_1, image_2)), _checked_maps(map_1, map_2, threshold)
     limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
     widths = [part for ratio in ratios for part in (ratio * tall, ratio * tall, 0.75)]
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    heading = f"{title} \u00b7 {SCALES[normalisation]}"
-    width, height = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + (2.0 if len(heading) < 75 else 2.3)
-    figure = new_figure(width, height, heading, note, "compressed")
+    size = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + 2.1
+    figure = new_figure(*size, f"{title} \u00b7 {SCALES[normalisation]}", note, "compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
     axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
+    draw_pair(axes, images, maps, threshold, limits, titles)
+    for ax in axes[[1, 4]]:
+        colour_bar(ax, style.ATTENTION_COLOURS, 0, 1, cax=ax.inset_axes((0, -0.2 / tall, 1, 0.1 / tall)))
+    for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
+        ax.set_box_aspect(tall / width)
+    _write_verdict(figure.texts[0], same, probability, distance)
+    return figure
+
+
+def draw_pair(
+    axes: Sequence[Axes],
+    images: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    threshold: float,
+    limits: Sequence[float | None] = (None, None),
+    titles: Sequence[str] = ("image 1", "image 2"),
+) -> None:
+    """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         picture, shown, profile = axes[3 * i : 3 * i + 3]
-        name = short(titles[i], 6 + 18 * widths[3 * i])
-        picture.set_title(name, color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
-        shown.set_title("attention" if widths[3 * i] > 0.8 else "map", size=style.SMALL)
+        picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
+        shown.set_title("map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
         _show(picture, image)
         _show(shown, overlay(image, values, vmax=limits[i]))
-        colour_bar(shown, (0, -0.1 / tall, 1, -0.1 / tall), style.ATTENTION_COLOURS, 0, 1, "")
         for edge in _draw_profile(profile, values, image.shape[0], threshold, limits[i], i):
             shown.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
-        profile.set_box_aspect(tall / 0.75)
-    axes[-1].set_box_aspect(tall / 1.45)
-    _draw_aligned(axes[-1], maps, threshold)
-    _write_verdict(figure.texts[0], same, probability, distance)
-    return figure
+    _draw_aligned(axes[6], maps, threshold)
 
 
 def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
@@ -85,20 +92,18 @@ def _checked_maps(map_1: Any, map_2: Any, threshold: float) -> list[np.ndarray]:
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
     """Below the heading: a mark once both truth and judgement are known, then both in words."""
-    parts, mark, colour = [], "", style.INK
+    parts, mark, colour, judged = [], "", style.INK, probability is not None and probability >= 0.5
     if probability is not None:
-        parts.append(f"judged {'same' if probability >= 0.5 else 'different'}, p(same) = {probability:.2f}")
+        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
         if same is not None:
-            right = (probability >= 0.5) == bool(same)
-            mark, colour = ("\u2713 ", style.BLUE) if right else ("\u2717 ", style.ORANGE)
+            mark, colour = ("\u2713 ", style.BLUE) if judged == bool(same) else ("\u2717 ", style.ORANGE)
     if same is not None:
         parts.append("truth: same person" if same else "truth: different people")
     if distance is not None:
         parts.append(f"feature distance {distance:.3f}")
-    if parts:
-        heading.set_text(heading.get_text() + "\n ")  # room for one more line
-        text = mark + " \u00b7 ".join(parts)
-        heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
+    heading.set_text(heading.get_text() + "\n ")  # room for one more line
+    text = mark + " \u00b7 ".join(parts)
+    heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
 
 
 def _show(ax: Axes, image: np.ndarray) -> None:
@@ -108,18 +113,13 @@ def _show(ax: Axes, image: np.ndarray) -> None:
 
 
 def _draw_profile(
-    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float, number: int
+    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float | None, number: int
 ) -> tuple[float, float]:
-    """Row-wise maxima as bars beside the image's rows; rows that equation 5 cuts off are pale.
-
-    Returns the top edge of the first and the bottom edge of the last row that stay, in image rows.
-    """
-    maximum = row_profile(torch.from_numpy(attention)[None])
-    first, last = (int(bound) for bound in crop_bounds(maximum, threshold))
-    profile = scaled(maximum[0].numpy(), limit)
+    """Row-wise maxima as bars beside the image's rows; returns the edges outside which equation 5 cuts: pale bars."""
+    profile = scaled(attention.max(1), limit)
+    first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))
     rows, step, line = np.arange(len(profile)), image_rows / len(profile), threshold * profile.max()
-    kept = (rows >= first) & (rows <= last)
-    colours = np.where(kept, style.SERIES[number][0], style.LIGHT)
+    colours = np.where((rows >= first) & (rows <= last), style.SERIES[number][0], style.LIGHT)
     ax.barh((rows + 0.5) * step, profile, height=step * 0.86, color=colours)
     ax.axvline(line, color="white", linewidth=2.6)  # so that the dashes show on dark bars too
     ax.axvline(line, color=style.INK, linewidth=1.2, linestyle=style.DASHED)
@@ -140,11 +140,8 @@ def _mark_threshold(ax: Axes, threshold: float) -> None:
 
 def _aligned_rows(maps: Sequence[np.ndarray], threshold: float) -> list[np.ndarray]:
     """M*_1 and M*_2 of equation 5, with the number of rows of the taller map."""
-    rows, aligned = max(attention.shape[0] for attention in maps), []
-    for attention in maps:
-        profile = normalise_map(row_profile(torch.from_numpy(attention)[None]), "max")
-        aligned.append(resize_rows(profile, *crop_bounds(profile, threshold), rows)[0].numpy())
-    return aligned
+    rows = max(map(len, maps))
+    return [aligned_profile(torch.from_numpy(values)[None], threshold, rows)[0].numpy() for values in maps]
 
 
 def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> None:
@@ -160,38 +157,6 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     distance = float(attention_distance(*(torch.from_numpy(m)[None] for m in maps), threshold))
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
-
-
-@figure_style()
-def show_step(row: Mapping[str, Any], current: int, map_1: Any, map_2: Any, threshold: float = 0.5) -> Figure:
-    """The query and one image of its ranking with their Siamese maps (paper 3.2), above the ranking itself.
-
-    ``row`` is as :func:`show_rankings` takes it, ``current`` the place in it of the gallery image that is shown large,
-    from 0; ``map_1`` (h, w) is the query's map beside this partner, ``map_2`` the partner's; ``threshold`` is t of eq. 5.
-    """
-    count = len(row["statuses"])
-    if not 0 <= current < count:
-        raise ValueError(f"expected a place in the row, 0 to {count - 1}, got {current}")
-    maps = _checked_maps(map_1, map_2, threshold)
-    gallery = [as_image(image, f"gallery image {i}") for i, image in enumerate(row["gallery_images"])]
-    images = [as_image(row["query_image"], "query image"), gallery[current]]
-    glyph, colour, *_, said = MARKS[row["statuses"][current]]
-    note = "the query's ranked gallery: \u2713 same person, \u2717 another, \u25cb a passer-by who is no query's person"
-    figure = new_figure(style.PAGE_WIDTH, 6.1, "Where Siamese attention looks, partner by partner", note)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.75, 1])
-    ratios = [image.shape[1] / image.shape[0] for image in images for _ in range(2)]
-    axes = upper.subplots(1, 5, width_ratios=[*ratios, 0.6])
-    for i in range(2):
-        _show(axes[2 * i], images[i])
-        _show(axes[2 * i + 1], overlay(images[i], maps[i]))
-    axes[0].set_title("query", color=style.SERIES[0][0], weight="bold")
-    axes[2].set_title(f"number {current + 1}: {glyph} {said.partition(' (')[0]}", color=colour, weight="bold")
-    axes[3].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
-    _draw_aligned(axes[4], maps, threshold)
-    strip = gallery_row({**row, "gallery_images": gallery}, range(count))
-    strip.captions = ["\u25b2" if place == current else " " for place in range(count)]
-    draw_row(lower.subplots(), strip, count)
-    return figure
 
 
 @figure_style()
@@ -220,7 +185,7 @@ def show_difference(
         ax.imshow(values, cmap=look[0], vmin=look[1], vmax=look[2], aspect=shape)
         ax.set_title(fold(head, 20), size=style.SMALL)
         frame(ax, style.GREY)
-        colour_bar(ax, (0, -0.03, 1, -0.035), *look, "")
+        colour_bar(ax, *look, pad=0.02)
     return figure
 
 
@@ -232,40 +197,30 @@ def show_alignment(
 
     Two images, their maps (h, w) of any scale, and t, a share of each profile's own maximum, in [0, 1).
     """
-    values = _checked_maps(*maps, threshold)
-    figure = new_figure(
-        style.PAGE_WIDTH, 5.6, f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
-    )
-    widest = max(image.shape[1] / image.shape[0] for image in map(as_image, images))
+    values, pictures = _checked_maps(*maps, threshold), as_images(images)
+    heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
+    figure = new_figure(style.PAGE_WIDTH, 5.6, heading)
+    widest = max(picture.shape[1] / picture.shape[0] for picture in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
-    heads = ("map", "row maximum, t", "cropped", "resized: M*")
-    for i, aligned in enumerate(_aligned_rows(values, threshold)):
-        colour, image = style.SERIES[i][0], as_image(images[i])
-        axes = [figure.add_subplot(grid[i, k]) for k in range(5)]
-        axes[0].set_title(fold(titles[i], 18), color=colour, weight="bold", size=style.SMALL, pad=20)
-        for ax, head in zip(axes[1:], heads, strict=True):
-            ax.set_title(head, size=style.SMALL)
-        _show(axes[0], image)
-        _show(axes[1], overlay(image, values[i]))
+    axes = [[figure.add_subplot(grid[i, k]) for k in range(5)] for i in range(2)]
+    draw_pair([*axes[0][:3], *axes[1][:3], figure.add_subplot(grid[:, 5])], pictures, values, threshold, titles=titles)
+    for i, star in enumerate(_aligned_rows(values, threshold)):
         profile = scaled(values[i].max(1))
-        _draw_profile(axes[2], values[i], image.shape[0], threshold, values[i].max(), i)
-        first, last = (int(b) for b in crop_bounds(torch.from_numpy(profile)[None], threshold))
-        for ax, entries, start in ((axes[3], profile[first : last + 1], first), (axes[4], aligned, 0)):
+        first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))
+        parts = ("cropped", profile[first : last + 1], first), ("resized: M*", star, 0)
+        for ax, (head, entries, start) in zip(axes[i][3:], parts, strict=True):
             rows = np.arange(start + 1, start + 1 + len(entries))
-            ax.barh(rows, entries, height=0.86, color=colour)
-            ax.set(xlim=(0, 1.04), ylim=(len(aligned) + 0.5, 0.5), xticks=[0, 1], yticks=sorted({rows[0], rows[-1]}))
-        for ax in axes[2:]:
+            ax.barh(rows, entries, height=0.86, color=style.SERIES[i][0])
+            ax.set(xlim=(0, 1.04), ylim=(len(star) + 0.5, 0.5), xticks=[0, 1], yticks=sorted({rows[0], rows[-1]}))
+            ax.set_title(head, size=style.SMALL)
+        for ax in axes[i][2:]:
             ax.set_box_aspect(1 / 0.6)
-    _draw_aligned(figure.add_subplot(grid[:, 5]), values, threshold)
     return figure
 
 
 @figure_style()
 def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
-    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned.
-
-    ``image_rows`` is H of the images, for the profiles' axis.
-    """
+    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
     if not 1 <= len(thresholds) <= 3:
         raise ValueError(f"expected one to three thresholds, got {len(thresholds)}")
     figure = new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
@@ -275,6 +230,6 @@ def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
         for j in range(2):
             axes[j].set_title(f"map {j + 1}", color=style.SERIES[j][0], size=style.SMALL)
-            _draw_profile(axes[j], values[j], image_rows, threshold, values[j].max(), j)
+            _draw_profile(axes[j], values[j], image_rows, threshold, None, j)
         _draw_aligned(axes[2], values, threshold)
     return figure

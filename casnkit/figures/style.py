@@ -11,17 +11,18 @@ import html
 import io
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.text import Annotation
-from PIL import ExifTags, Image
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from casnkit.data.files import atomic_path
 
@@ -65,9 +66,12 @@ _RC = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
-    **{f"{axis}tick.color": GREY for axis in "xy"},
-    **{f"{axis}tick.labelcolor": INK for axis in "xy"},
-    **{f"{axis}tick.labelsize": SMALL for axis in "xy"},
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": SMALL,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": SMALL,
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
@@ -87,17 +91,13 @@ class Picture(Figure):
         with figure_style():
             super().draw(renderer)
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        width, height = self.get_size_inches()
-        return figure_png(self, dpi=200), {"width": round(width * 100), "height": round(height * 100)}
-
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """PNG for tools that take pictures out of a notebook, and an HTML image for its page: only that has an ``alt``."""
-        data, size = self._repr_png_()
-        png, alt = base64.b64encode(data).decode(), describe(self)
-        shown = " ".join(f'{name}="{value}"' for name, value in size.items())
-        page = f'<img alt="{html.escape(alt)}" {shown} style="height: auto" src="data:image/png;base64,{png}">'
-        return {"image/png": png, "text/html": page}, {"image/png": {**size, "alt": alt}}
+        width, height = (round(100 * inches) for inches in self.get_size_inches())
+        png, alt = base64.b64encode(figure_png(self, dpi=200)).decode(), describe(self)
+        size = f'width="{width}" height="{height}" style="height: auto"'
+        page = f'<img alt="{html.escape(alt)}" {size} src="data:image/png;base64,{png}">'
+        return {"image/png": png, "text/html": page}, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "", layout: str = "constrained") -> Picture:
@@ -113,17 +113,13 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", lay
 
 
 def describe(figure: Figure, most: int = 400) -> str:
-    """The words that stand in a figure, for a reader who cannot see it: headings, captions, axes, legends."""
-    words, legends = [text.get_text() for text in (*figure.texts, *figure.findobj(Annotation))], list(figure.legends)
-    for ax in figure.axes:
-        words += [ax.get_title(loc) for loc in ("left", "center")]
-        words += [ax.get_xlabel(), ax.get_ylabel()] if ax.axison else []
-        legends += [ax.get_legend()] if ax.get_legend() else []
-    words += [text.get_text() for legend in legends for text in legend.get_texts()]
-    pictures = sum(len(ax.images) for ax in figure.axes)
+    """The words that stand in a figure, heading first, for a reader who cannot see it; not the axes' numbers."""
+    ticks = {text for axis in figure.findobj(Axis) for text in axis.findobj(Text) if text is not axis.label}
+    texts = [*figure.texts, *(text for text in figure.findobj(Text) if text not in ticks)]
+    words = "; ".join(dict.fromkeys(filter(None, (" ".join(text.get_text().split()) for text in texts))))
+    pictures = len(figure.findobj(AxesImage))
     kind = f"Figure with {pictures} images" if pictures else "Diagram"
-    found = "; ".join(dict.fromkeys(filter(None, (" ".join(word.split()) for word in words))))
-    return f"{kind}: {found if len(found) <= most else found[: most - 1] + '…'}" if found else kind
+    return f"{kind}: {words if len(words) <= most else words[: most - 1] + '…'}"
 
 
 def series(number: int) -> dict[str, Any]:
@@ -139,6 +135,11 @@ def short(text: Any, letters: float) -> str:
     return text if len(text) <= keep + 1 else text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
 
+@functools.cache
+def _known_characters() -> frozenset[int]:
+    return frozenset(get_font(findfont(_FONT)).get_charmap())
+
+
 def fold(text: Any, letters: float, lines: int = 2) -> str:
     """``text`` broken between words into at most so many lines of so many characters, shortened in its middle."""
     width = max(int(letters), 3)
@@ -149,23 +150,14 @@ def fold(text: Any, letters: float, lines: int = 2) -> str:
     return "\n".join(broken)
 
 
-@functools.cache
-def _known_characters() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
-
-
 def frame(ax: Axes, colour: str = LIGHT) -> None:
     """Draw all four sides of ``ax`` and leave out its ticks."""
     ax.spines[:].set(visible=True, color=colour)
     ax.set(xticks=[], yticks=[])
 
 
-def figure_png(figure: Figure, dpi: float = 100) -> bytes:
-    """The figure as PNG, ``dpi`` pixels per inch."""
-    return _render(figure, ".png", dpi, {})
-
-
-def _render(figure: Figure, kind: str, dpi: float, metadata: dict[str, str]) -> bytes:
+def figure_png(figure: Figure, dpi: float = 100, kind: str = ".png", **metadata: str) -> bytes:
+    """The figure as PNG (or SVG, PDF), ``dpi`` pixels per inch."""
     buffer = io.BytesIO()
     with figure_style():
         figure.savefig(buffer, format=kind[1:], dpi=dpi, metadata={**_METADATA[kind], **metadata})
@@ -173,50 +165,21 @@ def _render(figure: Figure, kind: str, dpi: float, metadata: dict[str, str]) -> 
 
 
 def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 150) -> Path:
-    """Write a figure with its alternative text, atomically, and return the path.
+    """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
 
-    Args:
-        figure: what a ``show_...`` function returned.
-        path: ends in ``.png``, ``.svg`` or ``.pdf``.
-        alt: what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's ``<desc>``,
-            the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
-        dpi: pixels per inch; 150 makes a page-wide figure 1350 pixels wide.
+    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
+    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised. ``dpi``: pixels per
+    inch; 150 makes a page-wide figure 1350 pixels wide.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
     kind = path.suffix.lower()
-    if not alt:
-        raise ValueError(
-            f"expected alternative text for {path.name}: a sentence that says what is to be seen, got none"
-        )
-    if kind not in _METADATA:
-        raise ValueError(f"expected a figure file that ends in .png, .svg or .pdf, got {path.name!r}")
-    data = _render(figure, kind, dpi, {"Subject" if kind == ".pdf" else "Description": alt})
+    if not alt or kind not in _METADATA:
+        raise ValueError(f"expected a .png, .svg or .pdf and alternative text, got {path.name!r} and {alt!r}")
+    data = figure_png(figure, dpi, kind, **{"Subject" if kind == ".pdf" else "Description": alt})
     if kind == ".svg":  # <desc> right behind the opening tag, where browsers and screen readers look for it
         head, _, rest = data.decode().partition("<svg")
         tag, _, body = rest.partition(">")
         data = f'{head}<svg{tag} role="img">\n <desc>{escape(alt)}</desc>{body}'.encode()
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-    return path
-
-
-def save_animation(
-    figures: Sequence[Figure], path: str | os.PathLike, alt: str, milliseconds: int = 1600, dpi: float = 100
-) -> Path:
-    """Write figures of one size as a WebP picture that runs in a circle, atomically, and return the path.
-
-    ``alt`` says what is to be seen and is kept as the file's description; each frame stands for ``milliseconds``.
-    No frames, frames of several sizes, no ``alt`` or another ending than ``.webp`` raise a ``ValueError``.
-    """
-    path, alt = Path(path), " ".join(str(alt or "").split())
-    if not alt or path.suffix.lower() != ".webp":
-        raise ValueError(f"expected a file that ends in .webp and alternative text, got {path.name!r} and {alt!r}")
-    frames = [Image.open(io.BytesIO(figure_png(figure, dpi))).convert("RGB") for figure in figures]
-    if len({frame.size for frame in frames}) != 1:
-        raise ValueError(f"expected frames of one size, got {sorted({frame.size for frame in frames}) or 'none'}")
-    description = Image.Exif()
-    description[ExifTags.Base.ImageDescription] = alt
-    options = {"duration": milliseconds, "loop": 0, "quality": 85, "exif": description}
-    with atomic_path(path) as temporary:  # WebP keeps the colours of maps, which GIF does not
-        frames[0].save(temporary, "WEBP", save_all=True, append_images=frames[1:], **options)
     return path

@@ -54,10 +54,15 @@ def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
     return [figures.save_figure(figure, folder / f"{name}.png", alt) for name, (figure, alt) in drawn.items()]
 
 
+def spread_evenly(total: int, count: int) -> np.ndarray:
+    """At most ``count`` places in 0 .. total - 1, evenly spread, the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
     """Queries at evenly spaced places of the order by average precision, hardest first; those without a match left out."""
     order = np.argsort(average_precision, kind="stable")[: np.isfinite(average_precision).sum()]  # NaN stands last
-    return order[figures.spread_evenly(len(order), count)].tolist()
+    return order[spread_evenly(len(order), count)].tolist()
 
 
 def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = 10) -> dict:
@@ -129,7 +134,7 @@ def where_they_look(trained: dict[str, Trained], split: Split) -> Figure:
         maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
     captions = [f"pid {split.pids[i]}" for i in index]
-    return figures.show_maps(images, maps, False, masks, captions, "Where the models look")
+    return figures.show_maps(images, maps, masks, captions, "Where the models look")
 
 
 def has_mask(split: Split, i: int) -> bool:
@@ -140,7 +145,7 @@ def has_mask(split: Split, i: int) -> bool:
 
 def training_examples(split: Split, count: int) -> list[int]:
     """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
-    people = split.identities[figures.spread_evenly(len(split.identities), count)]
+    people = split.identities[spread_evenly(len(split.identities), count)]
     images = [np.flatnonzero(split.pids == pid) for pid in people]
     return [int(own[2 * n % len(own)]) for n, own in enumerate(images)]
 

@@ -9,11 +9,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tour import tour
+from tour import save_animation, tour
 
 import casnkit as ck
 from casnkit.explain.league import league_examples, read_league
-from casnkit.figures import save_animation, save_figure, show_gallery_of_methods, show_league
+from casnkit.figures import save_figure, show_gallery_of_methods, show_league
 from casnkit.notebook import report
 
 FIGURES = Path(__file__).parents[1]

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import ExifTags, Image
 
 from casnkit import figures
 from casnkit.config import Config
+from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import Evaluation
+from casnkit.figures import style
+from casnkit.figures.grids import MARKS, gallery_row
+from casnkit.figures.images import as_images, draw_row
+from casnkit.figures.pairs import draw_pair
+from casnkit.figures.style import figure_style, new_figure
 from casnkit.models import CASN, evaluating
 from casnkit.notebook.report import load_inputs, ranking_row, spread_queries
 from casnkit.ranking import rank_gallery
@@ -37,4 +50,40 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
         A_2 = model.feature_map(load_inputs(gallery, nearest[i], config, device))
         A_1 = model.feature_map(load_inputs(query, [i], config, device)).expand_as(A_2)
         maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
-    return [figures.show_step(row, k, *(m[k].cpu() for m in maps), options.threshold) for k in range(len(A_2))]
+    return [show_step(row, k, [m[k].double().cpu().numpy() for m in maps], options.threshold) for k in range(len(A_2))]
+
+
+@figure_style()
+def show_step(row: Mapping[str, Any], current: int, maps: Sequence[np.ndarray], threshold: float) -> Figure:
+    """The query and one image of its ranking with their Siamese maps (h, w), above the ranking itself.
+
+    ``row`` is as ``show_rankings`` takes it, ``current`` the place in it of the gallery image that is shown large, from 0.
+    """
+    images, strip = as_images([row["query_image"], row["gallery_images"][current]]), gallery_row(row)
+    ratios = [image.shape[1] / image.shape[0] for image in images]
+    note = "the query's ranked gallery: \u2713 same person, \u2717 another, \u25cb a passer-by who is no query's person"
+    figure = new_figure(style.PAGE_WIDTH, 6.1, "Where Siamese attention looks, partner by partner", note)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1.75, 1])
+    axes = upper.subplots(1, 7, width_ratios=[part for ratio in ratios for part in (ratio, ratio, 0.3)] + [0.55])
+    for ax, width in zip(axes[[2, 5, 6]], (0.3, 0.3, 0.55), strict=True):
+        ax.set_box_aspect(1 / width)
+    draw_pair(axes, images, maps, threshold, titles=("query", ""))
+    glyph, colour, *_, said = MARKS[row["statuses"][current]]
+    said = f"number {current + 1}: {glyph} {said.partition(' (')[0]}"
+    axes[3].set_title(said, color=colour, weight="bold", size=style.SMALL, pad=20)
+    axes[4].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
+    strip.captions = ["\u25b2" if place == current else " " for place in range(len(strip.images))]
+    draw_row(lower.subplots(), strip, len(strip.images), 0)
+    return figure
+
+
+def save_animation(frames: Sequence[Figure], path: Path, alt: str, milliseconds: int = 1600) -> None:
+    """Write figures of one size as a ``.webp`` picture that runs in a circle, with ``alt`` as its description."""
+    images, description = (
+        [Image.open(io.BytesIO(figures.figure_png(frame))).convert("RGB") for frame in frames],
+        Image.Exif(),
+    )
+    description[ExifTags.Base.ImageDescription] = alt
+    options = {"duration": milliseconds, "loop": 0, "quality": 85, "exif": description}
+    with atomic_path(path) as temporary:  # WebP keeps the colours of maps, which GIF does not
+        images[0].save(temporary, "WEBP", save_all=True, append_images=images[1:], **options)

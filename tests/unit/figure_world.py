@@ -1,6 +1,5 @@
 """What the tests of figures draw: people as even grey, maps with one peak, results of explanations, hostile names."""
 
-from collections import namedtuple
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -10,10 +9,11 @@ from matplotlib.figure import Figure
 
 from casnkit import figures as f
 from casnkit.explain.faithfulness import Curves, Faithfulness
+from casnkit.explain.localisation import Interval
+from casnkit.explain.sanity import CHECKS, Line, SanityReport
 
 HEIGHT, WIDTH = 96, 40  # taller than wide: a swapped axis shows
 HOSTILE = "a $very$ long_name \\frac{ of a file 地図\n" * 6 + ".jpg"
-Interval = namedtuple("Interval", "mean low high count")
 
 
 def person(value: int = 120, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -23,10 +23,6 @@ def person(value: int = 120, height: int = HEIGHT, width: int = WIDTH) -> np.nda
 def peak(row: int, column: int, height: int = 12, width: int = 5, value: float = 1.0) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width]
     return value * np.exp(-((rows - row) ** 2) / 4 - (columns - column) ** 2 / 2)
-
-
-def titles(figure: Figure) -> list[str]:
-    return [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
 
 
 def ranking(statuses: list[str], **changes: object) -> dict[str, object]:
@@ -48,21 +44,17 @@ def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
 
     def line(start: float, end: float) -> Curves:
         values = np.linspace(start, end, 5)[None].repeat(pairs, 0)
-        return Curves(np.linspace(0, 1, 5), values, values, np.where(np.arange(pairs)[:, None] == 0, np.nan, values))
+        return Curves(np.linspace(0, 1, 5), values, values, values)
 
     both = np.zeros((pairs, 2), int), np.ones(pairs, bool)
     return Faithfulness(*both, line(level, 0), line(0, level), line(level / 2, 0), line(0, level / 2))
 
 
-class Report(SimpleNamespace):
-    def __getitem__(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(value=self.partner, low=self.partner - 0.1, high=self.partner + 0.1)
-
-
-def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> Report:
+def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
     names = ("pair classifier", "ID classifier", "trunk 2 of 2", "trunk 1 of 2")
+    line = Line("", partner, partner - 0.1, partner + 0.1, None, None, "")
     steps = tuple((n, Interval(v, v - 0.05, v + 0.05, 9)) for n, v in zip(names, values, strict=True))
-    return Report(steps=steps, partner=partner)
+    return SanityReport((line,) * len(CHECKS), steps)
 
 
 def entry(name: str, energy: float, over: tuple[float, float], correlation: float, passed: bool) -> list[dict]:
@@ -93,8 +85,7 @@ def league(masks: bool = True) -> SimpleNamespace:
 
 
 def estimate(mean: float, half: float | None) -> dict[str, float | None]:
-    bounds = (None, None) if half is None else (mean - half, mean + half)
-    return dict(zip(("mean", "low", "high"), (mean, *bounds), strict=True))
+    return {"mean": mean, "low": None if half is None else mean - half, "high": None if half is None else mean + half}
 
 
 IMAGES = [person(), person(90, 128, 64), person(70, 384, 128)]
@@ -111,19 +102,14 @@ MANY = {f"a-method-of-name-{i}": i for i in range(4)}
 
 DRAWN: dict[str, Callable[[], Figure]] = {
     "rankings": lambda: f.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
-    "one gallery image": lambda: f.show_rankings([ranking(["correct"])], HOSTILE),
     "no gallery image": lambda: f.show_rankings([ranking([])]),
     "pair": lambda: f.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
     "pair, wide and empty": lambda: f.show_pair(person(9, 50, 90), IMAGES[2], MAPS[0], 0 * MAPS[2], 0.0),
-    "step": lambda: f.show_step({**MIXED, "title": HOSTILE}, 3, MAPS[0], MAPS[1]),
     "alignment": lambda: f.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
-    "alignment, empty": lambda: f.show_alignment(IMAGES[:2], (0 * MAPS[0], MAPS[1])),
-    "thresholds": lambda: f.show_thresholds(MAPS[:2]),
     "one threshold": lambda: f.show_thresholds((0 * MAPS[0], MAPS[1]), [0.0]),
     "difference": lambda: f.show_difference(MAPS[0], 0 * MAPS[0], (HOSTILE, HOSTILE), HOSTILE),
     "identification": lambda: f.show_identification(IMAGES, MAPS, MASKS, IMAGES, [HOSTILE, "", "id 3"], HOSTILE),
     "maps": lambda: f.show_maps(IMAGES, {HOSTILE: MAPS, "Siamese attention": MAPS}, labels=["a"] * 3),
-    "many maps": lambda: f.show_maps(IMAGES, {f"method number {i}": MAPS for i in range(6)}, title=HOSTILE),
     "methods": lambda: f.show_gallery_of_methods(
         [IMAGES[:2]] * 2, dict.fromkeys(MANY, [MAPS[:2]] * 2), ["right", HOSTILE]
     ),
@@ -132,28 +118,29 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "film": lambda: f.show_film(IMAGES * 2, [MAPS * 2] * 40, range(960, 1000), "A title", ["pid 123456 camera 12"] * 6),
     "film without epochs": lambda: f.show_film(IMAGES, [], [], room=10),
     "batch": lambda: f.show_batch(IMAGES * 4, [HOSTILE, "b", ""] * 4),
-    "one image": lambda: f.show_batch(IMAGES[:1]),
     "losses": lambda: f.show_losses({HOSTILE + str(i): log(40) for i in range(9)}, HOSTILE),
     "one epoch": lambda: f.show_losses(log(1)),
     "progress": lambda: f.show_progress(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), 40),
     "cmc": lambda: f.show_cmc({HOSTILE: np.linspace(0.3, 1, 50), "b": np.linspace(0.5, 1, 50)}, title=HOSTILE),
     "roc": lambda: f.show_roc({"features": RATES, HOSTILE: RATES}, {"features": ([0.01], [0.5])}, HOSTILE),
-    "roc, all right": lambda: f.show_roc({"features": ([0, 0, 1], [0, 1, 1])}),
-    "weights of the sum": lambda: f.show_weight_curve({HOSTILE: (WEIGHTS, WEIGHTS / 2), "b": ([0.5], [0.5])}),
+    "weights of the sum": lambda: f.show_weight_curve(
+        {HOSTILE: (WEIGHTS, WEIGHTS / 2), "b": ([0.5], [0.5])}, {HOSTILE: 0.3, "b": 0.5}
+    ),
     "precision": lambda: f.show_precision([1, 0, 1, 1, 0]),
     "weights": lambda: f.show_weights(np.random.default_rng(0).normal(size=2048)),
-    "weights of one sign": lambda: f.show_weights([1.0, 2.0]),
     "distributions": lambda: f.show_distributions({HOSTILE: RANDOM, "b": [1.0, np.nan]}, "x" * 30),
     "histograms": lambda: f.show_distance_histograms(SAME, DIFFERENT, {"0.1 %": 1.0, "1 %": 1.01, "10 %": 2.2, "x": 9}),
     "equal distances": lambda: f.show_distance_histograms(np.ones(3), np.ones(4)),
     "indicators": lambda: f.show_indicators(RANDOM.reshape(11, -1) > 0.5, [HOSTILE] * 11),
-    "cameras": lambda: f.show_camera_pairs(SHARES, COUNTS, [1, 2], ["north gate, upper floor", 2, 3]),
-    "many cameras": lambda: f.show_camera_pairs(RANDOM[:, :, 0], np.full((11, 12), 1234), range(11), range(12)),
+    "cameras": lambda: f.show_camera_pairs(
+        SHARES, COUNTS, [1, 2], ["north gate, floor", 2, 3], "By features", "rank-1 (%)"
+    ),
+    "many cameras": lambda: f.show_camera_pairs(
+        RANDOM[:, :, 0], 1234 * np.ones((11, 12), int), range(11), range(12), "By features", "rank-1 (%)"
+    ),
     "agreement": lambda: f.show_agreement([HOSTILE, "b"], [[1, -0.26], [-0.26, 1]]),
     "curves": lambda: f.show_curves({name: faithfulness(0.9) for name in MANY}),
-    "one curve": lambda: f.show_curves({"siamese": faithfulness(0.9)}, "average_precision"),
     "sanity": lambda: f.show_sanity({name: report() for name in MANY}),
     "league": lambda: f.show_league(league()),
-    "league without masks": lambda: f.show_league(league(masks=False)),
     "differences": lambda: f.show_differences([HOSTILE, *"bcde"], {"rank-1": ESTIMATES, "mAP": ESTIMATES}),
 }

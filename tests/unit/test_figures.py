@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from figure_world import DRAWN, HEIGHT, HOSTILE, WIDTH, peak, person, ranking, titles
+from figure_world import DRAWN, HEIGHT, HOSTILE, WIDTH, peak, person, ranking
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,13 +21,9 @@ from casnkit.figures import as_image, style, upsample
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:seaborn")
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(figures.figure_png(figure))).convert("RGB")).astype(int)
-
-
 def region(figure: Figure, ax: matplotlib.axes.Axes) -> np.ndarray:
     """The rendered pixels inside ``ax``, without its frame; row 0 at the top."""
-    canvas = pixels(figure)
+    canvas = np.asarray(Image.open(io.BytesIO(figures.figure_png(figure))).convert("RGB")).astype(int)
     box, height = ax.get_window_extent(), len(canvas)
     rows = slice(round(height - box.y1) + 2, round(height - box.y0) - 2)
     return canvas[rows, round(box.x0) + 2 : round(box.x1) - 2]
@@ -70,38 +66,39 @@ def test_nothing_is_cut_overlaps_or_is_too_small(name: str) -> None:
         assert min(across, down) < 3, f"{first!r} lies over {second!r}"
 
 
-class TestInputs:
-    def test_tensors_are_channels_first_arrays_channels_last(self):
-        image = person()
-        image[:5, :3] = (255, 0, 0)
-        for other in (torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image)):
-            np.testing.assert_array_equal(as_image(other), image)
-
-    def test_upsampling_is_that_of_pillow(self):
-        attention = np.random.default_rng(0).random((9, 5))
-        picture = Image.fromarray(attention.astype(np.float32)).resize((40, 96), Image.Resampling.BILINEAR)
-        np.testing.assert_allclose(upsample(attention, 96, 40), np.asarray(picture), atol=1e-5)
+def test_tensors_are_channels_first_arrays_channels_last():
+    image = person()
+    image[:5, :3] = (255, 0, 0)
+    for other in (torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image)):
+        np.testing.assert_array_equal(as_image(other), image)
+    np.testing.assert_array_equal(as_image(person()[:, :, 0]), person())
 
 
-class TestOverlay:
-    def test_every_pixel_against_a_loop(self):
-        rng = np.random.default_rng(1)
-        image, attention = rng.integers(0, 256, (6, 3, 3)).astype(np.uint8), rng.random((6, 3))
-        expected = np.zeros_like(image)
-        for row, column in np.ndindex(6, 3):
-            value = attention[row, column] / attention.max()
-            share = min(1.0, 0.4 * (2 / 3 + 5 / 6 * value))
-            colour = np.array(matplotlib.colormaps["cividis"](value)[:3]) * 255
-            expected[row, column] = np.round((1 - share) * image[row, column] + share * colour)
-        np.testing.assert_array_equal(figures.overlay(image, attention, 0.4, "cividis"), expected)
+def test_upsampling_is_that_of_pillow():
+    attention = np.random.default_rng(0).random((9, 5))
+    picture = Image.fromarray(attention.astype(np.float32)).resize((40, 96), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(upsample(attention, 96, 40), np.asarray(picture), atol=1e-5)
 
-    def test_opacity_scale_and_zero_maps(self):
-        np.testing.assert_array_equal(figures.overlay(person(), peak(3, 3), opacity=0), person())
-        bright, dim = (figures.overlay(person(), peak(5, 2, value=v), vmax=1.0).max() for v in (1.0, 0.3))
-        assert dim < bright
-        assert len(np.unique(figures.overlay(person(), np.zeros((9, 5))).reshape(-1, 3), axis=0)) == 1
-        graph = torch.tensor(peak(1, 0), requires_grad=True)
-        np.testing.assert_array_equal(figures.overlay(person(), graph), figures.overlay(person(), 0.3 * peak(1, 0)))
+
+def test_every_pixel_of_an_overlay_against_a_loop():
+    rng = np.random.default_rng(1)
+    image, attention = rng.integers(0, 256, (6, 3, 3)).astype(np.uint8), rng.random((6, 3))
+    expected = np.zeros_like(image)
+    for row, column in np.ndindex(6, 3):
+        value = attention[row, column] / attention.max()
+        share = min(1.0, 0.4 * (2 / 3 + 5 / 6 * value))
+        colour = np.array(matplotlib.colormaps["cividis"](value)[:3]) * 255
+        expected[row, column] = np.round((1 - share) * image[row, column] + share * colour)
+    np.testing.assert_array_equal(figures.overlay(image, attention, 0.4, "cividis"), expected)
+
+
+def test_opacity_scale_and_zero_maps():
+    np.testing.assert_array_equal(figures.overlay(person(), peak(3, 3), opacity=0), person())
+    bright, dim = (figures.overlay(person(), peak(5, 2, value=v), vmax=1.0).max() for v in (1.0, 0.3))
+    assert dim < bright
+    assert len(np.unique(figures.overlay(person(), np.zeros((9, 5))).reshape(-1, 3), axis=0)) == 1
+    graph = torch.tensor(peak(1, 0), requires_grad=True)
+    np.testing.assert_array_equal(figures.overlay(person(), graph), figures.overlay(person(), 0.3 * peak(1, 0)))
 
 
 class TestPair:
@@ -121,12 +118,6 @@ class TestPair:
             assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
             assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
 
-    def test_cut_lines_enclose_the_rows_above_the_threshold(self):
-        attention = np.zeros((12, 5))
-        attention[[3, 4, 7], 2] = 0.8, 1.0, 0.6
-        figure = figures.show_pair(person(), person(), attention, peak(9, 4), threshold=0.5)
-        assert [line.get_ydata()[0] for line in figure.axes[1].lines] == [3 * HEIGHT / 12, 8 * HEIGHT / 12]
-
     @pytest.mark.parametrize(
         ("same", "probability", "mark", "colour"),
         [(True, 0.9, "✓", style.BLUE), (False, 0.9, "✗", style.ORANGE), (True, 0.1, "✗", style.ORANGE)],
@@ -138,13 +129,9 @@ class TestPair:
         assert found.get_text().endswith("feature distance 0.500")
 
     def test_shared_scale_dims_the_weaker_map(self):
-        maps = peak(5, 2), peak(5, 2, value=0.2)
-        own, shared = (
-            figures.show_pair(person(), person(), *maps, normalisation=how) for how in ("own maximum", "shared")
-        )
+        maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
+        own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
         assert glow(region(shared, shared.axes[4])).max() < glow(region(own, own.axes[4])).max() - 100
-        assert "own maximum" in own.texts[0].get_text()
-        assert "larger maximum" in shared.texts[0].get_text()
         assert shared.axes[5].patches[5].get_width() == pytest.approx(0.2)
 
 
@@ -155,19 +142,14 @@ class TestRankings:
         assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
         captions = [text.get_text() for text in ax.texts if text.get_weight() != "bold"]
         assert captions[:2] == ["id 7\ncam 3", "0.125\nid 1\ncam 1"]
-        wrong = figures.show_rankings([ranking(["wrong"], camids=[-1])]).axes[0].texts[-1].get_text()
-        assert wrong.endswith("cam ?")
 
     def test_frames_differ_in_colour_and_line_and_the_legend_names_what_is_shown(self):
         figure = figures.show_rankings([ranking(list(figures.STATUSES))])
         frames = figure.axes[0].patches[1:]
         assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
         assert [to_hex(p.get_edgecolor()).upper() for p in frames[:2]] == [style.BLUE, style.ORANGE]
-        (legend,) = figures.show_rankings([ranking(["correct", "distractor"])]).legends
-        assert [t.get_text() for t in legend.get_texts()] == [
-            "✓ same person",
-            "○ distractor (counts as another person)",
-        ]
+        (legend,) = figures.show_rankings([ranking(["correct", "junk"])]).legends
+        assert [t.get_text() for t in legend.get_texts()] == ["✓ same person", "– junk (does not count)"]
 
     def test_images_stand_in_order_wrap_and_are_pale_where_they_do_not_count(self):
         axes = figures.show_rankings([ranking(["wrong"] * 6 + ["junk"])], columns=3).axes
@@ -176,62 +158,35 @@ class TestRankings:
         lefts = [[image.get_extent()[0] for image in ax.images] for ax in axes]
         assert lefts[0][1:] == lefts[1]
 
-    def test_step_shows_the_partner_that_was_asked_for(self):
-        step = figures.show_step(ranking(["correct", "wrong", "distractor"]), 1, peak(2, 2), peak(9, 2), 0.2)
-        assert "number 2: ✗ another person" in titles(step)
-        query, map_1, partner, map_2 = (region(step, ax) for ax in step.axes[:4])
-        assert [round(np.median(shown)) for shown in (query, partner)] == [60, 101]
-        rows = [glow(shown).sum(1).argmax() / len(shown) for shown in (map_1, map_2)]
-        assert rows[0] < 0.35 < 0.65 < rows[1], "the query's map peaks above, the partner's below"
-
 
 class TestMaps:
     def test_identification_shows_mask_and_masked_image(self):
         mask = np.zeros((HEIGHT, WIDTH))
         mask[:48, :20] = 1.0
-        figure = figures.show_identification(person(200), peak(1, 0), mask, person(90), "id 12")
+        figure = figures.show_identification([person(200)], [peak(1, 0)], [mask], [person(90)], ["id 12"], "IA")
         soft, left = (image.get_array().astype(int).sum(2) for image in figure.axes[0].images[2:])
         assert soft[:48, :20].min() > soft[48:].max()
         assert (left == 3 * 90).all()
 
-    def test_scales(self):
-        maps = {"strong": [peak(2, 2)], "weak": [peak(2, 2, value=0.1)]}
-        for shared, equal in ((True, False), (False, True), ("method", True)):
-            _, strong, weak = figures.show_maps([person()], maps, shared=shared).axes[0].images
-            assert (strong.get_array().max() == weak.get_array().max()) == equal, shared
-
     def test_outline_follows_the_mask(self):
         mask = np.zeros((HEIGHT, WIDTH), bool)
         mask[10:50, 5:20] = True
-        (ax,) = figures.show_maps([person()], {"m": [peak(1, 1)]}, masks=[mask]).axes[:1]
-        x, right, _, y = ax.images[0].get_extent()
-        corners = ax.collections[0].get_paths()[0].get_extents().get_points()
-        found = (corners - (x, y)) / (right - x) * WIDTH
-        np.testing.assert_allclose(found, [(5, 10), (20, 50)], atol=0.6)
-        for flat in (np.zeros_like(mask), np.ones_like(mask), None):
-            assert not figures.show_maps([person()], {"m": [peak(1, 1)]}, masks=[flat]).axes[0].collections
+        (ax,) = figures.show_maps([person(), person()], {"m": [peak(1, 1)] * 2}, [mask, None]).axes[:2][:1]
+        shown = ax.images[0].get_array()[:, :, 0]
+        assert {tuple(place) for place in np.argwhere(shown == 255)} == {
+            (row, column) for row in range(10, 50) for column in range(5, 20) if row in (10, 49) or column in (5, 19)
+        }
+        assert (shown[12:48, 7:18] == 120).all()
 
     def test_gallery_of_methods_has_one_scale_per_pair_and_method(self):
         first, second = np.full((3, 2), 4.0), np.full((3, 2), -1.0)
         figure = figures.show_gallery_of_methods([(person(), person()[:48, :20])], {"m": [(first, second)]})
         shown = figure.axes[0].images[1].get_array()
-        assert shown.shape == (
-            HEIGHT,
-            2 * WIDTH + 4,
-            3,
-        )  # the other image takes the height of the first; a seam of four
+        assert shown.shape == (HEIGHT, 2 * WIDTH + 4, 3), "the other takes the height of the first; a seam of four"
         np.testing.assert_array_equal(shown[:, :WIDTH], figures.overlay(person(), first, vmax=4))
         np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
-        spike = np.ones((HEIGHT, WIDTH))
-        spike[0, 0] = 1000
-        shown = (
-            figures.show_gallery_of_methods([(person(),) * 2], {"m": [(spike, spike)]}).axes[0].images[1].get_array()
-        )
-        np.testing.assert_array_equal(shown[20, 20], figures.overlay(person(), np.ones((9, 5)))[20, 20])
 
-    def test_channels_share_one_scale_and_signed_ones_are_symmetric_around_white(self):
-        _, strong, weak = figures.show_channels(person(), [peak(3, 2), peak(3, 2) / 4], ["a", "b"]).axes[0].images
-        assert strong.get_array().astype(int).sum(2).max() > 1.5 * weak.get_array().astype(int).sum(2).max()
+    def test_signed_channels_share_one_scale_around_white(self):
         signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
         shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
         expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
@@ -262,16 +217,8 @@ class TestMaps:
         axes = figures.show_batch(images, columns=2).axes
         assert [[image.get_array().mean() for image in ax.images] for ax in axes] == [[0, 10], [20, 30], [40]]
 
-    def test_spread_evenly(self):
-        for count, most in itertools.product(range(1, 40), range(2, 12)):
-            places = figures.spread_evenly(count, most)
-            assert len(places) == min(count, most)
-            assert (places[0], places[-1]) == (0, count - 1)
-            assert np.ptp(np.diff(places)) <= 1 if len(places) > 1 else True
-        assert (figures.spread_evenly(0, 5), figures.spread_evenly(7, 1)) == ([], [6])
 
-
-class TestText:
+class TestFiles:
     def test_long_text_keeps_both_ends_and_fits(self):
         name = style.short("0001_c1s1_000126_00_" * 9 + ".jpg", 20)
         assert (len(name), name[:4], name[-4:]) == (20, "0001", ".jpg")
@@ -279,20 +226,7 @@ class TestText:
         lines = style.fold(HOSTILE, 20, 3).split("\n")
         assert len(lines) <= 3
         assert max(map(len, lines)) <= 20
-        assert lines[-1].endswith(".jpg")
 
-    def test_words_of_a_picture_are_few_and_each_said_once(self):
-        figure = style.new_figure(4, 3, "heading")
-        figure.text(0, 0, "heading")
-        left, right = figure.subplots(1, 2)
-        left.imshow([[0.0, 1.0]])
-        right.set_xlabel("distance")
-        assert style.describe(figure) == "Figure with 1 images: heading; distance"
-        assert style.describe(figure, most=12) == "Figure with 1 images: heading; di…"
-        assert "id 7 cam 3" in style.describe(figures.show_rankings([ranking(["wrong"])]))
-
-
-class TestSaving:
     @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
     def test_files_are_the_same_twice_and_described(self, tmp_path, kind):
         paths = []
@@ -307,36 +241,18 @@ class TestSaving:
             with Image.open(paths[0]) as image:
                 assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
 
-    @pytest.mark.parametrize(("name", "alt"), [("a.png", "  \n"), ("a.png", None), ("a.jpg", "x")])
+    @pytest.mark.parametrize(("name", "alt"), [("a.png", "  \n"), ("a.jpg", "x")])
     def test_alternative_text_and_a_known_kind_are_required(self, tmp_path, name, alt):
-        with pytest.raises(ValueError, match=r"alternative text|\.png, \.svg or \.pdf"):
+        with pytest.raises(ValueError, match="alternative text"):
             figures.save_figure(Figure(), tmp_path / name, alt)
         assert not list(tmp_path.iterdir())
 
     def test_a_notebook_shows_a_sharp_picture_with_its_words(self):
         figure = figures.show_cmc({"a <network>": [0.5, 0.75, 1.0]}, title='Who is "first"?')
         bundle, metadata = figure._repr_mimebundle_(include=None, exclude=None)
-        assert "Who is &quot;first&quot;?" in bundle["text/html"]
         assert "a &lt;network&gt;" in bundle["text/html"]
-        assert 'Who is "first"?' in metadata["image/png"]["alt"]
-        data, size = figure._repr_png_()
-        assert Image.open(io.BytesIO(data)).size == (2 * size["width"], 2 * size["height"])
-
-    def test_animation_keeps_frames_their_time_and_their_words(self, tmp_path: Path) -> None:
-        row = ranking(["correct", "wrong"])
-        steps = [figures.show_step(row, k, peak(2 + 3 * k, 2), peak(9, 2)) for k in range(2)]
-        path = figures.save_animation(steps, tmp_path / "a.webp", "two  partners", milliseconds=700)
-        with Image.open(path) as moving:
-            assert (moving.getexif()[270], moving.n_frames, moving.info["loop"]) == ("two partners", 2, 0)
-            for k, step in enumerate(steps):
-                moving.seek(k)
-                shown = np.asarray(moving.convert("RGB")).astype(int)
-                assert moving.info["duration"] == 700
-                assert np.abs(shown - pixels(step)).mean() < 2, "colours are kept"
-        for bad in ({"figures": [], "path": tmp_path / "b.webp"}, {"figures": steps, "path": tmp_path / "b.gif"}):
-            with pytest.raises(ValueError, match="expected"):
-                figures.save_animation(**bad, alt="x")
-        assert list(tmp_path.iterdir()) == [path]
+        assert metadata["image/png"]["alt"].startswith('Diagram: Who is "first"?; ')
+        assert "id 7 cam 3" in style.describe(figures.show_rankings([ranking(["wrong"])]))
 
     def test_the_readers_own_settings_change_nothing_and_survive(self):
         expected = figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]}))
