@@ -9,15 +9,11 @@ backward pass through the trunk: only the classifier is differentiated (:func:`s
 differentiates through an arbitrary pooling instead and serves as oracle and as the general case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-Weights = tuple[Tensor, Tensor]
 
 
 def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_graph: bool = False) -> Tensor:
@@ -36,9 +32,9 @@ def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
     The bins are those of adaptive average pooling, disjoint where ``stripes`` divides ``height``; one is global pooling.
     """
     if not 1 <= stripes <= height:
+        advice = "use taller images, fewer stripes, or last_stride=1"
         raise ValueError(
-            f"expected a feature map of at least {stripes} rows for {stripes} stripes, got {height}: "
-            "use taller images, fewer stripes, or last_stride=1"
+            f"expected a feature map of at least {stripes} rows for {stripes} stripes, got {height}: {advice}"
         )
     p = torch.arange(stripes, device=like.device)
     first = (p * height) // stripes
@@ -76,19 +72,15 @@ def _indicator(values: Tensor) -> Tensor:
 
 # Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features.
 # A variant is one entry here: losses, ranking, explanations and the checks of the configuration know it at once.
-MODES: dict[str, Callable[[Tensor, Tensor], Weights]] = {
-    # alpha = [dz_1/df^- > 0] for both images
-    "paper": lambda gradient, difference: (_indicator(gradient),) * 2,
-    # for image 2 the sign is turned, since dz_1/df_2 = -dz_1/df^-
-    "signed": lambda gradient, difference: (_indicator(gradient), _indicator(-gradient)),
-    # the derivatives themselves
-    "gradcam": lambda gradient, difference: (gradient, -gradient),
-    # alpha = [f^- > 0] for both, as in an earlier version of the paper
-    "v1": lambda gradient, difference: (_indicator(difference),) * 2,
+MODES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "paper": lambda gradient, _: (_indicator(gradient),) * 2,  # alpha = [dz_1/df^- > 0] for both images
+    "signed": lambda gradient, _: (_indicator(gradient), _indicator(-gradient)),  # as dz_1/df_2 = -dz_1/df^-
+    "gradcam": lambda gradient, _: (gradient, -gradient),  # the derivatives themselves
+    "v1": lambda _, difference: (_indicator(difference),) * 2,  # alpha = [f^- > 0], in an earlier version of the paper
 }
 
 
-def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> Weights:
+def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> tuple[Tensor, Tensor]:
     """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed, two (P, D) tensors.
 
     ``gradient`` is dz_1/df^- of the "same person" score at f^- = f_1 - f_2, the ``difference``, both (P, D).
@@ -112,10 +104,7 @@ def autograd_map(feature_map: Tensor, score: Callable[[Tensor], Tensor]) -> Tens
     ``score`` maps (B, C, h, w) to (B,), each sample by itself. The channel weights are constants; the map (B, h, w) keeps
     the graph of ``feature_map``.
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = feature_map.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
-    return weighted_map(feature_map, gradient.mean((2, 3)))
+    return weighted_map(feature_map, score_gradient(score, feature_map).mean((2, 3)))
 
 
 def mean_map(feature_map: Tensor) -> Tensor:

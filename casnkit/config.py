@@ -5,8 +5,6 @@ marked *open* is one that the paper does not settle; each run records its choice
 default. ``profile("quick", epochs=5, loss={"ia_score": "logit"})`` makes a configuration.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import dataclasses
@@ -23,6 +21,12 @@ from casnkit import attention
 
 VARIANTS = ("ide", "ide+ia", "ide+sa", "casn")  # with pooling="stripes" these are the paper's PCB rows
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+
+
+def check_choice(name: str, value: Any, choices: Collection) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in tuple(choices) or isinstance(value, bool):
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
 def one_of(default: Any, choices: Collection) -> Any:
@@ -42,32 +46,30 @@ class _Settings:
         group, hints = type(self).__name__.removesuffix("Config").lower(), get_type_hints(type(self))
         for setting in dataclasses.fields(self):
             name, value, facts = f"{group}.{setting.name}", getattr(self, setting.name), setting.metadata
-            if "choices" in facts and (value not in tuple(facts["choices"]) or isinstance(value, bool)):
-                raise ValueError(f"{name}: expected one of {', '.join(map(str, facts['choices']))}, got {value!r}")
+            if "choices" in facts:
+                check_choice(name, value, facts["choices"])
             value = _typed(name, value, hints[setting.name])
-            numbers = value if isinstance(value, tuple) else (value,)
             low, high = facts.get("bounds", (-math.inf, math.inf))
-            if value is not None and "bounds" in facts and not all(low <= number <= high for number in numbers):
+            numbers = value if isinstance(value, tuple) else (value,)
+            if "bounds" in facts and not all(number is None or low <= number <= high for number in numbers):
                 bounds = f"{low} to {high}" if high < math.inf else f"at least {low}"
                 raise ValueError(f"{name}: expected {bounds}, got {value!r}")
             object.__setattr__(self, setting.name, value)
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", tuple: "a list of numbers"}
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, types.UnionType):  # "or None"
         return None if value is None else _typed(name, value, get_args(hint)[0])
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{name}: expected a list of numbers, got {value!r}")
-        return tuple(_typed(name, item, get_args(hint)[0]) for item in value)
-    if hint in (int, float):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (hint is int and value != int(value)):
-            raise ValueError(f"{name}: expected {'a whole' if hint is int else 'a'} number, got {value!r}")
-        return hint(value)
-    if not isinstance(value, hint):
-        raise ValueError(f"{name}: expected {'true or false' if hint is bool else 'a name'}, got {value!r}")
-    return value
+    kind = get_origin(hint) or hint
+    fits = isinstance(value, {float: (int, float), int: (int, float), tuple: (list, tuple)}.get(kind, kind))
+    if kind in (int, float):
+        fits = fits and not isinstance(value, bool) and math.isfinite(value) and kind(value) == value
+    if not fits:
+        raise ValueError(f"{name}: expected {_KINDS[kind]}, got {value!r}")
+    return tuple(_typed(name, item, float) for item in value) if kind is tuple else kind(value)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Config:
         """The row of the paper's ablation: ide, ide+ia, ide+sa or casn."""
         return VARIANTS[self.loss.identification_attention + 2 * self.loss.siamese_attention]
 
-    def replace(self, **changes: Any) -> Config:
+    def replace(self, **changes: Any) -> "Config":
         """A copy with fields changed: whole groups by mapping, single fields by their own name where it is unambiguous.
 
         ``config.replace(epochs=3, loss={"threshold": 0.3}, variant="ide+ia")``. Raises ValueError for an unknown name (the
@@ -188,76 +190,55 @@ class Config:
         """
         values = self.to_dict()
         for name, value in changes.items():
-            if name == "profile":
-                values[name] = value
-            elif name == "variant":
-                if value not in VARIANTS:
-                    raise ValueError(f"expected a variant out of {', '.join(VARIANTS)}, got {value!r}")
-                switches = {"identification_attention": VARIANTS.index(value) % 2 == 1}
-                values["loss"] |= switches | {"siamese_attention": VARIANTS.index(value) >= 2}
+            owners = [group for group in _GROUPS if name in values[group]]
+            if name == "variant":
+                check_choice(name, value, VARIANTS)
+                ia, sa = VARIANTS.index(value) % 2 == 1, VARIANTS.index(value) >= 2
+                values["loss"] |= {"identification_attention": ia, "siamese_attention": sa}
             elif name in _GROUPS:
-                values[name] |= _by_name(name, value)
+                values[name] = values[name] | value if isinstance(value, Mapping) else value
+            elif len(owners) == 1:
+                values[owners[0]][name] = value
+            elif owners:
+                groups, example = " and ".join(owners), f"{owners[0]}={{{name!r}: ...}}"
+                raise ValueError(f"{name!r} stands in the groups {groups}: write {example}")
             else:
-                values[_group_of(name)][name] = value
+                raise _unknown(repr(name), name, [setting for group in _GROUPS for setting in values[group]])
         return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
-        values["train"]["milestones"] = list(values["train"]["milestones"])
-        return values
-
-    def settings(self) -> dict[str, Any]:
-        """All settings as one level: ``{"model.backbone": "resnet50", ...}``."""
-        groups = {name: vars(getattr(self, name)) for name in _GROUPS}
-        return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """The inverse of :meth:`to_dict`; unknown or ill-typed fields are a ValueError."""
-        unknown = values.keys() - _GROUPS.keys() - {"profile"}
-        if unknown:
-            raise ValueError(f"there is no group of settings {', '.join(unknown)}; known are {', '.join(_GROUPS)}")
+        for group in values.keys() - {"profile"}:
+            check_choice("group of settings", group, _GROUPS)
         groups = {name: make_settings(name, values.get(name, {})) for name in _GROUPS}
         return cls(profile=str(values.get("profile", "paper")), **groups)
 
 
 _GROUPS = {"model": ModelConfig, "loss": LossConfig, "data": DataConfig, "train": TrainConfig, "ranking": RankingConfig}
-# Settings of earlier versions, each with the only value that still means something.
-_REMOVED = {("model", "feature"): "pooled"}
 
 
 def make_settings(group: str, values: Mapping[str, Any]) -> Any:
     """A group's dataclass from settings by name, as ``run.json`` holds them. ValueError for unknown ones, wrong values."""
-    values, kind = dict(_by_name(group, values)), _GROUPS[group]
-    for (removed_group, name), kept in _REMOVED.items():
-        if removed_group == group and values.pop(name, kept) != kept:
-            raise ValueError(f"{group}.{name}: this setting went away, only {kept!r} can still be read; train again")
-    for name in values:
-        if name not in kind.__dataclass_fields__:
-            raise ValueError(f"there is no setting {group}.{name}{_closest(name, kind.__dataclass_fields__)}")
-    return kind(**values)
+    known = _GROUPS[group].__dataclass_fields__
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{group}: expected settings by name, got {values!r}")
+    values = dict(values)
+    if group == "model" and values.pop("feature", "pooled") != "pooled":
+        raise ValueError("model.feature: this setting went away, only 'pooled' can still be read; train again")
+    for name in values.keys() - known:
+        raise _unknown(f"{group}.{name}", name, known)
+    return _GROUPS[group](**values)
 
 
-def _by_name(group: str, values: Any) -> Mapping[str, Any]:
-    if not isinstance(values, (Mapping, _GROUPS[group])):
-        raise ValueError(f"{group}: expected settings by name or a {_GROUPS[group].__name__}, got {values!r}")
-    return values if isinstance(values, Mapping) else vars(values)
-
-
-def _group_of(name: str) -> str:
-    owners = [group for group, kind in _GROUPS.items() if name in kind.__dataclass_fields__]
-    if len(owners) > 1:
-        raise ValueError(f"{name!r} stands in the groups {' and '.join(owners)}: write {owners[0]}={{{name!r}: ...}}")
-    if not owners:
-        known = {setting for kind in _GROUPS.values() for setting in kind.__dataclass_fields__}
-        raise ValueError(f"there is no setting {name!r}{_closest(name, known)}")
-    return owners[0]
-
-
-def _closest(name: str, known: Collection[str]) -> str:
+def _unknown(title: str, name: str, known: Collection[str]) -> ValueError:
     close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+    advice = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+    return ValueError(f"there is no setting {title}; {advice}")
 
 
 # For training from random weights, chosen on people that neither training nor test knows (casnkit ablate, notebook 05);
@@ -271,20 +252,12 @@ _FROM_SCRATCH = {
 # At its weight of 0.05 the pair classifier's loss hardly moves it in so few epochs: p(same) stays the same for all pairs.
 # A twentyfold rate lets it learn as if its weight were 1, and the trunk's share stays the paper's (notebook 04).
 _PAIR = {"pair_rate": 20.0, "pair_weight_decay": 5e-4}
-# What each profile changes: always, where the pooling is stripes (PCB's shape, 3 : 1), and with Siamese attention.
-_PROFILES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "smoke": (
-        {"data": {"height": 64, "width": 32, "padding": 2, "positive_share": 0.25}, "epochs": 12, **_FROM_SCRATCH},
-        {"height": 96, "width": 32},
-        _PAIR,
-    ),
-    "quick": (
-        {"data": {"height": 128, "width": 64, "padding": 4, "positive_share": 0.25}, "epochs": 7, **_FROM_SCRATCH},
-        {"height": 144, "width": 48},
-        _PAIR,
-    ),
-    "paper": ({"weights": "imagenet"}, {"height": 384, "width": 128}, {}),
+_PROFILES = {
+    "smoke": _FROM_SCRATCH | {"height": 64, "width": 32, "padding": 2, "positive_share": 0.25, "epochs": 12},
+    "quick": _FROM_SCRATCH | {"height": 128, "width": 64, "padding": 4, "positive_share": 0.25, "epochs": 7},
+    "paper": {"weights": "imagenet"},
 }
+_STRIPES = {"smoke": (96, 32), "quick": (144, 48), "paper": (384, 128)}  # height, width for stripes: PCB's shape, 3 : 1
 PROFILES = tuple(_PROFILES)
 
 
@@ -294,23 +267,21 @@ def profile(name: str = "quick", **changes: Any) -> Config:
     ``changes`` are passed to :meth:`Config.replace`. With ``pooling="stripes"`` the image size becomes PCB's shape
     (3 : 1) unless it is given.
     """
-    if name not in _PROFILES:
-        raise ValueError(f"expected a profile out of {', '.join(PROFILES)}, got {name!r}")
-    always, stripes, siamese = _PROFILES[name]
-    config = Config(profile=name).replace(**always)
-    wanted = config.replace(**changes)
-    config = config.replace(**(stripes if wanted.model.pooling == "stripes" else {}))
-    config = config.replace(**(siamese if wanted.loss.siamese_attention else {}))
-    return config.replace(**changes)
+    check_choice("profile", name, PROFILES)
+    wanted, own = Config().replace(**changes), dict(_PROFILES[name])
+    if wanted.model.pooling == "stripes":
+        own |= zip(("height", "width"), _STRIPES[name], strict=True)
+    if wanted.loss.siamese_attention and name != "paper":
+        own |= _PAIR
+    return Config(profile=name).replace(**own).replace(**changes)
 
 
 def paper_literal(config: Config) -> Config:
     """The same run with every open point at its most literal reading: the label's logit as L_ia, attention from the
     first step, statistics updated by the masked pass, one learning rate, both distances with the same weight."""
-    literal = {"ia_score": "logit", "masked_batchnorm": "update", "ia_start": 0.0, "sa_start": 0.0}
-    return config.replace(
-        loss=literal, ranking={"attention_weight": 0.5}, train={"pair_rate": 1.0, "pair_weight_decay": None}
-    )
+    loss = {"ia_score": "logit", "masked_batchnorm": "update", "ia_start": 0.0, "sa_start": 0.0}
+    train = {"pair_rate": 1.0, "pair_weight_decay": None}
+    return config.replace(loss=loss, train=train, ranking={"attention_weight": 0.5})
 
 
 def assignments(given: Iterable[str]) -> dict[str, Any]:
@@ -321,15 +292,16 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     hints = {name: hint for kind in _GROUPS.values() for name, hint in get_type_hints(kind).items()}
     for assignment in given:
-        name, equals, text = map(str.strip, assignment.partition("="))
+        name, equals, value = map(str.strip, assignment.partition("="))
         if not equals:
             raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
         group, dot, setting = name.rpartition(".")
-        value = {"true": True, "false": False, "none": None}.get(text.lower(), text)
-        if value is None and type(None) not in get_args(hints.get(setting)):
-            value = "none"
-        elif value is text:
+        if value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        elif value.lower() == "none":
+            value = None if type(None) in get_args(hints.get(setting)) else "none"
+        else:
             with contextlib.suppress(ValueError, SyntaxError):
-                value = ast.literal_eval(text)
+                value = ast.literal_eval(value)
         (changes.setdefault(group, {}) if dot else changes)[setting] = value
     return changes

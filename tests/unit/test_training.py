@@ -1,7 +1,5 @@
 """Training: the paper's schedule, resumable to the bit, refuses what it must, keeps the last good state."""
 
-from __future__ import annotations
-
 import errno
 import threading
 import warnings
@@ -210,10 +208,10 @@ def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset: c
     write_json(tmp_path / "run.json", values)
     with pytest.raises(
         ValueError,
-        match=r"belong to another network: this one is small / gap with 4 identities\. size mismatch for pair_head",
+        match=r"belong to another network or other identities: size mismatch for pair_head",
     ):
         runs.load_model(tmp_path)
-    with pytest.raises(ValueError, match=r"expected a run .* at .*nowhere, found no such folder"):
+    with pytest.raises(ValueError, match=r"expected a run at .*nowhere, found no such folder"):
         runs.load_model(tmp_path / "nowhere")
     write_json(tmp_path / "run.json", {"format": 7})
     with pytest.raises(ValueError, match="expected format 1, found 7"):
@@ -289,26 +287,18 @@ def test_tensorboard_tells_every_epoch_once(dataset: ck.ReidDataset, tmp_path: P
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     found = {tag: [(s.step, s.value) for s in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    expected = {"loss/total", "loss/ide", "learning_rate", "speed/seconds", "validation/mean_ap"}
+    expected = {"total", "ide", "learning_rate", "seconds", "validation_mean_ap"}
     assert expected < set(found)
     log = runs.read_log(tmp_path)
-    assert found["loss/total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
+    assert found["total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
 
 
-def test_what_a_tracker_cannot_do_does_not_stop_a_training(
+def test_a_log_without_its_package_is_an_error(
     dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", full)
-    options = {"device": "cpu", "progress": False, "log_with": "tensorboard"}
-    with pytest.warns(UserWarning, match="No space left"):
-        train(dataset, config(), tmp_path, **options)
-    assert len(runs.read_log(tmp_path)) == 3
-    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])  # as without the package
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
     with pytest.raises(ImportError, match="needs the package 'tensorboard': pip install tensorboard"):
-        train(dataset, config(), tmp_path, **options)
+        train(dataset, config(), tmp_path, device="cpu", progress=False, log_with="tensorboard")
 
 
 def test_accelerators_of_one_process_do_not_share_their_state(dataset: ck.ReidDataset, tmp_path: Path) -> None:
