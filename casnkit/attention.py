@@ -3,10 +3,9 @@
 Tensors in, tensors out; batched, differentiable, on the device and in the precision of the input. Notation: feature map
 A (B, C, h, w), pooled feature f (B, D) with D = stripes * C (one "stripe" for global average pooling), pair (1, 2).
 
-**Closed form.** A channel's weight in a Grad-CAM map is the spatial mean of ds/dA_k. Where f is a mean over pixels (of the
-whole map or of a stripe) that mean is (ds/df_k) / (h w), summed over the stripes that use the channel, so no map needs a
-backward pass through the trunk: only the classifier is differentiated (:func:`score_gradient`). :func:`autograd_map`
-differentiates through an arbitrary pooling instead and serves as oracle and as the general case.
+**Closed form.** A channel's weight is the spatial mean of ds/dA_k. Where f is a mean over pixels that mean is
+(ds/df_k) / (h w), summed over the stripes: no map needs a backward pass through the trunk (:func:`score_gradient`).
+:func:`autograd_map` differentiates through an arbitrary pooling instead and serves as oracle.
 """
 
 from collections.abc import Callable
@@ -32,10 +31,8 @@ def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
     The bins are those of adaptive average pooling, disjoint where ``stripes`` divides ``height``; one is global pooling.
     """
     if not 1 <= stripes <= height:
-        advice = "use taller images, fewer stripes, or last_stride=1"
-        raise ValueError(
-            f"expected a feature map of at least {stripes} rows for {stripes} stripes, got {height}: {advice}"
-        )
+        found = f"{height} rows of the feature map for {stripes} stripes"
+        raise ValueError(f"expected at least one row for a stripe, got {found}: use taller images or last_stride=1")
     p = torch.arange(stripes, device=like.device)
     first = (p * height) // stripes
     last = -(-(p + 1) * height // stripes)  # exclusive, rounded up
@@ -182,8 +179,7 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     The sample's own rows are interpolated as an image would be: pixel centres, no aligned corners (the same as
     ``F.interpolate(profile[first:last + 1], rows, mode="linear")``). (P, h), (P,), (P,) -> (P, rows).
     """
-    rows = rows or profile.shape[-1]
-    first, last = first[:, None], last[:, None]
+    rows, first, last = rows or profile.shape[-1], first[:, None], last[:, None]
     length = last - first + 1
     exact = torch.promote_types(profile.dtype, torch.float32)  # bfloat16 cannot even count the rows of a tall map
     centre = (torch.arange(rows, device=profile.device, dtype=exact) + 0.5) * length / rows - 0.5

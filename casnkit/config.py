@@ -29,13 +29,11 @@ def check_choice(name: str, value: Any, choices: Collection) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def one_of(default: Any, choices: Collection) -> Any:
-    """A field that holds one of ``choices``, which are looked at when a value is checked."""
+def _one_of(default: Any, choices: Collection) -> Any:  # choices are looked at when a value is checked
     return field(default=default, metadata={"choices": choices})
 
 
-def within(default: Any, low: float, high: float = math.inf) -> Any:
-    """A field that holds a number from ``low`` to ``high``, or several."""
+def _within(default: Any, low: float, high: float = math.inf) -> Any:  # one number or several
     return field(default=default, metadata={"bounds": (low, high)})
 
 
@@ -77,17 +75,17 @@ class ModelConfig(_Settings):
     """The network: trunk, pooling, and two classifiers of two fully connected layers each (paper 3.1, 3.2)."""
 
     backbone: str = "resnet50"  # paper 4.1; a name in models.TRUNKS ("small" is for CPUs)
-    pooling: str = one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.3)
-    last_stride: int | None = one_of(None, (None, 1, 2))  # None: 2 for gap (9x5 map), 1 for stripes (24x8 map)
-    stripes: int = within(6, 1)  # PCB (Sun et al. 2018)
+    pooling: str = _one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.3)
+    last_stride: int | None = _one_of(None, (None, 1, 2))  # None: 2 for gap (9x5 map), 1 for stripes (24x8 map)
+    stripes: int = _within(6, 1)  # PCB (Sun et al. 2018)
     shared_reduction: bool = False  # open: one first layer for all stripes; independent ones did better in public PCBs
-    id_hidden: int | None = within(None, 1)  # open: width of the first layer; None: 512 for gap, 256 per stripe
-    id_activation: str = one_of("relu", ACTIVATIONS)  # open: none is the most used public head, relu better on people
+    id_hidden: int | None = _within(None, 1)  # open: width of the first layer; None: 512 for gap, 256 per stripe
+    id_activation: str = _one_of("relu", ACTIVATIONS)  # open: none is the most used public head, relu better on people
     id_norm: bool = True  # open: BatchNorm between the ID classifier's layers
-    id_dropout: float = within(0.0, 0, 1)  # open: public heads use 0.5 from ImageNet; from scratch it slows training
-    pair_hidden: int = within(512, 1)  # open: width of the pair classifier's first layer
-    pair_activation: str = one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
-    pair_dropout: float = within(0.0, 0, 1)  # open
+    id_dropout: float = _within(0.0, 0, 1)  # open: public heads use 0.5 from ImageNet; from scratch it slows training
+    pair_hidden: int = _within(512, 1)  # open: width of the pair classifier's first layer
+    pair_activation: str = _one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
+    pair_dropout: float = _within(0.0, 0, 1)  # open
     weights: str | None = None  # None: random; "imagenet": torchvision's cached file (paper 4.1); or a file's path
 
 
@@ -97,34 +95,34 @@ class LossConfig(_Settings):
 
     identification_attention: bool = True  # IA: equation 2
     siamese_attention: bool = True  # SA: equations 3 to 5
-    ia_weight: float = within(0.5, 0)  # equation 6, paper 4.1: lambda_1
-    sa_weight: float = within(0.05, 0)  # equation 6, paper 4.1: lambda_2
-    consistency_weight: float = within(0.2, 0)  # equation 5, paper 4.1: alpha
-    ia_score: str = one_of("probability", ("logit", "probability", "sigmoid"))  # open: logit: literal, unbounded below
-    mask_slope: float = within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
+    ia_weight: float = _within(0.5, 0)  # equation 6, paper 4.1: lambda_1
+    sa_weight: float = _within(0.05, 0)  # equation 6, paper 4.1: lambda_2
+    consistency_weight: float = _within(0.2, 0)  # equation 5, paper 4.1: alpha
+    ia_score: str = _one_of("probability", ("logit", "probability", "sigmoid"))  # open: logit: literal, unbounded below
+    mask_slope: float = _within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
     mask_centre: float = 0.5  # open: b of the soft mask; public relatives use 0.25 to 0.7
-    mask_fill: str = one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
-    masked_batchnorm: str = one_of("batch", ("update", "batch", "running"))  # open: see losses.masked_pass
-    ia_gradient: str = one_of("network", ("network", "mask"))  # open: mask: the network frozen in the masked pass
-    weight_gradient: str = one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
-    siamese_mode: str = one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
-    pair_order: str = one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
-    threshold: float = within(0.5, 0, 1)  # open: t, as a fraction of the map's own maximum
-    ia_start: float = within(0.0, 0, 1)  # open: share of the epochs before IA; the paper starts at once, from ImageNet
-    sa_start: float = within(0.0, 0, 1)  # open: the same for the consistency term of SA
+    mask_fill: str = _one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
+    masked_batchnorm: str = _one_of("batch", ("update", "batch", "running"))  # open: see losses.masked_pass
+    ia_gradient: str = _one_of("network", ("network", "mask"))  # open: mask: the network frozen in the masked pass
+    weight_gradient: str = _one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
+    siamese_mode: str = _one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
+    pair_order: str = _one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
+    threshold: float = _within(0.5, 0, 1)  # open: t, as a fraction of the map's own maximum
+    ia_start: float = _within(0.0, 0, 1)  # open: share of the epochs before IA; the paper starts at once, from ImageNet
+    sa_start: float = _within(0.0, 0, 1)  # open: the same for the consistency term of SA
 
 
 @dataclass(frozen=True)
 class DataConfig(_Settings):
     """Images, their augmentation, and how pairs are drawn."""
 
-    height: int = within(288, 1)  # paper 4.1 (384 for PCB)
-    width: int = within(144, 1)  # paper 4.1 (128 for PCB)
-    flip: float = within(0.5, 0, 1)  # probability of a horizontal flip; the paper names no augmentation
-    padding: int = within(0, 0)  # pixels of padding before a random crop back to size
-    erase: float = within(0.0, 0, 1)  # probability of erasing a rectangle
-    batch_size: int = within(16, 1)  # paper 4.1: 16; read here as 16 pairs (open: images or pairs)
-    positive_share: float = within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
+    height: int = _within(288, 1)  # paper 4.1 (384 for PCB)
+    width: int = _within(144, 1)  # paper 4.1 (128 for PCB)
+    flip: float = _within(0.5, 0, 1)  # probability of a horizontal flip; the paper names no augmentation
+    padding: int = _within(0, 0)  # pixels of padding before a random crop back to size
+    erase: float = _within(0.0, 0, 1)  # probability of erasing a rectangle
+    batch_size: int = _within(16, 1)  # paper 4.1: 16; read here as 16 pairs (open: images or pairs)
+    positive_share: float = _within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
     across_cameras: bool = True  # open: positives from two cameras where the person was seen by two
 
 
@@ -132,24 +130,22 @@ class DataConfig(_Settings):
 class TrainConfig(_Settings):
     """The schedule."""
 
-    epochs: int = within(40, 1)  # paper 4.1; one epoch = every training image is once the first of a pair
-    learning_rate: float = within(0.03, 0)  # paper 4.1
-    trunk_rate: float = within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
-    milestones: tuple[float, ...] = within(
-        (0.75,), 0
-    )  # paper 4.1: divided by 10 after epoch 30 of 40; shares of epochs
-    decay: float = within(0.1, 0, 1)  # paper 4.1
-    warmup: float = within(0.0, 0, 1)  # share of the epochs with a linearly rising rate; the paper has none
-    momentum: float = within(0.9, 0, 1)  # paper 4.1
-    weight_decay: float = within(5e-4, 0)  # open: the paper names none; PCB uses 5e-4
-    pair_rate: float = within(1.0, 0)  # open: the pair classifier's share of the rate; its loss has a weight of 0.05
-    pair_weight_decay: float | None = within(None, 0)  # open: of the pair classifier; None: as all
-    clip_norm: float | None = within(None, 0)  # open: gradient norm at which to clip; None: never
-    accumulate: int = within(1, 1)  # parts into which a batch is cut where it does not fit; BatchNorm sees the parts
-    precision: str = one_of("float32", ("float32", "bf16"))  # of the trunk; classifiers, maps, losses stay in float32
+    epochs: int = _within(40, 1)  # paper 4.1; one epoch = every training image is once the first of a pair
+    learning_rate: float = _within(0.03, 0)  # paper 4.1
+    trunk_rate: float = _within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
+    milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4.1: after epoch 30 of 40; shares of epochs
+    decay: float = _within(0.1, 0, 1)  # paper 4.1
+    warmup: float = _within(0.0, 0, 1)  # share of the epochs with a linearly rising rate; the paper has none
+    momentum: float = _within(0.9, 0, 1)  # paper 4.1
+    weight_decay: float = _within(5e-4, 0)  # open: the paper names none; PCB uses 5e-4
+    pair_rate: float = _within(1.0, 0)  # open: the pair classifier's share of the rate; its loss has a weight of 0.05
+    pair_weight_decay: float | None = _within(None, 0)  # open: of the pair classifier; None: as all
+    clip_norm: float | None = _within(None, 0)  # open: gradient norm at which to clip; None: never
+    accumulate: int = _within(1, 1)  # parts into which a batch is cut where it does not fit; BatchNorm sees the parts
+    precision: str = _one_of("float32", ("float32", "bf16"))  # of the trunk; classifiers, maps, losses stay in float32
     compile: bool = False  # torch.compile the trunk: pays on a GPU after some minutes
     sync_batchnorm: bool = False  # BatchNorm over all processes' images; GPUs only
-    seed: int = within(0, 0)
+    seed: int = _within(0, 0)
 
 
 @dataclass(frozen=True)
@@ -157,13 +153,13 @@ class RankingConfig(_Settings):
     """The test: distances and their fusion (paper 3.2.3)."""
 
     normalise_features: bool = True  # open: l2 between features of unit length, or as they are
-    siamese_mode: str = one_of("paper", attention.MODES)  # open: as in LossConfig
-    pair_order: str = one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
-    threshold: float = within(0.5, 0, 1)  # open: t
-    normalisation: str = one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
-    normalise_per: str = one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
-    attention_weight: float = within(0.5, 0, 1)  # paper 3.2.3 sums the two; 0.5 is that sum up to scale
-    max_rank: int = within(50, 1)
+    siamese_mode: str = _one_of("paper", attention.MODES)  # open: as in LossConfig
+    pair_order: str = _one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
+    threshold: float = _within(0.5, 0, 1)  # open: t
+    normalisation: str = _one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
+    normalise_per: str = _one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
+    attention_weight: float = _within(0.5, 0, 1)  # paper 3.2.3 sums the two; 0.5 is that sum up to scale
+    max_rank: int = _within(50, 1)
 
 
 @dataclass(frozen=True)
@@ -183,10 +179,9 @@ class Config:
         return VARIANTS[self.loss.identification_attention + 2 * self.loss.siamese_attention]
 
     def replace(self, **changes: Any) -> "Config":
-        """A copy with fields changed: whole groups by mapping, single fields by their own name where it is unambiguous.
+        """A copy with other fields: groups by mapping, fields by their name, ``replace(epochs=3, loss={"threshold": 0.3})``.
 
-        ``config.replace(epochs=3, loss={"threshold": 0.3}, variant="ide+ia")``. Raises ValueError for an unknown name (the
-        closest is suggested), one that stands in two groups, and a wrong value.
+        Raises ValueError for an unknown name (the closest is suggested), one of two groups, and a wrong value.
         """
         values = self.to_dict()
         for name, value in changes.items():
@@ -243,12 +238,9 @@ def _unknown(title: str, name: str, known: Collection[str]) -> ValueError:
 
 # For training from random weights, chosen on people that neither training nor test knows (casnkit ablate, notebook 05);
 # the weight of attention in the sum is the paper's 0.5 again in ``paper_literal``.
-_FROM_SCRATCH = {
-    "model": {"backbone": "small", "last_stride": 1, "id_hidden": 128, "pair_hidden": 128},
-    "weight_decay": 0.01,
-    "loss": {"threshold": 0.2},
-    "ranking": {"threshold": 0.2, "attention_weight": 0.1},
-}
+_FROM_SCRATCH = {"weight_decay": 0.01, "loss": {"threshold": 0.2}}
+_FROM_SCRATCH["model"] = {"backbone": "small", "last_stride": 1, "id_hidden": 128, "pair_hidden": 128}
+_FROM_SCRATCH["ranking"] = {"threshold": 0.2, "attention_weight": 0.1}
 # At its weight of 0.05 the pair classifier's loss hardly moves it in so few epochs: p(same) stays the same for all pairs.
 # A twentyfold rate lets it learn as if its weight were 1, and the trunk's share stays the paper's (notebook 04).
 _PAIR = {"pair_rate": 20.0, "pair_weight_decay": 5e-4}
@@ -264,8 +256,7 @@ PROFILES = tuple(_PROFILES)
 def profile(name: str = "quick", **changes: Any) -> Config:
     """A named set of choices: ``smoke`` (seconds), ``quick`` (minutes on two cores), ``paper`` (section 4.1, a GPU).
 
-    ``changes`` are passed to :meth:`Config.replace`. With ``pooling="stripes"`` the image size becomes PCB's shape
-    (3 : 1) unless it is given.
+    ``changes`` as in :meth:`Config.replace`. With ``pooling="stripes"`` images get PCB's shape unless a size is given.
     """
     check_choice("profile", name, PROFILES)
     wanted, own = Config().replace(**changes), dict(_PROFILES[name])
@@ -285,10 +276,7 @@ def paper_literal(config: Config) -> Config:
 
 
 def assignments(given: Iterable[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` or ``GROUP.NAME=VALUE``, as a command line has them, as changes for :meth:`Config.replace`.
-
-    ``none`` is None where the setting may be None, and a choice elsewhere, such as no activation.
-    """
+    """``NAME=VALUE`` or ``GROUP.NAME=VALUE`` of a command line, as changes for :meth:`Config.replace`."""
     changes: dict[str, Any] = {}
     hints = {name: hint for kind in _GROUPS.values() for name, hint in get_type_hints(kind).items()}
     for assignment in given:
@@ -299,7 +287,7 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
         if value.lower() in ("true", "false"):
             value = value.lower() == "true"
         elif value.lower() == "none":
-            value = None if type(None) in get_args(hints.get(setting)) else "none"
+            value = None if type(None) in get_args(hints.get(setting)) else "none"  # or a choice: no activation
         else:
             with contextlib.suppress(ValueError, SyntaxError):
                 value = ast.literal_eval(value)

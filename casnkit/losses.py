@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from casnkit import attention
 from casnkit.config import LossConfig, check_choice
-from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
+from casnkit.data.images import normalise
 from casnkit.models import CASN, evaluating
 
 
@@ -74,11 +74,8 @@ class CASNLoss:
         progress: float = 1.0,
         positives: float | None = None,
     ) -> dict[str, Tensor]:
-        """Args:
-        images_1, images_2: (P, 3, H, W) float, normalised.
-        labels_1, labels_2: (P,) int64.
-        progress: share of the training that is over; terms with a later start are left out before it.
-        positives: see :func:`consistency_loss`.
+        """Images (P, 3, H, W), normalised, and labels (P,) int64. ``progress``: share of the training that is over; terms
+        with a later start are left out before it. ``positives``: see :func:`consistency_loss`.
         """
         config = self.config
         if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
@@ -116,8 +113,7 @@ def fill_of(images: Tensor, fill: str) -> Tensor | float:
     if fill == "mean":
         return 0.0
     if fill == "black":
-        black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
-        return black.to(images).view(1, 3, 1, 1)
+        return normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).to(images)
     sigma = images.shape[2] / 16
     size = 2 * min(int(2 * sigma), min(images.shape[2:]) - 1) + 1
     return gaussian_blur(images.detach(), [size, size], [sigma, sigma])

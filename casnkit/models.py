@@ -23,13 +23,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision import models as zoo
+from torchvision.ops import Conv2dNormActivation
 
 from casnkit import attention
 from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, make_settings
-
-
-def _convolution(before: int, after: int, stride: int, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after))
 
 
 class ResidualBlock(nn.Module):
@@ -37,9 +34,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.first = _convolution(before, after, stride).append(nn.ReLU())
-        self.second = _convolution(after, after, 1)
-        self.shortcut = _convolution(before, after, stride, kernel=1)
+        self.first = Conv2dNormActivation(before, after, 3, stride, inplace=False)
+        self.second = Conv2dNormActivation(after, after, 3, activation_layer=None)
+        self.shortcut = Conv2dNormActivation(before, after, 1, stride, activation_layer=None)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +48,7 @@ class SmallTrunk(nn.Sequential):
 
     def __init__(self, last_stride: int = 1) -> None:
         super().__init__()
-        self.stem = _convolution(3, 24, stride=2).append(nn.ReLU())
+        self.stem = Conv2dNormActivation(3, 24, 3, stride=2, inplace=False)
         blocks = ResidualBlock(24, 48, 2), ResidualBlock(48, 96, 2), ResidualBlock(96, 128, last_stride)
         self.stages = nn.Sequential(*blocks)
 
@@ -84,7 +81,7 @@ def _vgg16() -> SimpleNamespace:
 
 
 class Trunk(NamedTuple):
-    """What the kit must know of a trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
+    """A trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
 
     build: Callable[[int], nn.Module]  # from the stride of its last stage, 2 or 1
     weights: torchvision.models.WeightsEnum | None  # torchvision's ImageNet weights
@@ -187,10 +184,7 @@ class CASN(nn.Module):
         return cls(num_ids, **vars(config))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W).
-
-        Raises ValueError for another shape or type, and for images smaller than the trunk allows.
-        """
+        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough."""
         fits = isinstance(images, Tensor) and images.dim() == 4 and images.shape[1] == 3
         if not fits or not images.is_floating_point():
             found = f"{type(images).__name__} {getattr(images, 'dtype', '')} of shape {tuple(np.shape(images))}"
@@ -228,10 +222,7 @@ class CASN(nn.Module):
         return feature_map, feature, self.stripe_scores(feature)
 
     def identification_attention(self, images: Tensor, labels: Tensor) -> Tensor:
-        """M = ReLU(sum_k w_k A_k) for the label's score (paper 3.1): (B, h, w), >= 0, not normalised.
-
-        Normalised images (B, 3, H, W); ``labels`` (B,) int64 in 0 .. num_ids - 1 count classes, they are not pids.
-        """
+        """M for the label's score (paper 3.1): normalised images and (B,) classes, no pids -> (B, h, w), not normalised."""
         with evaluating(self):
             return self.identification_attention_of(self.feature_map(images), labels)
 
@@ -246,9 +237,8 @@ class CASN(nn.Module):
         with evaluating(self):
             if images_1.shape == images_2.shape:
                 maps = self.feature_map(torch.cat([images_1, images_2])).chunk(2)
-            else:
-                maps = self.feature_map(images_1), self.feature_map(images_2)
-            return self.siamese_attention_of(*maps, mode=mode, order=order)
+                return self.siamese_attention_of(*maps, mode=mode, order=order)
+            return self.siamese_attention_of(self.feature_map(images_1), self.feature_map(images_2), mode, order)
 
     def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w)."""
@@ -322,15 +312,14 @@ def fork_random() -> Iterator[None]:
 def seeded(seed: int, stream: int) -> Iterator[None]:
     """torch's random state set from (seed, stream) inside the block and put back after it."""
     with fork_random():
-        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]) >> 1)
         yield
 
 
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
     """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
 
-    Names as in torchvision, also with ``module.``, ``network.`` or ``features.`` in front, or those of this kit's runs;
-    classifiers are ignored. Raises ValueError for a missing file (where it goes) and for one of another network.
+    Names as in torchvision, also with ``module.`` or the like in front, or those of this kit's runs; classifiers are ignored.
     """
     if str(weights) == "imagenet":
         if name not in TRUNKS or not TRUNKS[name].weights:
@@ -344,9 +333,7 @@ def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None
 
 def _bare(key: str) -> str:
     """A tensor's name without the wrappers that files put in front; torchvision's oldest DenseNet names mended."""
-    place = (
-        r"0\.(?=\d+\.|conv0|norm0|dense|transition|norm5)"  # in a Sequential, not the number of a layer ("0.weight")
-    )
+    place = r"0\.(?=\d+\.|conv0|norm0|dense|transition|norm5)"  # in a Sequential; "0.weight" numbers a layer
     key = re.sub(rf"^((module|network|features|backbone|trunk)\.|{place})+", "", key)
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
 

@@ -1,4 +1,4 @@
-"""A run is a folder:
+"""A run is a folder.
 
     RUN/run.json             configuration with every open-point choice, identities, seed, data, versions
     RUN/log.jsonl            one line per finished epoch: loss terms, learning rate, images per second, memory
@@ -51,8 +51,8 @@ class RunInfo:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    found = {package.__name__: package.__version__ for package in (casnkit, torch, torchvision, np)}
-    return found | {"python": platform.python_version()}
+    packages = {package.__name__: package.__version__ for package in (casnkit, torch, torchvision, np)}
+    return packages | {"python": platform.python_version()}
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -72,9 +72,7 @@ def read_run(run: str | Path) -> RunInfo:
     file = Path(run) / "run.json"
     if not file.is_file():
         found = "no run.json in it" if Path(run).is_dir() else "no such folder"
-        raise ValueError(
-            f"expected a run at {run}, found {found}: train one with `casnkit train --data PATH --out RUN`"
-        )
+        raise ValueError(f"expected a run at {run}, found {found}: train one (casnkit train --data PATH --out RUN)")
     values = read_json(file)
     found = values.get("format") if isinstance(values, dict) else type(values).__name__
     if found != RUN_FORMAT:
@@ -86,8 +84,7 @@ def read_run(run: str | Path) -> RunInfo:
 def read_log(run: str | Path) -> list[dict[str, Any]]:
     """The log's rows, one per finished epoch; empty where there is none."""
     file = Path(run) / "log.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [json.loads(line) for line in lines if line.strip()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:
@@ -112,8 +109,7 @@ def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
         if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
             (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, config))
             differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
-            reason = [*differs, "other identities"][0]
-            raise ValueError(f"{out} holds another run ({reason}): choose another --out, or remove that folder")
+            raise ValueError(f"{out} holds another run ({[*differs, 'other identities'][0]}): choose another --out")
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
 

@@ -89,8 +89,7 @@ def train(
         log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
         **source: ``place``, ``workers``, ``images``, see :func:`casnkit.data.images.open_images`.
 
-    Raises ValueError where the data cannot train this network, ``out`` is in use, or a batch does not fit into memory;
-    DivergenceError where a loss or a weight is not finite; ImportError where the package of ``log_with`` is missing.
+    Raises ValueError where data, folder or memory do not suit, DivergenceError where a loss or a weight is not finite.
     """
     out, size = Path(out), (config.data.height, config.data.width)
     run = _prepare(dataset, config, out, device, log_with)
@@ -103,6 +102,8 @@ def train(
             accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
             run.source = open_images(dataset.train, size, accelerator.device, progress=progress, **source)
+            if progress:
+                accelerator.print(run.source, flush=True)
         for epoch in range(run.finished, config.train.epochs):
             row = train_epoch(run, epoch, progress)
             row |= validate(run.model) if validate else {}
@@ -166,8 +167,8 @@ def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     means = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
     images = 2 * len(plan) * config.data.batch_size
-    cuda = accelerator.device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(accelerator.device) if cuda else psutil.Process().memory_info().rss
+    cuda, device = accelerator.device.type == "cuda", accelerator.device
+    memory = torch.cuda.max_memory_allocated(device) if cuda else psutil.Process().memory_info().rss
     speed = {"seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
     return {"epoch": epoch + 1, **means, "learning_rate": rate, **speed, "memory_mib": round(memory / 2**20, 1)}
 
@@ -179,8 +180,7 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     parts = config.train.accumulate * accelerator.num_processes
     positives = int(run.sampler.is_positive(pairs).sum()) / parts
     augmentation = Augmentation(config.data.flip, config.data.padding, config.data.erase)
-    number = np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]
-    seed = int(number >> np.uint64(2))
+    seed = int(np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]) >> 2
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad()
     for part, rows in _parts(run, pairs):
@@ -201,10 +201,7 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
 
 
 def make_accelerator(device: str | torch.device | None = None, **options: Any) -> Accelerator:
-    """accelerate's ``Accelerator`` for the processes of a launcher (``accelerate launch``, ``torchrun``) or this one alone.
-
-    ``device``: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
-    """
+    """accelerate's ``Accelerator`` for the processes of a launcher, which take one GPU each, or for this one alone."""
     alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, runs.pick_device(device)
     if alone:  # accelerate keeps one state for a process; here every training may want another device, in threads too
         for state in (PartialState, AcceleratorState, GradientState):
@@ -253,8 +250,7 @@ def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: boo
         model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
     if config.train.sync_batchnorm and accelerator.num_processes > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if config.train.precision == "bf16":
-        model.precision = torch.bfloat16
+    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
     if config.train.compile:
         model.trunk.compile()
     return model
@@ -273,11 +269,9 @@ def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:
 
 def check_finite(tensors: Mapping[str, Tensor], when: str) -> None:
     """Raise DivergenceError, with a name and what to try, for losses or weights that are not finite."""
-    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if wrong:
-        what = f"{', '.join(wrong[:5])} {'is' if len(wrong) == 1 else 'are'} not finite {when}"
-        advice = "try a lower --learning-rate, --warmup 0.1, --clip-norm 5 or ia_score=probability"
-        raise DivergenceError(f"{what}; the last good state is kept: {advice}")
+    if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        advice = "a lower --learning-rate, --warmup 0.1, --clip-norm 5 or ia_score=probability"
+        raise DivergenceError(f"not finite {when}: {', '.join(wrong[:5])}; the last good state is kept. Try {advice}")
 
 
 @contextlib.contextmanager
@@ -287,17 +281,13 @@ def _explain_out_of_memory(config: Config) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "not enough memory" not in str(error):
             raise
-        what = f"a batch of {config.data.batch_size} pairs of {config.data.height}x{config.data.width}"
-        parts = (
-            f"--set accumulate={2 * config.train.accumulate} (the same training in smaller parts), --set precision=bf16"
-        )
-        raise ValueError(
-            f"{what} did not fit into memory: {parts}, a smaller --batch-size, or --images disk"
-        ) from error
+        what = f"{config.data.batch_size} pairs of {config.data.height}x{config.data.width} did not fit into memory"
+        parts = f"--set accumulate={2 * config.train.accumulate} (the same training in smaller parts), precision=bf16"
+        raise ValueError(f"{what}: try {parts}, a smaller --batch-size, or --images disk") from error
 
 
 def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
     """Print one epoch's loss terms, learning rate and speed; for the ``on_epoch`` of commands."""
     terms = "  ".join(f"{k} {row[k]:.3f}" for k in TERMS if k in row)
-    speed = f"lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s"
-    print(f"epoch {epoch:3d}  {terms}  {speed}", flush=True)
+    rate, speed = f"lr {row['learning_rate']:.4g}", f"{row['images_per_second']:.0f} images/s"
+    print(f"epoch {epoch:3d}  {terms}  {rate}  {speed}", flush=True)

@@ -244,7 +244,7 @@ def test_unknown_names_and_shapes_that_do_not_fit_are_refused(make_model):
     with pytest.raises(ValueError, match=r"one shape \(B, h, w\), got \(1, 3, 4\) and \(1, 6, 2\)"):
         attention.map_correlation(torch.rand(1, 3, 4), torch.rand(1, 6, 2))
     for stripes in (0, 10):
-        with pytest.raises(ValueError, match=f"{stripes} stripes, got 9"):
+        with pytest.raises(ValueError, match=f"9 rows of the feature map for {stripes} stripes"):
             attention.stripe_matrix(9, stripes, g)
 
 

@@ -169,7 +169,7 @@ def test_a_wrong_order_is_a_clear_error(arguments, options, message):
         (torch.zeros(3, 64, 32), r"\(B, 3, H, W\).*\(3, 64, 32\)"),
         (torch.zeros(1, 64, 32, 3), r"\(1, 64, 32, 3\)"),
         (np.zeros((1, 3, 64, 32), np.float32), "expected.*images.*ndarray"),
-        (torch.zeros(1, 3, 32, 32), "at least 6 rows for 6 stripes, got 4: use taller images"),
+        (torch.zeros(1, 3, 32, 32), "got 4 rows of the feature map for 6 stripes: use taller images"),
     ],
     ids=["uint8", "one image", "channels last", "numpy", "low"],
 )
