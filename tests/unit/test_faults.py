@@ -1,9 +1,8 @@
-"""Training survives what happens to long runs: kill -9 anywhere, Ctrl-C, a second process, several processes."""
+"""Training survives what happens to long runs: kill -9 anywhere, too little memory, several processes."""
 
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -45,11 +44,6 @@ def start(market, run, **changes):
     return child
 
 
-def wait_for_an_epoch(run):
-    while not list(run.glob("checkpoints/epoch-*")):
-        time.sleep(0.05)
-
-
 def same_weights(run, other):
     a, b = (runs.read_tensors(folder / "model.safetensors") for folder in (run, other))
     return all(torch.equal(a[key], b[key]) for key in a)
@@ -77,35 +71,6 @@ def test_kill_nine_anywhere_changes_nothing(market, tmp_path):
     assert logs[0] == logs[1]
     leftovers = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.startswith(".")]
     assert leftovers == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child")
-def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(market, tmp_path):
-    child = start(market, tmp_path / "run", epochs=40)
-    wait_for_an_epoch(tmp_path / "run")
-    child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=60) != 0
-    assert "KeyboardInterrupt" in child.stderr.read()
-    finished = runs.load_checkpoint(tmp_path / "run")[1]
-    assert 1 <= finished <= len(runs.read_log(tmp_path / "run")) <= finished + 1
-    assert not list(tmp_path.rglob("*.part*"))
-    for name in ("run", "whole"):
-        child = start(market, tmp_path / name, epochs=40)
-        assert child.wait(timeout=300) == 0, child.stderr.read()
-    assert same_weights(tmp_path / "run", tmp_path / "whole")
-
-
-def test_a_second_process_in_the_folder_is_refused(market, tmp_path):
-    child = start(market, tmp_path, epochs=2000)
-    try:
-        wait_for_an_epoch(tmp_path)
-        second = start(market, tmp_path, epochs=2000)
-        assert second.wait(timeout=60) != 0
-        assert "another process is training" in second.stderr.read()
-        assert child.poll() is None
-    finally:
-        child.kill()
-        child.wait()
 
 
 def test_out_of_memory_names_the_knob(market, tmp_path, monkeypatch):

@@ -67,12 +67,6 @@ def test_maps_are_not_negative_and_attention_runs(backbone, stride):
     assert A.shape[2] == (7 if (backbone, stride) == ("squeezenet1_1", 1) else rows)
 
 
-def test_vgg16_ends_with_relu_and_max_pooling():
-    with torch.device("meta"):
-        layers = [type(m).__name__ for m in TRUNKS["vgg16"].build(2).modules() if not list(m.children())]
-    assert layers[-5:] == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "ReLU"]
-
-
 def test_a_trunk_is_one_entry(monkeypatch):
     build = partial(models._resnet, zoo.resnet34)
     monkeypatch.setitem(TRUNKS, "resnet34", Trunk(build, zoo.ResNet34_Weights.IMAGENET1K_V1))
@@ -96,13 +90,15 @@ def test_a_module_is_a_trunk_too(make_images):
 def test_pooling_by_hand(make_model):
     A = torch.arange(2 * 128 * 4 * 2, dtype=torch.float64).view(2, 128, 4, 2)
     torch.testing.assert_close(make_model().pool(A), A.mean((2, 3)))
-    striped = make_model(pooling="stripes", stripes=2).pool(A)
-    assert torch.equal(striped, torch.cat([A[:, :, :2].mean((2, 3)), A[:, :, 2:].mean((2, 3))], 1))  # top stripe first
+    striped = make_model(pooling="stripes", stripes=2)
+    f = striped.pool(A)
+    assert torch.equal(f, torch.cat([A[:, :, :2].mean((2, 3)), A[:, :, 2:].mean((2, 3))], 1))  # top stripe first
+    torch.testing.assert_close(striped.id_scores(f), striped.stripe_scores(f).sum(1) / 2)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_the_id_classifier_is_two_layers_with_batchnorm_per_stripe(training, shared, make_model, make_images):
+def test_the_id_classifier_is_two_layers_with_batchnorm_per_stripe(training, shared):
     config = ModelConfig(id_hidden=6, id_activation="leaky_relu", shared_reduction=shared)
     head, x = IdentityHead(4, 3, 2, config).train(training), torch.randn(9, 2, 4)
     with torch.no_grad():
@@ -118,9 +114,6 @@ def test_the_id_classifier_is_two_layers_with_batchnorm_per_stripe(training, sha
         y = (y - mean) / (var + head.norm.eps).sqrt() * head.norm.weight.view(2, 6)[p]
         y = torch.where(y > 0, y, 0.01 * y) @ head.second.weight[p].T + head.second.bias[p]
         torch.testing.assert_close(ours[:, p], y, rtol=1e-4, atol=1e-5)
-    model = make_model(pooling="stripes", stripes=2)
-    f = model.pool(model.feature_map(make_images(3)))
-    torch.testing.assert_close(model.id_scores(f), model.stripe_scores(f).sum(1) / 2)
 
 
 @pytest.mark.parametrize("act", ["none", "relu", "leaky_relu"])
@@ -130,20 +123,6 @@ def test_activations_and_linearity(act):
     additive = torch.allclose(head(x + y), head(x) + head(y), atol=1e-7)  # biases start at zero
     assert additive == (act == "none")
     assert torch.allclose(head(x), -head(-x)) == additive  # both orders of a pair are scored apart
-
-
-def test_the_trunk_sees_people_upright(make_model):
-    # A bright patch at the head must light the top of the map, at the right side the right: axes are not swapped.
-    model = make_model()
-    blank, head, right = (torch.zeros(1, 3, 96, 32, dtype=torch.float64) for _ in range(3))
-    head[:, :, :12], right[:, :, :, 24:] = 5, 5
-    with torch.no_grad():
-        base = model.feature_map(blank)
-        by_row = (model.feature_map(head) - base).abs().sum((0, 1, 3))
-        by_column = (model.feature_map(right) - base).abs().sum((0, 1, 2))
-    assert base.shape[2:] == (12, 4)
-    assert by_row[:4].sum() > 5 * by_row[6:].sum()
-    assert by_column[2:].sum() > 2 * by_column[:2].sum()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(dataset,
         go(dataset, config(), tmp_path / "run")
     assert torch.equal(state, torch.random.get_rng_state())
     assert runs.load_checkpoint(tmp_path / "run")[1] == len(runs.read_log(tmp_path / "run")) == 1
+    assert not list(tmp_path.rglob("*.part*"))
     for name in ("run", "whole"):
         go(dataset, config(), tmp_path / name)
     assert same_weights(tmp_path / "run", tmp_path / "whole")
@@ -152,6 +153,8 @@ def test_another_run_in_the_folder_is_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="not empty and holds no run"):
         go(dataset, config(), tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with runs.locked(tmp_path / "busy"), pytest.raises(ValueError, match=r"another process is training in .*busy"):
+        go(dataset, config(), tmp_path / "busy")
     with pytest.raises(ValueError, match="too small for the backbone"):
         go(dataset, config(height=8), tmp_path / "small")
     assert not (tmp_path / "small").exists()
