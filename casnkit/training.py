@@ -82,19 +82,15 @@ def train(
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
     Args:
-        out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
-        device: default: a GPU if there is one, or what the launcher gives each process.
+        out: the run's folder. An unfinished run of the same configuration is resumed; another is a ValueError.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: gives numbers for each epoch's log row; ``best.safetensors`` keeps the highest ``validation_mean_ap``.
         log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
         **source: ``place``, ``workers``, ``images``, see :func:`casnkit.data.images.open_images`.
-
-    Raises ValueError where data, folder or memory do not suit, DivergenceError where a loss or a weight is not finite.
     """
     out, size = Path(out), (config.data.height, config.data.width)
     run = _prepare(dataset, config, out, device, log_with)
     accelerator, main = run.accelerator, run.accelerator.is_main_process
-    accelerator.wait_for_everyone()
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
             runs.describe(out, dataset, config)
@@ -105,8 +101,7 @@ def train(
             if progress:
                 accelerator.print(run.source, flush=True)
         for epoch in range(run.finished, config.train.epochs):
-            row = train_epoch(run, epoch, progress)
-            row |= validate(run.model) if validate else {}
+            row = train_epoch(run, epoch, progress) | (validate(run.model) if validate else {})
             check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")
             if main:
                 runs.save_epoch(out, run.model, run.optimiser, row)
@@ -115,8 +110,6 @@ def train(
                     on_epoch(epoch + 1, run.model, row)
         if main:
             runs.save_tensors(out / "model.safetensors", run.model.state_dict(), {"variant": config.variant})
-        for tracker in accelerator.trackers:
-            tracker.finish()
         accelerator.wait_for_everyone()
     return run.model.eval()
 
@@ -144,6 +137,7 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
     with evaluating(model), torch.no_grad():  # images too small for the network are refused before anything is written
         model(torch.zeros(1, 3, config.data.height, config.data.width, device=accelerator.device))
     targets = torch.from_numpy(labels).to(accelerator.device)
+    accelerator.wait_for_everyone()  # all have looked at the folder before one of them writes
     return Run(config, accelerator, model, step, optimiser, scheduler, sampler, targets, finished)
 
 
