@@ -3,21 +3,16 @@
 Tensors in, tensors out; batched, differentiable, on the device and in the precision of the input. Notation: feature map
 A (B, C, h, w), pooled feature f (B, D) with D = stripes * C (one "stripe" for global average pooling), pair (1, 2).
 
-**Closed form.** A channel's weight in a Grad-CAM map is the spatial mean of ds/dA_k. Where f is a mean over pixels (of the
-whole map or of a stripe) that mean is (ds/df_k) / (h w), summed over the stripes that use the channel, so no map needs a
-backward pass through the trunk: only the classifier is differentiated (:func:`score_gradient`). :func:`autograd_map`
-differentiates through an arbitrary pooling instead and serves as oracle and as the general case.
+**Closed form.** A channel's weight is the spatial mean of ds/dA_k. Where f is a mean over pixels that mean is
+(ds/df_k) / (h w), summed over the stripes: no map needs a backward pass through the trunk (:func:`score_gradient`).
+:func:`autograd_map` differentiates through an arbitrary pooling instead and serves as oracle.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-Weights = tuple[Tensor, Tensor]
 
 
 def score_gradient(score: Callable[[Tensor], Tensor], feature: Tensor, create_graph: bool = False) -> Tensor:
@@ -36,10 +31,8 @@ def stripe_matrix(height: int, stripes: int, like: Tensor) -> Tensor:
     The bins are those of adaptive average pooling, disjoint where ``stripes`` divides ``height``; one is global pooling.
     """
     if not 1 <= stripes <= height:
-        raise ValueError(
-            f"expected a feature map of at least {stripes} rows for {stripes} stripes, got {height}: "
-            "use taller images, fewer stripes, or last_stride=1"
-        )
+        found = f"{height} rows of the feature map for {stripes} stripes"
+        raise ValueError(f"expected at least one row for a stripe, got {found}: use taller images or last_stride=1")
     p = torch.arange(stripes, device=like.device)
     first = (p * height) // stripes
     last = -(-(p + 1) * height // stripes)  # exclusive, rounded up
@@ -76,19 +69,15 @@ def _indicator(values: Tensor) -> Tensor:
 
 # Equation 4's variants, each from (dz_1/df^-, f^-), both (P, D), to the weights alpha_1, alpha_2 of the branches' features.
 # A variant is one entry here: losses, ranking, explanations and the checks of the configuration know it at once.
-MODES: dict[str, Callable[[Tensor, Tensor], Weights]] = {
-    # alpha = [dz_1/df^- > 0] for both images
-    "paper": lambda gradient, difference: (_indicator(gradient),) * 2,
-    # for image 2 the sign is turned, since dz_1/df_2 = -dz_1/df^-
-    "signed": lambda gradient, difference: (_indicator(gradient), _indicator(-gradient)),
-    # the derivatives themselves
-    "gradcam": lambda gradient, difference: (gradient, -gradient),
-    # alpha = [f^- > 0] for both, as in an earlier version of the paper
-    "v1": lambda gradient, difference: (_indicator(difference),) * 2,
+MODES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "paper": lambda gradient, _: (_indicator(gradient),) * 2,  # alpha = [dz_1/df^- > 0] for both images
+    "signed": lambda gradient, _: (_indicator(gradient), _indicator(-gradient)),  # as dz_1/df_2 = -dz_1/df^-
+    "gradcam": lambda gradient, _: (gradient, -gradient),  # the derivatives themselves
+    "v1": lambda _, difference: (_indicator(difference),) * 2,  # alpha = [f^- > 0], in an earlier version of the paper
 }
 
 
-def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> Weights:
+def siamese_weights(gradient: Tensor, difference: Tensor, mode: str = "paper") -> tuple[Tensor, Tensor]:
     """Equation 4: the vectors alpha_1, alpha_2 with which each branch's feature is weighed, two (P, D) tensors.
 
     ``gradient`` is dz_1/df^- of the "same person" score at f^- = f_1 - f_2, the ``difference``, both (P, D).
@@ -112,10 +101,7 @@ def autograd_map(feature_map: Tensor, score: Callable[[Tensor], Tensor]) -> Tens
     ``score`` maps (B, C, h, w) to (B,), each sample by itself. The channel weights are constants; the map (B, h, w) keeps
     the graph of ``feature_map``.
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = feature_map.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
-    return weighted_map(feature_map, gradient.mean((2, 3)))
+    return weighted_map(feature_map, score_gradient(score, feature_map).mean((2, 3)))
 
 
 def mean_map(feature_map: Tensor) -> Tensor:
@@ -193,8 +179,7 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     The sample's own rows are interpolated as an image would be: pixel centres, no aligned corners (the same as
     ``F.interpolate(profile[first:last + 1], rows, mode="linear")``). (P, h), (P,), (P,) -> (P, rows).
     """
-    rows = rows or profile.shape[-1]
-    first, last = first[:, None], last[:, None]
+    rows, first, last = rows or profile.shape[-1], first[:, None], last[:, None]
     length = last - first + 1
     exact = torch.promote_types(profile.dtype, torch.float32)  # bfloat16 cannot even count the rows of a tall map
     centre = (torch.arange(rows, device=profile.device, dtype=exact) + 0.5) * length / rows - 0.5

@@ -4,20 +4,15 @@ A training step costs two forward-backward passes at most, one for the images an
 from the classifiers' gradients alone (see :mod:`casnkit.attention`). Every term is returned by name, unweighted.
 """
 
-from __future__ import annotations
-
-import contextlib
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from casnkit import attention
-from casnkit.config import LossConfig
-from casnkit.data.images import IMAGENET_MEAN, IMAGENET_STD
-from casnkit.models import CASN
+from casnkit.config import LossConfig, check_choice
+from casnkit.data.images import normalise
+from casnkit.models import CASN, evaluating
 
 
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
@@ -34,13 +29,9 @@ def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probabil
 
     (B, num_ids) logits; ``score``: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
     """
-    if score == "probability":
-        masked_scores = masked_scores.softmax(1)
-    elif score == "sigmoid":
-        masked_scores = masked_scores.sigmoid()
-    elif score != "logit":
-        raise ValueError(f"expected an IA score 'logit', 'probability' or 'sigmoid', got {score!r}")
-    return masked_scores.gather(1, labels[:, None]).mean()
+    scores = {"logit": masked_scores, "probability": masked_scores.softmax(1), "sigmoid": masked_scores.sigmoid()}
+    check_choice("score of L_ia", score, scores)
+    return scores[score].gather(1, labels[:, None]).mean()
 
 
 def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
@@ -83,11 +74,8 @@ class CASNLoss:
         progress: float = 1.0,
         positives: float | None = None,
     ) -> dict[str, Tensor]:
-        """Args:
-        images_1, images_2: (P, 3, H, W) float, normalised.
-        labels_1, labels_2: (P,) int64.
-        progress: share of the training that is over; terms with a later start are left out before it.
-        positives: see :func:`consistency_loss`.
+        """Images (P, 3, H, W), normalised, and labels (P,) int64. ``progress``: share of the training that is over; terms
+        with a later start are left out before it. ``positives``: see :func:`consistency_loss`.
         """
         config = self.config
         if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
@@ -98,7 +86,12 @@ class CASNLoss:
         terms = {"ide": identification_loss(scores, labels)}
         total = terms["ide"]
         if config.identification_attention and progress >= config.ia_start:
-            terms["ia"] = self._attention_term(model, images, labels, feature_map, feature)
+            gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
+            maps = attention.identification_map(feature_map, gradient)
+            mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
+            masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
+            _, _, scores = masked_pass(model, masked, config.masked_batchnorm, frozen=config.ia_gradient == "mask")
+            terms["ia"] = attention_loss(scores.mean(1), labels, config.ia_score)
             total = total + config.ia_weight * terms["ia"]
         if config.siamese_attention:
             same = labels_1 == labels_2
@@ -113,60 +106,31 @@ class CASNLoss:
             total = total + config.sa_weight * siamese
         return terms | {"total": total}
 
-    def _attention_term(
-        self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor
-    ) -> Tensor:
-        config = self.config
-        gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
-        maps = attention.identification_map(feature_map, gradient)
-        mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
-        masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
-        with masked_pass(model, config.masked_batchnorm, frozen=config.ia_gradient == "mask"):
-            _, _, scores = model(masked)
-        return attention_loss(scores.mean(1), labels, config.ia_score)
-
 
 def fill_of(images: Tensor, fill: str) -> Tensor | float:
     """What stands where the mask hides: ``mean`` (zero of normalised images), ``black`` or ``blur`` (sigma = H / 16)."""
+    check_choice("mask fill", fill, ("mean", "black", "blur"))
     if fill == "mean":
         return 0.0
     if fill == "black":
-        black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
-        return black.to(images).view(1, 3, 1, 1)
-    if fill == "blur":
-        sigma = images.shape[2] / 16
-        size = 2 * min(int(2 * sigma), min(images.shape[2:]) - 1) + 1
-        return gaussian_blur(images.detach(), [size, size], [sigma, sigma])
-    raise ValueError(f"expected a mask fill 'mean', 'black' or 'blur', got {fill!r}")
+        return normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).to(images)
+    sigma = images.shape[2] / 16
+    size = 2 * min(int(2 * sigma), min(images.shape[2:]) - 1) + 1
+    return gaussian_blur(images.detach(), [size, size], [sigma, sigma])
 
 
-@contextlib.contextmanager
-def masked_pass(model: nn.Module, batchnorm: str = "batch", frozen: bool = False) -> Iterator[None]:
-    """How the network runs on masked images, whose statistics differ from those of whole ones.
+def masked_pass(model: CASN, images: Tensor, batchnorm: str = "batch", frozen: bool = False) -> tuple[Tensor, ...]:
+    """``model(images)`` for masked images, whose statistics differ from those of whole ones.
 
     Args:
         batchnorm: ``update``: like any training batch. ``batch``: normalised by the masked batch's statistics, which are
             not kept. ``running``: normalised by the running statistics of whole images.
         frozen: the weights get no gradient from this pass, only the mask does.
     """
-    if batchnorm not in ("update", "batch", "running"):
-        raise ValueError(f"expected masked_batchnorm 'update', 'batch' or 'running', got {batchnorm!r}")
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(m, m.training, m.momentum, m.num_batches_tracked) for m in layers]
-    trainable = [p for p in model.parameters() if p.requires_grad] if frozen else []
-    try:
-        for layer in layers:
-            if batchnorm == "running":
-                layer.eval()
-            elif batchnorm == "batch" and layer.training:
-                layer.momentum = 0.0
-                if layer.num_batches_tracked is not None:  # counted on a copy: the running values are not touched
-                    layer.num_batches_tracked = layer.num_batches_tracked.clone()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for layer, training, momentum, tracked in before:
-            layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+    check_choice("masked_batchnorm", batchnorm, ("update", "batch", "running"))
+    state = {name: parameter.detach() for name, parameter in model.named_parameters() if frozen}
+    if batchnorm == "batch":  # statistics are counted on copies
+        state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
+    layers = [m for m in model.modules() if batchnorm == "running" and isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    with evaluating(nn.ModuleList(layers)):
+        return torch.func.functional_call(model, state, (images,))

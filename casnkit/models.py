@@ -7,17 +7,15 @@ Both branches of the Siamese network share every weight. The trunk is called onc
 layer that is called twice see only one image, silently. Weights come from files; nothing is ever downloaded.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -25,13 +23,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision import models as zoo
+from torchvision.ops import Conv2dNormActivation
 
 from casnkit import attention
-from casnkit.config import ACTIVATIONS, ModelConfig, make_settings
-
-
-def _convolution(before: int, after: int, stride: int, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after))
+from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, make_settings
 
 
 class ResidualBlock(nn.Module):
@@ -39,9 +34,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.first = _convolution(before, after, stride).append(nn.ReLU())
-        self.second = _convolution(after, after, 1)
-        self.shortcut = _convolution(before, after, stride, kernel=1)
+        self.first = Conv2dNormActivation(before, after, 3, stride, inplace=False)
+        self.second = Conv2dNormActivation(after, after, 3, activation_layer=None)
+        self.shortcut = Conv2dNormActivation(before, after, 1, stride, activation_layer=None)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,12 +48,13 @@ class SmallTrunk(nn.Sequential):
 
     def __init__(self, last_stride: int = 1) -> None:
         super().__init__()
-        self.stem = _convolution(3, 24, stride=2).append(nn.ReLU())
+        self.stem = Conv2dNormActivation(3, 24, 3, stride=2, inplace=False)
         blocks = ResidualBlock(24, 48, 2), ResidualBlock(48, 96, 2), ResidualBlock(96, 128, last_stride)
         self.stages = nn.Sequential(*blocks)
 
 
-def _resnet(network: zoo.ResNet, last_stride: int) -> nn.Module:
+def _resnet(make: Callable[[], zoo.ResNet], last_stride: int) -> nn.Module:
+    network = make()
     for module in network.layer4[0].modules():
         if last_stride == 1 and isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -66,50 +62,40 @@ def _resnet(network: zoo.ResNet, last_stride: int) -> nn.Module:
     return nn.Sequential(OrderedDict(network=nn.Sequential(OrderedDict(stages))))
 
 
-def _halving(network: nn.Module, last_stride: int) -> nn.Module:
+def _halving(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
     """Networks whose last halving is a pooling layer; DenseNet lacks its last ReLU, the others do not mind another."""
-    features = network.features
+    features = make().features
     if last_stride == 1:
         pools = [name for name, m in features.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
         features.set_submodule(pools[-1], nn.Identity())
     return nn.Sequential(features, nn.ReLU())
 
 
-def _vgg16() -> nn.Module:
-    network = nn.Module()  # without its classifier of 120 million weights
-    network.features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)
-    for layer in network.features:
+def _vgg16() -> SimpleNamespace:
+    features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # without a classifier of 120 million weights
+    for layer in features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    return network
+    return SimpleNamespace(features=features)
 
 
-@dataclass(frozen=True)
-class Trunk:
-    """What the kit must know of a trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
+class Trunk(NamedTuple):
+    """A trunk: image (B, 3, H, W) -> A (B, C, h, w) after the network's last ReLU, so A >= 0."""
 
     build: Callable[[int], nn.Module]  # from the stride of its last stage, 2 or 1
-    channels: int  # of the feature map
     weights: torchvision.models.WeightsEnum | None  # torchvision's ImageNet weights
     smallest: int = 32  # least height and width of an image
 
 
 TRUNKS = {  # a trunk is one entry here
-    "resnet50": Trunk(lambda s: _resnet(zoo.resnet50(), s), 2048, zoo.ResNet50_Weights.IMAGENET1K_V1),
-    "resnet18": Trunk(lambda s: _resnet(zoo.resnet18(), s), 512, zoo.ResNet18_Weights.IMAGENET1K_V1),
-    "densenet121": Trunk(lambda s: _halving(zoo.densenet121(), s), 1024, zoo.DenseNet121_Weights.IMAGENET1K_V1),
-    "vgg16": Trunk(lambda s: _halving(_vgg16(), s), 512, zoo.VGG16_BN_Weights.IMAGENET1K_V1),
-    "squeezenet1_1": Trunk(lambda s: _halving(zoo.squeezenet1_1(), s), 512, zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
-    "small": Trunk(SmallTrunk, 128, None, smallest=16),
+    "resnet50": Trunk(partial(_resnet, zoo.resnet50), zoo.ResNet50_Weights.IMAGENET1K_V1),
+    "resnet18": Trunk(partial(_resnet, zoo.resnet18), zoo.ResNet18_Weights.IMAGENET1K_V1),
+    "densenet121": Trunk(partial(_halving, zoo.densenet121), zoo.DenseNet121_Weights.IMAGENET1K_V1),
+    "vgg16": Trunk(partial(_halving, _vgg16), zoo.VGG16_BN_Weights.IMAGENET1K_V1),
+    "squeezenet1_1": Trunk(partial(_halving, zoo.squeezenet1_1), zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+    "small": Trunk(SmallTrunk, None, smallest=16),
 }
-
-
-def build_trunk(name: str, last_stride: int = 2) -> nn.Module:
-    """A trunk with random weights. Raises ValueError for an unknown name."""
-    if name not in TRUNKS:
-        raise ValueError(f"expected a backbone out of {', '.join(TRUNKS)}, got {name!r}")
-    return TRUNKS[name].build(last_stride)
 
 
 class StripeLinear(nn.Module):
@@ -157,11 +143,6 @@ class PairHead(nn.Sequential):
         nn.init.normal_(self[3].weight, std=0.01)
         nn.init.zeros_(self[3].bias)
 
-    @property
-    def is_linear(self) -> bool:
-        """True where nothing bends between the two layers: then dz_1/df^- is the same for every pair."""
-        return isinstance(self[1], nn.Identity)
-
 
 class CASN(nn.Module):
     """Trunk, pooling and the two classifiers. Starts from random weights unless ``weights`` names some.
@@ -171,11 +152,8 @@ class CASN(nn.Module):
         **options: fields of :class:`casnkit.config.ModelConfig`, such as ``weights``: None (random), ``"imagenet"``
             (torchvision's cached file) or a file's path, for the trunk.
 
-    Raises:
-        ValueError: an unknown name or an option out of range; weights missing or of another network.
+    Raises ValueError for an unknown name or an option out of range, and weights missing or of another network.
     """
-
-    has_closed_form = True  # f is a mean over places, so maps need no backward pass (see casnkit.attention)
 
     def __init__(
         self, num_ids: int, backbone: str | nn.Module = "resnet50", pooling: str = "gap", **options: Any
@@ -189,9 +167,11 @@ class CASN(nn.Module):
         self.config = config = make_settings("model", options)
         self.num_ids, self.stripes = int(num_ids), config.stripes if pooling == "stripes" else 1
         self.precision = torch.float32  # of the trunk (torch.bfloat16: autocast); classifiers and maps stay in float32
-        self.trunk = backbone if given else build_trunk(name, config.last_stride or (1 if pooling == "stripes" else 2))
-        self.smallest = 1 if given else TRUNKS[name].smallest  # height and width of an image
-        self.channels = _channels(backbone) if given else TRUNKS[name].channels
+        if not given:
+            check_choice("backbone", name, TRUNKS)
+            backbone = TRUNKS[name].build(config.last_stride or (1 if pooling == "stripes" else 2))
+        with evaluating(backbone), torch.no_grad():
+            self.trunk, self.channels = backbone, backbone(torch.zeros(1, 3, 128, 64)).shape[1]
         self.feature_size = self.stripes * self.channels
         self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
         self.pair_head = PairHead(self.feature_size, config)
@@ -199,39 +179,24 @@ class CASN(nn.Module):
             load_trunk_weights(self.trunk, name, weights)
 
     @classmethod
-    def from_config(cls, num_ids: int, config: ModelConfig) -> CASN:
+    def from_config(cls, num_ids: int, config: ModelConfig) -> "CASN":
         """The model that a configuration describes."""
         return cls(num_ids, **vars(config))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W).
-
-        Raises ValueError for another shape or type, and for images smaller than the trunk or the stripes allow.
-        """
-        tensor = isinstance(images, Tensor)
-        if not tensor or images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            found = f"{images.dtype} of shape {tuple(images.shape)}" if tensor else f"a {type(images).__name__}"
-            raise ValueError(
-                "expected normalised float images as a tensor of shape (B, 3, H, W), "
-                f"got {found} (see casnkit.data.images.normalise)"
-            )
-        height, width = images.shape[2:]
-        if min(height, width) < self.smallest:
-            raise ValueError(
-                f"images of {height}x{width} (height x width) are too small for the backbone {self.config.backbone!r}: it "
-                f"needs at least {self.smallest}x{self.smallest}"
-            )
+        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough."""
+        fits = isinstance(images, Tensor) and images.dim() == 4 and images.shape[1] == 3
+        if not fits or not images.is_floating_point():
+            found = f"{type(images).__name__} {getattr(images, 'dtype', '')} of shape {tuple(np.shape(images))}"
+            raise ValueError(f"expected normalised float images (data.images.normalise) (B, 3, H, W), got {found}")
+        name, (height, width) = self.config.backbone, images.shape[2:]
+        if name in TRUNKS and min(height, width) < (least := TRUNKS[name].smallest):
+            found = f"images of {height}x{width} (height x width) are too small for the backbone {name!r}"
+            raise ValueError(f"{found}: it needs at least {least}x{least}")
         if self.precision == torch.float32:
-            feature_map = self.trunk(images)
-        else:
-            with torch.autocast(images.device.type, self.precision):
-                feature_map = self.trunk(images).float()
-        if feature_map.shape[2] < self.stripes:
-            raise ValueError(
-                f"images of height {height} give a feature map of {feature_map.shape[2]} rows, too few for "
-                f"{self.stripes} stripes: use taller images, fewer stripes, or last_stride=1"
-            )
-        return feature_map
+            return self.trunk(images)
+        with torch.autocast(images.device.type, self.precision):
+            return self.trunk(images).float()
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """f, (B, D): mean over the map (gap) or over each stripe (stripes, concatenated top to bottom), D = stripes * C."""
@@ -257,10 +222,7 @@ class CASN(nn.Module):
         return feature_map, feature, self.stripe_scores(feature)
 
     def identification_attention(self, images: Tensor, labels: Tensor) -> Tensor:
-        """M = ReLU(sum_k w_k A_k) for the label's score (paper 3.1): (B, h, w), >= 0, not normalised.
-
-        Normalised images (B, 3, H, W); ``labels`` (B,) int64 in 0 .. num_ids - 1 count classes, they are not pids.
-        """
+        """M for the label's score (paper 3.1): normalised images and (B,) classes, no pids -> (B, h, w), not normalised."""
         with evaluating(self):
             return self.identification_attention_of(self.feature_map(images), labels)
 
@@ -275,9 +237,8 @@ class CASN(nn.Module):
         with evaluating(self):
             if images_1.shape == images_2.shape:
                 maps = self.feature_map(torch.cat([images_1, images_2])).chunk(2)
-            else:
-                maps = self.feature_map(images_1), self.feature_map(images_2)
-            return self.siamese_attention_of(*maps, mode=mode, order=order)
+                return self.siamese_attention_of(*maps, mode=mode, order=order)
+            return self.siamese_attention_of(self.feature_map(images_1), self.feature_map(images_2), mode, order)
 
     def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w)."""
@@ -289,8 +250,7 @@ class CASN(nn.Module):
         self, map_1: Tensor, map_2: Tensor, mode: str = "paper", order: str = "given"
     ) -> tuple[Tensor, Tensor]:
         """Siamese attention from two feature maps, (P, C, h, w) each -> (P, h, w) each. See :meth:`siamese_attention`."""
-        if order not in ("given", "both"):
-            raise ValueError(f"expected a pair order 'given' or 'both', got {order!r}")
+        check_choice("pair order", order, ("given", "both"))
         if len(map_1) != len(map_2):
             raise ValueError(f"expected pairs, one second image for each first one, got {len(map_1)} and {len(map_2)}")
         difference = self.pool(map_1) - self.pool(map_2)
@@ -303,8 +263,17 @@ class CASN(nn.Module):
 
     def label_gradient(self, feature: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """dy_c/df of the label's logit, (B, D), with the ID classifier in eval mode: BatchNorm would mix the samples."""
+
+        def score(feature: Tensor) -> Tensor:
+            # on copies: a later pass may change running statistics in place, under a graph that needs these, and
+            # differentiation cannot keep labels that were made in inference mode
+            buffers = {name: buffer.clone() for name, buffer in self.identity_head.named_buffers()}
+            parts = feature.unflatten(1, (self.stripes, -1))
+            scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
+            return scores.gather(1, labels.clone()[:, None])[:, 0]
+
         with evaluating(self.identity_head):
-            return attention.score_gradient(lambda f: self._label_score(f, labels), feature, create_graph)
+            return attention.score_gradient(score, feature, create_graph)
 
     def pair_gradient(self, difference: Tensor) -> Tensor:
         """dz_1/df^-, (P, D): the derivative of the "same person" logit (equation 4)."""
@@ -313,36 +282,11 @@ class CASN(nn.Module):
 
     def check_labels(self, labels: Tensor, count: int) -> None:
         """Raise ValueError unless ``labels`` are ``count`` whole numbers in 0 .. num_ids - 1."""
-        if labels.shape != (count,) or labels.is_floating_point() or labels.dtype == torch.bool:
-            raise ValueError(
-                f"expected labels as whole numbers of shape ({count},), got {labels.dtype} of shape {tuple(labels.shape)}"
-            )
-        if count and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_ids:
-            raise ValueError(
-                f"expected labels in 0 .. {self.num_ids - 1}, got {int(labels.min())} .. {int(labels.max())}: labels "
-                "count the training identities (casnkit.data.labels_of), they are not pids"
-            )
-
-    def _label_score(self, feature: Tensor, labels: Tensor) -> Tensor:
-        # on copies: a later pass may change running statistics in place, under a graph that needs these, and
-        # differentiation cannot keep labels that were made in inference mode
-        buffers = {name: buffer.clone() for name, buffer in self.identity_head.named_buffers()}
-        parts = feature.unflatten(1, (self.stripes, -1))
-        scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
-        return scores.gather(1, labels.clone()[:, None])[:, 0]
-
-
-def _channels(trunk: nn.Module) -> int:
-    with evaluating(trunk), torch.no_grad():
-        return trunk(torch.zeros(1, 3, 256, 128)).shape[1]
-
-
-def map_size(model: CASN, height: int, width: int) -> tuple[int, int]:
-    """(h, w) of the feature map for images of height x width, found by running one blank image."""
-    parameter = next(model.parameters())
-    blank = torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
-    with evaluating(model), torch.no_grad():
-        return tuple(model.feature_map(blank).shape[2:])
+        whole = labels.shape == (count,) and not labels.is_floating_point() and labels.dtype != torch.bool
+        if not whole or (count and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_ids):
+            found = f"{int(labels.min())} .. {int(labels.max())}" if whole else f"{labels.dtype} {tuple(labels.shape)}"
+            wanted = f"{count} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
+            raise ValueError(f"expected {wanted}, got {found}")
 
 
 @contextlib.contextmanager
@@ -368,56 +312,39 @@ def fork_random() -> Iterator[None]:
 def seeded(seed: int, stream: int) -> Iterator[None]:
     """torch's random state set from (seed, stream) inside the block and put back after it."""
     with fork_random():
-        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]) >> 1)
         yield
 
 
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
     """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
 
-    Names as in torchvision, also with ``module.``, ``network.`` or ``features.`` in front, or those of this kit's runs;
-    classifiers are ignored. Raises ValueError for a missing file (where it goes) and for one of another network.
+    Names as in torchvision, also with ``module.`` or the like in front, or those of this kit's runs; classifiers are ignored.
     """
-    state = read_tensors(_imagenet_file(name) if str(weights) == "imagenet" else weights)
-    own, bare = trunk.state_dict(), {_bare(key): value for key, value in state.items()}
-    matched = {key: bare[_bare(key)] for key in own if _bare(key) in bare and bare[_bare(key)].shape == own[key].shape}
-    missing = [key for key in own if key not in matched and not key.endswith("num_batches_tracked")]
-    known = {_bare(key) for key in own}
-    foreign = [key for key in bare if key not in known and not key.startswith(_CLASSIFIERS)]
-    if missing or foreign:
-        raise ValueError(
-            f"the weights {weights} do not fit the backbone {name!r}: of its {len(own)} tensors {len(missing)} are missing "
-            f"or of another shape, and {len(foreign)} more are there that it does not have "
-            f"(first: {(missing or foreign)[0]}). Give weights of {name!r}, or choose the backbone that they belong to"
-        )
-    trunk.load_state_dict({**own, **matched})
-
-
-_WRAPPERS = ("module", "network", "features", "backbone", "trunk")
-_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "squeeze", "expand1x1", "expand3x3")
-_CLASSIFIERS = ("fc.", "classifier.", "identity_head.", "pair_head.", "head.", "bottleneck.")
+    if str(weights) == "imagenet":
+        if name not in TRUNKS or not TRUNKS[name].weights:
+            raise ValueError(f"the backbone {name!r} has no ImageNet weights: train it from scratch, or choose another")
+        weights = Path(torch.hub.get_dir(), "checkpoints", TRUNKS[name].weights.url.rpartition("/")[2])
+    own = {_bare(key): key for key in trunk.state_dict()}
+    bare = {_bare(key): value for key, value in read_tensors(weights).items()}
+    heads = ("fc.", "classifier.", "identity_head.", "pair_head.", "head.", "bottleneck.")
+    load_state(trunk, {own.get(key, key): bare[key] for key in bare if not key.startswith(heads)}, weights)
 
 
 def _bare(key: str) -> str:
-    """A tensor's name without the wrappers that different files put in front; torchvision's oldest DenseNet names mended."""
-    parts = key.split(".")
-    while parts[0] in _WRAPPERS or (parts[0] == "0" and parts[1:] and parts[1] not in _LEAVES):
-        parts = parts[1:]  # a leading 0 is the place in a Sequential, unless it numbers a layer
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", ".".join(parts))
+    """A tensor's name without the wrappers that files put in front; torchvision's oldest DenseNet names mended."""
+    place = r"0\.(?=\d+\.|conv0|norm0|dense|transition|norm5)"  # in a Sequential; "0.weight" numbers a layer
+    key = re.sub(rf"^((module|network|features|backbone|trunk)\.|{place})+", "", key)
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
 
 
-def _imagenet_file(name: str) -> Path:
-    entry = TRUNKS[name].weights if name in TRUNKS else None
-    if entry is None:
-        raise ValueError(f"the backbone {name!r} has no ImageNet weights; train it from scratch or choose another one")
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(entry.url).path).name
-    if not file.is_file():
-        raise ValueError(
-            f"ImageNet weights for {name!r} were expected at {file}, found no such file. This kit downloads nothing by "
-            f"itself: put the file {file.name} (torchvision's {entry}) there, name a file with --weights, or start from "
-            "random weights (weights=None)"
-        )
-    return file
+def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Fill a network with the tensors of ``source``. Raises ValueError where a name or a shape differs."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()[:200]
+        raise ValueError(f"the weights {source} belong to another network or other identities: {reason}") from None
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -427,22 +354,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"expected a file of weights at {path}, found none")
+        raise ValueError(f"expected a file of weights at {path}, found none: put it there, nothing is downloaded")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types, some of them not public
-        raise ValueError(
-            f"{path} could not be read as plain tensors ({type(error).__name__}). It may be truncated; a pickle "
-            "of other things is not loaded, since it can run code: save the tensors alone (state_dict, safetensors)"
-        ) from error
-    state = state if isinstance(state, Mapping) else {type(state).__name__: None}
-    while inner := [state[key] for key in ("state_dict", "model", "net") if isinstance(state.get(key), Mapping)]:
-        state = inner[0]  # as trainers nest them
-    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        advice = "save the tensors alone (state_dict, safetensors), a pickle of other things can run code"
+        raise ValueError(f"{path} could not be read as plain tensors ({type(error).__name__}): {advice}") from error
+    for key in ("state_dict", "model", "net") * 2:  # as trainers nest them
+        state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
+    found = state if isinstance(state, Mapping) else {type(state).__name__: None}
+    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(
-            f"expected tensors by name in {path}, found {', '.join(map(str, list(state)[:5])) or 'nothing'}"
-        )
+        raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, [*found][:5])) or 'nothing'}")
     return tensors

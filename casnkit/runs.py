@@ -1,15 +1,12 @@
-"""A run is a folder: its configuration, a log with one JSON line per epoch, states to go on from, and the final weights.
+"""A run is a folder.
 
     RUN/run.json             configuration with every open-point choice, identities, seed, data, versions
     RUN/log.jsonl            one line per finished epoch: loss terms, learning rate, images per second, memory
     RUN/checkpoints/         the states of model and optimiser after the last two finished epochs
     RUN/model.safetensors    the trained weights; best.safetensors: those of the best validation, if there was one
 
-Tensors are safetensors, the rest is JSON: nothing that is loaded can run code. Every file is written under another name
-and renamed when it is complete, so an interruption costs the new file, never the old one.
+Nothing that is loaded can run code. A file is renamed to its name when it is complete: an interruption costs no old one.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 import torchvision
@@ -29,9 +27,9 @@ from torch import Tensor
 
 import casnkit
 from casnkit.config import Config
-from casnkit.data.files import atomic_path, read_json, write_json
-from casnkit.data.records import ReidDataset
-from casnkit.models import CASN, read_tensors
+from casnkit.data.files import atomic_path, read_json, write_json, write_text
+from casnkit.data.records import ReidDataset, labels_of
+from casnkit.models import CASN, load_state, read_tensors
 
 RUN_FORMAT = 1
 
@@ -53,19 +51,17 @@ class RunInfo:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    found = {package.__name__: package.__version__ for package in (casnkit, torch, torchvision, np)}
-    return found | {"python": platform.python_version()}
+    packages = {package.__name__: package.__version__ for package in (casnkit, torch, torchvision, np)}
+    return packages | {"python": platform.python_version()}
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for, else a GPU if there is one, else the CPU. Raises ValueError for one that is not there."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    count = torch.cuda.device_count()
     try:
-        device = torch.device(device)
+        device = torch.device(device or ("cuda" if count else "cpu"))
     except RuntimeError as error:
         raise ValueError(f"expected a device such as cpu, cuda or cuda:1, got {device!r}") from error
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ValueError(f"device '{device}' was asked for, but torch sees {count or 'no'} GPU here: use --device cpu")
     return device
@@ -73,17 +69,14 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 
 def read_run(run: str | Path) -> RunInfo:
     """Read ``run.json``. Raises ValueError where there is no run in that folder, or one of another format."""
-    run = Path(run)
-    if not (run / "run.json").is_file():
-        found = ", ".join(sorted(p.name for p in run.iterdir())[:6]) if run.is_dir() else "no such folder"
-        raise ValueError(
-            f"expected a run (a folder with run.json) at {run}, found {found or 'an empty folder'}: "
-            "train one with `casnkit train --data PATH --out RUN`"
-        )
-    values = read_json(run / "run.json")
-    if not isinstance(values, dict) or values.get("format") != RUN_FORMAT:
-        found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{run / 'run.json'}: expected format {RUN_FORMAT}, found {found!r}; train the run again")
+    file = Path(run) / "run.json"
+    if not file.is_file():
+        found = "no run.json in it" if Path(run).is_dir() else "no such folder"
+        raise ValueError(f"expected a run at {run}, found {found}: train one (casnkit train --data PATH --out RUN)")
+    values = read_json(file)
+    found = values.get("format") if isinstance(values, dict) else type(values).__name__
+    if found != RUN_FORMAT:
+        raise ValueError(f"{file}: expected format {RUN_FORMAT}, found {found!r}; train the run again")
     pids = np.asarray(values["pid_of_label"], dtype=np.int64)
     return RunInfo(Config.from_dict(values["config"]), pids, values["data"], values["versions"])
 
@@ -91,8 +84,7 @@ def read_run(run: str | Path) -> RunInfo:
 def read_log(run: str | Path) -> list[dict[str, Any]]:
     """The log's rows, one per finished epoch; empty where there is none."""
     file = Path(run) / "log.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [json.loads(line) for line in lines if line.strip()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:
@@ -100,31 +92,14 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CAS
 
     Raises ValueError where there is no run, no finished epoch, or weights of another network than ``run.json`` describes.
     """
-    run = Path(run)
-    info, file = read_run(run), run / "model.safetensors"
-    if file.is_file():
-        state = read_tensors(file)
-    else:
-        tensors, epoch = load_checkpoint(run)
-        if tensors is None:
-            raise ValueError(f"expected trained weights at {file}, found none: finish the run with `casnkit train`")
+    info, file = read_run(run), Path(run) / "model.safetensors"
+    tensors, epoch = (None, 0) if file.is_file() else load_checkpoint(run)
+    if tensors is not None:
         warnings.warn(f"{run} is not finished: using its state after epoch {epoch}", stacklevel=2)
-        state = _part(tensors, "model.")
-    model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
-    load_state(model, state, str(file))
+    state = read_tensors(file) if tensors is None else _part(tensors, "model.")
+    model = CASN.from_config(len(info.pid_of_label), info.config.replace(weights=None).model)
+    load_state(model, state, file)
     return model.to(device, memory_format=torch.channels_last).eval(), info
-
-
-def load_state(model: CASN, state: dict[str, Tensor], name: str) -> None:
-    """Fill a model with the tensors of the same network, from ``name``. Raises ValueError where names or shapes differ."""
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise ValueError(
-            f"the weights in {name} belong to another network: this one is {model.config.backbone} / "
-            f"{model.config.pooling} with {model.num_ids} identities. {first}"
-        ) from None
 
 
 def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
@@ -132,12 +107,9 @@ def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
     if (out / "run.json").is_file():
         there = read_run(out)
         if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
-            old, new = there.config.settings(), config.settings()
+            (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, config))
             differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
-            raise ValueError(
-                f"{out} holds another run ({there.config.profile}, {there.config.variant}, {len(there.pid_of_label)} "
-                f"identities; {[*differs, 'other identities'][0]}): choose another --out, or remove that folder"
-            )
+            raise ValueError(f"{out} holds another run ({[*differs, 'other identities'][0]}): choose another --out")
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
 
@@ -153,11 +125,12 @@ def locked(run: Path) -> Iterator[None]:
         raise ValueError(f"another process is training in {run}: wait for it, or choose another --out") from None
 
 
-def describe(run: Path, dataset: ReidDataset, config: Config, pid_of_label: np.ndarray) -> None:
+def describe(run: Path, dataset: ReidDataset, config: Config) -> None:
     """Write ``run.json`` where there is none yet."""
     if not (run / "run.json").is_file():
         counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
         data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
+        _, pid_of_label = labels_of(dataset.train.pids)
         write_json(run / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
 
 
@@ -178,22 +151,20 @@ def save_epoch(run: Path, model: CASN, optimiser: torch.optim.Optimizer, row: di
     if score is not None and score > max((old.get("validation_mean_ap", -1.0) for old in rows), default=-1.0):
         note = {"epoch": str(row["epoch"]), "validation_mean_ap": str(score)}
         save_tensors(run / "best.safetensors", model.state_dict(), note)
-    with atomic_path(run / "log.jsonl") as temporary:
-        lines = [json.dumps(r, allow_nan=False) + "\n" for r in [*rows, row]]
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(run / "log.jsonl", "".join(json.dumps(each, allow_nan=False) + "\n" for each in [*rows, row]))
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         if "momentum_buffer" in optimiser.state.get(parameter, {}):
             tensors[f"momentum.{name}"] = optimiser.state[parameter]["momentum_buffer"]
     folder = run / "checkpoints"
     save_tensors(folder / f"epoch-{row['epoch']:06d}.safetensors", tensors)
-    for file in set(folder.glob("*.safetensors")).difference(_states(folder)[:2]):
+    for file in set(folder.glob("*.safetensors")).difference(_states(run)[:2]):
         file.unlink(missing_ok=True)  # also what a killed run left half-written
 
 
-def load_checkpoint(run: Path) -> tuple[dict[str, Tensor] | None, int]:
+def load_checkpoint(run: str | Path) -> tuple[dict[str, Tensor] | None, int]:
     """The newest readable state and its number of finished epochs, (None, 0) without any; a damaged one is warned of."""
-    for file in _states(Path(run) / "checkpoints"):
+    for file in _states(run):
         try:
             return read_tensors(file), int(file.stem.removeprefix("epoch-"))
         except ValueError as error:
@@ -203,15 +174,15 @@ def load_checkpoint(run: Path) -> tuple[dict[str, Tensor] | None, int]:
 
 def restore(model: CASN, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put a state back into model and optimiser (SGD momentum)."""
-    load_state(model, _part(tensors, "model."), "the checkpoint")
+    load_state(model, _part(tensors, "model."), "of the checkpoint")
     momentum = _part(tensors, "momentum.")
     for name, parameter in model.named_parameters():
         if name in momentum:  # in the parameter's own memory format
             optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
 
 
-def _states(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-??????.safetensors"), reverse=True)
+def _states(run: str | Path) -> list[Path]:
+    return sorted(Path(run).glob("checkpoints/epoch-??????.safetensors"), reverse=True)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,11 +5,8 @@ A run is a pure function of its configuration and data. Pairs depend on (seed, e
 from the last finished epoch and ends with the same weights, to the bit on a CPU.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -31,17 +29,10 @@ from casnkit.data.images import ImageSource, augment, open_images
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import ReidDataset, labels_of
 from casnkit.losses import CASNLoss
-from casnkit.models import CASN, fork_random, map_size, seeded
-from casnkit.runs import pick_device
-
-try:
-    import resource
-except ImportError:  # Windows has no such module
-    resource = None
+from casnkit.models import CASN, evaluating, fork_random, seeded
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
 TERMS = ("total", "ide", "ia", "bce", "consistency")
-SPEED = ("seconds", "images_per_second", "memory_mib")
 
 
 class DivergenceError(ValueError):
@@ -71,8 +62,9 @@ class Run:
     optimiser: torch.optim.Optimizer
     scheduler: LambdaLR
     sampler: PairSampler
-    source: ImageSource
     labels: Tensor
+    finished: int  # epochs
+    source: ImageSource | None = None
 
 
 def train(
@@ -82,42 +74,56 @@ def train(
     *,
     device: str | torch.device | None = None,
     progress: bool = True,
-    images: Tensor | None = None,
-    place: str = "auto",
-    log_with: str | None = None,
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
+    log_with: str | None = None,
+    **source: Any,
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
     Args:
-        out: the run's folder. An unfinished run of the same configuration is resumed; of another, refused.
-        device: default: a GPU if there is one, or what the launcher gives each process.
-        images: (N, 3, H, W) uint8, the decoded training images, if the caller has them already.
-        place: where images live, see :func:`casnkit.data.images.open_images`.
-        log_with: ``"tensorboard"`` writes each epoch's log row into ``out/tensorboard`` too.
+        out: the run's folder. An unfinished run of the same configuration is resumed; another is a ValueError.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
-        validate: called after each epoch, gives numbers for the log; the weights with the highest ``validation_mean_ap``
-            are kept as ``best.safetensors``.
-
-    Raises:
-        ValueError: the data cannot train this network, ``out`` is in use, or a batch does not fit into memory.
-        DivergenceError: a loss or a weight is not finite; the last good state is kept.
-        ImportError: the package of ``log_with`` is not installed.
+        validate: gives numbers for each epoch's log row; ``best.safetensors`` keeps the highest ``validation_mean_ap``.
+        log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
+        **source: ``place``, ``images``, see :func:`casnkit.data.images.open_images`.
     """
-    out, accumulate = Path(out), config.train.accumulate
+    out, size = Path(out), (config.data.height, config.data.width)
+    run = _prepare(dataset, config, out, device, log_with)
+    accelerator, main = run.accelerator, run.accelerator.is_main_process
+    with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
+        if main:
+            runs.describe(out, dataset, config)
+        if log_with:
+            accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
+        if run.finished < config.train.epochs:
+            run.source = open_images(dataset.train, size, accelerator.device, progress=progress, **source)
+        for epoch in range(run.finished, config.train.epochs):
+            row = train_epoch(run, epoch, progress) | (validate(run.model) if validate else {})
+            check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")
+            if main:
+                runs.save_epoch(out, run.model, run.optimiser, row)
+                accelerator.log(row, step=epoch + 1)
+                if on_epoch:
+                    on_epoch(epoch + 1, run.model, row)
+        if main:
+            runs.save_tensors(out / "model.safetensors", run.model.state_dict(), {"variant": config.variant})
+        accelerator.wait_for_everyone()
+    return run.model.eval()
+
+
+def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_with: str | None) -> Run:
+    """All that a training needs but its images, from the last finished epoch in ``out`` if there is one; writes nothing."""
     idle = DistributedDataParallelKwargs(find_unused_parameters=not config.loss.siamese_attention)
-    options = {"gradient_accumulation_steps": accumulate, "log_with": log_with, "project_dir": out}
+    options = {"log_with": log_with, "project_dir": out, "gradient_accumulation_steps": config.train.accumulate}
     accelerator = make_accelerator(device, kwargs_handlers=[idle], **options)
     if log_with and not accelerator.log_with:
         raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
+    if config.data.batch_size % (config.train.accumulate * accelerator.num_processes):
+        parts = f"{accelerator.num_processes} processes with accumulate={config.train.accumulate} parts each"
+        raise ValueError(f"a batch_size of {config.data.batch_size} pairs cannot be shared evenly by {parts}")
     labels, pid_of_label = labels_of(dataset.train.pids)
     sampler = pair_sampler(dataset, config)
-    if config.data.batch_size % (accumulate * accelerator.num_processes):
-        raise ValueError(
-            f"a batch of {config.data.batch_size} pairs cannot be shared evenly by {accelerator.num_processes} processes "
-            f"with {accumulate} parts each: choose a batch_size that is a multiple of their product"
-        )
     runs.check_folder(out, config, pid_of_label)
     state, finished = runs.load_checkpoint(out)
     model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
@@ -125,41 +131,12 @@ def train(
     if state is not None:
         runs.restore(model, optimiser, state)
     scheduler = make_scheduler(optimiser, config.train, len(sampler), finished)
-    size, main = (config.data.height, config.data.width), accelerator.is_main_process
-    map_size(model, *size)  # images too small for the network are refused before anything is written
-    source = None
-    if finished < config.train.epochs:
-        source = open_images(dataset.train, size, accelerator.device, place, progress, images)
-    accelerator.wait_for_everyone()
-    with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
-        if main:
-            runs.describe(out, dataset, config, pid_of_label)
-        if source is not None:
-            targets = torch.from_numpy(labels).to(accelerator.device)
-            step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
-            run = Run(config, accelerator, model, step, optimiser, scheduler, sampler, source, targets)
-            _train_epochs(run, finished, out, progress, on_epoch, validate)
-        if main:
-            runs.save_tensors(out / "model.safetensors", model.state_dict(), {"variant": config.variant})
-        accelerator.wait_for_everyone()
-    return model.eval()
-
-
-def _train_epochs(run: Run, finished: int, out: Path, progress: bool, on_epoch: Any, validate: Any) -> None:
-    accelerator, epochs = run.accelerator, run.config.train.epochs
-    if accelerator.log_with:
-        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": finished + 1}})
-    for epoch in range(finished, epochs):
-        row = train_epoch(run, epoch, progress)
-        row |= validate(run.model) if validate else {}
-        check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")  # a finite loss may have an infinite gradient
-        if accelerator.is_main_process:
-            runs.save_epoch(out, run.model, run.optimiser, row)
-            _track(accelerator, row)
-            if on_epoch:
-                on_epoch(epoch + 1, run.model, row)
-    for tracker in accelerator.trackers:
-        tracker.finish()
+    step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
+    with evaluating(model), torch.no_grad():  # images too small for the network are refused before anything is written
+        model(torch.zeros(1, 3, config.data.height, config.data.width, device=accelerator.device))
+    targets = torch.from_numpy(labels).to(accelerator.device)
+    accelerator.wait_for_everyone()  # all have looked at the folder before one of them writes
+    return Run(config, accelerator, model, step, optimiser, scheduler, sampler, targets, finished)
 
 
 def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
@@ -182,8 +159,10 @@ def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     means = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
     images = 2 * len(plan) * config.data.batch_size
-    speed = round(seconds, 3), round(images / seconds, 1), peak_memory(accelerator.device)
-    return {"epoch": epoch + 1, **means, "learning_rate": rate, **dict(zip(SPEED, speed, strict=True))}
+    cuda, device = accelerator.device.type == "cuda", accelerator.device
+    memory = torch.cuda.max_memory_allocated(device) if cuda else psutil.Process().memory_info().rss
+    speed = {"seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
+    return {"epoch": epoch + 1, **means, "learning_rate": rate, **speed, "memory_mib": round(memory / 2**20, 1)}
 
 
 def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, step: int) -> dict[str, Tensor]:
@@ -192,8 +171,7 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     share = (epoch + step / len(run.sampler)) / config.train.epochs
     parts = config.train.accumulate * accelerator.num_processes
     positives = int(run.sampler.is_positive(pairs).sum()) / parts
-    number = np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]
-    seed = int(number >> np.uint64(2))
+    seed = int(np.random.SeedSequence([config.train.seed, epoch + 1, step]).generate_state(1, np.uint64)[0]) >> 2
     terms: dict[str, Tensor] = {}
     run.optimiser.zero_grad()
     for part, rows in _parts(run, pairs):
@@ -214,11 +192,8 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
 
 
 def make_accelerator(device: str | torch.device | None = None, **options: Any) -> Accelerator:
-    """accelerate's ``Accelerator`` for the processes of a launcher (``accelerate launch``, ``torchrun``) or this one alone.
-
-    ``device``: cpu, cuda or cuda:1; default: a GPU if there is one. A launcher's processes take one GPU each.
-    """
-    alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, pick_device(device)
+    """accelerate's ``Accelerator`` for the processes of a launcher, which take one GPU each, or for this one alone."""
+    alone, wanted = int(os.environ.get("WORLD_SIZE", "1")) == 1, runs.pick_device(device)
     if alone:  # accelerate keeps one state for a process; here every training may want another device, in threads too
         for state in (PartialState, AcceleratorState, GradientState):
             state._shared_state = {}
@@ -266,8 +241,7 @@ def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: boo
         model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
     if config.train.sync_batchnorm and accelerator.num_processes > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if config.train.precision == "bf16":
-        model.precision = torch.bfloat16
+    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
     if config.train.compile:
         model.trunk.compile()
     return model
@@ -286,13 +260,9 @@ def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:
 
 def check_finite(tensors: Mapping[str, Tensor], when: str) -> None:
     """Raise DivergenceError, with a name and what to try, for losses or weights that are not finite."""
-    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if wrong:
-        raise DivergenceError(
-            f"{', '.join(wrong[:5])} {'is' if len(wrong) == 1 else 'are'} not finite {when}; the last good state is kept. "
-            "Try a lower --learning-rate, --warmup 0.1 or --clip-norm 5, or ia_score=probability (the literal logit has "
-            "no lower bound)"
-        )
+    if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        advice = "a lower --learning-rate, --warmup 0.1, --clip-norm 5 or ia_score=probability"
+        raise DivergenceError(f"not finite {when}: {', '.join(wrong[:5])}; the last good state is kept. Try {advice}")
 
 
 @contextlib.contextmanager
@@ -302,36 +272,13 @@ def _explain_out_of_memory(config: Config) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "not enough memory" not in str(error):
             raise
-        raise ValueError(
-            f"a batch of {config.data.batch_size} pairs of {config.data.height}x{config.data.width} did not fit into memory. "
-            f"The same training in smaller parts: --set accumulate={2 * config.train.accumulate}; less memory: --set "
-            "precision=bf16, a smaller --batch-size or height and width. Images elsewhere: --images memory or disk"
-        ) from error
-
-
-def _track(accelerator: Accelerator, row: dict[str, Any]) -> None:
-    """A log row for accelerate's tracker; an error of the disk ends the log, never the training."""
-    groups = dict.fromkeys(TERMS, "loss/") | dict.fromkeys(SPEED, "speed/")
-    named = {groups.get(name, "") + name.replace("validation_", "validation/"): row[name] for name in row}
-    try:
-        accelerator.log(named, step=named.pop("epoch"))
-    except OSError as error:
-        accelerator.trackers = []
-        warnings.warn(f"no more logs by {accelerator.log_with[0]}: {error}", stacklevel=2)
+        what = f"{config.data.batch_size} pairs of {config.data.height}x{config.data.width} did not fit into memory"
+        parts = f"--set accumulate={2 * config.train.accumulate} (the same training in smaller parts), precision=bf16"
+        raise ValueError(f"{what}: try {parts}, a smaller --batch-size, or --images disk") from error
 
 
 def say_epoch(epoch: int, _: Any, row: dict[str, Any]) -> None:
     """Print one epoch's loss terms, learning rate and speed; for the ``on_epoch`` of commands."""
     terms = "  ".join(f"{k} {row[k]:.3f}" for k in TERMS if k in row)
-    speed = f"lr {row['learning_rate']:.4g}  {row['images_per_second']:.0f} images/s"
-    print(f"epoch {epoch:3d}  {terms}  {speed}", flush=True)
-
-
-def peak_memory(device: torch.device) -> float | None:
-    """Peak memory in MiB: of the GPU's tensors, or of the whole process on a CPU; None where it is not known (Windows)."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    if resource is None:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+    rate, speed = f"lr {row['learning_rate']:.4g}", f"{row['images_per_second']:.0f} images/s"
+    print(f"epoch {epoch:3d}  {terms}  {rate}  {speed}", flush=True)

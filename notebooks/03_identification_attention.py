@@ -346,8 +346,7 @@ print(*ablation.evidence("ia_score"), sep="\n")
 # %%
 L_ia = {"of whole pictures": L_ia["probability"]}
 model.train()
-with losses.masked_pass(model, "batch"):
-    _, _, scores = model(attention.hide(images, hidden["casn"]))
+_, _, scores = losses.masked_pass(model, attention.hide(images, hidden["casn"]), "batch")
 model.eval()
 L_ia["of the masked batch"] = losses.attention_loss(scores[:, 0], own).item()
 print("L_ia by the statistics", {name: round(value, 3) for name, value in L_ia.items()})

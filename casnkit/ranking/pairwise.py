@@ -74,15 +74,14 @@ def attention_distances(
     _check(model, query, gallery, mode, order, precision)
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold: expected a fraction of the maximum in [0, 1), got {threshold!r}")
-    if shortlist is None and model.has_closed_form:
+    if shortlist is None:
         device = torch.device(device) if device is not None else next(model.parameters()).device
         with evaluating(model), torch.no_grad():
             centre = gallery.features.mean(0, dtype=torch.float64)
             pairs = _Pairs(model, mode, order, precision, device, centre)
             distances = _in_blocks(pairs, query, gallery, threshold, memory_budget, progress)
     else:
-        every = np.broadcast_to(np.arange(len(gallery)), (len(query), len(gallery)))
-        listed = every if shortlist is None else np.asarray(shortlist)
+        listed = np.asarray(shortlist)
         if listed.ndim != 2 or len(listed) != len(query) or listed.dtype.kind not in "iu":
             raise ValueError(f"expected gallery indices ({len(query)}, K), got {listed.dtype} of {listed.shape}")
         index = np.stack([np.repeat(np.arange(len(query)), listed.shape[1]), listed.ravel()], axis=1)

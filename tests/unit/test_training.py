@@ -1,10 +1,8 @@
 """Training: the paper's schedule, resumable to the bit, refuses what it must, keeps the last good state."""
 
-from __future__ import annotations
-
+import dataclasses
 import errno
 import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +20,19 @@ SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1}
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> ck.ReidDataset:
+def dataset(tmp_path_factory):
     return ck.open_dataset(str(imitate("market1501", tmp_path_factory.mktemp("market"))))
 
 
-def config(**changes: object) -> ck.Config:
+def config(**changes):
     return ck.profile("smoke", **{**SMALL, "epochs": 3, "model": {"id_dropout": 0.3}, **changes})
 
 
-def same_weights(run: Path, other: Path) -> bool:
+def go(dataset, settings, out, **options):
+    return train(dataset, settings, out, device="cpu", progress=False, **options)
+
+
+def same_weights(run, other):
     a, b = (runs.read_tensors(folder / "model.safetensors") for folder in (run, other))
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -39,29 +41,29 @@ class StopError(Exception):
     """Raised in the middle of a run."""
 
 
-def stop_after(epochs: int) -> object:
-    def on_epoch(epoch: int, *_: object) -> None:
+def go_until(epochs, dataset, settings, out, **options):
+    def stop(epoch, *_):
         if epoch == epochs:
             raise StopError
 
-    return on_epoch
-
-
-def train_until(epochs: int, dataset: ck.ReidDataset, settings: ck.Config, out: Path) -> None:
     with pytest.raises(StopError):
-        train(dataset, settings, out, device="cpu", progress=False, on_epoch=stop_after(epochs))
+        go(dataset, settings, out, on_epoch=stop, **options)
+
+
+def files_of(run):
+    return {file.name: file.read_bytes() for file in run.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
-def test_stopped_and_resumed_equals_uninterrupted(dataset: ck.ReidDataset, tmp_path: Path, pooling: str) -> None:
+def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path, pooling):
     settings = config(pooling=pooling, height=64, warmup=0.7, milestones=(0.5,))
-    train(dataset, settings, tmp_path / "whole", device="cpu", progress=False)
+    go(dataset, settings, tmp_path / "whole")
     for epochs in (1, 2):
-        train_until(epochs, dataset, settings, tmp_path / "parts")
+        go_until(epochs, dataset, settings, tmp_path / "parts")
         torch.rand(7)  # whatever the caller's random state does in between
     with pytest.warns(UserWarning, match="using its state after epoch 2"):
         runs.load_model(tmp_path / "parts")
-    train(dataset, settings, tmp_path / "parts", device="cpu", progress=False)
+    go(dataset, settings, tmp_path / "parts")
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     names = ("epoch", "ide", "total", "learning_rate")
     logs = [[[row[k] for k in names] for row in runs.read_log(tmp_path / n)] for n in ("whole", "parts")]
@@ -69,9 +71,7 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset: ck.ReidDataset, tmp_p
     assert [row[0] for row in logs[0]] == [1, 2, 3]
 
 
-def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(
-    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(dataset, tmp_path, monkeypatch):
     real, interrupted = training.train_step, []
 
     def step(run: object, pairs: object, feed: object, epoch: int, step: int) -> dict:
@@ -83,27 +83,27 @@ def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(
     monkeypatch.setattr(training, "train_step", step)
     state = torch.random.get_rng_state()
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, config(), tmp_path / "run", device="cpu", progress=False)
+        go(dataset, config(), tmp_path / "run")
     assert torch.equal(state, torch.random.get_rng_state())
     assert runs.load_checkpoint(tmp_path / "run")[1] == len(runs.read_log(tmp_path / "run")) == 1
+    assert not list(tmp_path.rglob("*.part*"))
     for name in ("run", "whole"):
-        train(dataset, config(), tmp_path / name, device="cpu", progress=False)
+        go(dataset, config(), tmp_path / name)
     assert same_weights(tmp_path / "run", tmp_path / "whole")
 
 
-def test_the_random_state_is_left_alone_and_seeds_matter(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    torch.manual_seed(5)
+def test_the_random_state_is_left_alone_and_seeds_matter(dataset, tmp_path):
     before = torch.random.get_rng_state()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(dataset, config(epochs=1, seed=seed), tmp_path / name, device="cpu", progress=False)
+        go(dataset, config(epochs=1, seed=seed), tmp_path / name)
     assert torch.equal(before, torch.random.get_rng_state())
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_learns_and_logs_its_terms(dataset: ck.ReidDataset, tmp_path: Path, variant: str) -> None:
-    train(dataset, config(variant=variant, epochs=6, model={"id_dropout": 0.0}), tmp_path, device="cpu", progress=False)
+def test_every_variant_learns_and_logs_its_terms(dataset, tmp_path, variant):
+    go(dataset, config(variant=variant, epochs=6, model={"id_dropout": 0.0}), tmp_path)
     log = runs.read_log(tmp_path)
     expected = {"ide"} | ({"ia"} if variant in ("ide+ia", "casn") else set())
     expected |= {"bce", "consistency"} if variant in ("ide+sa", "casn") else set()
@@ -114,26 +114,20 @@ def test_every_variant_learns_and_logs_its_terms(dataset: ck.ReidDataset, tmp_pa
     assert np.array_equal(*plans), "pairs depend on the seed alone"
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
-    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_until(1, dataset, config(), tmp_path)
-    before = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset, tmp_path, monkeypatch):
+    go_until(1, dataset, config(), tmp_path)
+    before = files_of(tmp_path)
     nan = {"total": torch.tensor(float("nan"), requires_grad=True)}
     monkeypatch.setattr(training.CASNLoss, "__call__", lambda *_, **__: nan)
-    with pytest.raises(
-        DivergenceError, match=r"total is not finite in epoch 2.*last good state is kept.*--learning-rate"
-    ):
-        train(dataset, config(), tmp_path, device="cpu", progress=False)
-    assert before == {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(DivergenceError, match=r"not finite in epoch 2.*: total; the last good .*--learning-rate"):
+        go(dataset, config(), tmp_path)
+    assert before == files_of(tmp_path)
     monkeypatch.undo()
     with pytest.raises(DivergenceError):
-        train(dataset, config(learning_rate=1e12), tmp_path / "for real", device="cpu", progress=False)
+        go(dataset, config(learning_rate=1e12), tmp_path / "for real")
 
 
-def test_weights_that_are_not_finite_are_never_kept(
-    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_not_finite_are_never_kept(dataset, tmp_path, monkeypatch):
     """A finite loss with an infinite gradient in the last step of an epoch: the next look at the loss would be too late."""
     real = training.train_step
 
@@ -145,41 +139,41 @@ def test_weights_that_are_not_finite_are_never_kept(
         return terms
 
     monkeypatch.setattr(training, "train_step", explode)
-    with pytest.raises(DivergenceError, match=r"pair_head\.0\.weight is not finite after epoch 2"):
-        train(dataset, config(), tmp_path, device="cpu", progress=False)
+    with pytest.raises(DivergenceError, match=r"not finite after epoch 2: pair_head\.0\.weight"):
+        go(dataset, config(), tmp_path)
     assert runs.load_checkpoint(tmp_path)[1] == len(runs.read_log(tmp_path)) == 1
 
 
-def test_another_run_in_the_folder_is_refused(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    train(dataset, config(epochs=1), tmp_path / "run", device="cpu", progress=False)
+def test_another_run_in_the_folder_is_refused(dataset, tmp_path):
+    go(dataset, config(epochs=1), tmp_path / "run")
     with pytest.raises(ValueError, match=r"holds another run.*loss\.threshold is 0\.2 there, 0\.3 here"):
-        train(dataset, config(epochs=1, loss={"threshold": 0.3}), tmp_path / "run", device="cpu", progress=False)
+        go(dataset, config(epochs=1, loss={"threshold": 0.3}), tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="not empty and holds no run"):
-        train(dataset, config(), tmp_path / "mine", device="cpu", progress=False)
+        go(dataset, config(), tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with runs.locked(tmp_path / "busy"), pytest.raises(ValueError, match=r"another process is training in .*busy"):
+        go(dataset, config(), tmp_path / "busy")
     with pytest.raises(ValueError, match="too small for the backbone"):
-        train(dataset, config(height=8), tmp_path / "small", device="cpu", progress=False)
+        go(dataset, config(height=8), tmp_path / "small")
     assert not (tmp_path / "small").exists()
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    train_until(2, dataset, config(), tmp_path / "run")
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset, tmp_path):
+    go_until(2, dataset, config(), tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "epoch-000002.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"epoch-000002\.safetensors could not be read.*trying the state before"):
-        train(dataset, config(), tmp_path / "run", device="cpu", progress=False)
-    train(dataset, config(), tmp_path / "whole", device="cpu", progress=False)
+        go(dataset, config(), tmp_path / "run")
+    go(dataset, config(), tmp_path / "whole")
     assert same_weights(tmp_path / "run", tmp_path / "whole")
     kept = sorted(file.name for file in newest.parent.iterdir())
     assert kept == ["epoch-000002.safetensors", "epoch-000003.safetensors"]
 
 
-def test_a_full_disk_loses_the_new_checkpoint_not_the_old(
-    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_until(1, dataset, config(), tmp_path)
+def test_a_full_disk_loses_the_new_checkpoint_not_the_old(dataset, tmp_path, monkeypatch):
+    go_until(1, dataset, config(), tmp_path)
     real = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
@@ -188,16 +182,16 @@ def test_a_full_disk_loses_the_new_checkpoint_not_the_old(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DiskFullError, match="no space left on the disk while writing"):
-        train(dataset, config(), tmp_path, device="cpu", progress=False)
+        go(dataset, config(), tmp_path)
     monkeypatch.undo()
     assert runs.load_checkpoint(tmp_path)[1] == 1
     assert not list(tmp_path.rglob("*.part*"))
-    train(dataset, config(), tmp_path, device="cpu", progress=False)
+    go(dataset, config(), tmp_path)
     assert runs.read_log(tmp_path)[-1]["epoch"] == 3
 
 
-def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset: ck.ReidDataset, tmp_path: Path) -> None:
-    trained = train(dataset, config(epochs=1), tmp_path, device="cpu", progress=False)
+def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset, tmp_path):
+    trained = go(dataset, config(epochs=1), tmp_path)
     loaded, info = runs.load_model(tmp_path)
     images = torch.randn(3, 3, 32, 16)
     assert torch.equal(trained.pool(trained.feature_map(images)), loaded.pool(loaded.feature_map(images)))
@@ -208,12 +202,9 @@ def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset: c
     values = read_json(tmp_path / "run.json")
     values["config"]["model"]["pair_hidden"] = 64
     write_json(tmp_path / "run.json", values)
-    with pytest.raises(
-        ValueError,
-        match=r"belong to another network: this one is small / gap with 4 identities\. size mismatch for pair_head",
-    ):
+    with pytest.raises(ValueError, match="belong to another network or other identities: size mismatch for pair_head"):
         runs.load_model(tmp_path)
-    with pytest.raises(ValueError, match=r"expected a run .* at .*nowhere, found no such folder"):
+    with pytest.raises(ValueError, match=r"expected a run at .*nowhere, found no such folder"):
         runs.load_model(tmp_path / "nowhere")
     write_json(tmp_path / "run.json", {"format": 7})
     with pytest.raises(ValueError, match="expected format 1, found 7"):
@@ -221,7 +212,7 @@ def test_load_model_gives_what_was_trained_and_refuses_other_networks(dataset: c
 
 
 @pytest.mark.parametrize("finished", [0, 3])
-def test_learning_rates_follow_the_papers_schedule(finished: int) -> None:
+def test_learning_rates_follow_the_papers_schedule(finished):
     settings = TrainConfig(epochs=8, milestones=(0.5, 0.75), warmup=0.3, trunk_rate=0.1, pair_rate=20.0)
     optimiser = make_optimiser(ck.CASN(3, "small"), settings)
     scheduler = make_scheduler(optimiser, settings, 5, finished)
@@ -233,7 +224,7 @@ def test_learning_rates_follow_the_papers_schedule(finished: int) -> None:
         scheduler.step()
 
 
-def test_pair_classifier_has_its_own_rate_and_decay() -> None:
+def test_pair_classifier_has_its_own_rate_and_decay():
     """One plain step: with a rate of 20 it goes twenty times as far, and its decay is its own."""
     for rate in (1.0, 20.0):
         model = ck.CASN(3, "small")
@@ -247,71 +238,50 @@ def test_pair_classifier_has_its_own_rate_and_decay() -> None:
             torch.testing.assert_close(after.detach(), old * (1 - 0.03 * own * gradient), rtol=1e-4, atol=1e-6)
 
 
-def test_people_with_one_image_cannot_make_pairs(tmp_path: Path) -> None:
-    root, seen = imitate("market1501", tmp_path), set()
-    for path in sorted((root / "bounding_box_train").glob("*.*")):
-        pid = path.name.split("_")[0]
-        if pid in seen:
-            path.unlink()
-        seen.add(pid)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = ck.open_dataset(str(root))
+def test_people_with_one_image_cannot_make_pairs(dataset, tmp_path):
+    _, single = np.unique(dataset.train.pids, return_index=True)
+    lonely = dataclasses.replace(dataset, train=dataset.train.subset(single))
     with pytest.raises(ValueError, match="two images"):
-        train(data, config(), tmp_path / "run", device="cpu", progress=False)
+        go(lonely, config(), tmp_path)
 
 
-def test_the_best_validation_is_kept(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_the_best_validation_is_kept(dataset, tmp_path):
     scores, seen = iter([20.0, 70.0, 50.0]), []
 
     def validate(model: ck.CASN) -> dict[str, float]:
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return {"validation_mean_ap": next(scores)}
 
-    train(dataset, config(), tmp_path, device="cpu", progress=False, validate=validate)
+    go(dataset, config(), tmp_path, validate=validate)
     best = runs.read_tensors(tmp_path / "best.safetensors")
     assert all(torch.equal(best[key], value) for key, value in seen[1].items())
     assert [row["validation_mean_ap"] for row in runs.read_log(tmp_path)] == [20.0, 70.0, 50.0]
 
 
-def test_tensorboard_tells_every_epoch_once(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_tensorboard_tells_every_epoch_once(dataset, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
-    def validate(model: ck.CASN) -> dict[str, float]:
-        return {"validation_mean_ap": 50.0}
-
-    options = {"device": "cpu", "progress": False, "log_with": "tensorboard", "validate": validate}
-    with pytest.raises(StopError):
-        train(dataset, config(), tmp_path, on_epoch=stop_after(2), **options)
+    options = {"log_with": "tensorboard", "validate": lambda _: {"validation_mean_ap": 50.0}}
+    go_until(2, dataset, config(), tmp_path, **options)
     newest = tmp_path / "checkpoints" / "epoch-000002.safetensors"
     newest.unlink()  # as if it had been killed between the line and the state
-    train(dataset, config(), tmp_path, **options)
+    go(dataset, config(), tmp_path, **options)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     found = {tag: [(s.step, s.value) for s in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    expected = {"loss/total", "loss/ide", "learning_rate", "speed/seconds", "validation/mean_ap"}
+    expected = {"total", "ide", "learning_rate", "seconds", "validation_mean_ap"}
     assert expected < set(found)
     log = runs.read_log(tmp_path)
-    assert found["loss/total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
+    assert found["total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
 
 
-def test_what_a_tracker_cannot_do_does_not_stop_a_training(
-    dataset: ck.ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", full)
-    options = {"device": "cpu", "progress": False, "log_with": "tensorboard"}
-    with pytest.warns(UserWarning, match="No space left"):
-        train(dataset, config(), tmp_path, **options)
-    assert len(runs.read_log(tmp_path)) == 3
-    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])  # as without the package
+def test_a_log_without_its_package_is_an_error(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
     with pytest.raises(ImportError, match="needs the package 'tensorboard': pip install tensorboard"):
-        train(dataset, config(), tmp_path, **options)
+        go(dataset, config(), tmp_path, log_with="tensorboard")
 
 
-def test_accelerators_of_one_process_do_not_share_their_state(dataset: ck.ReidDataset, tmp_path: Path) -> None:
+def test_accelerators_of_one_process_do_not_share_their_state(dataset, tmp_path):
     first = make_accelerator("cpu", gradient_accumulation_steps=2)
     first.state.device = torch.device("meta")  # as if a GPU had been asked for before
     second = make_accelerator("cpu")
@@ -328,5 +298,5 @@ def test_accelerators_of_one_process_do_not_share_their_state(dataset: ck.ReidDa
     thread.start()
     make_accelerator("cpu")
     thread.join()
-    train(dataset, settings, tmp_path / "main", progress=False)
+    go(dataset, settings, tmp_path / "main")
     assert same_weights(tmp_path / "thread", tmp_path / "main")
