@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,25 +59,19 @@ def plant(monkeypatch: pytest.MonkeyPatch, model: ck.CASN, wanted: str) -> None:
 
 
 def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN) -> None:
-    assert claims.missing_truth(people) == []
     state, rng_state = [m.training for m in model.train().modules()], torch.get_rng_state()
     found = claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
     assert [m.training for m in model.modules()] == state
     assert torch.equal(torch.get_rng_state(), rng_state)
     assert found == claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
     kinds = ("ia", "siamese", "plain", "ia_train", "plain_train")
-    for measure, name in itertools.product(("coverage", "spill", "energy_inside"), kinds):
-        for ending in ("", "_chance", "_shuffled"):
-            assert 0 <= found[f"{measure}_{name}{ending}"] <= 100
-        assert f"{measure}_uniform" in found
-    for name in ("ia", "siamese", "plain"):
-        assert 0 <= found[f"auc_{name}"] <= 100
-        assert found[f"distance_same_{name}"] >= 0
-        assert 0 <= found[f"cue_pairs_{name}"] <= 100
-        assert {f"cue_energy_{name}_chance", f"cue_error_{name}"} <= set(found)
-    assert found["cue_pairs_uniform"] == found["auc_chance"] == 50
-    assert found["siamese_trained"] is True
-    assert all(np.isfinite(list(found.values())))
+    expected = {f"{m}_{k}" for m, k in itertools.product(("coverage", "spill", "energy_inside"), kinds)}
+    expected |= {f"cue_pairs_{kind}" for kind in ("ia", "siamese", "plain", "different")}
+    expected |= {f"{name}_chance" for name in expected} | {"auc_ia", "auc_siamese", "auc_plain"}
+    expected |= {f"{name}_uniform" for name in ("coverage", "spill", "energy_inside", "cue_pairs")}
+    assert set(found) == expected
+    assert all(0 <= value <= 100 for value in found.values())
+    assert found["cue_pairs_uniform"] == 50
 
 
 def test_attention_that_is_the_person_is_perfect(
@@ -92,20 +85,17 @@ def test_attention_that_is_the_person_is_perfect(
         assert found[f"spill_{name}"] == pytest.approx(0, abs=1e-3)
         assert found[f"coverage_{name}_chance"] < 70
     assert found["cue_pairs_plain"] == 50  # equal weight on everything that is person
-    assert found["cue_energy_plain"] == pytest.approx(found["cue_energy_uniform"])
 
 
 @pytest.mark.parametrize("part", ["bag", "legs", "torso"])
 def test_a_map_of_one_part_is_right_where_people_differ_in_it(
     people: ReidDataset, model: ck.CASN, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    """Rightly praised for the pairs that differ there; and it gains nothing by the partner, for it knows none."""
     plant(monkeypatch, model, part)
     found = claims.measure_claims(model, people, CONFIG, max_images=8, max_pairs=20)
-    splits, pairs, parts, _ = claims.draw_lookalikes(people, 20, rng_after_drawing(people, 8, 20))
-    assert found["lookalike_pairs"] == len(pairs)
+    splits, pairs, parts = claims.draw_lookalikes(people, 20, rng_after_drawing(people, 8, 20))
     where = [split.parts(i)[1::2, 1::2] for split in splits for i in range(len(split))]
-    hits, shares = [], []
+    hits = []
     for pair, differs in zip(pairs, parts, strict=True):
         area, share = [], []
         for k in pair:
@@ -115,10 +105,8 @@ def test_a_map_of_one_part_is_right_where_people_differ_in_it(
                 share.append(float(PARTS[differs] == part))
         if area:
             hits.append(np.mean(share) > np.mean(area))
-            shares.append(np.mean(share))
     assert len(hits) > 3
     assert found["cue_pairs_plain"] == pytest.approx(100 * np.mean(hits))
-    assert found["cue_energy_plain"] == pytest.approx(100 * np.mean(shares), abs=1e-4)
     if any(PARTS[p] == part for p in parts):
         assert 0 < np.mean(hits) < 1
 
@@ -129,17 +117,6 @@ def rng_after_drawing(dataset: ReidDataset, images: int, pairs: int) -> np.rando
     claims.draw_pairs(dataset, images // 2, pairs, rng)
     rng.permutation(len(dataset.train))
     return rng
-
-
-def test_where_the_partner_does_not_matter_it_gains_nothing(people: ReidDataset, make_model) -> None:
-    """Without an activation in the pair classifier, equation 4's alpha is the same for every pair."""
-    blind = claims.measure_claims(
-        make_model(12, torch.float32, pair_activation="none"), people, CONFIG, max_images=4, max_pairs=30
-    )
-    seeing = claims.measure_claims(make_model(12, torch.float32), people, CONFIG, max_images=4, max_pairs=30)
-    assert blind["cue_gain_siamese"] == pytest.approx(0, abs=1e-5)
-    assert blind["cue_gain_error_siamese"] == pytest.approx(0, abs=1e-5)
-    assert abs(seeing["cue_gain_siamese"]) > 1e-3
 
 
 def test_pairs_are_what_they_are_called(people: ReidDataset) -> None:
@@ -156,16 +133,14 @@ def test_pairs_are_what_they_are_called(people: ReidDataset) -> None:
     assert len(different) == 40
 
 
-def test_lookalikes_are_drawn_evenly_with_their_own_person_beside(people: ReidDataset) -> None:
-    splits, pairs, parts, partners = claims.draw_lookalikes(people, 24, np.random.default_rng(1))
+def test_lookalikes_are_drawn_evenly(people: ReidDataset) -> None:
+    splits, pairs, parts = claims.draw_lookalikes(people, 24, np.random.default_rng(1))
     pids = np.concatenate([split.pids for split in splits])
     known = {pair[:2]: PARTS.index(pair[2]) for pair in lookalike_pairs(people.root)}
     drawn = [tuple(pids[pair].tolist()) for pair in pairs]
     assert [known[pair] for pair in drawn] == parts.tolist()
     counts = [drawn.count(pair) for pair in set(drawn)]
     assert max(counts) <= 24 // len(counts)
-    assert (pids[partners] == pids[pairs]).all()
-    assert (partners != pairs).all()
 
 
 def test_identification_explains_the_predicted_or_the_given_identity(model: ck.CASN, make_images) -> None:
@@ -190,23 +165,9 @@ def test_difference_maps_are_grad_cam_of_minus_z_1(model: ck.CASN, make_images) 
         attention.autograd_map(first, lambda a: -model.pair_scores(model.pool(a) - model.pool(second))[:, 1]),
         attention.autograd_map(second, lambda a: -model.pair_scores(model.pool(first) - model.pool(a))[:, 1]),
     ]
-    found = claims.difference_maps(model, Extracted(model.pool(maps).detach(), maps), pairs, CONFIG)
+    found = claims.difference_maps(model, Extracted(model.pool(maps).detach(), maps), pairs)
     assert max(m.max() for m in expected) > 0
-    for mine, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-7)
-
-
-def test_own_person_beside_in_the_same_place(model: ck.CASN, make_images) -> None:
-    with torch.no_grad():
-        maps = model.feature_map(make_images(8, 64, 32, torch.float32))
-    found = Extracted(model.pool(maps).detach(), maps)
-    pairs, partners = np.array([[0, 4], [1, 5]]), np.array([[2, 6], [3, 7]])
-    beside = claims.beside_own_person(claims.difference_maps, model, found, pairs, partners, CONFIG)
-    expected = []
-    for image, partner, place in ((0, 2, 0), (1, 3, 0), (4, 6, 1), (5, 7, 1)):
-        pair = np.array([[image, partner] if place == 0 else [partner, image]])
-        expected.append(claims.difference_maps(model, found, pair, CONFIG)[place][0])
-    torch.testing.assert_close(beside, torch.stack(expected))
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -235,48 +196,27 @@ def test_agreement_against_one_pair_after_the_other(model: ck.CASN, make_images)
         both = [model.siamese_attention(images[[i]], images[[j]]) for i, j in pairs]
     siamese = [attention.attention_distance(*each).item() for each in both]
     plain = [attention.attention_distance(maps[[i]].mean(1), maps[[j]].mean(1)).item() for i, j in pairs]
-    units = torch.nn.functional.normalize(found.features)
-    features = [(units[i] - units[j]).norm().item() for i, j in pairs]
-    for name, distances in (("siamese", siamese), ("plain", plain), ("features", features)):
+    for name, distances in (("siamese", siamese), ("plain", plain)):
         wins = [(d > s) + (d == s) / 2 for s in distances[:3] for d in distances[3:]]
         assert result[f"auc_{name}"] == pytest.approx(100 * np.mean(wins))
-        if name != "features":
-            assert result[f"distance_same_{name}"] == pytest.approx(np.mean(distances[:3]), rel=1e-4)
-            assert result[f"distance_different_{name}"] == pytest.approx(np.mean(distances[3:]), rel=1e-4)
-    assert (result["pairs_same"], result["pairs_different"]) == (3, 4)
-    assert claims.agreement(model, found, same, different[:0], CONFIG) == {"pairs_same": 3, "pairs_different": 0}
+    assert claims.agreement(model, found, same, different[:0], CONFIG) == {}
 
 
-def test_dead_maps_are_counted(people: ReidDataset, model: ck.CASN) -> None:
+def test_dead_maps_cover_nothing(people: ReidDataset, model: ck.CASN) -> None:
     with torch.no_grad():
         for parameter in model.identity_head.parameters():
             parameter.zero_()  # every score is constant: identification attention is zero
     found = claims.measure_claims(model, people, CONFIG, max_images=10, max_pairs=10)
-    assert found["dead_ia"] == 10
     assert found["coverage_ia"] == 0
-    assert "energy_inside_ia" not in found
-    assert "cue_pairs_ia" not in found
-    assert found["dead_plain"] == 0
-
-
-def test_clustered_error_by_hand() -> None:
-    values, groups = np.array([1, 1, 0, 0, np.nan, 1.0]), np.array([0, 0, 0, 1, 1, 2])
-    assert claims.clustered_error(values, groups) == pytest.approx(np.std([2 / 3, 0, 1], ddof=1) / 3**0.5)
-    assert np.isnan(claims.clustered_error(values[:3], groups[:3]))
+    assert not {"energy_inside_ia", "cue_pairs_ia"} & set(found)
 
 
 def test_without_truth_the_rest_is_measured_and_said(tmp_path: Path, make_model) -> None:
     data = ck.open_dataset(str(imitate("market1501", tmp_path)))
     model = make_model(len(data.train.identities), torch.float32)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with pytest.warns(UserWarning, match="no person masks, body-part maps, look-alikes in its test"):
         found = claims.measure_claims(model, data, CONFIG.replace(variant="ide"), max_images=6, max_pairs=6)
-    said = " ".join(str(w.message) for w in caught)
-    assert "no person masks" in said
-    assert "no body-part maps" in said
-    assert not [key for key in found if key.startswith(("coverage", "energy", "cue"))]
-    assert {"auc_siamese", "auc_plain", "distance_same_ia", "dead_ia"} <= set(found)
-    assert found["siamese_trained"] is False
+    assert set(found) == {"auc_ia", "auc_siamese", "auc_plain"}
 
 
 @pytest.mark.skipif(not PETS.is_dir(), reason=f"no real pictures at {PETS}")
