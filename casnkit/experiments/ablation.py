@@ -1,8 +1,8 @@
 """The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
 
     OUT/rows/NAME.json     one row per finished trial, with its configuration, seed, versions and times
-    OUT/runs/NAME/         the run itself (weights are kept for the variants, dropped after a sweep unless asked for)
-    OUT/table.csv          all rows
+    OUT/runs/NAME/         the run itself (the weights of a study of open points are dropped)
+    OUT/table.csv          all rows of the last study
 
 A trial whose row is there is not run again, and one that was stopped goes on where it was. The name ends in a checksum of
 configuration and data: a changed default is another trial.
@@ -46,6 +46,7 @@ PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:mark
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
+READING_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # the same at test time
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
@@ -195,12 +196,7 @@ def run_trials(
     if missing and processes > 1:
         missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
     jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
-    done = Parallel(processes, return_as="generator_unordered")(jobs)
-    for _ in tqdm(done, "trials", len(trials), initial=len(trials) - len(missing), disable=not progress):
-        pass
-    with atomic_path(out / "table.csv") as temporary:
-        every = sorted((out / "rows").glob("*.json"))
-        pd.json_normalize([read_json(file) for file in every]).to_csv(temporary, index=False)
+    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing), disable=not progress))
     return finished_rows(trials, out)
 
 
@@ -229,10 +225,13 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
     if "attention" in result.rankings:
-        row["mean_ap_at_weight"] = _at_weights(result)
+        found = {"mean_ap_at_weight": result}
         if trial.on == "test" and trial.data.startswith("people:"):
             people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
-            row["validation_mean_ap_at_weight"] = _at_weights(people)
+            found["validation_mean_ap_at_weight"] = people
+        options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
+        for name, seen in found.items():
+            row[name] = _at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
     row |= measure_claims(model, tested, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
     row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
@@ -241,12 +240,10 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
-def _at_weights(result: evaluation.Evaluation) -> dict[str, float]:
-    """Mean average precision in percent by attention's weight in the sum."""
-    splits, options = (result.dataset.query, result.dataset.gallery), result.config.ranking
-    sides = [getattr(split, name) for split in splits for name in ("pids", "camids")]
-    matrices = (result.distances[name] for name in ("features", "attention"))
-    curve = ranking.choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
+def _at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
+    """Mean average precision in percent by attention's weight in the sum; ``options``: weights, normalisation, per."""
+    sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
+    curve = ranking.choose_weight(features, attention, *sides, *options)
     return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
 
 
@@ -278,37 +275,25 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     return [*lines, *where]
 
 
-def measure_run(trial: Trial, out: Path, device: str | None = None) -> list[dict[str, Any]]:
-    """Every reading of one trained network's sum, on the people to choose by and on the test's; kept in
-    ``out/test-time``. A reading is a mode of equation 4, a threshold t and a normalisation."""
-    file = out / "test-time" / f"{trial.name}.json"
-    if not file.is_file():
-        model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device(device))
-        rows = []
-        for split, dataset in {"validation": other_people(trial.data), "test": trial.datasets()[1]}.items():
-            base = trial.identity() | {"split": split}
-            rows += [base | reading for reading in _readings(model, dataset, trial.config)]
-        write_json(file, rows)
-    return read_json(file)
-
-
-def _readings(model: Any, dataset: ReidDataset, config: Config) -> Iterator[dict[str, Any]]:
-    seen = evaluation.Evaluation.of(model, dataset, config)
-    features = seen.between(seen.query, seen.gallery, "features")
-    for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
-        if mode not in ("paper", "plain") and threshold != config.ranking.threshold:
-            continue  # the other modes at the default t alone: each costs as much as the paper's
-        if mode == "plain":
-            distances = plain_distances(seen.query, seen.gallery, threshold)
-        else:
-            how = mode, "given", threshold
-            distances = ranking.attention_distances(model, seen.query, seen.gallery, *how, progress=False).distances
-        for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
-            row = {"mode": mode, "threshold": threshold, "normalisation": normalisation, "per": per}
-            for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0):
-                fused = ranking.fuse(features, distances, weight, normalisation, per)
-                row[str(weight)] = 100 * evaluation.rank(fused, dataset).mean_ap
-            yield row
+def readings(trial: Trial, out: Path, device: str | None = None) -> Iterator[dict[str, Any]]:
+    """Every reading of one trained network's sum (a mode of equation 4, a threshold t and a normalisation), with its mean
+    average precision by attention's weight, on the people to choose by and on the test's."""
+    model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device(device))
+    for split, dataset in {"validation": other_people(trial.data), "test": trial.datasets()[1]}.items():
+        seen = evaluation.Evaluation.of(model, dataset, trial.config)
+        features = seen.between(seen.query, seen.gallery, "features")
+        for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
+            if mode == "plain":
+                distances = plain_distances(seen.query, seen.gallery, threshold)
+            elif mode == "paper" or threshold == trial.config.ranking.threshold:  # the others at the default t alone
+                how = mode, "given", threshold
+                distances = ranking.attention_distances(model, seen.query, seen.gallery, *how, progress=False).distances
+            else:
+                continue
+            for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
+                row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
+                row |= {"normalisation": normalisation, "per": per}
+                yield row | _at_weights(dataset, features, distances, READING_WEIGHTS, normalisation, per)
 
 
 def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
@@ -327,13 +312,11 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--data", default="people", help="what to train on; default: people, drawn")
     ablate.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
     ablate.add_argument("--seeds", type=int, default=3, help="trainings of each setting; default: 3")
-    ablate.add_argument("--first-seed", type=int, default=0, help="the first of them")
     ablate.add_argument("--on", choices=("test", "validation"), help="default: test for variants, else validation")
     ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
     ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    ablate.add_argument("--keep", action="store_true", help="keep the weights of a sweep too")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
     ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)
@@ -344,12 +327,12 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        keep = options.keep or options.study != "open-points"
+        keep = options.study != "open-points"
         run_trials(trials, out, processes=options.processes, device=options.device, keep=keep)
     image = out / f"ablation-{options.study}-{trials[0].on}.png"
     if options.study == "test-time":
-        found = [measure_run(trial, out, options.device) for trial in tqdm(trials, "test time")]
-        rows = report.best_readings(pd.DataFrame(itertools.chain(*found)))
+        found = (readings(trial, out, options.device) for trial in tqdm(trials, "test time"))
+        rows = report.best_readings(pd.DataFrame(itertools.chain.from_iterable(found)))
         rows, text = rows.assign(study="test-time", profile=options.profile), report.test_time_text(rows)
     else:
         rows = finished_rows(trials, out)
@@ -359,6 +342,7 @@ def run_study(options: argparse.Namespace) -> None:
             alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
             figures.save_figure(picture(result), image, alt=alt)
             print(f"picture: {image}")
+    rows.to_csv(out / "table.csv", index=False)
     write_text(image.with_suffix(".txt"), text + "\n")
     print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
     if options.publish:
@@ -383,7 +367,7 @@ def plan(options: argparse.Namespace) -> list[Trial]:
         if on != "test" or not data.startswith("people:"):
             raise ValueError("test-time: expected --data people and --on test: the weight is chosen on other people")
     trials = []
-    for seed, setting in itertools.product(range(options.first_seed, options.first_seed + options.seeds), settings):
+    for seed, setting in itertools.product(range(options.seeds), settings):
         config = setting.config(options.profile, seed, **changes)
         trials.append(Trial(study, setting, config, data, ", ".join(options.set), on))
     return trials

@@ -9,7 +9,6 @@ training identity that the network takes them for. The keys with ``_train`` expl
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,15 +25,6 @@ from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 
 BATCH = 128  # maps at a time, in the network's head and at the size of pictures
-
-
-class Pictures(NamedTuple):
-    """What the network made of N images, and the truth at its input size: masks (N, H, W) bool and parts (N, H, W) uint8
-    with 0 = background, None where the set has none."""
-
-    found: Extracted
-    masks: Tensor | None
-    parts: Tensor | None
 
 
 def measure_claims(
@@ -59,31 +49,30 @@ def measure_claims(
         model: left in the mode that it was in.
         max_images: test images: half of them queries, each with a match; and half as many training images.
         max_pairs: of one person, of two people, and of look-alikes, each.
-        seed: of drawing pictures, pairs and chance.
+        seed: of drawing pictures and pairs.
 
     Raises:
         ValueError: no query has a match.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
-    pictures = _take(model, splits, config)
-    maps = maps_of(model, pictures.found, matched, config)
-    results = _localised(maps, pictures, matched.T.reshape(-1), generator)
+    found, masks, parts = _take(model, splits, config)
+    results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
     labels, pids = labels_of(dataset.train.pids)
     if len(pids) == model.num_ids:  # else it was trained on other people
         chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
-        seen = _take(model, [dataset.train.subset(chosen)], config)
-        maps = {"ia_train": identification_maps(model, seen.found, torch.from_numpy(labels[chosen]))}
-        maps["plain_train"] = attention.mean_map(seen.found.feature_maps)
-        results = _localised(maps, seen, np.arange(len(chosen)), generator) | results  # "uniform" is the test's
-    results |= agreement(model, pictures.found, same, different, config)
-    lacking = {"person masks": pictures.masks is None, "body-part maps": pictures.parts is None}
-    lacking["look-alikes in its test"] = not lookalikes_of(dataset)
-    if any(lacking.values()):
-        what = ", ".join(name for name, lacks in lacking.items() if lacks)
-        warnings.warn(f"{dataset.name} has no {what}: not all claims on attention are measured", stacklevel=2)
-    if pictures.parts is not None:
-        results |= _cues(model, dataset, config, max_pairs, rng, generator)
+        seen, its_masks, _ = _take(model, [dataset.train.subset(chosen)], config)
+        maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
+        maps["plain_train"] = attention.mean_map(seen.feature_maps)
+        results = _localised(maps, its_masks, np.arange(len(chosen))) | results  # "uniform" is the test's
+    results |= agreement(model, found, same, different, config)
+    truth = {"person masks": masks is not None, "body-part maps": parts is not None}
+    truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
+    if all(truth.values()):
+        results |= _cues(model, dataset, config, max_pairs, rng)
+    else:
+        lacking = ", ".join(name for name, there in truth.items() if not there)
+        warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
     return {key: value for key, value in results.items() if np.isfinite(value)}
 
 
@@ -115,13 +104,14 @@ def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return pairs[np.sort(rng.permutation(len(pairs))[:count])]
 
 
-def _take(model: CASN, splits: list[Split], config: Config) -> Pictures:
-    """All images of some splits, one after the other, at the network's input size."""
+def _take(model: CASN, splits: list[Split], config: Config) -> tuple[Extracted, Tensor | None, Tensor | None]:
+    """What the network makes of some splits' N images, one after the other, and the truth at its input size: masks
+    (N, H, W) bool and parts (N, H, W) uint8 with 0 = background, None where the set has none."""
     splits, size = [s for s in splits if len(s)], (config.data.height, config.data.width)
     images = torch.cat([load_images(s, size, progress=False) for s in splits])
     truth = [[load(s, size) for s in splits] for load in (load_masks, load_parts)]
     masks, parts = (None if any(part is None for part in found) else torch.cat(found) for found in truth)
-    return Pictures(extract(model, images), masks, parts)
+    return extract(model, images), masks, parts
 
 
 def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> dict[str, Tensor]:
@@ -156,24 +146,20 @@ def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
     return torch.cat([torch.cat(side) for side in zip(*sides, strict=True)])
 
 
-def _beside_chance(maps: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def _beside_chance(maps: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every kind of map and what it is held against."""
-    rolled = {f"{kind}_chance": localisation.random_maps(these, "rolled", generator) for kind, these in maps.items()}
+    rolled = {f"{kind}_chance": localisation.random_maps(these, "rolled") for kind, these in maps.items()}
     return maps | rolled | {"uniform": torch.ones_like(next(iter(maps.values())))}
 
 
-def _localised(
-    maps: dict[str, Tensor], pictures: Pictures, rows: np.ndarray, generator: torch.Generator
-) -> dict[str, float]:
+def _localised(maps: dict[str, Tensor], masks: Tensor | None, rows: np.ndarray) -> dict[str, float]:
     """All measures of all maps against masks; ``rows`` names each map's picture."""
-    if pictures.masks is None:
-        return {}
     results = {}
-    for name, drawn in _beside_chance(maps, generator).items():
+    for name, drawn in _beside_chance(maps).items() if masks is not None else ():
         found = []
         for some, index in zip(drawn.split(BATCH), torch.from_numpy(rows).split(BATCH), strict=True):
-            masks = pictures.masks[index]
-            found.append(torch.stack([*localisation.coverage(some, masks), localisation.energy_inside(some, masks)]))
+            truth = masks[index]
+            found.append(torch.stack([*localisation.coverage(some, truth), localisation.energy_inside(some, truth)]))
         means = 100 * torch.cat(found, 1).double().nanmean(1)
         for measure, value in zip(("coverage", "spill", "energy_inside"), means.tolist(), strict=True):
             results[f"{measure}_{name}"] = value
@@ -208,11 +194,11 @@ def draw_lookalikes(
     the part (P,) that differs."""
     query, gallery, people = dataset.query, dataset.gallery, lookalikes_of(dataset)
     people = [people[k] for k in np.sort(rng.permutation(len(people))[:count])]
-    each = max(1, count // max(1, len(people)))
+    each = max(1, count // len(people))
     pictures = max(2, int(np.ceil(each**0.5)))
     everybody = np.concatenate([query.pids, gallery.pids])
     images = {pid: rng.permutation(np.flatnonzero(everybody == pid))[:pictures] for a, b, _ in people for pid in (a, b)}
-    chosen = np.sort(np.concatenate([*images.values(), np.zeros(0, int)])).astype(int)
+    chosen = np.sort(np.concatenate([*images.values()]))
     places = {pid: np.searchsorted(chosen, own) for pid, own in images.items()}
     pairs, parts = np.zeros((0, 2), int), []
     for a, b, part in people:
@@ -222,26 +208,16 @@ def draw_lookalikes(
     return splits, pairs, np.array(parts, dtype=np.int64)
 
 
-def _cues(
-    model: CASN,
-    dataset: ReidDataset,
-    config: Config,
-    count: int,
-    rng: np.random.Generator,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    """The ``cue_`` numbers of :func:`measure_claims`; nothing where the test has no look-alikes."""
+def _cues(model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator) -> dict[str, float]:
+    """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
     splits, pairs, part = draw_lookalikes(dataset, count, rng)
-    if not len(pairs):
-        return {}
-    pictures, results = _take(model, splits, config), {}
-    maps = maps_of(model, pictures.found, pairs, config)
-    maps["different"] = difference_maps(model, pictures.found, pairs)
-    for name, drawn in _beside_chance(maps, generator).items():
+    (found, _, parts), results = _take(model, splits, config), {}
+    maps = maps_of(model, found, pairs, config) | {"different": difference_maps(model, found, pairs)}
+    for name, drawn in _beside_chance(maps).items():
         sides, hits = drawn.chunk(2), []
-        for some in np.array_split(np.arange(len(pairs)), -(-len(pairs) // BATCH)):
-            truth = tuple(pictures.parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
-            these = sides[0][some], sides[1][some]
-            hits.append(localisation.right_cue_pairs(these, truth, part[some], len(PARTS)).hit)
+        for some in torch.arange(len(pairs)).split(BATCH):
+            truth = tuple(parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
+            cue = localisation.right_cue_pairs((sides[0][some], sides[1][some]), truth, part[some], len(PARTS))
+            hits.append(cue.hit)
         results[f"cue_pairs_{name}"] = 100 * float(torch.cat(hits).double().nanmean())
     return results

@@ -5,6 +5,7 @@ The rows of published studies lie in ``figures/results`` and come with the kit; 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,35 +23,18 @@ from casnkit.data.files import results_path
 STUDIES = {"variants": "ablation", "open-points": "open-points", "test-time": "test-time"}  # -> its CSV file
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
 SHOWN = ("rank_1", "mean_ap")  # with their differences
-RANKING = {
-    "rank_1": "rank-1",
-    "mean_ap": "mAP",
-    "attention_mean_ap": "mAP, attention alone",
-    "paper_sum_mean_ap": "mAP, the paper's sum",
-    "weighted_mean_ap": "mAP, weighted sum",
-}
-ONE_IMAGE = {  # what the paper says of attention, each beside the plain mean of the feature map
-    "coverage_ia_train": "IA covers, train",
-    "coverage_ia": "IA covers",
-    "spill_ia": "IA spills",
-    "energy_inside_ia": "IA inside",
-    "coverage_plain": "plain covers",
-    "spill_plain": "plain spills",
-    "energy_inside_plain": "plain inside",
-    "energy_inside_uniform": "chance inside",
-}
-PAIRS = {
-    "auc_siamese": "SA agrees (AUC)",
-    "auc_plain": "plain agrees (AUC)",
-    "cue_pairs_siamese": "SA right cue",
-    "cue_pairs_different": "not-same right cue",
-    "cue_pairs_plain": "plain right cue",
-    "cue_pairs_plain_chance": "chance right cue",
-}
+RANKING = {"rank_1": "rank-1", "mean_ap": "mAP", "attention_mean_ap": "mAP, attention alone"}
+RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mAP, weighted sum"}
+# What the paper says of attention, each beside the plain mean of the feature map.
+ONE_IMAGE = {"coverage_ia_train": "IA covers, train", "coverage_ia": "IA covers", "spill_ia": "IA spills"}
+ONE_IMAGE |= {"energy_inside_ia": "IA inside", "coverage_plain": "plain covers", "spill_plain": "plain spills"}
+ONE_IMAGE |= {"energy_inside_plain": "plain inside", "energy_inside_uniform": "chance inside"}
+PAIRS = {"auc_siamese": "SA agrees (AUC)", "auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
+PAIRS |= {"cue_pairs_different": "not-same right cue", "cue_pairs_plain": "plain right cue"}
+PAIRS |= {"cue_pairs_plain_chance": "chance right cue"}
 HEADINGS = RANKING | ONE_IMAGE | PAIRS
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
-READING = ["mode", "threshold", "normalisation", "per"]  # of attention at test time
 CURVE = "mean_ap_at_weight."  # columns; a weight of attention follows
 VALIDATION_CURVE = f"validation_{CURVE}"
 CLAIMS_CAPTION = (
@@ -66,10 +50,11 @@ TEST_TIME_CAPTION = (
     "plain: row profiles of the plain mean map instead of Siamese attention. The paper's sum: weight 0.5."
 )
 CLAIMS = {
-    "ide+ia": [("IA makes attention cover more of the person", "coverage_ia_train")],
-    "ide+sa": [("SA makes attention agree across images", "auc_siamese")],
+    "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
+    "auc_siamese": ("SA makes attention agree across images", ("ide+sa", "casn")),
+    "rank_1": ("finds people better", VARIANTS),
+    "mean_ap": ("finds people better", VARIANTS),
 }
-CLAIMS["casn"] = CLAIMS["ide+ia"] + CLAIMS["ide+sa"]
 
 
 class Estimate(NamedTuple):
@@ -93,12 +78,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: Sequence[float], pooled: tuple[float, int] | None = None) -> Estimate:
-    """Mean of independent values, one per seed, with its interval.
-
-    Args:
-        pooled: deviation and degrees of freedom to use instead of the values' own: few seeds say little about their
-            deviation, many settings with few seeds each say more together.
-    """
+    """Mean of independent values, one per seed, with its interval. ``pooled``: deviation and degrees of freedom to use
+    instead of the values' own: many settings with few seeds each say more together."""
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers) or not np.isfinite(numbers).all():
         raise ValueError(f"expected finite numbers, one per seed, got {list(values)}")
@@ -116,10 +97,8 @@ def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float, int]:
 
 
 def smallest_difference(deviation: float, seeds: int, freedom: int) -> float:
-    """The difference that ``seeds`` paired seeds would show with a probability of 80 %.
-
-    ``deviation``: of the paired difference over seeds, known with so many degrees of ``freedom``.
-    """
+    """The difference that ``seeds`` paired seeds would show with a probability of 80 %; their differences' ``deviation`` is
+    known with so many degrees of ``freedom``."""
     return float(student.ppf([0.975, 0.8], freedom).sum()) * deviation / math.sqrt(seeds)
 
 
@@ -133,10 +112,7 @@ def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """Everything that tables, figures and notebooks show of a study.
-
-    Args:
-        rows: one for each training, as :func:`casnkit.experiments.ablation.run_trials` gives them.
+    """Everything that tables, figures and notebooks show of a study, from one row for each training.
 
     Returns:
         ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same for
@@ -179,12 +155,8 @@ def _weighed(group: pd.DataFrame) -> pd.DataFrame:
 
 
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """The :func:`summary` of a published study; None where there is none yet.
-
-    Args:
-        study: variants, open-points, or open-points-POINT-POINT for some of them.
-        folder: of the CSV files; default: those of the kit.
-    """
+    """The :func:`summary` of a published study (variants, open-points, or open-points-POINT-POINT for some of them); None
+    where there is none yet. ``folder``: of the CSV files; default: those of the kit."""
     rows = read_results("open-points" if study.startswith("open-points") else STUDIES[study], folder)
     if rows is None or study not in set(rows["study"]):
         return None
@@ -204,15 +176,12 @@ def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
 def verdicts(result: Mapping[str, Any]) -> list[str]:
     """The paper's claims, each with what the study's intervals say of it, written by rule."""
     lines = []
-    for entry in result["groups"]:
-        for claim, name in [*CLAIMS.get(entry["variant"], []), *(("finds people better", name) for name in SHOWN)]:
-            change = entry["differences"].get(name)
-            if change:
-                numbers = f"{change:+} over {change.count} seeds"
-                text = verdict(
-                    change, "yes, {}", "no, the contrary: {}", "not decided, {}", "one seed, {}: nothing to say"
-                )
-                lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
+    for entry, (name, (claim, those)) in itertools.product(result["groups"], CLAIMS.items()):
+        change = entry["differences"].get(name)
+        if change and entry["variant"] in those:
+            text = verdict(change, "yes, {}", "no, the contrary: {}", "not decided, {}", "one seed, {}: nothing to say")
+            numbers = f"{change:+} over {change.count} seeds"
+            lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
     return lines
 
 
@@ -262,22 +231,26 @@ def cell(change: Estimate | None) -> str:
 
 def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
     """One line of text cells for each setting; empty where none of the numbers was measured."""
-    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in result["groups"])}
-    several = any(entry["setting"] != "default" for entry in result["groups"])
-    weights, cells = any(entry["weight"] for entry in result["groups"]), []
-    for entry in result["groups"] if known else ():
+    entries, cells = result["groups"], []
+    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in entries)}
+    for entry in entries if known else ():
         numbers, changes = entry["numbers"], entry["differences"]
-        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if several else {})
-        texts = {n: f"{numbers[n]}" if n in numbers else "" for n in known}
+        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if _moves_points(result) else {})
         if headings is RANKING:
-            row |= {"seeds": str(len(entry["seeds"]))} | {known[n]: text for n, text in texts.items()}
-            row |= {"weight": entry["weight"]} if weights else {}
+            row["seeds"] = str(len(entry["seeds"]))
+        for name, heading in known.items():
+            marked = headings is not RANKING and name in changes and changes[name].is_clear
+            text = f"{numbers[name]}" if name in numbers else ""
+            row[heading] = f"**{text}**" if marked else text
+        if headings is RANKING:
+            row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
             row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n)) for n in SHOWN}
-        else:
-            clear = {n for n, change in changes.items() if change.is_clear}
-            row |= {known[n]: f"**{text}**" if n in clear else text for n, text in texts.items()}
         cells.append(row)
     return cells
+
+
+def _moves_points(result: Mapping[str, Any]) -> bool:
+    return any(entry["setting"] != "default" for entry in result["groups"])
 
 
 def tables(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,27 +284,24 @@ def picture(result: Mapping[str, Any]) -> Figure:
     entries = [entry for entry in result["groups"] if entry["differences"]]
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
-    names, base = [model_name(entry) for entry in entries], "network without attention"
-    if any(entry["setting"] != "default" for entry in entries):
-        names, base = [f"{model_name(entry)}: {entry['setting']}" for entry in entries], "default"
-    panels = {}
+    base, names = "network without attention", [model_name(entry) for entry in entries]
+    if _moves_points(result):
+        base, names = "default", [f"{model_name(entry)}: {entry['setting']}" for entry in entries]
+    panels: dict[str, list] = {}
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
         changes = [entry["differences"].get(name) for entry in entries]
         if any(changes):
-            panels[HEADINGS[name]] = [change and _plain(change) for change in changes]
+            none = [dict.fromkeys(("low", "high")) if change and math.isnan(change.low) else {} for change in changes]
+            panels[HEADINGS[name]] = [change and change._asdict() | n for change, n in zip(changes, none, strict=True)]
     title = f"Difference to the {base}, {result['data']['split']} people, paired by seed"
     return figures.show_differences(names, panels, title=title)
-
-
-def _plain(value: Estimate) -> dict[str, float | None]:
-    return {name: None if math.isnan(number) else number for name, number in value._asdict().items()}
 
 
 def best_readings(rows: pd.DataFrame) -> pd.DataFrame:
     """The study of test time: a row for each network and reading with the weight that is ``chosen`` on validation, and
     :class:`Estimate` columns of what it gives on the test (``test.mean``, ``test.low``, ...), also for ``features`` alone,
     the ``gain`` over them (paired by seed) and the ``paper_sum`` (weight 0.5); the best on validation first."""
-    keys = ["pooling", "variant", *READING]
+    keys = ["pooling", "variant", "mode", "threshold", "normalisation", "per"]
     weights, found = [name for name in rows if name[0].isdigit()], []
     for key, group in rows.groupby(keys, sort=False):
         validation = group.loc[group["split"] == "validation", weights].mean()
@@ -340,9 +310,8 @@ def best_readings(rows: pd.DataFrame) -> pd.DataFrame:
         entry["validation_gain"] = validation[best] - validation["0.0"]
         sums = {"test": test[best], "features": test["0.0"], "paper_sum": test["0.5"], "gain": test[best] - test["0.0"]}
         found.append(entry | {name: estimate(values)._asdict() for name, values in sums.items()})
-    return pd.json_normalize(found).sort_values(
-        ["pooling", "variant", "validation"], ascending=[True, True, False], kind="stable", ignore_index=True
-    )
+    order = {"by": ["pooling", "variant", "validation"], "ascending": [True, True, False]}
+    return pd.json_normalize(found).sort_values(**order, kind="stable", ignore_index=True)
 
 
 def test_time_text(readings: pd.DataFrame) -> str:

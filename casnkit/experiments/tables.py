@@ -30,6 +30,11 @@ from casnkit.figures.style import GREY, INK, SERIES, figure_style
 COMPARED = ["rank_1", "mean_ap"]
 HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "mean_ap": "mAP"}
 NUMBERS = [*HEADINGS, "mean_ap_trapezoid"]
+NOTES = (
+    "percent; difference: measured minus published. The paper ranks by the sum wherever there is Siamese attention.",
+    "mAP: mean of the precision at each hit; the paper names no definition, the trapezoid's value is in the JSON",
+    "published: ? marks a number that no second text bears out, shown by --unconfirmed",
+)
 # In percent, of one system (a row of ours by its key, or a name) on one benchmark, and where it stands.
 PUBLISHED = list(pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False, name="Published"))
 
@@ -45,8 +50,8 @@ class Row(NamedTuple):
 
     def config(self, profile_name: str, seed: int, changes: Mapping[str, Any] | None = None) -> Config:
         """Its configuration at a profile."""
-        own: dict[str, Any] = {"variant": self.variant, "pooling": self.pooling, "seed": seed}
-        own |= {"backbone": self.backbone} if self.backbone else {}
+        own = {"backbone": self.backbone} if self.backbone else {}
+        own |= {"variant": self.variant, "pooling": self.pooling, "seed": seed}
         return profile(profile_name, **{**(changes or {}), **own})
 
 
@@ -81,20 +86,22 @@ class Plan:
     """What one call of ``casnkit table`` is about; no ``seeds``: every seed that is found; ``changes`` hold for all rows."""
 
     number: int
+    benchmarks: tuple[str, ...]
     rows: list[Row]
     seeds: range
     profile: str
     out: Path
     changes: Mapping[str, Any]
 
-    @property
-    def benchmarks(self) -> tuple[str, ...]:
-        """The table's."""
-        return TABLES[self.number][1]
-
     def folder(self, benchmark: str, row: Row, seed: int | str) -> Path:
         """Where a run lies, or will."""
         return self.out / f"{benchmark}-{self.profile}-{row.key.replace('+', '_')}-seed{seed}"
+
+    def runs(self, benchmark: str, row: Row) -> list[_Run]:
+        """What is there of a row."""
+        every = self.out.glob(f"{self.folder(benchmark, row, '*').name}/run.json")
+        wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in self.seeds] if self.seeds else every
+        return [_read(file.parent) for file in sorted(wanted) if file.is_file()]
 
 
 def make_plan(
@@ -110,22 +117,19 @@ def make_plan(
     Raises:
         ValueError: there is no such table, row or setting, or less than one seed is asked for.
     """
-    if number not in TABLES or seeds == 0 or not set(rows or ()) <= set(ROWS):
+    if number not in TABLES or (seeds is not None and seeds < 1) or not set(rows or ()) <= set(ROWS):
         raise ValueError(
             f"expected a table out of {', '.join(map(str, TABLES))} with at least one seed and some of the rows "
             f"{', '.join(ROWS)}, got table {number!r}, seeds {seeds}, rows {rows}"
         )
     chosen = [row for key, row in ROWS.items() if key in (rows or ROWS)]
     chosen[0].config(profile_name, 0, changes)  # unknown settings are refused before anything is trained
-    return Plan(number, chosen, range(seeds or 0), profile_name, Path(out), changes or {})
+    return Plan(number, TABLES[number][1], chosen, range(seeds or 0), profile_name, Path(out), changes or {})
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
-    """The benchmark ``name`` at or below ``root`` (default: ``$CASNKIT_DATA``), and no other one by mistake.
-
-    :func:`casnkit.open_dataset` notes its doubts. Here numbers will stand beside published ones, so a doubt is refused
-    with a ValueError that names the folder.
-    """
+    """The benchmark ``name`` at or below ``root`` (default: ``$CASNKIT_DATA``). Where :func:`casnkit.open_dataset` notes a
+    doubt, a ValueError refuses: numbers will stand beside published ones."""
     dataset = open_dataset(name, root)
     kind = kind_of(Path(dataset.root))
     if kind != name:
@@ -198,28 +202,17 @@ def measure(
 
 
 class _Run(NamedTuple):
-    """A run's folder, what it says of itself, and its results or why there are none."""
-
     folder: Path
     info: runs.RunInfo
-    results: dict[str, Any] | None
-    why_not: str
+    results: dict[str, Any] | None  # those of this very run, on the data that it was trained on
 
 
 def _read(folder: Path) -> _Run:
-    """Results count where they are of this very run and of the data that it was trained on."""
     info, file = runs.read_run(folder), folder / "results.json"
-    if not (folder / "model.safetensors").is_file():
-        done = len(runs.read_log(folder))
-        return _Run(folder, info, None, f"unfinished: {done} of {info.config.train.epochs} epochs ({folder})")
-    if not file.is_file():
-        return _Run(folder, info, None, f"trained, not tested yet ({folder})")
-    results, config, images = read_json(file), info.config, info.data["images"]
+    config, images, results = info.config, info.data["images"], read_json(file) if file.is_file() else {}
     own = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
-    own |= {"profile": config.profile}
     own["data"] = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
-    fits = {key: results.get(key) for key in own} == own
-    return _Run(folder, info, results if fits else None, f"its results.json is of another run or other data ({folder})")
+    return _Run(folder, info, results if {key: results.get(key) for key in own} == own else None)
 
 
 def is_finished(folder: Path, config: Config, dataset: ReidDataset) -> bool:
@@ -235,66 +228,49 @@ def read_table(
 ) -> dict[str, Any]:
     """A table as plain values, ready for JSON: what was measured, what was published, the difference, what is missing.
 
-    Reads the finished runs below ``plan.out``, and trains nothing. ``problems`` is what :func:`measure` returned;
+    Reads the finished runs in ``plan.out``, and trains nothing. ``problems`` is what :func:`measure` returned;
     ``unconfirmed``: also use published numbers that only notes of the paper bear out.
     """
-    records, notes = [], []
+    records, notes = [], list(NOTES)
     for benchmark in plan.benchmarks:
-        others = (p for p in PUBLISHED if p.benchmark == benchmark and p.system not in ROWS)
-        for entry in sorted(others, key=lambda p: p.mean_ap):
+        others = [entry for entry in PUBLISHED if entry.benchmark == benchmark and entry.system not in ROWS]
+        for entry in sorted(others, key=lambda entry: entry.mean_ap):
             records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, (None,), [])
-        lacking, never, used = [], [], []
+        blank: dict[str, list[str]] = {"no confirmed published number, and so a dash": [], "not trained yet": []}
         for row in plan.rows:
-            seeds = plan.seeds or ("*",)
-            folders = [f for seed in seeds for f in plan.out.glob(f"{plan.folder(benchmark, row, seed).name}/run.json")]
-            own = sorted((_read(file.parent) for file in folders), key=lambda run: run.info.config.train.seed)
-            done, known = [run for run in own if run.results], published(row.key, benchmark, unconfirmed)
+            own, known = plan.runs(benchmark, row), published(row.key, benchmark, unconfirmed)
             ways = ("features", "sum") if row.variant in ("ide+sa", "casn") else ("features",)  # the paper's comes last
-            records += _records({"benchmark": benchmark, "row": row.key, "name": row.name}, known, ways, done)
-            lacking += [] if known else [row.name]
-            never += [] if own else [row.name]
-            notes += [f"{benchmark}, {row.name}: {run.why_not}" for run in own if not run.results]
-            used += done
-        notes += dict.fromkeys(note for run in used for note in _notes(benchmark, run))
-        if lacking:
-            notes.append(
-                f"{benchmark}: published but not confirmed, or not published, and so a dash: {', '.join(lacking)}"
-            )
-        if never:
-            what = "every row" if len(never) == len(plan.rows) else ", ".join(never)
-            notes.append(f"{benchmark}: not trained yet: {what}")
+            records += _records({"benchmark": benchmark, "row": row.key, "name": row.name}, known, ways, own)
+            for names, there in zip(blank.values(), (known, own), strict=True):
+                names += [] if there else [row.name]
+            for run in own:
+                done, epochs = len(runs.read_log(run.folder)), run.info.config.train.epochs
+                unfinished = f"{benchmark}, {row.name}: no results yet, {done} of {epochs} epochs ({run.folder})"
+                notes += _notes(benchmark, run) if run.results else [unfinished]
+        notes += [f"{benchmark}: {what}: {', '.join(names)}" for what, names in blank.items() if names]
     measured = [record for record in records if record["measured"]]
     if measured and plan.profile != "paper":
         notes.append(f"profile {plan.profile} is not the paper's setting (section 4.1): differences mean nothing")
-    if measured and not any(record["spread"] for record in measured):
+    if measured and not any(record["range"] for record in measured):
         notes.append("one seed: the baseline alone moves by points from seed to seed (--seeds 3 goes on from here)")
-    if unconfirmed:
-        notes.append("? marks a published number that no second text bears out")
     for what, reasons in (problems or {}).items():
         notes += [f"{what}: {name}: {reason}" for name, reason in reasons.items()]
-    head = {"table": plan.number, "title": TABLES[plan.number][0], "profile": plan.profile, "folder": str(plan.out)}
-    return {
-        **head,
-        "benchmarks": list(plan.benchmarks),
-        "records": records,
-        "notes": notes,
-        "versions": runs.versions(),
-    }
+    title = f"Table {plan.number}: {TABLES[plan.number][0]}, profile {plan.profile}, runs in {plan.out}"
+    result = {"title": title, "profile": plan.profile, "benchmarks": list(plan.benchmarks), "records": records}
+    return {**result, "notes": list(dict.fromkeys(notes)), "versions": runs.versions()}
 
 
-def _records(
-    base: dict[str, Any], known: Any, ways: Sequence[str | None], done: Sequence[_Run]
-) -> list[dict[str, Any]]:
+def _records(base: dict[str, Any], known: Any, ways: Sequence[str | None], own: Sequence[_Run]) -> list[dict[str, Any]]:
     """One record for each way of ranking that was measured, or one without numbers of ours."""
+    done, records = [run for run in own if run.results], []
     base |= {"published": known and known._asdict(), "folders": [str(run.folder) for run in done]}
     base |= {"seeds": [run.info.config.train.seed for run in done]}
-    records = []
     for way in ways if done else ways[-1:]:
-        record = {**base, "ranked_by": way, "measured": None, "spread": None, "difference": None}
+        record = {**base, "ranked_by": way, "measured": None, "difference": None, "range": None}
         if done:
             lines = pd.DataFrame([line for run in done for line in run.results["rows"] if line["ranked by"] == way])
             record["measured"] = lines[NUMBERS].mean().to_dict()
-            record["spread"] = np.ptp(lines[COMPARED], 0).to_dict() if len(done) > 1 else None
+            record["range"] = np.ptp(lines[COMPARED], 0).to_dict() if len(done) > 1 else None
             if known:
                 record["difference"] = {name: record["measured"][name] - getattr(known, name) for name in COMPARED}
         records.append(record)
@@ -306,28 +282,20 @@ def _notes(benchmark: str, run: _Run) -> Iterator[str]:
     config, images = run.info.config, run.info.data["images"]
     if note := count_note(benchmark, images):
         yield note
-    without = images["query"] - run.results["queries_with_a_match"]
-    if without:
+    if without := images["query"] - run.results["queries_with_a_match"]:
         yield f"{benchmark}: {without} of {images['query']} queries have no match and are left out of the means"
     own = {"variant": config.variant, "pooling": config.model.pooling, "backbone": config.model.backbone}
     plain = profile(config.profile, seed=config.train.seed, **own).to_dict()
     for group, values in config.to_dict().items():
         for name, value in values.items() if isinstance(values, dict) else ():
-            if value != plain[group][name]:
-                was = plain[group][name]
-                yield f"{benchmark}: {group}.{name} is {value!r} (profile {config.profile}: {was!r})"
+            if value != (usual := plain[group][name]):
+                yield f"{benchmark}: {group}.{name} is {value!r} (profile {config.profile}: {usual!r})"
 
 
 def to_text(result: dict[str, Any], table: Callable[..., Any] = evaluation.table) -> str:
     """The whole table with what must be known of its numbers and what is missing."""
-    head = f"Table {result['table']}: {result['title']}, profile {result['profile']}, runs in {result['folder']}"
     parts = [f"{name}\n\n{table(_cells(result, name))}" for name in result["benchmarks"]]
-    notes = [
-        "percent; difference: measured minus published. The paper ranks by the sum wherever there is Siamese attention.",
-        "mAP: mean of the precision at each hit; the paper names no definition, the trapezoid's value is in the JSON",
-        *result["notes"],
-    ]
-    return "\n\n".join([head, *parts, "\n".join(f"- {line}" for line in notes)])
+    return "\n\n".join([result["title"], *parts, "\n".join(f"- {note}" for note in result["notes"])])
 
 
 def to_markdown(result: dict[str, Any]) -> str:
@@ -339,33 +307,27 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
     """One line for each record, a dash where there is nothing to say; with several seeds also the largest minus the
     smallest."""
     records = [record for record in result["records"] if record["benchmark"] == benchmark]
-    kinds = {"published": "published", "difference": "difference"}
-    kinds |= {"range": "spread"} if any(record["spread"] for record in records) else {}
+    kinds = {"published": "", "difference": "+"} | ({"range": ""} if any(r["range"] for r in records) else {})
     lines = []
     for record in records:
-        measured, known = record["measured"] or {}, record["published"]
-        line = {"system": record["name"], "ranked by": record["ranked_by"] if measured else "-"}
+        line = {"system": record["name"], "ranked by": (record["measured"] and record["ranked_by"]) or "-"}
         line["seeds"] = ",".join(map(str, record["seeds"])) or "-"
-        line |= {heading: _number(measured.get(name)) for name, heading in HEADINGS.items()}
-        for (heading, kind), name in itertools.product(kinds.items(), COMPARED):
-            doubt = "?" if kind == "published" and known and not known["confirmed"] else ""
-            sign = "+" if kind == "difference" else ""
-            line[f"{heading} {HEADINGS[name]}"] = _number((record[kind] or {}).get(name), sign) + doubt
+        columns = [("measured", name, "", heading) for name, heading in HEADINGS.items()]
+        columns += [(kind, n, kinds[kind], f"{kind} {HEADINGS[n]}") for kind in kinds for n in COMPARED]
+        for kind, name, sign, heading in columns:
+            values = record[kind]
+            doubt = "" if not values or values.get("confirmed", True) else "?"  # no second text bears it out
+            line[heading] = f"{values[name]:{sign}.1f}{doubt}" if values else "-"
         lines.append(line)
     return lines
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.1f}"
 
 
 def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
     """Rank-1 and mAP of every system on one benchmark (default: the first), a line for each: published and confirmed as a
     ring, measured as a filled mark."""
-    benchmark = benchmark or result["benchmarks"][0]
-    if benchmark not in result["benchmarks"]:
+    records = [record for record in result["records"] if record["benchmark"] == (benchmark or result["benchmarks"][0])]
+    if not records:
         raise ValueError(f"expected a benchmark out of {', '.join(result['benchmarks'])}, got {benchmark!r}")
-    records = [record for record in result["records"] if record["benchmark"] == benchmark]
     names = list(dict.fromkeys(record["name"] for record in records))
     with figure_style():
         figure = Figure(figsize=(9, 1.6 + 0.26 * len(names)), dpi=100, layout="constrained")
@@ -379,12 +341,12 @@ def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
                 if measured:
                     colour, _, marker = SERIES[record["ranked_by"] == "sum"]
                     ax.plot(measured[key], line, marker, color=colour, label=f"measured, by the {record['ranked_by']}")
-            ax.set(title=f"{HEADINGS[key]} (%)", ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
+            ax.set(title=f"{HEADINGS[key]} (%)", ylim=(len(names) - 0.5, -0.5))
             ax.grid()
-        axes[0].set_yticklabels(names)
+        axes[0].set_yticks(range(len(names)), names)
         handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))  # each label once
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-        figure.suptitle(f"{benchmark}, profile {result['profile']}: published and measured")
+        figure.suptitle(f"{records[0]['benchmark']}, profile {result['profile']}: published and measured")
     return figure
 
 
