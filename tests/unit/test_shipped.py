@@ -20,7 +20,6 @@ from casnkit.experiments.shipped import (
     load_run,
     load_shipped,
     shipped_name,
-    shipped_results,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -94,9 +93,6 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
     assert all(torch.isfinite(p).all() for p in model.parameters())
-    row = shipped_results(variant, pooling)
-    assert row["variant"] == variant
-    assert row["rank_1"] > 20, "chance is about one percent"
 
 
 def test_a_run_is_loaded_by_its_folder(stored: tuple[Path, Path]) -> None:
