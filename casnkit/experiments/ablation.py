@@ -32,7 +32,6 @@ from casnkit import attention, evaluation, figures, ranking, runs, training
 from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.images import load_images
 from casnkit.data.people import synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
@@ -202,22 +201,18 @@ def run_trials(
 
 def finished_rows(trials: list[Trial], out: Path) -> pd.DataFrame:
     """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
-    found = [trial for trial in trials if trial.row_file(out).is_file()]
+    found = [read_json(trial.row_file(out)) | trial.identity() for trial in trials if trial.row_file(out).is_file()]
     if not found:
-        raise ValueError(
-            f"none of the {len(trials)} trials is finished in {out}: run `casnkit ablate` without --read-only"
-        )
-    return pd.json_normalize([read_json(trial.row_file(out)) | trial.identity() for trial in found])
+        raise ValueError(f"none of {len(trials)} trials is finished in {out}: run `casnkit ablate` without --read-only")
+    return pd.json_normalize(found)
 
 
 def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     """Train, test and write the row of one trial."""
     device, config, run = runs.pick_device(device), trial.config, out / "runs" / trial.name
-    (dataset, tested), images, started = trial.datasets(), None, time.perf_counter()
-    if device.type == "cpu":
-        images = load_images(dataset.train, (config.data.height, config.data.width), progress=False)
-    training.train(dataset, config, run, device=device, images=images, progress=False)
-    trained, (model, _) = time.perf_counter(), runs.load_model(run, device)
+    (dataset, tested), started = trial.datasets(), time.perf_counter()
+    training.train(dataset, config, run, device=device, progress=False)
+    model, _ = runs.load_model(run, device)
     row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
     row |= {"queries": len(tested.query), "gallery": len(tested.gallery)}
     result = evaluation.evaluate(model, tested, config, device=device, progress=False)
@@ -233,8 +228,8 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         for name, seen in found.items():
             row[name] = _at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
     row |= measure_claims(model, tested, config)
-    row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
-    row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
+    row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
+    row["config"] = config.to_dict()
     write_json(trial.row_file(out), row)
     # the state of the optimiser is as large as the weights
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
@@ -312,7 +307,6 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--data", default="people", help="what to train on; default: people, drawn")
     ablate.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
     ablate.add_argument("--seeds", type=int, default=3, help="trainings of each setting; default: 3")
-    ablate.add_argument("--on", choices=("test", "validation"), help="default: test for variants, else validation")
     ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
@@ -327,8 +321,8 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        keep = options.study != "open-points"
-        run_trials(trials, out, processes=options.processes, device=options.device, keep=keep)
+        how = {"processes": options.processes, "device": options.device, "keep": options.study != "open-points"}
+        run_trials(trials, out, **how)
     image = out / f"ablation-{options.study}-{trials[0].on}.png"
     if options.study == "test-time":
         found = (readings(trial, out, options.device) for trial in tqdm(trials, "test time"))
@@ -355,7 +349,7 @@ def plan(options: argparse.Namespace) -> list[Trial]:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     changes, study = assignments(options.set), options.study
     data = PEOPLE[options.profile] if options.data == "people" else options.data
-    on = options.on or ("validation" if study == "open-points" else "test")
+    on = "validation" if study == "open-points" else "test"
     if study == "open-points":
         poolings = options.pooling or ("gap",)
         settings = [s for p in poolings for s in open_points(options.profile, options.points, p, **changes)]
@@ -364,13 +358,11 @@ def plan(options: argparse.Namespace) -> list[Trial]:
         settings = variants(options.pooling or POOLINGS)
     if study == "test-time":
         settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
-        if on != "test" or not data.startswith("people:"):
-            raise ValueError("test-time: expected --data people and --on test: the weight is chosen on other people")
-    trials = []
-    for seed, setting in itertools.product(range(options.seeds), settings):
-        config = setting.config(options.profile, seed, **changes)
-        trials.append(Trial(study, setting, config, data, ", ".join(options.set), on))
-    return trials
+        if not data.startswith("people:"):
+            raise ValueError("test-time: expected --data people: the weight is chosen on people drawn anew")
+    grid = itertools.product(range(options.seeds), settings)
+    configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
+    return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
 
 
 def publish(rows: pd.DataFrame, study: str, image: Path) -> None:

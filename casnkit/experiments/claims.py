@@ -45,14 +45,8 @@ def measure_claims(
 
     What a data set cannot tell is left out with a warning, and so is a number that nothing defines.
 
-    Args:
-        model: left in the mode that it was in.
-        max_images: test images: half of them queries, each with a match; and half as many training images.
-        max_pairs: of one person, of two people, and of look-alikes, each.
-        seed: of drawing pictures and pairs.
-
-    Raises:
-        ValueError: no query has a match.
+    ``max_images`` of the test (half of them queries, each with a match) and half as many of the training; ``max_pairs`` of
+    one person, of two people, and of look-alikes, each.
     """
     rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)

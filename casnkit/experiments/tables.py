@@ -55,7 +55,7 @@ class Row(NamedTuple):
         return profile(profile_name, **{**(changes or {}), **own})
 
 
-_ROWS = [
+_ROWS = (
     Row("ide", "IDE", "ide", "gap"),
     Row("ide+ia", "IDE+IA", "ide+ia", "gap"),
     Row("ide+sa", "IDE+SA", "ide+sa", "gap"),
@@ -66,7 +66,7 @@ _ROWS = [
     Row("pcb-casn", "CASN (PCB)", "casn", "stripes"),
     Row("densenet", "DenseNet121 (IDE)", "ide", "gap", "densenet121"),
     Row("densenet-casn", "CASN (DenseNet121)", "casn", "gap", "densenet121"),
-]
+)
 ROWS = {row.key: row for row in _ROWS}
 TABLES = {
     1: ("CUHK03-NP", ("cuhk03-np-detected", "cuhk03-np-labeled")),
@@ -112,16 +112,10 @@ def make_plan(
     seeds: int | None = 1,
     changes: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """A plan from plain names; ``seeds=None`` reads every seed that is there.
-
-    Raises:
-        ValueError: there is no such table, row or setting, or less than one seed is asked for.
-    """
+    """A plan from plain names; ``seeds=None`` reads every seed that is there."""
     if number not in TABLES or (seeds is not None and seeds < 1) or not set(rows or ()) <= set(ROWS):
-        raise ValueError(
-            f"expected a table out of {', '.join(map(str, TABLES))} with at least one seed and some of the rows "
-            f"{', '.join(ROWS)}, got table {number!r}, seeds {seeds}, rows {rows}"
-        )
+        known = f"a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows {', '.join(ROWS)}"
+        raise ValueError(f"expected {known}, got table {number!r}, seeds {seeds}, rows {rows}")
     chosen = [row for key, row in ROWS.items() if key in (rows or ROWS)]
     chosen[0].config(profile_name, 0, changes)  # unknown settings are refused before anything is trained
     return Plan(number, TABLES[number][1], chosen, range(seeds or 0), profile_name, Path(out), changes or {})
@@ -140,14 +134,14 @@ def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
 
 def count_note(name: str, counts: Mapping[str, Any]) -> str | None:
     """What to say where the counts are not those of the benchmark; Market-1501 may come without its junk images."""
-    expected, wrong = EXPECTED[name], []
-    for split in ("train", "query", "gallery"):
-        number = expected[f"{split} images"]
-        junk = expected.get("gallery junk", 0) if split == "gallery" else 0
-        if counts.get(split) not in (number, number - junk):
-            wrong.append(f"{split} {counts[split]} (expected {number})")
-    text = f"{name}: {', '.join(wrong)} images: not the whole benchmark, so published numbers are no yardstick"
-    return text if wrong else None
+    expected = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
+    without_junk = expected["gallery"] - EXPECTED[name].get("gallery junk", 0)
+    wrong = [
+        f"{split} {counts[split]} (expected {number})" for split, number in expected.items() if counts[split] != number
+    ]
+    if not wrong or counts == {**expected, "gallery": without_junk}:
+        return None
+    return f"{name}: {', '.join(wrong)} images: not the whole benchmark, so published numbers are no yardstick"
 
 
 def measure(
@@ -159,23 +153,17 @@ def measure(
 ) -> dict[str, dict[str, str]]:
     """Train and test every run of a plan that is not finished. Stopped anywhere, the same call goes on there.
 
-    Args:
-        root: a folder at or above the benchmarks; default: ``$CASNKIT_DATA``.
-        say: called in the main process with a line for each step.
-
-    Returns:
-        ``{"missing": {benchmark: why}, "failed": {run: why}}``.
+    ``root``: a folder at or above the benchmarks; default: ``$CASNKIT_DATA``. ``say`` is called in the main process with a
+    line for each step. Returns ``{"missing": {benchmark: why}, "failed": {run: why}}``.
     """
     accelerator = training.make_accelerator(device)
     speak = say if say and accelerator.is_main_process else lambda line: None
-    on_epoch = training.say_epoch if say else None
     problems: dict[str, dict[str, str]] = {"missing": {}, "failed": {}}
     for benchmark in plan.benchmarks:
         try:
             dataset = open_benchmark(benchmark, root)
         except ValueError as error:
             problems["missing"][benchmark] = str(error)
-            speak(f"missing: {error}")
             continue
         speak(str(dataset))
         for row, seed in itertools.product(plan.rows, plan.seeds or (0,)):
@@ -186,12 +174,12 @@ def measure(
             if finished:
                 continue
             try:
+                on_epoch = training.say_epoch if say else None
                 training.train(dataset, config, folder, device=device, progress=progress, on_epoch=on_epoch)
             except training.DivergenceError as error:
                 if accelerator.num_processes > 1:  # the others wait for this one: nothing can go on
                     raise
                 problems["failed"][folder.name] = str(error)
-                speak(f"{folder.name}: {error}")
                 continue
             model, info = runs.load_model(folder, accelerator.device)
             result = evaluation.evaluate(model, dataset, config, accelerator=accelerator, progress=progress)

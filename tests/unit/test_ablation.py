@@ -190,7 +190,7 @@ def test_command_from_nothing_to_published_rows(
     monkeypatch.chdir(tmp_path)
     options = ["--study", "open-points", "--profile", "smoke", "--seeds", "1", "--set", "epochs=1"]
     options += ["--points", "id_activation"]
-    with pytest.raises(ValueError, match="none of the 2 trials is finished"):
+    with pytest.raises(ValueError, match="none of 2 trials is finished"):
         ablate(*options, "--read-only")
     ablate(*options, "--publish")
     said = capsys.readouterr().out
