@@ -117,8 +117,8 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
     Returns:
         ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same for
         the difference to the default, or of a default to the network without attention, paired by seed; ``spread``: of
-        rank-1's and mAP's differences the deviation, its degrees of freedom and the number of seeds; ``data``: what it
-        was measured on.
+        rank-1's and mAP's differences the deviation, its degrees of freedom and the number of seeds; ``pooled``: whether
+        the differences' intervals are by the deviation of all settings; ``data``: what it was measured on.
     """
     keys, names = ["pooling", "variant", "setting"], [name for name in HEADINGS if name in rows]
     groups = {key: _weighed(group).set_index("seed") for key, group in rows.groupby(keys, sort=False)}
@@ -141,7 +141,8 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
     entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), bool(entry["differences"])))
     fewest = {name: min((len(values) for values in samples[name] if len(values) > 1), default=0) for name in SHOWN}
     spread = {name: (*pooled[name], fewest[name]) for name in SHOWN if fewest[name]}
-    return {"data": rows.iloc[0][IDENTITY].to_dict(), "pooled": len(groups) > 2, "groups": entries, "spread": spread}
+    facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
+    return {**facts, "pooled": len(groups) > 2, "groups": entries, "spread": spread}
 
 
 def _weighed(group: pd.DataFrame) -> pd.DataFrame:
@@ -235,9 +236,8 @@ def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[
     known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in entries)}
     for entry in entries if known else ():
         numbers, changes = entry["numbers"], entry["differences"]
-        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if _moves_points(result) else {})
-        if headings is RANKING:
-            row["seeds"] = str(len(entry["seeds"]))
+        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
+        row |= {"seeds": str(len(entry["seeds"]))} if headings is RANKING else {}
         for name, heading in known.items():
             marked = headings is not RANKING and name in changes and changes[name].is_clear
             text = f"{numbers[name]}" if name in numbers else ""
@@ -247,10 +247,6 @@ def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[
             row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n)) for n in SHOWN}
         cells.append(row)
     return cells
-
-
-def _moves_points(result: Mapping[str, Any]) -> bool:
-    return any(entry["setting"] != "default" for entry in result["groups"])
 
 
 def tables(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,7 +281,7 @@ def picture(result: Mapping[str, Any]) -> Figure:
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
     base, names = "network without attention", [model_name(entry) for entry in entries]
-    if _moves_points(result):
+    if result["moved"]:
         base, names = "default", [f"{model_name(entry)}: {entry['setting']}" for entry in entries]
     panels: dict[str, list] = {}
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):

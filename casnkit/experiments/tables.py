@@ -24,7 +24,8 @@ from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import EXPECTED
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
-from casnkit.experiments.report import markdown_table
+from casnkit.experiments.ablation import Setting, variants
+from casnkit.experiments.report import markdown_table, model_name
 from casnkit.figures.style import GREY, INK, SERIES, figure_style
 
 COMPARED = ["rank_1", "mean_ap"]
@@ -39,35 +40,14 @@ NOTES = (
 PUBLISHED = list(pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False, name="Published"))
 
 
-class Row(NamedTuple):
-    """One network of ours; pooling gap is the paper's IDE, stripes its PCB; backbone None: the profile's, ResNet50."""
-
-    key: str
-    name: str
-    variant: str
-    pooling: str
-    backbone: str | None = None
-
-    def config(self, profile_name: str, seed: int, changes: Mapping[str, Any] | None = None) -> Config:
-        """Its configuration at a profile."""
-        own = {"backbone": self.backbone} if self.backbone else {}
-        own |= {"variant": self.variant, "pooling": self.pooling, "seed": seed}
-        return profile(profile_name, **{**(changes or {}), **own})
-
-
-_ROWS = (
-    Row("ide", "IDE", "ide", "gap"),
-    Row("ide+ia", "IDE+IA", "ide+ia", "gap"),
-    Row("ide+sa", "IDE+SA", "ide+sa", "gap"),
-    Row("ide-casn", "CASN (IDE)", "casn", "gap"),
-    Row("pcb", "PCB", "ide", "stripes"),
-    Row("pcb+ia", "PCB+IA", "ide+ia", "stripes"),
-    Row("pcb+sa", "PCB+SA", "ide+sa", "stripes"),
-    Row("pcb-casn", "CASN (PCB)", "casn", "stripes"),
-    Row("densenet", "DenseNet121 (IDE)", "ide", "gap", "densenet121"),
-    Row("densenet-casn", "CASN (DenseNet121)", "casn", "gap", "densenet121"),
-)
-ROWS = {row.key: row for row in _ROWS}
+# Our rows by key, such as pcb+ia: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
+ROWS: dict[str, tuple[str, Setting]] = {}
+for _setting in variants():
+    _base = "pcb" if _setting.pooling == "stripes" else "ide"
+    _key = f"{_base}-casn" if _setting.variant == "casn" else _setting.variant.replace("ide", _base)
+    ROWS[_key] = model_name(vars(_setting)), _setting
+ROWS["densenet"] = "DenseNet121 (IDE)", Setting("ide", "gap", "backbone", "densenet121")
+ROWS["densenet-casn"] = "CASN (DenseNet121)", Setting("casn", "gap", "backbone", "densenet121")
 TABLES = {
     1: ("CUHK03-NP", ("cuhk03-np-detected", "cuhk03-np-labeled")),
     2: ("DukeMTMC-reID", ("dukemtmc-reid",)),
@@ -87,17 +67,21 @@ class Plan:
 
     number: int
     benchmarks: tuple[str, ...]
-    rows: list[Row]
+    rows: list[str]
     seeds: range
     profile: str
     out: Path
     changes: Mapping[str, Any]
 
-    def folder(self, benchmark: str, row: Row, seed: int | str) -> Path:
+    def folder(self, benchmark: str, row: str, seed: int | str) -> Path:
         """Where a run lies, or will."""
-        return self.out / f"{benchmark}-{self.profile}-{row.key.replace('+', '_')}-seed{seed}"
+        return self.out / f"{benchmark}-{self.profile}-{row.replace('+', '_')}-seed{seed}"
 
-    def runs(self, benchmark: str, row: Row) -> list[_Run]:
+    def config(self, row: str, seed: int) -> Config:
+        """The configuration of a run."""
+        return ROWS[row][1].config(self.profile, seed, **self.changes)
+
+    def runs(self, benchmark: str, row: str) -> list[_Run]:
         """What is there of a row."""
         every = self.out.glob(f"{self.folder(benchmark, row, '*').name}/run.json")
         wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in self.seeds] if self.seeds else every
@@ -116,9 +100,10 @@ def make_plan(
     if number not in TABLES or (seeds is not None and seeds < 1) or not set(rows or ()) <= set(ROWS):
         known = f"a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows {', '.join(ROWS)}"
         raise ValueError(f"expected {known}, got table {number!r}, seeds {seeds}, rows {rows}")
-    chosen = [row for key, row in ROWS.items() if key in (rows or ROWS)]
-    chosen[0].config(profile_name, 0, changes)  # unknown settings are refused before anything is trained
-    return Plan(number, TABLES[number][1], chosen, range(seeds or 0), profile_name, Path(out), changes or {})
+    chosen = [key for key in ROWS if key in (rows or ROWS)]
+    plan = Plan(number, TABLES[number][1], chosen, range(seeds or 0), profile_name, Path(out), changes or {})
+    plan.config(chosen[0], 0)  # unknown settings are refused before anything is trained
+    return plan
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
@@ -167,10 +152,10 @@ def measure(
             continue
         speak(str(dataset))
         for row, seed in itertools.product(plan.rows, plan.seeds or (0,)):
-            folder, config = plan.folder(benchmark, row, seed), row.config(plan.profile, seed, plan.changes)
+            folder, config = plan.folder(benchmark, row, seed), plan.config(row, seed)
             accelerator.wait_for_everyone()  # every process must see the same files when it decides
             finished = is_finished(folder, config, dataset)
-            speak(f"{row.name}, seed {seed}: {'read from ' if finished else ''}{folder}")
+            speak(f"{ROWS[row][0]}, seed {seed}: {'read from ' if finished else ''}{folder}")
             if finished:
                 continue
             try:
@@ -226,14 +211,16 @@ def read_table(
             records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, (None,), [])
         blank: dict[str, list[str]] = {"no confirmed published number, and so a dash": [], "not trained yet": []}
         for row in plan.rows:
-            own, known = plan.runs(benchmark, row), published(row.key, benchmark, unconfirmed)
-            ways = ("features", "sum") if row.variant in ("ide+sa", "casn") else ("features",)  # the paper's comes last
-            records += _records({"benchmark": benchmark, "row": row.key, "name": row.name}, known, ways, own)
+            (name, setting), own, known = ROWS[row], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
+            ways = (
+                ("features", "sum") if setting.variant in ("ide+sa", "casn") else ("features",)
+            )  # the paper's comes last
+            records += _records({"benchmark": benchmark, "row": row, "name": name}, known, ways, own)
             for names, there in zip(blank.values(), (known, own), strict=True):
-                names += [] if there else [row.name]
+                names += [] if there else [name]
             for run in own:
                 done, epochs = len(runs.read_log(run.folder)), run.info.config.train.epochs
-                unfinished = f"{benchmark}, {row.name}: no results yet, {done} of {epochs} epochs ({run.folder})"
+                unfinished = f"{benchmark}, {name}: no results yet, {done} of {epochs} epochs ({run.folder})"
                 notes += _notes(benchmark, run) if run.results else [unfinished]
         notes += [f"{benchmark}: {what}: {', '.join(names)}" for what, names in blank.items() if names]
     measured = [record for record in records if record["measured"]]

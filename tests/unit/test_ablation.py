@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,7 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
 def test_points_and_what_the_study_changed() -> None:
     with pytest.raises(ValueError, match="did you mean 'mask_centre'"):
         open_points("quick", ["mask_center"])
-    values = [s.value for s in open_points("quick", ["ia_score"], ia_score="logit")]
-    assert "logit" not in values
-    assert "probability" in values
+    assert "logit" not in [s.value for s in open_points("quick", ["ia_score"], ia_score="logit")]
     base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
     setting = next(s for s in open_points("quick", ["threshold"], **base) if s.point)
     config = setting.config("quick", 0, **base)
@@ -102,17 +101,12 @@ def test_name_depends_on_configuration_and_data() -> None:
 
 
 def test_rows_are_complete_and_not_run_again(tmp_path: Path) -> None:
+    assert len({_trial().name, _trial(1).name, _trial(epochs=2).name}) == 3
     rows = run_trials([_trial(0), _trial(1)], tmp_path, progress=False)
     assert rows["seed"].tolist() == [0, 1]
-    assert (
-        rows[["rank_1", "rank_20", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]]
-        .notna()
-        .all(axis=None)
-    )
-    assert (rows["config.train.epochs"] == 1).all()
+    assert rows[["rank_1", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]].notna().all(axis=None)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
-    again = run_trials([_trial(1), _trial(0)], tmp_path, progress=False)
-    assert again["seed"].tolist() == [1, 0]
+    assert run_trials([_trial(1), _trial(0)], tmp_path, progress=False)["seed"].tolist() == [1, 0]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == before
     assert len(list(tmp_path.glob("runs/*/model.safetensors"))) == 2
 
@@ -155,9 +149,8 @@ def test_weight_of_the_sum_is_chosen_on_validation_people_alone() -> None:
 
 def test_open_point_stands_against_its_own_default() -> None:
     rows = _rows(("casn", "default", [5.0]), ("casn", "ia_score=logit", [6.0]), ("ide", "default", [1.0]))
-    groups = report.summary(rows)["groups"]
-    changes = [(e["setting"], e["differences"]["mean_ap"].mean if e["differences"] else None) for e in groups]
-    assert changes == [("default", None), ("default", 4.0), ("ia_score=logit", 1.0)]
+    _, casn, logit = (entry["differences"] for entry in report.summary(rows)["groups"])
+    assert (casn["mean_ap"].mean, logit["mean_ap"].mean) == (4.0, 1.0)
 
 
 def test_evidence_of_an_open_point_is_read_from_the_published_rows(tmp_path: Path) -> None:
@@ -168,10 +161,8 @@ def test_evidence_of_an_open_point_is_read_from_the_published_rows(tmp_path: Pat
     few = _rows(("ide+sa", "default", [1.0]), ("ide+sa", "pair_rate=1.0", [2.0]), study="open-points-pair_rate-erase")
     pd.concat([rows, few]).to_csv(tmp_path / "open-points.csv", index=False)
     logit, sigmoid, other, few, where, _ = evidence("ia_score", "mask_slope", "pair_rate", folder=tmp_path)
-    assert logit.startswith("IDE+IA, ia_score=logit: mAP -40.5 ±")
-    assert logit.endswith("(2 seeds), worse")
-    assert "mAP +0.2 ±" in sigmoid
-    assert sigmoid.endswith("undecided")
+    assert re.fullmatch(r"IDE\+IA, ia_score=logit: mAP -40.5 ± .* \(2 seeds\), worse", logit)
+    assert re.search(r"mAP \+0.2 ± .*undecided$", sigmoid)
     assert "mask_slope: not measured yet" in other
     assert few == "IDE+SA, pair_rate=1.0: mAP +1.0 (1 seed), one seed says nothing"
     assert "3 validation people" in where

@@ -124,17 +124,15 @@ def rng_after_drawing(dataset: ReidDataset, images: int, pairs: int) -> np.rando
 
 
 def test_pairs_are_what_they_are_called(people: ReidDataset) -> None:
-    (query, gallery), matched, same, different = claims.draw_pairs(people, 8, 40, np.random.default_rng(1))
-    pids, camids = (np.concatenate([getattr(s, key) for s in (query, gallery)]) for key in ("pids", "camids"))
-    assert len(query) == 8
+    splits, matched, same, different = claims.draw_pairs(people, 8, 40, np.random.default_rng(1))
+    pids, camids = (np.concatenate([getattr(split, key) for split in splits]) for key in ("pids", "camids"))
     assert set(matched[:, 0]) == set(range(8))
-    assert set(matched[:, 1]) == set(range(8, 8 + len(gallery)))
+    assert set(matched[:, 1]) == set(range(8, len(pids)))
     for pairs, one_person in ((matched, True), (same, True), (different, False)):
         assert len(pairs) == len({tuple(pair) for pair in pairs}) > 3
         assert ((pids[pairs[:, 0]] == pids[pairs[:, 1]]) == one_person).all()
         assert (camids[pairs[:, 0]] != camids[pairs[:, 1]]).all()
     assert set(map(tuple, matched)) <= set(map(tuple, same))
-    assert len(different) == 40
 
 
 def test_lookalikes_are_drawn_evenly(people: ReidDataset) -> None:
@@ -143,8 +141,7 @@ def test_lookalikes_are_drawn_evenly(people: ReidDataset) -> None:
     known = {pair[:2]: PARTS.index(pair[2]) for pair in lookalike_pairs(people.root)}
     drawn = [tuple(pids[pair].tolist()) for pair in pairs]
     assert [known[pair] for pair in drawn] == parts.tolist()
-    counts = [drawn.count(pair) for pair in set(drawn)]
-    assert max(counts) <= 24 // len(counts)
+    assert max(map(drawn.count, drawn)) <= 24 // len(set(drawn))
 
 
 def test_identification_explains_the_predicted_or_the_given_identity(model: ck.CASN, seen: Extracted) -> None:
@@ -168,19 +165,13 @@ def test_difference_maps_are_grad_cam_of_minus_z_1(model: ck.CASN, seen: Extract
     torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("options", "ranking"),
-    [
-        ({"pooling": "stripes", "stripes": 4}, {"siamese_mode": "gradcam", "pair_order": "both"}),
-        ({}, {"siamese_mode": "v1"}),
-    ],
-)
-def test_other_networks_and_modes(people: ReidDataset, make_model, options: dict, ranking: dict) -> None:
-    model = make_model(9, torch.float32, **options)  # trained on other people: nothing is known of training images
-    found = claims.measure_claims(model, people, CONFIG.replace(ranking=ranking), max_images=4, max_pairs=6)
+def test_another_network_and_mode(people: ReidDataset, make_model) -> None:
+    model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
+    config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
+    found = claims.measure_claims(model, people, config, max_images=4, max_pairs=6)
     assert 0 <= found["coverage_siamese"] <= 100
-    assert "coverage_ia_train" not in found
     assert "cue_pairs_different" in found
+    assert "coverage_ia_train" not in found, "nothing is known of training images"
 
 
 def test_agreement_against_one_pair_after_the_other(model: ck.CASN, seen: Extracted, make_images) -> None:
@@ -194,15 +185,6 @@ def test_agreement_against_one_pair_after_the_other(model: ck.CASN, seen: Extrac
     for name, distances in (("siamese", siamese), ("plain", plain)):
         wins = [(d > s) + (d == s) / 2 for s in distances[:3] for d in distances[3:]]
         assert result[f"auc_{name}"] == pytest.approx(100 * np.mean(wins))
-
-
-def test_dead_maps_cover_nothing(people: ReidDataset, model: ck.CASN) -> None:
-    with torch.no_grad():
-        for parameter in model.identity_head.parameters():
-            parameter.zero_()  # every score is constant: identification attention is zero
-    found = claims.measure_claims(model, people, CONFIG, max_images=10, max_pairs=10)
-    assert found["coverage_ia"] == 0
-    assert not {"energy_inside_ia", "cue_pairs_ia"} & set(found)
 
 
 def test_without_truth_the_rest_is_measured_and_said(tmp_path: Path, make_model) -> None:
