@@ -63,7 +63,7 @@ def measure_claims(
     truth = {"person masks": masks is not None, "body-part maps": parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if all(truth.values()):
-        results |= _cues(model, dataset, config, max_pairs, rng)
+        results |= measure_cues(model, dataset, config, max_pairs, rng)
     else:
         lacking = ", ".join(name for name, there in truth.items() if not there)
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
@@ -202,7 +202,7 @@ def draw_lookalikes(
     return splits, pairs, np.array(parts, dtype=np.int64)
 
 
-def _cues(model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator) -> dict[str, float]:
+def measure_cues(model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator) -> dict[str, float]:
     """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
     splits, pairs, part = draw_lookalikes(dataset, count, rng)
     (found, _, parts), results = _take(model, splits, config), {}

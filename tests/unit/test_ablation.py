@@ -95,11 +95,6 @@ def _trial(seed: int = 0, **changes: object) -> Trial:
     return Trial("variants", setting, setting.config("smoke", seed, **{"epochs": 1, **changes}), "people:tiny")
 
 
-def test_name_depends_on_configuration_and_data() -> None:
-    assert _trial().name == _trial().name
-    assert len({_trial().name, _trial(1).name, _trial(epochs=2).name}) == 3
-
-
 def test_rows_are_complete_and_not_run_again(tmp_path: Path) -> None:
     assert len({_trial().name, _trial(1).name, _trial(epochs=2).name}) == 3
     rows = run_trials([_trial(0), _trial(1)], tmp_path, progress=False)

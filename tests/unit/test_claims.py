@@ -96,8 +96,8 @@ def test_a_map_of_one_part_is_right_where_people_differ_in_it(
     people: ReidDataset, model: ck.CASN, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     plant(monkeypatch, model, part)
-    found = claims.measure_claims(model, people, CONFIG, max_images=8, max_pairs=20)
-    splits, pairs, parts = claims.draw_lookalikes(people, 20, rng_after_drawing(people, 8, 20))
+    found = claims.measure_cues(model, people, CONFIG, 20, np.random.default_rng(0))
+    splits, pairs, parts = claims.draw_lookalikes(people, 20, np.random.default_rng(0))
     where = [split.parts(i)[1::2, 1::2] for split in splits for i in range(len(split))]
     hits = []
     for pair, differs in zip(pairs, parts, strict=True):
@@ -113,14 +113,6 @@ def test_a_map_of_one_part_is_right_where_people_differ_in_it(
     assert found["cue_pairs_plain"] == pytest.approx(100 * np.mean(hits))
     if any(PARTS[p] == part for p in parts):
         assert 0 < np.mean(hits) < 1
-
-
-def rng_after_drawing(dataset: ReidDataset, images: int, pairs: int) -> np.random.Generator:
-    """The state in which look-alikes are drawn: after test pairs and training images."""
-    rng = np.random.default_rng(0)
-    claims.draw_pairs(dataset, images // 2, pairs, rng)
-    rng.permutation(len(dataset.train))
-    return rng
 
 
 def test_pairs_are_what_they_are_called(people: ReidDataset) -> None:
