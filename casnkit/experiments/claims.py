@@ -43,10 +43,9 @@ def measure_claims(
     - ``cue_pairs_MAP``: share of look-alike pairs with more weight per pixel on the one part that differs than on the
       rest of the person; for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that it answers.
 
-    What a data set cannot tell is left out with a warning, and so is a number that nothing defines.
-
-    ``max_images`` of the test (half of them queries, each with a match) and half as many of the training; ``max_pairs`` of
-    one person, of two people, and of look-alikes, each.
+    What a data set cannot tell is left out with a warning, and so is a number that nothing defines. ``max_images`` of the
+    test (half of them queries, each with a match) and half as many of the training; ``max_pairs`` of one person, of two
+    people, and of look-alikes, each.
     """
     rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
@@ -202,7 +201,9 @@ def draw_lookalikes(
     return splits, pairs, np.array(parts, dtype=np.int64)
 
 
-def measure_cues(model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator) -> dict[str, float]:
+def measure_cues(
+    model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator
+) -> dict[str, float]:
     """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
     splits, pairs, part = draw_lookalikes(dataset, count, rng)
     (found, _, parts), results = _take(model, splits, config), {}

@@ -130,16 +130,12 @@ def count_note(name: str, counts: Mapping[str, Any]) -> str | None:
 
 
 def measure(
-    plan: Plan,
-    root: str | Path | None = None,
-    device: str | None = None,
-    say: Callable[[str], None] | None = None,
-    progress: bool = True,
+    plan: Plan, root: str | Path | None = None, device: str | None = None, say: Any = None, progress: bool = True
 ) -> dict[str, dict[str, str]]:
     """Train and test every run of a plan that is not finished. Stopped anywhere, the same call goes on there.
 
-    ``root``: a folder at or above the benchmarks; default: ``$CASNKIT_DATA``. ``say`` is called in the main process with a
-    line for each step. Returns ``{"missing": {benchmark: why}, "failed": {run: why}}``.
+    ``root``: as in :func:`open_benchmark`; ``say`` is called in the main process with a line for each training. Returns
+    ``{"missing": {benchmark: why}, "failed": {run: why}}``.
     """
     accelerator = training.make_accelerator(device)
     speak = say if say and accelerator.is_main_process else lambda line: None
@@ -154,10 +150,9 @@ def measure(
         for row, seed in itertools.product(plan.rows, plan.seeds or (0,)):
             folder, config = plan.folder(benchmark, row, seed), plan.config(row, seed)
             accelerator.wait_for_everyone()  # every process must see the same files when it decides
-            finished = is_finished(folder, config, dataset)
-            speak(f"{ROWS[row][0]}, seed {seed}: {'read from ' if finished else ''}{folder}")
-            if finished:
+            if is_finished(folder, config, dataset):
                 continue
+            speak(f"{ROWS[row][0]}, seed {seed}: {folder}")
             try:
                 on_epoch = training.say_epoch if say else None
                 training.train(dataset, config, folder, device=device, progress=progress, on_epoch=on_epoch)
@@ -208,14 +203,11 @@ def read_table(
     for benchmark in plan.benchmarks:
         others = [entry for entry in PUBLISHED if entry.benchmark == benchmark and entry.system not in ROWS]
         for entry in sorted(others, key=lambda entry: entry.mean_ap):
-            records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, (None,), [])
+            records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, [])
         blank: dict[str, list[str]] = {"no confirmed published number, and so a dash": [], "not trained yet": []}
         for row in plan.rows:
-            (name, setting), own, known = ROWS[row], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
-            ways = (
-                ("features", "sum") if setting.variant in ("ide+sa", "casn") else ("features",)
-            )  # the paper's comes last
-            records += _records({"benchmark": benchmark, "row": row, "name": name}, known, ways, own)
+            name, own, known = ROWS[row][0], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
+            records += _records({"benchmark": benchmark, "row": row, "name": name}, known, own)
             for names, there in zip(blank.values(), (known, own), strict=True):
                 names += [] if there else [name]
             for run in own:
@@ -235,15 +227,16 @@ def read_table(
     return {**result, "notes": list(dict.fromkeys(notes)), "versions": runs.versions()}
 
 
-def _records(base: dict[str, Any], known: Any, ways: Sequence[str | None], own: Sequence[_Run]) -> list[dict[str, Any]]:
+def _records(base: dict[str, Any], known: Any, own: Sequence[_Run]) -> list[dict[str, Any]]:
     """One record for each way of ranking that was measured, or one without numbers of ours."""
     done, records = [run for run in own if run.results], []
     base |= {"published": known and known._asdict(), "folders": [str(run.folder) for run in done]}
     base |= {"seeds": [run.info.config.train.seed for run in done]}
-    for way in ways if done else ways[-1:]:
+    every = pd.DataFrame([line for run in done for line in run.results["rows"]], columns=["ranked by", *NUMBERS])
+    for way in [way for way in ("features", "sum") if way in set(every["ranked by"])] or [None]:
         record = {**base, "ranked_by": way, "measured": None, "difference": None, "range": None}
         if done:
-            lines = pd.DataFrame([line for run in done for line in run.results["rows"] if line["ranked by"] == way])
+            lines = every[every["ranked by"] == way]
             record["measured"] = lines[NUMBERS].mean().to_dict()
             record["range"] = np.ptp(lines[COMPARED], 0).to_dict() if len(done) > 1 else None
             if known:
