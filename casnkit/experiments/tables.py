@@ -26,7 +26,7 @@ from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
 from casnkit.experiments.ablation import Setting, variants
 from casnkit.experiments.report import markdown_table, model_name
-from casnkit.figures.style import GREY, INK, SERIES, figure_style
+from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
 
 COMPARED = ["rank_1", "mean_ap"]
 HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "mean_ap": "mAP"}
@@ -298,7 +298,8 @@ def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
         raise ValueError(f"expected a benchmark out of {', '.join(result['benchmarks'])}, got {benchmark!r}")
     names = list(dict.fromkeys(record["name"] for record in records))
     with figure_style():
-        figure = Figure(figsize=(9, 1.6 + 0.26 * len(names)), dpi=100, layout="constrained")
+        title = f"{records[0]['benchmark']}, profile {result['profile']}: published and measured"
+        figure = new_figure(PAGE_WIDTH, 1.6 + 0.26 * len(names), title)
         axes = figure.subplots(1, 2, sharey=True)
         for ax, key in zip(axes, COMPARED, strict=True):
             for record in records:
@@ -314,7 +315,6 @@ def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
         axes[0].set_yticks(range(len(names)), names)
         handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))  # each label once
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-        figure.suptitle(f"{records[0]['benchmark']}, profile {result['profile']}: published and measured")
     return figure
 
 
