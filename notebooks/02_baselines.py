@@ -245,7 +245,7 @@ for group in groups:
     row = {"baseline": {"gap": "IDE", "stripes": "PCB"}[group["pooling"]], "seeds": len(group["seeds"])}
     for key, short in {"rank_1": "rank-1", "mean_ap": "mAP"}.items():
         found = group["numbers"][key]
-        row |= {short: found["mean"], f"deviation of {short}": found["deviation"] or float("nan")}
+        row |= {short: found.mean, f"deviation of {short}": found.deviation}
     rows.append(row)
 evaluation.table(rows) if rows else print(ablation.HOW_TO["variants"])
 

@@ -224,8 +224,7 @@ groups = [group for group in study["groups"] if "weighted_mean_ap" in group["num
 rows = []
 for group in groups:
     found = {short: group["numbers"][key] for key, short in names.items() if key in group["numbers"]}
-    bounds = {short: "" if v["low"] is None else f" ({v['low']:.1f} to {v['high']:.1f})" for short, v in found.items()}
-    means = {short: f"{v['mean']:.1f}{bounds[short]}" for short, v in found.items()}
+    means = {short: f"{v.mean:.1f} ({v.low:.1f} to {v.high:.1f})" for short, v in found.items()}
     rows.append({"network": f"{group['variant']} ({group['pooling']})", "seeds": len(group["seeds"]), **means})
 evaluation.table(rows) if rows else print(ablation.HOW_TO["variants"])
 

@@ -1,12 +1,11 @@
 """The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
 
     OUT/rows/NAME.json     one row per finished trial, with its configuration, seed, versions and times
-    OUT/runs/NAME/         the run itself (weights are kept for the variants, dropped after a sweep unless asked for)
-    OUT/table.csv          all rows
+    OUT/runs/NAME/         the run itself (the weights of a study of open points are dropped)
+    OUT/table.csv          all rows of the last study
 
-A trial whose row is there is not run again, and one that was stopped goes on where it was; so a study is resumed by the
-same command. The name ends in a checksum of configuration and data: a changed default is another trial.
-``casnkit ablate --publish`` adds the rows to ``figures/results``, from which :func:`published` and :func:`evidence` read.
+A trial whose row is there is not run again, and one that was stopped goes on where it was. The name ends in a checksum of
+configuration and data: a changed default is another trial.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ from casnkit import attention, evaluation, figures, ranking, runs, training
 from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.images import load_images
 from casnkit.data.people import synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
 from casnkit.experiments.claims import measure_claims
-from casnkit.experiments.report import HOW_TO, STUDIES, cell, is_clear, model_name, picture, published, verdicts
-from casnkit.experiments.statistics import estimate
+from casnkit.experiments.report import HOW_TO, STUDIES, estimate, model_name, picture, published, verdict, verdicts
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
 POOLINGS = ("gap", "stripes")
+PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
+READING_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # the same at test time
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
@@ -89,11 +88,6 @@ class Setting:
     point: str = ""
     value: Any = None
 
-    @property
-    def label(self) -> str:
-        """``point=value``, or ``default``."""
-        return f"{self.point}={self.value}" if self.point else "default"
-
     def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
         """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
         if self.point in TWO_GROUPS:
@@ -115,11 +109,8 @@ def open_points(
     """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
 
     ``changes`` hold for the whole study; a value that equals the study's own default is left out.
-
-    Raises:
-        ValueError: an unknown point; the closest is suggested.
     """
-    chosen = _known_points(OPEN_POINTS if points is None else points)
+    chosen = _known_points(points or OPEN_POINTS)
     settings = [Setting(v, pooling) for v in VARIANTS if any(v in OPEN_POINTS[point][0] for point in chosen)]
     for point in chosen:
         for variant, value in itertools.product(*OPEN_POINTS[point]):
@@ -140,21 +131,14 @@ def _known_points(points: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training with its test.
-
-    Attributes:
-        study, setting, common: where the row belongs; ``common`` names what was changed in the whole study.
-        data: what :func:`casnkit.open_dataset` is given.
-        on: ``test``, or ``validation``: other people than the test's, drawn anew or, where a set cannot be drawn, taken
-            out of the training identities.
-    """
+    """One training with its test."""
 
     study: str
     setting: Setting
     config: Config
-    data: str
-    common: str = ""
-    on: str = "test"
+    data: str  # as casnkit.open_dataset takes it
+    common: str = ""  # what was changed in the whole study
+    on: str = "test"  # or validation: people drawn anew or, where a set cannot be drawn, taken out of its training
 
     @property
     def name(self) -> str:
@@ -164,7 +148,7 @@ class Trial:
         parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.on]
         return "-".join([*parts, f"seed{self.config.train.seed}", code])
 
-    def row_file(self, out: str | Path) -> Path:
+    def row_file(self, out: Path) -> Path:
         """Where its row lies below a study's folder."""
         return Path(out) / "rows" / f"{self.name}.json"
 
@@ -180,7 +164,9 @@ class Trial:
 
     def identity(self) -> dict[str, Any]:
         """Where its row belongs."""
-        row = {"study": self.study, "common": self.common, "point": self.setting.point, "setting": self.setting.label}
+        point = self.setting.point
+        row = {"study": self.study, "common": self.common, "point": point}
+        row |= {"setting": f"{point}={self.setting.value}" if point else "default"}
         row |= {"variant": self.config.variant, "pooling": self.config.model.pooling, "seed": self.config.train.seed}
         return row | {"profile": self.config.profile, "split": self.on}
 
@@ -193,7 +179,7 @@ def other_people(data: str) -> ReidDataset:
 
 
 def run_trials(
-    trials: Iterable[Trial],
+    trials: list[Trial],
     out: str | Path,
     *,
     processes: int = 1,
@@ -205,41 +191,28 @@ def run_trials(
 
     A trial that fails raises its error; those that were finished are kept. ``keep``: the trained weights, in ``out/runs``.
     """
-    trials, out = list(trials), Path(out)
-    missing = [trial for trial in trials if not trial.row_file(out).is_file()]
+    out, missing = Path(out), [trial for trial in trials if not trial.row_file(out).is_file()]
     if missing and processes > 1:
         missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
     jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
-    done = Parallel(processes, return_as="generator_unordered")(jobs)
-    for _ in tqdm(done, "trials", len(trials), initial=len(trials) - len(missing), disable=not progress):
-        pass
-    with atomic_path(out / "table.csv") as temporary:
-        read_rows(out).to_csv(temporary, index=False)
+    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing), disable=not progress))
     return finished_rows(trials, out)
 
 
-def finished_rows(trials: Iterable[Trial], out: str | Path) -> pd.DataFrame:
+def finished_rows(trials: list[Trial], out: Path) -> pd.DataFrame:
     """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
-    found = [trial for trial in trials if trial.row_file(out).is_file()]
-    return pd.json_normalize([read_json(trial.row_file(out)) | trial.identity() for trial in found])
-
-
-def read_rows(out: str | Path) -> pd.DataFrame:
-    """All rows of a study's folder, by name, one column for each number. Raises ValueError where there is none."""
-    files = sorted((Path(out) / "rows").glob("*.json"))
-    if not files:
-        raise ValueError(f"expected rows of trials below {Path(out) / 'rows'}, found none: run `casnkit ablate` first")
-    return pd.json_normalize([read_json(file) for file in files])
+    found = [read_json(trial.row_file(out)) | trial.identity() for trial in trials if trial.row_file(out).is_file()]
+    if not found:
+        raise ValueError(f"none of {len(trials)} trials is finished in {out}: run `casnkit ablate` without --read-only")
+    return pd.json_normalize(found)
 
 
 def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     """Train, test and write the row of one trial."""
-    device, config, run = runs.pick_device(device), trial.config, Path(out) / "runs" / trial.name
-    (dataset, tested), images, started = trial.datasets(), None, time.perf_counter()
-    if device.type == "cpu":
-        images = load_images(dataset.train, (config.data.height, config.data.width), progress=False)
-    training.train(dataset, config, run, device=device, images=images, progress=False)
-    trained, (model, _) = time.perf_counter(), runs.load_model(run, device)
+    device, config, run = runs.pick_device(device), trial.config, out / "runs" / trial.name
+    (dataset, tested), started = trial.datasets(), time.perf_counter()
+    training.train(dataset, config, run, device=device, progress=False)
+    model, _ = runs.load_model(run, device)
     row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
     row |= {"queries": len(tested.query), "gallery": len(tested.gallery)}
     result = evaluation.evaluate(model, tested, config, device=device, progress=False)
@@ -247,24 +220,25 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
     if "attention" in result.rankings:
-        row["mean_ap_at_weight"] = _at_weights(result)
+        found = {"mean_ap_at_weight": result}
         if trial.on == "test" and trial.data.startswith("people:"):
             people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
-            row["validation_mean_ap_at_weight"] = _at_weights(people)
+            found["validation_mean_ap_at_weight"] = people
+        options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
+        for name, seen in found.items():
+            row[name] = _at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
     row |= measure_claims(model, tested, config)
-    row |= {"seconds": round(time.perf_counter() - started, 1), "training_seconds": round(trained - started, 1)}
-    row |= {"device": str(device), "threads": torch.get_num_threads(), **runs.versions(), "config": config.to_dict()}
+    row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
+    row["config"] = config.to_dict()
     write_json(trial.row_file(out), row)
     # the state of the optimiser is as large as the weights
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
-def _at_weights(result: evaluation.Evaluation) -> dict[str, float]:
-    """Mean average precision in percent by attention's weight in the sum."""
-    splits, options = (result.dataset.query, result.dataset.gallery), result.config.ranking
-    sides = [getattr(split, name) for split in splits for name in ("pids", "camids")]
-    matrices = (result.distances[name] for name in ("features", "attention"))
-    curve = ranking.choose_weight(*matrices, *sides, FUSION_WEIGHTS, options.normalisation, options.normalise_per)
+def _at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
+    """Mean average precision in percent by attention's weight in the sum; ``options``: weights, normalisation, per."""
+    sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
+    curve = ranking.choose_weight(features, attention, *sides, *options)
     return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
 
 
@@ -274,75 +248,52 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     Returns:
         The change of mAP in points with its 95 % interval, and what it says; where a point has not been measured, the
         command that measures it; last, on whom it was measured. A study of a few points goes before that of all.
-
-    Raises:
-        ValueError: an unknown point; the closest is suggested.
     """
     lines, where, rows = [], {}, report.read_results("open-points", folder)
+    studies = [] if rows is None else rows["study"].unique()
     for point in _known_points(points):
-        studies = [] if rows is None else rows["study"].unique()
         study = next((name for name in studies if point in name.split("-")), "open-points")
         result = published(study, folder) or {"groups": []}
-        tried = [entry for entry in result["groups"] if entry["point"] == point and "differences" in entry]
+        tried = [entry for entry in result["groups"] if entry["point"] == point and entry["differences"]]
         for entry in tried:
             change = entry["differences"]["mean_ap"]
-            verdict = "one seed says nothing" if change["low"] is None else "undecided"
-            if is_clear(change):
-                verdict = "better" if change["low"] > 0 else "worse"
-            seeds = f"{change['count']} seed{'s' if change['count'] > 1 else ''}"
-            text = f"{entry['setting']}: mAP {cell(change, True).strip('*')} ({seeds}), {verdict}"
-            lines.append(f"{model_name(entry)}, {text}")
+            seeds = f"{change.count} seed{'s' if change.count > 1 else ''}"
+            says = verdict(change, "better", "worse", "undecided", "one seed says nothing")
+            lines.append(f"{model_name(entry)}, {entry['setting']}: mAP {change:+} ({seeds}), {says}")
         if tried:
             data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
             common = f" with {data['common']}" if data["common"] else ""
-            people = f"{data['identities']} {result['on']} people of {data['data']!r}"
+            people = f"{data['identities']} {data['split']} people of {data['data']!r}"
             where[f"(against the default{common}, on {people}{pooled})"] = None
         else:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
     return [*lines, *where]
 
 
-def measure_run(trial: Trial, out: str | Path, device: str | None = None) -> list[dict[str, Any]]:
-    """Every reading of one trained network's sum, on the people to choose by and on the test's; kept in
-    ``out/test-time``. A reading is a mode of equation 4, a threshold t and a normalisation.
-
-    ``plain`` is the distance between the row profiles of the plain mean map, which knows neither partner nor pair
-    classifier: what it adds, the pair classifier did not.
-    """
-    file = Path(out) / "test-time" / f"{trial.name}.json"
-    if not file.is_file():
-        model, _ = runs.load_model(Path(out) / "runs" / trial.name, runs.pick_device(device))
-        places = {"validation": other_people(trial.data), "test": trial.datasets()[1]}
-        rows = [
-            trial.identity() | {"split": split} | reading
-            for split, dataset in places.items()
-            for reading in _readings(model, dataset, trial.config)
-        ]
-        write_json(file, rows)
-    return read_json(file)
-
-
-def _readings(model: Any, dataset: ReidDataset, config: Config) -> Iterator[dict[str, Any]]:
-    seen = evaluation.Evaluation.of(model, dataset, config)
-    features = seen.between(seen.query, seen.gallery, "features")
-    for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
-        if mode not in ("paper", "plain") and threshold != config.ranking.threshold:
-            continue  # the other modes at the default t alone: each costs as much as the paper's
-        distances = reading_distances(model, seen.query, seen.gallery, mode, threshold)
-        for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
-            row = {"mode": mode, "threshold": threshold, "normalisation": normalisation, "per": per}
-            for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0):
-                fused = ranking.fuse(features, distances, weight, normalisation, per)
-                row[str(weight)] = 100 * evaluation.rank(fused, dataset).mean_ap
-            yield row
+def readings(trial: Trial, out: Path, device: str | None = None) -> Iterator[dict[str, Any]]:
+    """Every reading of one trained network's sum (a mode of equation 4, a threshold t and a normalisation), with its mean
+    average precision by attention's weight, on the people to choose by and on the test's."""
+    model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device(device))
+    for split, dataset in {"validation": other_people(trial.data), "test": trial.datasets()[1]}.items():
+        seen = evaluation.Evaluation.of(model, dataset, trial.config)
+        features = seen.between(seen.query, seen.gallery, "features")
+        for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
+            if mode == "plain":
+                distances = plain_distances(seen.query, seen.gallery, threshold)
+            elif mode == "paper" or threshold == trial.config.ranking.threshold:  # the others at the default t alone
+                how = mode, "given", threshold
+                distances = ranking.attention_distances(model, seen.query, seen.gallery, *how, progress=False).distances
+            else:
+                continue
+            for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
+                row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
+                row |= {"normalisation": normalisation, "per": per}
+                yield row | _at_weights(dataset, features, distances, READING_WEIGHTS, normalisation, per)
 
 
-def reading_distances(
-    model: Any, query: ranking.Extracted, gallery: ranking.Extracted, mode: str, threshold: float
-) -> np.ndarray:
-    """(Q, G) distances of equation 5 in a mode of equation 4, or between ``plain`` mean maps."""
-    if mode != "plain":
-        return ranking.attention_distances(model, query, gallery, mode, "given", threshold, progress=False).distances
+def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
+    """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
+    add to the features, the pair classifier did not."""
     maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
     return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
@@ -356,13 +307,10 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--data", default="people", help="what to train on; default: people, drawn")
     ablate.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
     ablate.add_argument("--seeds", type=int, default=3, help="trainings of each setting; default: 3")
-    ablate.add_argument("--first-seed", type=int, default=0, help="the first of them")
-    ablate.add_argument("--on", choices=("test", "validation"), help="default: test for variants, else validation")
     ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
     ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    ablate.add_argument("--keep", action="store_true", help="keep the weights of a sweep too")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
     ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)
@@ -373,73 +321,63 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        keep = options.keep or options.study != "open-points"
-        run_trials(trials, out, processes=options.processes, device=options.device, keep=keep)
-    stem = out / f"ablation-{options.study}-{trials[0].on}"
+        how = {"processes": options.processes, "device": options.device, "keep": options.study != "open-points"}
+        run_trials(trials, out, **how)
+    image = out / f"ablation-{options.study}-{trials[0].on}.png"
     if options.study == "test-time":
-        found = [measure_run(trial, out, options.device) for trial in tqdm(trials, "test time")]
-        rows = pd.DataFrame(list(itertools.chain(*found)))
-        text = report.test_time_text(report.best_per_mode(report.summarise(rows)))
+        found = (readings(trial, out, options.device) for trial in tqdm(trials, "test time"))
+        rows = report.best_readings(pd.DataFrame(itertools.chain.from_iterable(found)))
+        rows, text = rows.assign(study="test-time", profile=options.profile), report.test_time_text(rows)
     else:
         rows = finished_rows(trials, out)
-        if rows.empty:
-            raise ValueError(f"none of the {len(trials)} trials is finished in {out}: run without --read-only")
         result = report.summary(rows)
         text = report.to_text(result)
-        if any(entry.get("differences") for entry in result["groups"]):
+        if any(entry["differences"] for entry in result["groups"]):
             alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
-            figures.save_figure(picture(result), stem.with_suffix(".png"), alt=alt)
-            print(f"picture: {stem}.png")
-    write_text(stem.with_suffix(".txt"), text + "\n")
-    print(f"{text}\ntable: {out / 'table.csv'}\nresult: {stem}.txt")
+            figures.save_figure(picture(result), image, alt=alt)
+            print(f"picture: {image}")
+    rows.to_csv(out / "table.csv", index=False)
+    write_text(image.with_suffix(".txt"), text + "\n")
+    print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
     if options.publish:
-        publish(rows, options.study, stem.with_suffix(".png"))
+        publish(rows, options.study, image)
 
 
 def plan(options: argparse.Namespace) -> list[Trial]:
     """The trials of a study: every setting with every seed. Raises ValueError for options that do not fit together."""
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
-    changes, data, study = assignments(options.set), options.data, options.study
-    on = options.on or ("validation" if study == "open-points" else "test")
+    changes, study = assignments(options.set), options.study
+    data = PEOPLE[options.profile] if options.data == "people" else options.data
+    on = "validation" if study == "open-points" else "test"
     if study == "open-points":
         poolings = options.pooling or ("gap",)
         settings = [s for p in poolings for s in open_points(options.profile, options.points, p, **changes)]
         study = "-".join([study, *(options.points or ())])
     else:
         settings = variants(options.pooling or POOLINGS)
-    if data == "people":
-        data = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}[options.profile]
     if study == "test-time":
         settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
-        if on != "test" or not data.startswith("people:"):
-            raise ValueError("test-time: expected --data people and --on test: the weight is chosen on other people")
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    return [
-        Trial(study, setting, setting.config(options.profile, seed, **changes), data, ", ".join(options.set), on)
-        for seed, setting in itertools.product(seeds, settings)
-    ]
+        if not data.startswith("people:"):
+            raise ValueError("test-time: expected --data people: the weight is chosen on people drawn anew")
+    grid = itertools.product(range(options.seeds), settings)
+    configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
+    return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
 
 
 def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
-    of the same study with another base compare with nothing and go. Of test time, a row for each network and reading,
-    over its seeds. The picture of a whole study goes to ``figures``."""
+    of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    if study == "test-time":
-        found = pd.json_normalize(report.summarise(rows)).assign(study=study, profile=this["profile"])
-    else:
-        curves = (report.CURVE, report.VALIDATION_CURVE)
+    if study != "test-time":
         keys = {*report.IDENTITY, *report.HEADINGS}
-        found, known = (
-            rows[[n for n in rows if n in keys or n.startswith(curves)]],
-            report.read_results(path.stem, path.parent),
-        )
+        rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
+        known = report.read_results(path.stem, path.parent)
         if known is not None:
             known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
-        found = pd.concat([known, found]).drop_duplicates(report.IDENTITY, keep="last")
+        rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
     with atomic_path(path) as temporary:
-        found.round(6).to_csv(temporary, index=False)
+        rows.round(6).to_csv(temporary, index=False)
     if image.is_file() and this["study"] in STUDIES:
         with atomic_path(Path("figures") / image.name) as temporary:
             shutil.copyfile(image, temporary)

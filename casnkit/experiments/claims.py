@@ -2,19 +2,13 @@
 
 Every number stands beside chance and beside the plain mean of the feature map, which has seen no classifier. One ruler
 measures all networks, whatever they were trained with; the Siamese mode, the order of pairs and equation 5's t are those
-of ``config.ranking``, as in the test.
-
-The people of the test have no class: identification attention explains the training identity that the network takes
-them for. The keys with ``_train`` explain the true identity, on training images. A network that names the right part of
-two look-alikes has a reason to be believed; one whose maps like legs is right about all the pairs that differ in their
-legs. Therefore the same pictures are paired with their own person too.
+of ``config.ranking``, as in the test. The people of the test have no class: identification attention explains the
+training identity that the network takes them for. The keys with ``_train`` explain the true one, on training images.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,94 +21,51 @@ from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation
-from casnkit.explain.localisation import mean_of, right_cue_pairs
 from casnkit.models import CASN, evaluating
-from casnkit.ranking import Extracted, extract, feature_distances, matches_mask, pair_maps
+from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 
-MAPS = ("ia", "siamese", "plain")
 BATCH = 128  # maps at a time, in the network's head and at the size of pictures
 
 
-class Pictures(NamedTuple):
-    """N images, what the network made of them, and the truth: pids (N,), masks (N, H, W) bool and parts (N, H, W) uint8
-    with 0 = background, both at the network's input size and None where the set has none."""
-
-    pids: np.ndarray
-    found: Extracted
-    masks: Tensor | None
-    parts: Tensor | None
-
-
-def missing_truth(dataset: ReidDataset) -> list[str]:
-    """What a data set lacks for some of the claims to be measured, as sentences; empty where nothing is missing."""
-    split, notes = dataset.query, []
-    if not len(split) or split.mask(0) is None:
-        notes.append(f"{dataset.name} has no person masks: coverage and energy inside the person are not measured")
-    if not len(split) or split.parts(0) is None:
-        notes.append(f"{dataset.name} has no body-part maps: coverage of parts and the right cue are not measured")
-    elif not lookalikes_of(dataset):
-        notes.append(f"{dataset.name} has no look-alikes among the people of its test: the right cue is not measured")
-    return notes
-
-
 def measure_claims(
-    model: CASN,
-    dataset: ReidDataset,
-    config: Config,
-    *,
-    max_images: int = 400,
-    max_pairs: int = 500,
-    seed: int = 0,
+    model: CASN, dataset: ReidDataset, config: Config, *, max_images: int = 400, max_pairs: int = 500, seed: int = 0
 ) -> dict[str, float]:
-    """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers.
+    """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
-    Shares are in percent. MAP is ``ia`` (identification attention of the predicted identity), ``siamese`` (equation 4,
-    of a query and one of its matches) or ``plain`` (mean over channels). For chance, ``_chance`` behind MAP: the same
-    maps rolled to a random place; ``_shuffled``: another picture's map; and MAP ``uniform``: one value everywhere.
+    MAP is ``ia`` (identification attention of the predicted identity), ``siamese`` (equation 4, of a query and one of its
+    matches; that of a random pair classifier for ide and ide+ia) or ``plain`` (mean over channels); ``MAP_chance``: the
+    same maps rolled to a random place; ``uniform``: one value everywhere.
 
-    - ``siamese_trained``: False for ide and ide+ia, whose Siamese numbers are those of a random pair classifier;
-    - ``images``, ``pairs_same``, ``pairs_different``, ``lookalike_people``, ``lookalike_pairs``: how many were measured;
-    - ``dead_MAP``: maps that are zero or not finite; they cover nothing, and no share of energy counts them;
     - ``coverage_MAP``, ``spill_MAP``: of the area above half of a map's maximum, the share of the person that it covers
       and the share of it that lies beside; ``energy_inside_MAP``: share of the map's sum that lies on the person;
       all three for ``ia_train`` and ``plain_train`` too: training images, explained by their true identity;
-    - ``distance_same_MAP``, ``distance_different_MAP``: mean distance of equation 5 of two images of one person, of two
-      people (lower agrees more; not percent); ``auc_MAP``: that distance as a matcher, beside ``auc_features``;
+    - ``auc_MAP``: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50;
     - ``cue_pairs_MAP``: share of look-alike pairs with more weight per pixel on the one part that differs than on the
-      rest of the person; ``cue_energy_MAP``: share of the person's energy on that part; ``cue_gain_MAP``: points of it
-      that the same pictures lose when they are paired with their own person: what the map says of the partner, free of
-      any taste for certain parts; ``cue_error_MAP``, ``cue_gain_error_MAP``: standard errors over the people;
-      all for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that the part answers.
+      rest of the person; for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that it answers.
 
-    What a data set cannot tell (:func:`missing_truth`) is left out with a warning, and so is a number that nothing
-    defines.
-
-    Args:
-        model: left in the mode that it was in.
-        max_images: test images: half of them queries, each with a match; and half as many training images.
-        max_pairs: of one person, of two people, and of look-alikes, each.
-        seed: of drawing pictures, pairs and chance.
-
-    Raises:
-        ValueError: no query has a match, or the network's outputs are not finite.
+    What a data set cannot tell is left out with a warning, and so is a number that nothing defines. ``max_images`` of the
+    test (half of them queries, each with a match) and half as many of the training; ``max_pairs`` of one person, of two
+    people, and of look-alikes, each.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    for note in missing_truth(dataset):
-        warnings.warn(note, stacklevel=2)
+    rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
-    pictures = _take(model, splits, config)
-    results: dict[str, float] = {"siamese_trained": config.loss.siamese_attention, "images": len(pictures.pids)}
-    results |= _localised(maps_of(model, pictures.found, matched, config), pictures, matched.T.reshape(-1), generator)
+    found, masks, parts = _take(model, splits, config)
+    results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
     labels, pids = labels_of(dataset.train.pids)
     if len(pids) == model.num_ids:  # else it was trained on other people
         chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
-        seen = _take(model, [dataset.train.subset(chosen)], config)
-        maps = {"ia_train": identification_maps(model, seen.found, torch.from_numpy(labels[chosen]))}
-        maps["plain_train"] = attention.mean_map(seen.found.feature_maps)
-        results |= _localised(maps, seen, np.arange(len(chosen)), generator, "_train")
-    results |= agreement(model, pictures.found, same, different, config)
-    if pictures.parts is not None:
-        results |= _cues(model, dataset, config, max_pairs, rng, generator)
+        seen, its_masks, _ = _take(model, [dataset.train.subset(chosen)], config)
+        maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
+        maps["plain_train"] = attention.mean_map(seen.feature_maps)
+        results = _localised(maps, its_masks, np.arange(len(chosen))) | results  # "uniform" is the test's
+    results |= agreement(model, found, same, different, config)
+    truth = {"person masks": masks is not None, "body-part maps": parts is not None}
+    truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
+    if all(truth.values()):
+        results |= measure_cues(model, dataset, config, max_pairs, rng)
+    else:
+        lacking = ", ".join(name for name, there in truth.items() if not there)
+        warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
     return {key: value for key, value in results.items() if np.isfinite(value)}
 
 
@@ -146,28 +97,24 @@ def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return pairs[np.sort(rng.permutation(len(pairs))[:count])]
 
 
-def _take(model: CASN, splits: list[Split], config: Config) -> Pictures:
-    """All images of some splits, one after the other, at the network's input size."""
+def _take(model: CASN, splits: list[Split], config: Config) -> tuple[Extracted, Tensor | None, Tensor | None]:
+    """What the network makes of some splits' N images, one after the other, and the truth at its input size: masks
+    (N, H, W) bool and parts (N, H, W) uint8 with 0 = background, None where the set has none."""
     splits, size = [s for s in splits if len(s)], (config.data.height, config.data.width)
     images = torch.cat([load_images(s, size, progress=False) for s in splits])
     truth = [[load(s, size) for s in splits] for load in (load_masks, load_parts)]
     masks, parts = (None if any(part is None for part in found) else torch.cat(found) for found in truth)
-    return Pictures(np.concatenate([s.pids for s in splits]), extract(model, images), masks, parts)
+    return extract(model, images), masks, parts
 
 
 def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> dict[str, Tensor]:
     """Every kind of map of the pairs' first images, then of the second ones: (2P, h, w) each."""
-    rows = torch.from_numpy(pairs.T.reshape(-1))
+    rows, how = torch.from_numpy(pairs.T.reshape(-1)), (config.ranking.siamese_mode, config.ranking.pair_order)
     return {
         "ia": identification_maps(model, found)[rows],
-        "siamese": torch.cat(siamese_maps(model, found, pairs, config)),
+        "siamese": torch.cat(pair_maps(model, found, found, pairs, *how)),
         "plain": attention.mean_map(found.feature_maps)[rows],
     }
-
-
-def siamese_maps(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> tuple[Tensor, Tensor]:
-    """Equation 4 in the test's mode and order, (P, h, w) twice."""
-    return pair_maps(model, found, found, pairs, config.ranking.siamese_mode, config.ranking.pair_order)
 
 
 def identification_maps(model: CASN, found: Extracted, labels: Tensor | None = None) -> Tensor:
@@ -181,62 +128,48 @@ def identification_maps(model: CASN, found: Extracted, labels: Tensor | None = N
     return torch.cat(maps).cpu()
 
 
-def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> tuple[Tensor, Tensor]:
-    """Grad-CAM of -z_1 for the images of each pair, (P, h, w) twice."""
+def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
+    """Grad-CAM of -z_1 for the pairs' first images, then for the second ones: (2P, h, w)."""
     parameter, sides = next(model.parameters()), []
     with evaluating(model), torch.no_grad():
         for part in torch.from_numpy(pairs).split(BATCH):
             first, second = (found.feature_maps[part[:, k]].to(parameter) for k in (0, 1))
             gradient = model.pair_gradient(model.pool(first) - model.pool(second))
             sides.append([attention.siamese_map(m, g).cpu() for m, g in ((first, -gradient), (second, gradient))])
-    return tuple(torch.cat(side) for side in zip(*sides, strict=True))
+    return torch.cat([torch.cat(side) for side in zip(*sides, strict=True)])
 
 
-def _beside_chance(
-    maps: dict[str, Tensor], generator: torch.Generator, suffix: str = ""
-) -> Iterator[tuple[str, Tensor]]:
-    """Every kind of map and what it is held against, each with the ending of its keys."""
-    for kind, these in maps.items():
-        yield kind, these
-        yield f"{kind}_chance", localisation.random_maps(these, "rolled", generator)
-        yield f"{kind}_shuffled", localisation.random_maps(these, "shuffled", generator)
-    yield f"uniform{suffix}", torch.ones_like(these)
+def _beside_chance(maps: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every kind of map and what it is held against."""
+    rolled = {f"{kind}_chance": localisation.random_maps(these, "rolled") for kind, these in maps.items()}
+    return maps | rolled | {"uniform": torch.ones_like(next(iter(maps.values())))}
 
 
-def _localised(
-    maps: dict[str, Tensor], pictures: Pictures, rows: np.ndarray, generator: torch.Generator, suffix: str = ""
-) -> dict[str, float]:
-    """All measures of all maps against masks and parts; ``rows`` names each map's picture."""
-    results = {f"dead_{kind}": int(localisation.dead_maps(these).sum()) for kind, these in maps.items()}
-    if pictures.masks is None:
-        return results
-    for name, drawn in _beside_chance(maps, generator, suffix):
+def _localised(maps: dict[str, Tensor], masks: Tensor | None, rows: np.ndarray) -> dict[str, float]:
+    """All measures of all maps against masks; ``rows`` names each map's picture."""
+    results = {}
+    for name, drawn in _beside_chance(maps).items() if masks is not None else ():
         found = []
         for some, index in zip(drawn.split(BATCH), torch.from_numpy(rows).split(BATCH), strict=True):
-            masks = pictures.masks[index]
-            found.append([*localisation.coverage(some, masks), localisation.energy_inside(some, masks)])
-        for measure, values in zip(("coverage", "spill", "energy_inside"), zip(*found, strict=True), strict=True):
-            results[f"{measure}_{name}"] = 100 * mean_of(torch.cat(values)).value
+            truth = masks[index]
+            found.append(torch.stack([*localisation.coverage(some, truth), localisation.energy_inside(some, truth)]))
+        means = 100 * torch.cat(found, 1).double().nanmean(1)
+        for measure, value in zip(("coverage", "spill", "energy_inside"), means.tolist(), strict=True):
+            results[f"{measure}_{name}"] = value
     return results
 
 
 def agreement(
     model: CASN, found: Extracted, same: np.ndarray, different: np.ndarray, config: Config
 ) -> dict[str, float]:
-    """Distances of equation 5 for pairs of one person and of two, and how well they tell these apart."""
-    results: dict[str, float] = {"pairs_same": len(same), "pairs_different": len(different)}
+    """How well distances of equation 5 tell pairs of one person from pairs of two."""
     if not len(same) or not len(different):
-        return results
-    pairs = np.concatenate([same, different])
-    truth = np.arange(len(pairs)) < len(same)
-    for kind, maps in maps_of(model, found, pairs, config).items():
+        return {}
+    results, truth = {}, np.arange(len(same) + len(different)) < len(same)
+    for kind, maps in maps_of(model, found, np.concatenate([same, different]), config).items():
         distances = attention.attention_distance(*maps.chunk(2), config.ranking.threshold).double().numpy()
-        results[f"distance_same_{kind}"] = float(distances[truth].mean())
-        results[f"distance_different_{kind}"] = float(distances[~truth].mean())
         results[f"auc_{kind}"] = 100 * float(roc_auc_score(truth, -distances))
-    features = np.asarray(feature_distances(found.features, found.features, config.ranking.normalise_features))
-    results["auc_features"] = 100 * float(roc_auc_score(truth, -features[pairs[:, 0], pairs[:, 1]]))
-    return results | {"auc_chance": 50.0}
+    return results
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
@@ -249,87 +182,37 @@ def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
 
 def draw_lookalikes(
     dataset: ReidDataset, count: int, rng: np.random.Generator
-) -> tuple[list[Split], np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[list[Split], np.ndarray, np.ndarray]:
     """Pictures of look-alikes as two splits; pairs (P, 2) of indices into both together, as many for each two people;
-    the part (P,) that differs; and beside each picture of a pair another one of the same person, (P, 2)."""
+    the part (P,) that differs."""
     query, gallery, people = dataset.query, dataset.gallery, lookalikes_of(dataset)
     people = [people[k] for k in np.sort(rng.permutation(len(people))[:count])]
-    each = max(1, count // max(1, len(people)))
+    each = max(1, count // len(people))
     pictures = max(2, int(np.ceil(each**0.5)))
     everybody = np.concatenate([query.pids, gallery.pids])
     images = {pid: rng.permutation(np.flatnonzero(everybody == pid))[:pictures] for a, b, _ in people for pid in (a, b)}
-    chosen = np.sort(np.concatenate([*images.values(), np.zeros(0, int)])).astype(int)
+    chosen = np.sort(np.concatenate([*images.values()]))
     places = {pid: np.searchsorted(chosen, own) for pid, own in images.items()}
-    pairs, parts, partners = [], [], []
+    pairs, parts = np.zeros((0, 2), int), []
     for a, b, part in people:
-        for pair in _some_of(np.stack(np.meshgrid(places[a], places[b]), -1).reshape(-1, 2), each, rng):
-            others = [places[pid][places[pid] != k] for pid, k in zip((a, b), pair, strict=True)]
-            if all(map(len, others)):
-                pairs.append(pair)
-                parts.append(PARTS.index(part))
-                partners.append([rng.choice(other) for other in others])
+        drawn = _some_of(np.stack(np.meshgrid(places[a], places[b]), -1).reshape(-1, 2), each, rng)
+        pairs, parts = np.concatenate([pairs, drawn]), parts + len(drawn) * [PARTS.index(part)]
     splits = [query.subset(chosen[chosen < len(query)]), gallery.subset(chosen[chosen >= len(query)] - len(query))]
-    return splits, *(np.array(values, dtype=np.int64) for values in (pairs, parts, partners))
+    return splits, pairs, np.array(parts, dtype=np.int64)
 
 
-def _cues(
-    model: CASN,
-    dataset: ReidDataset,
-    config: Config,
-    count: int,
-    rng: np.random.Generator,
-    generator: torch.Generator,
+def measure_cues(
+    model: CASN, dataset: ReidDataset, config: Config, count: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """The ``cue_`` numbers of :func:`measure_claims`; nothing where the test has no look-alikes."""
-    splits, pairs, part, partners = draw_lookalikes(dataset, count, rng)
-    if not len(pairs):
-        return {}
-    pictures = _take(model, splits, config)
-    people = np.unique(pictures.pids[pairs], axis=0, return_inverse=True)[1].reshape(-1)
-    results: dict[str, float] = {"lookalike_people": int(people.max()) + 1, "lookalike_pairs": len(pairs)}
-    maps, drawers = (
-        maps_of(model, pictures.found, pairs, config),
-        {"siamese": siamese_maps, "different": difference_maps},
-    )
-    maps["different"] = torch.cat(difference_maps(model, pictures.found, pairs, config))
-    for name, drawn in _beside_chance(maps, generator):
-        hits, energy = _cue_of(drawn, pictures, pairs, part)
-        results |= {f"cue_pairs_{name}": 100 * mean_of(hits).value, f"cue_energy_{name}": 100 * mean_of(energy).value}
-        if name in maps:
-            results[f"cue_error_{name}"] = 100 * clustered_error(hits.numpy(), people)
-        if name in drawers:
-            own = beside_own_person(drawers[name], model, pictures.found, pairs, partners, config)
-            gain = energy - _cue_of(own, pictures, pairs, part)[1]
-            results[f"cue_gain_{name}"] = 100 * mean_of(gain).value
-            results[f"cue_gain_error_{name}"] = 100 * clustered_error(gain.numpy(), people)
+    """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
+    splits, pairs, part = draw_lookalikes(dataset, count, rng)
+    (found, _, parts), results = _take(model, splits, config), {}
+    maps = maps_of(model, found, pairs, config) | {"different": difference_maps(model, found, pairs)}
+    for name, drawn in _beside_chance(maps).items():
+        sides, hits = drawn.chunk(2), []
+        for some in torch.arange(len(pairs)).split(BATCH):
+            truth = tuple(parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
+            cue = localisation.right_cue_pairs((sides[0][some], sides[1][some]), truth, part[some], len(PARTS))
+            hits.append(cue.hit)
+        results[f"cue_pairs_{name}"] = 100 * float(torch.cat(hits).double().nanmean())
     return results
-
-
-def clustered_error(values: np.ndarray, groups: np.ndarray) -> float:
-    """Standard error of a mean over groups: pairs of the same two people say nearly the same. NaN for one group."""
-    groups, values = groups[~np.isnan(values)], values[~np.isnan(values)]
-    means = np.array([values[groups == group].mean() for group in np.unique(groups)])
-    return float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else float("nan")
-
-
-def beside_own_person(
-    maps: Callable[..., tuple[Tensor, Tensor]],
-    model: CASN,
-    found: Extracted,
-    pairs: np.ndarray,
-    partners: np.ndarray,
-    config: Config,
-) -> Tensor:
-    """Maps of each pair's images, each in its place of the pair, beside another image of the same person: (2P, h, w)."""
-    first, second = np.stack([pairs[:, 0], partners[:, 0]], 1), np.stack([partners[:, 1], pairs[:, 1]], 1)
-    return torch.cat([maps(model, found, first, config)[0], maps(model, found, second, config)[1]])
-
-
-def _cue_of(maps: Tensor, pictures: Pictures, pairs: np.ndarray, part: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Hits and energy of :func:`casnkit.explain.localisation.right_cue_pairs` for maps (2P, h, w)."""
-    sides, found = maps.chunk(2), []
-    for some in np.array_split(np.arange(len(pairs)), -(-len(pairs) // BATCH)):
-        truth = tuple(pictures.parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
-        cue = right_cue_pairs((sides[0][some], sides[1][some]), truth, part[some], len(PARTS))
-        found.append((cue.hit, cue.energy))
-    return tuple(torch.cat(values) for values in zip(*found, strict=True))

@@ -1,61 +1,42 @@
-"""What a study found: its rows as means with intervals, tables, a picture and sentences.
+"""What a study found: means over seeds with 95 % intervals, tables, a picture and sentences.
 
 The rows of published studies lie in ``figures/results`` and come with the kit; :func:`published` reads them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import t as student
 
 from casnkit import evaluation, figures
 from casnkit.config import VARIANTS
 from casnkit.data.files import results_path
-from casnkit.experiments import statistics
-from casnkit.experiments.statistics import Estimate, estimate
 
 STUDIES = {"variants": "ablation", "open-points": "open-points", "test-time": "test-time"}  # -> its CSV file
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
 SHOWN = ("rank_1", "mean_ap")  # with their differences
-RANKING = {
-    "rank_1": "rank-1",
-    "mean_ap": "mAP",
-    "attention_mean_ap": "mAP, attention alone",
-    "paper_sum_mean_ap": "mAP, the paper's sum",
-    "weighted_mean_ap": "mAP, weighted sum",
-}
-ONE_IMAGE = {  # what the paper says of attention, each beside the plain mean of the feature map
-    "coverage_ia_train": "IA covers, train",
-    "coverage_ia": "IA covers",
-    "spill_ia": "IA spills",
-    "energy_inside_ia": "IA inside",
-    "coverage_plain": "plain covers",
-    "spill_plain": "plain spills",
-    "energy_inside_plain": "plain inside",
-    "energy_inside_uniform": "chance inside",
-}
-PAIRS = {
-    "auc_siamese": "SA agrees (AUC)",
-    "auc_plain": "plain agrees (AUC)",
-    "cue_pairs_siamese": "SA right cue",
-    "cue_pairs_different": "not-same right cue",
-    "cue_pairs_plain": "plain right cue",
-    "cue_pairs_plain_chance": "chance right cue",
-}
+RANKING = {"rank_1": "rank-1", "mean_ap": "mAP", "attention_mean_ap": "mAP, attention alone"}
+RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mAP, weighted sum"}
+# What the paper says of attention, each beside the plain mean of the feature map.
+ONE_IMAGE = {"coverage_ia_train": "IA covers, train", "coverage_ia": "IA covers", "spill_ia": "IA spills"}
+ONE_IMAGE |= {"energy_inside_ia": "IA inside", "coverage_plain": "plain covers", "spill_plain": "plain spills"}
+ONE_IMAGE |= {"energy_inside_plain": "plain inside", "energy_inside_uniform": "chance inside"}
+PAIRS = {"auc_siamese": "SA agrees (AUC)", "auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
+PAIRS |= {"cue_pairs_different": "not-same right cue", "cue_pairs_plain": "plain right cue"}
+PAIRS |= {"cue_pairs_plain_chance": "chance right cue"}
 HEADINGS = RANKING | ONE_IMAGE | PAIRS
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
-READING = ["mode", "threshold", "normalisation", "per"]  # of attention at test time
-CURVE, VALIDATION_CURVE = (
-    "mean_ap_at_weight.",
-    "validation_mean_ap_at_weight.",
-)  # columns; a weight of attention follows
+CURVE = "mean_ap_at_weight."  # columns; a weight of attention follows
+VALIDATION_CURVE = f"validation_{CURVE}"
 CLAIMS_CAPTION = (
     "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
     "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
@@ -69,46 +50,99 @@ TEST_TIME_CAPTION = (
     "plain: row profiles of the plain mean map instead of Siamese attention. The paper's sum: weight 0.5."
 )
 CLAIMS = {
-    "ide+ia": [("IA makes attention cover more of the person", "coverage_ia_train")],
-    "ide+sa": [("SA makes attention agree across images", "auc_siamese")],
+    "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
+    "auc_siamese": ("SA makes attention agree across images", ("ide+sa", "casn")),
+    "rank_1": ("finds people better", VARIANTS),
+    "mean_ap": ("finds people better", VARIANTS),
 }
-CLAIMS["casn"] = CLAIMS["ide+ia"] + CLAIMS["ide+sa"]
+
+
+class Estimate(NamedTuple):
+    """A mean over ``count`` seeds, the bounds of its 95 % interval (Student's t) and the standard deviation; bounds and
+    deviation of a single seed are NaN. ``f"{estimate}"`` has half of the interval, ``f"{estimate:+}"`` a sign too."""
+
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    count: int
+
+    @property
+    def is_clear(self) -> bool:
+        """True where the interval leaves zero out."""
+        return bool(self.low > 0 or self.high < 0)
+
+    def __format__(self, sign: str) -> str:
+        text = f"{round(self.mean, 1) + 0.0:{sign}.1f}"  # + 0.0: no minus before a zero
+        return text if math.isnan(self.low) else f"{text} ± {(self.high - self.low) / 2:.1f}"
+
+
+def estimate(values: Sequence[float], pooled: tuple[float, int] | None = None) -> Estimate:
+    """Mean of independent values, one per seed, with its interval. ``pooled``: deviation and degrees of freedom to use
+    instead of the values' own: many settings with few seeds each say more together."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers) or not np.isfinite(numbers).all():
+        raise ValueError(f"expected finite numbers, one per seed, got {list(values)}")
+    mean, own = numbers.mean(), numbers.std(ddof=1) if len(numbers) > 1 else math.nan
+    deviation, freedom = pooled or (own, len(numbers) - 1)
+    margin = student.ppf(0.975, freedom) * deviation / math.sqrt(len(numbers)) if freedom else math.nan
+    return Estimate(*map(float, (mean, mean - margin, mean + margin, own)), len(numbers))
+
+
+def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """One deviation of several samples, with its degrees of freedom; (NaN, 0) where all are of single seeds."""
+    freedom = sum(len(values) - 1 for values in samples)
+    squares = sum(len(values) * np.var(values) for values in samples)
+    return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
+
+
+def smallest_difference(deviation: float, seeds: int, freedom: int) -> float:
+    """The difference that ``seeds`` paired seeds would show with a probability of 80 %; their differences' ``deviation`` is
+    known with so many degrees of ``freedom``."""
+    return float(student.ppf([0.975, 0.8], freedom).sum()) * deviation / math.sqrt(seeds)
+
+
+def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """``ours - theirs`` by seed, which is the index (the same seed draws the same pairs and images): one row for each seed
+    that both have, without the numbers that one of them lacks."""
+    for rows in (ours, theirs):
+        if rows.index.duplicated().any():
+            raise ValueError(f"expected one row per seed, found seeds {sorted(rows.index)}")
+    return (ours - theirs).dropna(how="all").dropna(axis=1)
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """Everything that tables, figures and notebooks show of a study, in plain values.
-
-    Args:
-        rows: one for each training, as :func:`casnkit.experiments.ablation.run_trials` gives them.
+    """Everything that tables, figures and notebooks show of a study, from one row for each training.
 
     Returns:
-        ``groups``: one entry per setting with ``numbers`` (name -> mean, low, high, deviation, count) and
-        ``differences``, the same for the difference to the default, or of a default to the network without attention,
-        paired by seed; ``power``: what rank-1 and mAP could have shown; ``data``: what it was measured on.
+        ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same for
+        the difference to the default, or of a default to the network without attention, paired by seed; ``spread``: of
+        rank-1's and mAP's differences the deviation, its degrees of freedom and the number of seeds; ``pooled``: whether
+        the differences' intervals are by the deviation of all settings; ``data``: what it was measured on.
     """
-    groups = {key: _weighed(g) for key, g in rows.groupby(["pooling", "variant", "setting"], sort=False)}
-    names = ["seed", *(name for name in HEADINGS if name in rows)]
+    keys, names = ["pooling", "variant", "setting"], [name for name in HEADINGS if name in rows]
+    groups = {key: _weighed(group).set_index("seed") for key, group in rows.groupby(keys, sort=False)}
     changes = {}
-    for pooling, variant, setting in groups:
-        base = pooling, "ide" if setting == "default" else variant, "default"
-        if base in groups and base != (pooling, variant, setting):
-            changes[pooling, variant, setting] = statistics.paired(
-                groups[pooling, variant, setting][names], groups[base][names]
-            )
-    own = {key: {name: estimate(change[name]) for name in change} for key, change in changes.items() if len(change)}
-    pooled = {name: statistics.pooled_deviation(c[name] for c in own.values() if name in c) for name in names}
+    for key, group in groups.items():
+        pooling, variant, setting = key
+        base = groups.get((pooling, "ide" if setting == "default" else variant, "default"))
+        if base is not None and base is not group and not (change := paired(group[names], base[names])).empty:
+            changes[key] = change
+    samples = {name: [change[name] for change in changes.values() if name in change] for name in names}
+    pooled = {name: pooled_deviation(values) for name, values in samples.items()}
     entries = []
     for key, group in groups.items():
         known = group[[name for name in HEADINGS if name in group]].dropna(axis=1)
-        entry = group.iloc[0][["study", "point", "setting", "variant", "pooling", "weight"]].to_dict()
-        entry |= {"seeds": group["seed"].tolist(), "numbers": {n: estimate(known[n]).plain() for n in known}}
-        if key in own:
-            entry["differences"] = {n: estimate(changes[key][n], pooled[n]).plain() for n in changes[key]}
+        entry = group.iloc[0][["point", "setting", "variant", "pooling", "weight"]].to_dict()
+        entry |= {"seeds": group.index.tolist(), "numbers": {name: estimate(known[name]) for name in known}}
+        change = changes.get(key, pd.DataFrame())
+        entry["differences"] = {name: estimate(change[name], pooled[name]) for name in change}
         entries.append(entry)
-    entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), "differences" in entry))
-    data = json.loads(rows.iloc[0][IDENTITY[:-5]].to_json())
-    head = {"study": data["study"], "on": data["split"], "data": data, "pooled": len(groups) > 2}
-    return {**head, "groups": entries, "power": _power(own.values())}
+    entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), bool(entry["differences"])))
+    fewest = {name: min((len(values) for values in samples[name] if len(values) > 1), default=0) for name in SHOWN}
+    spread = {name: (*pooled[name], fewest[name]) for name in SHOWN if fewest[name]}
+    facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
+    return {**facts, "pooled": len(groups) > 2, "groups": entries, "spread": spread}
 
 
 def _weighed(group: pd.DataFrame) -> pd.DataFrame:
@@ -121,68 +155,13 @@ def _weighed(group: pd.DataFrame) -> pd.DataFrame:
     return group.assign(weight=best, **sums)
 
 
-def _power(changes: Iterable[Mapping[str, Estimate]]) -> dict[str, Any]:
-    """By number: the spread of paired differences, and what so many seeds can show."""
-    found: dict[str, Any] = {}
-    for name in SHOWN:
-        pairs = [change[name] for change in changes if name in change]
-        deviation, freedom = statistics.pooled_deviation(pairs)
-        if freedom:
-            seeds = min(pair.count for pair in pairs if pair.count > 1)
-            found[name] = {
-                "deviation_of_differences": deviation,
-                "seeds": seeds,
-                "smallest_difference_seen": statistics.smallest_difference(deviation, seeds, freedom),
-                "seeds_for_two_points": statistics.seeds_needed(deviation, 2.0),
-            }
-    return found
-
-
-def summarise(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The study of test time: for each network and reading the weight chosen on validation, and what it gives on the test.
-
-    Returns:
-        dicts with the reading, ``chosen`` (weight), ``validation``, ``validation_gain`` and, as estimates over seeds on
-        the test, ``test``, ``features`` (alone), ``gain`` (paired by seed) and ``paper_sum`` (weight 0.5); the best on
-        validation first.
-    """
-    keys = ["pooling", "variant", *READING]
-    weights, found = [name for name in rows if name[0].isdigit()], []
-    for key, group in rows.groupby(keys, sort=False):
-        validation = group.loc[group["split"] == "validation", weights].mean()
-        test, best = group[group["split"] == "test"], validation.idxmax()
-        sums = {"test": test[best], "features": test["0.0"], "paper_sum": test["0.5"], "gain": test[best] - test["0.0"]}
-        entry = dict(zip(keys, key, strict=True)) | {"chosen": best, "validation": float(validation[best])}
-        entry["validation_gain"] = float(validation[best] - validation["0.0"])
-        found.append(entry | {name: estimate(values).plain() for name, values in sums.items()})
-    return sorted(found, key=lambda entry: (entry["pooling"], entry["variant"], -entry["validation"]))
-
-
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """The :func:`summary` of a published study; None where there is none yet.
-
-    Args:
-        study: variants, open-points, or open-points-POINT-POINT for some of them; test-time has ``readings`` instead.
-        folder: of the CSV files; default: those of the kit.
-
-    Raises:
-        ValueError: an unknown study.
-    """
-    kind = "open-points" if study.startswith("open-points") else study
-    if kind not in STUDIES:
-        raise ValueError(f"expected a study out of {', '.join(STUDIES)}, got {study!r}")
-    rows = read_results(STUDIES[kind], folder)
+    """The :func:`summary` of a published study (variants, open-points, or open-points-POINT-POINT for some of them); None
+    where there is none yet. ``folder``: of the CSV files; default: those of the kit."""
+    rows = read_results("open-points" if study.startswith("open-points") else STUDIES[study], folder)
     if rows is None or study not in set(rows["study"]):
         return None
-    rows = rows[rows["study"] == study]
-    if study != "test-time":
-        return summary(rows)
-    readings: list[dict[str, Any]] = []
-    for row in rows.replace({np.nan: None}).to_dict("records"):
-        readings.append({name: value for name, value in row.items() if "." not in name})
-        for name, number in (name.split(".") for name in row if "." in name):  # such as gain.mean
-            readings[-1].setdefault(name, {})[number] = row[f"{name}.{number}"]
-    return {"study": study, "readings": readings}
+    return summary(rows[rows["study"] == study])
 
 
 def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
@@ -198,19 +177,20 @@ def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
 def verdicts(result: Mapping[str, Any]) -> list[str]:
     """The paper's claims, each with what the study's intervals say of it, written by rule."""
     lines = []
-    for entry in result["groups"]:
-        for claim, name in [*CLAIMS.get(entry["variant"], []), *(("finds people better", name) for name in SHOWN)]:
-            change = entry.get("differences", {}).get(name)
-            if change is None:
-                continue
-            numbers = f"{cell(change, True).strip('*')} over {change['count']} seeds"
-            text = f"not decided, {numbers}"
-            if change["low"] is None:
-                text = f"one seed, {numbers}: nothing to say"
-            elif is_clear(change):
-                text = f"yes, {numbers}" if change["low"] > 0 else f"no, the contrary: {numbers}"
-            lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text}")
+    for entry, (name, (claim, those)) in itertools.product(result["groups"], CLAIMS.items()):
+        change = entry["differences"].get(name)
+        if change and entry["variant"] in those:
+            text = verdict(change, "yes, {}", "no, the contrary: {}", "not decided, {}", "one seed, {}: nothing to say")
+            numbers = f"{change:+} over {change.count} seeds"
+            lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
     return lines
+
+
+def verdict(change: Estimate, above: str, below: str, undecided: str, single: str) -> str:
+    """One of four texts: the interval lies above zero, below, on both sides, or there is none."""
+    if change.is_clear:
+        return above if change.low > 0 else below
+    return single if math.isnan(change.low) else undecided
 
 
 def caption(result: Mapping[str, Any]) -> str:
@@ -227,12 +207,15 @@ def caption(result: Mapping[str, Any]) -> str:
 
 def power_lines(result: Mapping[str, Any]) -> list[str]:
     """What the study can and cannot see, a sentence per number."""
-    return [
-        f"{HEADINGS[name]}: differences paired by seed spread by {power['deviation_of_differences']:.1f} (standard "
-        f"deviation); {power['seeds']} seeds show {power['smallest_difference_seen']:.1f} points with a probability "
-        f"of 80 %; two points would need {power['seeds_for_two_points'] or 'more than 1000'} seeds."
-        for name, power in result["power"].items()
-    ]
+    lines = []
+    for name, (deviation, freedom, seeds) in result["spread"].items():
+        needed = (n for n in range(2, 1001) if smallest_difference(deviation, n, n - 1) <= 2)
+        lines.append(
+            f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {seeds} seeds "
+            f"show {smallest_difference(deviation, seeds, freedom):.1f} points with a probability of 80 %; two points "
+            f"would need {next(needed, 'more than 1000')} seeds."
+        )
+    return lines
 
 
 def model_name(entry: Mapping[str, Any]) -> str:
@@ -241,35 +224,27 @@ def model_name(entry: Mapping[str, Any]) -> str:
     return f"CASN ({base})" if entry["variant"] == "casn" else entry["variant"].upper().replace("IDE", base)
 
 
-def is_clear(value: Mapping[str, Any]) -> bool:
-    """True where the interval leaves zero out."""
-    return value["low"] is not None and (value["low"] > 0 or value["high"] < 0)
+def cell(change: Estimate | None) -> str:
+    """A difference, between asterisks where its interval leaves zero out; empty where there is none."""
+    text = f"{change:+}" if change else ""
+    return f"**{text}**" if change and change.is_clear else text
 
 
-def cell(value: Mapping[str, Any] | None, sign: bool = False, mark: bool = False) -> str:
-    """Mean and half of the interval; a difference whose interval leaves zero out is marked, and what ``mark`` says."""
-    if value is None:
-        return ""
-    text = f"{round(value['mean'], 1) + 0.0:{'+' if sign else ''}.1f}"  # + 0.0: no minus before a zero
-    if value["low"] is not None:
-        text += f" ± {(value['high'] - value['low']) / 2:.1f}"
-    return f"**{text}**" if mark or (sign and is_clear(value)) else text
-
-
-def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, str]]:
+def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
     """One line of text cells for each setting; empty where none of the numbers was measured."""
-    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in result["groups"])}
-    weights, cells = any(entry["weight"] for entry in result["groups"]), []
-    for entry in result["groups"] if known else ():
-        numbers, changes = entry["numbers"], entry.get("differences", {})
-        row = {"model": model_name(entry)} | ({} if result["study"] == "variants" else {"setting": entry["setting"]})
+    entries, cells = result["groups"], []
+    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in entries)}
+    for entry in entries if known else ():
+        numbers, changes = entry["numbers"], entry["differences"]
+        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
+        row |= {"seeds": str(len(entry["seeds"]))} if headings is RANKING else {}
+        for name, heading in known.items():
+            marked = headings is not RANKING and name in changes and changes[name].is_clear
+            text = f"{numbers[name]}" if name in numbers else ""
+            row[heading] = f"**{text}**" if marked else text
         if headings is RANKING:
-            row |= {"seeds": str(len(entry["seeds"]))} | {text: cell(numbers.get(n)) for n, text in known.items()}
-            row |= {"weight": entry["weight"]} if weights else {}
-            row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n), sign=True) for n in SHOWN}
-        else:
-            clear = {n: n in changes and is_clear(changes[n]) for n in known}
-            row |= {text: cell(numbers.get(n), mark=clear[n]) for n, text in known.items()}
+            row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
+            row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n)) for n in SHOWN}
         cells.append(row)
     return cells
 
@@ -281,7 +256,7 @@ def tables(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: evaluation.table(rows) for name, rows in cells.items() if rows}
 
 
-def to_text(result: Mapping[str, Any], table: Callable[[list[dict[str, str]]], Any] = evaluation.table) -> str:
+def to_text(result: Mapping[str, Any], table: Callable[[list[dict[str, Any]]], Any] = evaluation.table) -> str:
     """The study as text: one line per setting, and what it could have seen."""
     lines = [str(table(_cells(result, RANKING))), "", caption(result), "", *power_lines(result)]
     claims = _cells(result, ONE_IMAGE | PAIRS)
@@ -301,45 +276,48 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], words: int = 99) -> str:
 
 
 def picture(result: Mapping[str, Any]) -> Figure:
-    """Every setting's difference to its default, with intervals: rank-1, mAP and the two claims on attention.
-
-    Raises:
-        ValueError: no setting has a difference yet.
-    """
-    entries = [entry for entry in result["groups"] if entry.get("differences")]
+    """Every setting's difference to its default, with intervals: rank-1, mAP and the two claims on attention."""
+    entries = [entry for entry in result["groups"] if entry["differences"]]
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
     base, names = "network without attention", [model_name(entry) for entry in entries]
-    if result["study"] != "variants":
+    if result["moved"]:
         base, names = "default", [f"{model_name(entry)}: {entry['setting']}" for entry in entries]
-    wanted = (*SHOWN, "coverage_ia_train", "auc_siamese")
-    panels = {HEADINGS[n]: [e["differences"].get(n) for e in entries] for n in wanted}
-    panels = {heading: values for heading, values in panels.items() if any(values)}
-    title = f"Difference to the {base}, {result['on']} people, paired by seed"
+    panels: dict[str, list] = {}
+    for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
+        changes = [entry["differences"].get(name) for entry in entries]
+        if any(changes):
+            none = [dict.fromkeys(("low", "high")) if change and math.isnan(change.low) else {} for change in changes]
+            panels[HEADINGS[name]] = [change and change._asdict() | n for change, n in zip(changes, none, strict=True)]
+    title = f"Difference to the {base}, {result['data']['split']} people, paired by seed"
     return figures.show_differences(names, panels, title=title)
 
 
-def best_per_mode(readings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of each pooling, variant and mode the reading that was best on validation."""
-    first: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-    for entry in readings:
-        first.setdefault((entry["pooling"], entry["variant"], entry["mode"]), entry)
-    return list(first.values())
+def best_readings(rows: pd.DataFrame) -> pd.DataFrame:
+    """The study of test time: a row for each network and reading with the weight that is ``chosen`` on validation, and
+    :class:`Estimate` columns of what it gives on the test (``test.mean``, ``test.low``, ...), also for ``features`` alone,
+    the ``gain`` over them (paired by seed) and the ``paper_sum`` (weight 0.5); the best on validation first."""
+    keys = ["pooling", "variant", "mode", "threshold", "normalisation", "per"]
+    weights, found = [name for name in rows if name[0].isdigit()], []
+    for key, group in rows.groupby(keys, sort=False):
+        validation = group.loc[group["split"] == "validation", weights].mean()
+        test, best = group[group["split"] == "test"], validation.idxmax()
+        entry = dict(zip(keys, key, strict=True)) | {"chosen": best, "validation": validation[best]}
+        entry["validation_gain"] = validation[best] - validation["0.0"]
+        sums = {"test": test[best], "features": test["0.0"], "paper_sum": test["0.5"], "gain": test[best] - test["0.0"]}
+        found.append(entry | {name: estimate(values)._asdict() for name, values in sums.items()})
+    order = {"by": ["pooling", "variant", "validation"], "ascending": [True, True, False]}
+    return pd.json_normalize(found).sort_values(**order, kind="stable", ignore_index=True)
 
 
-def test_time_text(readings: Sequence[Mapping[str, Any]]) -> str:
-    """Readings of the sum of features and attention, one line each."""
-    rows = [
-        {
-            "model": model_name(entry),
-            "attention": f"{entry['mode']}, t {entry['threshold']}",
-            "normalised": f"{entry['normalisation']} per {entry['per']}",
-            "weight": str(entry["chosen"]),
-            "features alone": cell(entry["features"]),
-            "with attention": cell(entry["test"]),
-            "gain": cell(entry["gain"], sign=True),
-            "the paper's sum": cell(entry["paper_sum"]),
-        }
-        for entry in readings
-    ]
-    return f"{TEST_TIME_CAPTION}\n{evaluation.table(rows)}"
+def test_time_text(readings: pd.DataFrame) -> str:
+    """Of each network and mode the reading of :func:`best_readings` that was best on validation, one line each."""
+    lines = []
+    for _, row in readings.drop_duplicates(["pooling", "variant", "mode"]).iterrows():
+        names = ("features", "test", "gain", "paper_sum")
+        features, test, gain, paper_sum = (Estimate(*(row[f"{n}.{part}"] for part in Estimate._fields)) for n in names)
+        line = {"model": model_name(row), "attention": f"{row['mode']}, t {row['threshold']}"}
+        line |= {"normalised": f"{row['normalisation']} per {row['per']}", "weight": str(row["chosen"])}
+        line |= {"features alone": f"{features}", "with attention": f"{test}", "gain": cell(gain)}
+        lines.append(line | {"the paper's sum": f"{paper_sum}"})
+    return f"{TEST_TIME_CAPTION}\n{evaluation.table(lines)}"

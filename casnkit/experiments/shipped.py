@@ -4,15 +4,14 @@
     weights/POOLING-VARIANT/run.json            configuration, identities, versions
     weights/POOLING-VARIANT/log.jsonl           how it was trained, one line per epoch
 
-They are there so that a notebook or the inspector shows trained attention within seconds; they are one seed each and
-compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``.
+They show trained attention within seconds; they are one seed each and compare nothing. ``figures/make/ship.py`` makes
+them from the runs of ``casnkit ablate``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,6 @@ from casnkit.config import VARIANTS, Config
 from casnkit.data.files import read_json
 from casnkit.data.people import DIFFICULTY
 from casnkit.data.records import ReidDataset
-from casnkit.experiments.report import read_results
 from casnkit.models import CASN, seeded
 
 FOLDER = Path(__file__).parent / "weights"
@@ -81,22 +79,12 @@ def fits(config: Config, folder: Path | None = None) -> Path | None:
 
 
 def trained_on(place: Path, dataset: ReidDataset) -> bool:
-    """Whether the shipped network in ``place`` was trained on this very data set.
-
-    Its own size of *people*, its own people in training, and drawn as hard as usual: people drawn with another seed have
-    the same pids and other faces, and a network that names them would name them wrongly.
-    """
+    """Whether the shipped network in ``place`` was trained on this very data set: people drawn with another seed have the
+    same pids and other faces, and a network that names them would name them wrongly."""
     there = runs.read_run(place)
     counts = {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
-    if dataset.name != there.data["name"] or counts != there.data["images"]:
-        return False
-    if dataset.train.identities.tolist() != there.pid_of_label.tolist():
+    own = dataset.name, counts, dataset.train.identities.tolist()
+    if own != (there.data["name"], there.data["images"], there.pid_of_label.tolist()):
         return False
     drawn = read_json(dataset.root / "people.json")
     return (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY))
-
-
-def shipped_results(variant: str = "casn", pooling: str = "gap") -> dict[str, Any]:
-    """A shipped network's row of the published ablation: data, seed, numbers, versions."""
-    rows, seed = read_results("ablation"), runs.read_run(FOLDER / shipped_name(variant, pooling)).config.train.seed
-    return rows[(rows["variant"] == variant) & (rows["pooling"] == pooling) & (rows["seed"] == seed)].iloc[0].to_dict()

@@ -61,7 +61,7 @@ def listed(sentences: list[str]) -> str:
 
 def test_time() -> str:
     """The best reading of each mode of attention at test time."""
-    return fenced(report.test_time_text(report.best_per_mode(report.published("test-time")["readings"])))
+    return fenced(report.test_time_text(report.read_results("test-time")))
 
 
 def ablation_in_short() -> str:
@@ -71,9 +71,9 @@ def ablation_in_short() -> str:
     rows = []
     for entry in study["groups"]:
         row = {"network": report.model_name(entry)}
-        row |= {short: f"{entry['numbers'][name]['mean']:.1f}" for name, short in columns.items()}
-        changes = {short: entry.get("differences", {}).get(name) for name, short in columns.items() if name != "rank_1"}
-        rows.append(row | {f"Δ {short}": report.cell(change, sign=True) for short, change in changes.items()})
+        row |= {short: f"{entry['numbers'][name].mean:.1f}" for name, short in columns.items()}
+        changes = {short: entry["differences"].get(name) for name, short in columns.items() if name != "rank_1"}
+        rows.append(row | {f"Δ {short}": report.cell(change) for short, change in changes.items()})
     data, seeds = study["data"], min(len(entry["seeds"]) for entry in study["groups"])
     note = (
         f"{data['data']}, profile {data['profile']}: {data['queries']} queries of {data['identities']} people, "

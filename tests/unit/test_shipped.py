@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,7 @@ from casnkit import runs
 from casnkit.config import VARIANTS
 from casnkit.data import files
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import (
-    FOLDER,
-    fits,
-    list_shipped,
-    load_run,
-    load_shipped,
-    shipped_name,
-    shipped_results,
-)
+from casnkit.experiments.shipped import FOLDER, fits, list_shipped, load_run, load_shipped, shipped_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,11 +59,6 @@ def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(sto
         assert torch.equal(one, other)
 
 
-def test_no_path_of_the_machine_is_stored(stored: tuple[Path, Path]) -> None:
-    for file in stored[0].rglob("*.json"):
-        assert "/" not in json.dumps(json.loads(file.read_text())["data"])
-
-
 def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> None:
     config = Setting("casn").config("smoke", 0, epochs=1)
     assert fits(config, stored[0]) == stored[0] / "gap-casn"
@@ -94,15 +80,7 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
     assert all(torch.isfinite(p).all() for p in model.parameters())
-    row = shipped_results(variant, pooling)
-    assert row["variant"] == variant
-    assert row["rank_1"] > 20, "chance is about one percent"
-
-
-def test_a_run_is_loaded_by_its_folder(stored: tuple[Path, Path]) -> None:
-    assert load_run(stored[1])[1].config.variant == "casn"
-    with pytest.raises(ValueError, match="gap-nothing"):
-        load_run("gap-nothing")
+    assert "/" not in str(info.data), "no path of a machine"
 
 
 def test_together_they_take_at_most_ten_megabytes() -> None:
