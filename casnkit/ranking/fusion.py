@@ -33,18 +33,15 @@ def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "que
     Returns:
         a copy of the same kind on the same device; where all distances are equal, zeros (with "none": the distances).
     """
-    if kind not in NORMALISATIONS:
-        raise ValueError(f"expected a normalisation among {', '.join(NORMALISATIONS)}, found {kind!r}")
-    if per not in SCOPES:
-        raise ValueError(f"expected per to be one of {', '.join(SCOPES)}, found {per!r}")
-    if getattr(distances, "ndim", None) != 2:
-        found = tuple(distances.shape) if hasattr(distances, "shape") else type(distances).__name__
-        raise ValueError(f"distances: expected an array or a tensor of shape (Q, G), found {found}")
+    if kind not in NORMALISATIONS or per not in SCOPES:
+        raise ValueError(f"expected a normalisation out of {NORMALISATIONS} per {SCOPES}, found {kind!r} per {per!r}")
+    if np.ndim(distances) != 2:
+        raise ValueError(f"distances: expected shape (Q, G), found {np.shape(distances)}")
     values = np.array(to_numpy(distances))
     if not np.isfinite(values).all():
         raise ValueError(
             f"expected finite distances, found {np.count_nonzero(~np.isfinite(values))} NaN or infinite in shape "
-            f"{values.shape}: they cannot be put on a common scale; look at the features or attention of these images"
+            f"{values.shape}: look at the features or attention of these images"
         )
     if kind != "none" and values.size:
         axis = 1 if per == "query" else None
@@ -68,7 +65,7 @@ def fuse(
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"expected a weight in [0, 1], the share of the attention distance, found {weight}")
-    kinds = [(type(d).__name__, tuple(np.shape(d))) for d in (features, attention)]
+    kinds = [(type(d).__name__, np.shape(d)) for d in (features, attention)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"expected two arrays or two tensors of one shape (Q, G), found {kinds[0]} and {kinds[1]}")
     features, attention = (normalise_distances(d, normalisation, per) for d in (features, attention))
@@ -89,8 +86,8 @@ class WeightCurve:
 
 
 def choose_weight(
-    feature_distances: Matrix,
-    attention_distances: Matrix,
+    features: Matrix,
+    attention: Matrix,
     query_pids: Ids,
     query_camids: Ids,
     gallery_pids: Ids,
@@ -104,11 +101,8 @@ def choose_weight(
     Choose on people who are neither in the training nor in the test (:func:`casnkit.data.records.hold_out`): on the test
     the weight would be a number fitted to its own answer.
     """
-    tried = np.unique(np.asarray(list(weights), np.float64))
-    if not len(tried):
-        raise ValueError("expected at least one weight to try, got none")
-    matrices = [normalise_distances(d, normalisation, per) for d in (feature_distances, attention_distances)]
-    sides = query_pids, query_camids, gallery_pids, gallery_camids
+    tried, sides = np.unique(weights), (query_pids, query_camids, gallery_pids, gallery_camids)
+    matrices = [normalise_distances(d, normalisation, per) for d in (features, attention)]
     results = [evaluate_ranking(fuse(*matrices, weight, "none"), *sides, max_rank=1) for weight in tried.tolist()]
     mean_ap, rank_1 = np.array([[r.mean_ap, r.rank(1)] for r in results]).T
     return WeightCurve(tried, mean_ap, rank_1, float(tried[mean_ap.argmax()]), normalisation, per)
