@@ -1,10 +1,8 @@
 """The paper's distance at test time: feature distance and attention distance, each normalised, summed.
 
-Section 3.4 takes, for a query and a gallery image, the l2 distance of their attention and the l2 distance of their
-features, normalises each and adds them. It says neither how to normalise nor over what, so both are arguments here:
-``"minmax"`` to [0, 1] or ``"zscore"`` to mean 0 and standard deviation 1, per query (a row, the default: a query's
-ranking then depends on no other query) or over the whole matrix. The weighted mean that :func:`fuse` returns is half
-the paper's sum at ``weight=0.5``: the same ranking.
+Section 3.4 says neither how to normalise nor over what, so both are arguments here: ``"minmax"`` to [0, 1] or ``"zscore"``
+to mean 0 and standard deviation 1, per query (a query's ranking then depends on no other query) or over the whole matrix.
+The weighted mean that :func:`fuse` returns is half the paper's sum at ``weight=0.5``: the same ranking.
 """
 
 from __future__ import annotations
@@ -23,15 +21,10 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
 
 def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "query") -> Matrix:
-    """Bring distances to a common scale without changing any query's order.
+    """Finite distances (Q, G), NumPy or torch, on a common scale without changing any query's order: a copy.
 
-    Args:
-        distances: (Q, G), NumPy or torch, finite; half precision is raised to float32, whole numbers to float64.
-        kind: ``"minmax"`` to [0, 1]; ``"zscore"`` to mean 0 and (population) standard deviation 1; ``"none"``.
-        per: ``"query"`` (each row for itself) or ``"matrix"``.
-
-    Returns:
-        a copy of the same kind on the same device; where all distances are equal, zeros (with "none": the distances).
+    ``kind`` is ``"minmax"``, ``"zscore"`` (zeros where all distances are equal) or ``"none"``; ``per`` is ``"query"`` or
+    ``"matrix"``. Half precision is raised to float32, whole numbers to float64.
     """
     if kind not in NORMALISATIONS or per not in SCOPES:
         raise ValueError(f"expected a normalisation out of {NORMALISATIONS} per {SCOPES}, found {kind!r} per {per!r}")

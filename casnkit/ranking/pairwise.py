@@ -33,7 +33,7 @@ BLOCK_BYTES = {"cpu": 2**26}  # of a block's values: near the caches; elsewhere 
 
 
 class PairwiseResult(NamedTuple):
-    """(Q, G) float32 distances, or (Q, K) for a shortlist, lower is closer; and the seconds that they took."""
+    """(Q, G) float32 distances, lower is closer; and the seconds that they took."""
 
     distances: np.ndarray
     seconds: float
@@ -48,7 +48,6 @@ def attention_distances(
     threshold: float = 0.5,
     *,
     precision: str = "float32",
-    shortlist: np.ndarray | None = None,
     progress: bool = False,
 ) -> PairwiseResult:
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
@@ -59,7 +58,6 @@ def attention_distances(
         mode, order: see ``CASN.siamese_attention_of``.
         threshold: t of the crop, as a fraction of a profile's own maximum.
         precision: of the matrix products: float32, float64 or bf16.
-        shortlist: (Q, K) gallery indices: only these pairs, in the model's precision.
 
     Raises ValueError for maps missing or not finite, shapes that do not fit the model, or an unknown name.
     """
@@ -70,20 +68,16 @@ def attention_distances(
         raise ValueError(f"expected precision: {known}; threshold in [0, 1), got {precision!r} and {threshold!r}")
     head = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
     kinds = nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Linear
-    if shortlist is None and len(head) == 3 and all(map(isinstance, head, kinds)):
+    if len(head) == 3 and all(map(isinstance, head, kinds)):
         with torch.no_grad():
             centre = gallery.features.mean(0, dtype=torch.float64)
             blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
             distances = blocks.distances(query, gallery, threshold, progress)
     else:
-        listed = np.asarray([range(len(gallery))] * len(query) if shortlist is None else shortlist)
-        if listed.ndim != 2 or len(listed) != len(query):
-            raise ValueError(f"expected gallery indices ({len(query)}, K), got {listed.dtype} of {listed.shape}")
-        index = np.stack([np.repeat(np.arange(len(query)), listed.shape[1]), listed.ravel()], axis=1)
-        found = [
-            attention.attention_distance(*maps, threshold) for maps in _maps(model, query, gallery, index, mode, order)
-        ]
-        distances = torch.cat(found).float().numpy().reshape(listed.shape)
+        index = np.indices((len(query), len(gallery))).reshape(2, -1).T
+        batches = _maps(model, query, gallery, index, mode, order)
+        found = torch.cat([attention.attention_distance(*maps, threshold) for maps in batches])
+        distances = found.float().numpy().reshape(len(query), len(gallery))
     return PairwiseResult(distances, time.perf_counter() - started)
 
 

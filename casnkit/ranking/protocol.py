@@ -144,9 +144,7 @@ def iterate_matches(distances: Matrix, *sides: Ids) -> Iterator[tuple[np.ndarray
         kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
         for row, right, left_out in zip(kept, matches_mask(*part), ignored, strict=True):
             matches, ranks = np.flatnonzero(right), []
-            for (
-                m
-            ) in matches.tolist():  # an equal distance is ahead if its index is lower: <= before the match, < behind
+            for m in matches.tolist():  # of equal distances the lower index is ahead
                 ranks.append(np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]))
             yield matches, np.array(ranks, np.int64), np.count_nonzero(left_out)
 
@@ -165,26 +163,24 @@ def ignored_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_
     return ((q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & same_camera) | (g_pids == JUNK_PID)
 
 
-def camera_pairs(
-    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> pd.DataFrame:
+def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
     """The protocol camera by camera: each camera's queries are ranked in each camera's gallery alone.
 
     A row for each pair: ``query camera`` and ``gallery camera`` (-1 is unknown); ``rank_1``, ``rank_5``, ``rank_10``,
     ``rank_20`` and ``mean_ap`` in percent, NaN without a match; ``queries`` with a match; ``gallery`` images. Compare
     pairs with each other, not with the headline: there are fewer wrong answers and fewer right ones.
     """
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    q_pids, q_cams, g_pids, g_cams = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(g_pids))
-    cells, cameras = [], product(np.unique(q_cams).tolist(), np.unique(g_cams).tolist())
-    for q_cam, g_cam in cameras:
+    cells = []
+    for q_cam, g_cam in product(np.unique(q_cams).tolist(), np.unique(g_cams).tolist()):
         rows, columns = np.flatnonzero(q_cams == q_cam), np.flatnonzero(g_cams == g_cam)
-        sides = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
+        part = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
         cell = dict.fromkeys([*(f"rank_{k}" for k in RANKS), "mean_ap"], np.nan) | {"queries": 0}
-        if matches_mask(*sides).any():
+        if matches_mask(*part).any():
             with warnings.catch_warnings():  # that a query has no match in *this* camera is what the counts say
                 warnings.simplefilter("ignore", RankingWarning)
-                result = evaluate_ranking(distances[rows][:, columns], *sides, max_rank=max(RANKS))
+                result = evaluate_ranking(distances[rows][:, columns], *part, max_rank=max(RANKS))
             cell = {f"rank_{k}": 100 * result.rank(k) for k in RANKS}
             cell |= {"mean_ap": 100 * result.mean_ap, "queries": result.num_valid}
         cells.append({"query camera": q_cam, "gallery camera": g_cam, **cell, "gallery": len(columns)})

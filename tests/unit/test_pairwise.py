@@ -198,16 +198,6 @@ def test_one_image_or_maps_of_two_sizes(make_problem, queries, images, size, act
     np.testing.assert_allclose(found, one_by_one(problem), rtol=1e-6, atol=1e-6)
 
 
-def test_a_shortlist_takes_its_entries_from_the_whole(make_problem):
-    problem = make_problem()
-    listed = np.random.default_rng(0).integers(0, 7, (5, 20))
-    found = attention_distances(*problem, shortlist=listed).distances
-    np.testing.assert_allclose(found, np.take_along_axis(one_by_one(problem), listed, 1), atol=1e-6)
-    for bad in ([[0], [1]], [[7]] * 5, [[-1]] * 5, [[0.5]] * 5):
-        with pytest.raises(ValueError, match="gallery indices"):
-            attention_distances(*problem, shortlist=np.array(bad))
-
-
 @pytest.mark.parametrize("mode", ["paper", "v1"])
 @pytest.mark.parametrize("change", ["activation", "deeper"])
 def test_any_other_pair_classifier_is_differentiated(make_problem, change, mode):
@@ -225,8 +215,8 @@ def test_modes_and_gradients_are_left_as_they_were_and_dropout_is_off(make_probl
     expected, (model, *_) = one_by_one(problem), problem
     model.train()
     model.trunk.eval()
-    for how in ({}, {"shortlist": [range(7)] * 5}):
-        np.testing.assert_allclose(attention_distances(*problem, **EXACT, **how).distances, expected, atol=1e-6)
+    np.testing.assert_allclose(attention_distances(*problem, **EXACT).distances, expected, atol=1e-6)
+    pair_maps(*problem, [(0, 0)])
     assert (model.training, model.pair_head.training, model.trunk.training) == (True, True, False)
     assert torch.is_grad_enabled()
 
