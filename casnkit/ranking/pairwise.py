@@ -137,12 +137,12 @@ class _Blocks:
 
     def distances(self, query: Extracted, gallery: Extracted, threshold: float, progress: bool) -> np.ndarray:
         """All distances: gallery images on the device as many as fit, block by block under blocks of queries."""
-        item, (q, g) = self.dtype.itemsize, (images.feature_maps[0].numel() for images in (query, gallery))
+        item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
         budget = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else HELD_BYTES
-        per_pair = 3 * item * query.features.shape[1] + 20 * (q + g)
+        per_pair = 3 * item * query.features.shape[1] + 20 * (q[0].numel() + g[0].numel())
         block = min(budget, BLOCK_BYTES.get(self.device.type, 2**31)) // per_pair
         queries = min(len(query), _multiple(int(block**0.5)))
-        images, held = _multiple(block // queries), max(1, budget // (g * (4 + item)))
+        images, held = _multiple(block // queries), max(1, budget // (g.numel() * (4 + item)))
         distances = np.empty((len(query), len(gallery)), np.float32)
         bar = tqdm(total=distances.size, desc="attention of pairs", unit="pair", leave=False, disable=not progress)
         with bar:
@@ -263,7 +263,7 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
                 f"{name}: expected at least one feature map (N, {model.channels}, h, w) and features (N, "
                 f"{model.feature_size}), got {tuple(maps.shape)} and {tuple(features.shape)}"
             )
-        sums = features.sum(1) + torch.cat([part.sum((1, 2, 3)) for part in maps.split(256)])
+        sums = features.sum(1) + torch.cat([part.flatten(1).sum(1) for part in maps.split(256)])
         bad = (~sums.isfinite()).nonzero()[:, 0].tolist()  # NaN and infinity survive a sum
         if bad:
             raise ValueError(
