@@ -207,7 +207,11 @@ class Table(pd.DataFrame):
         return Table
 
     def __repr__(self) -> str:
-        return self._texts().to_string(index=False)
+        texts = self._texts()
+        for k, kind in enumerate(self.dtypes):
+            if not pd.api.types.is_numeric_dtype(kind) and len(texts):  # words stand at the left
+                texts.isetitem(k, texts.iloc[:, k].str.ljust(texts.iloc[:, k].str.len().max()))
+        return texts.to_string(index=False, justify="left")
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
