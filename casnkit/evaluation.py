@@ -6,9 +6,8 @@ so for those only features are ranked.
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -29,7 +28,7 @@ from casnkit.ranking import Extracted, Ranking, RankingResult
 
 SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")
-HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "rank_20": "rank-20"}
+HEADINGS = {f"rank_{k}": f"rank-{k}" for k in (1, 5, 10, 20)}
 HEADINGS |= {"mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)", "mean_inp": "mINP"}
 
 
@@ -53,17 +52,21 @@ class Evaluation:
         model: CASN,
         dataset: ReidDataset,
         config: Config,
-        evaluation: Evaluation | None = None,
         device: torch.device | str | None = None,
         keep_maps: bool = True,
+        accelerator: Any = None,
+        progress: bool = False,
     ) -> Evaluation:
-        """With what a finished evaluation saw, or by looking at all images; distances then follow row by row."""
-        if evaluation is not None:
-            return cls(model, dataset, config, evaluation.query, evaluation.gallery, evaluation.distances)
-        size = config.data.height, config.data.width
-        images = (load_images(split, size, progress=False) for split in (dataset.query, dataset.gallery))
-        seen = [ranking.extract(model, pixels, device=device, keep_maps=keep_maps) for pixels in images]
-        return cls(model, dataset, config, *seen)
+        """By looking at all images; distances then follow row by row."""
+        first, world = _share(accelerator)
+        sides = []
+        for split in (dataset.query, dataset.gallery):
+            mine = split.subset(np.arange(first, len(split), world))
+            images = load_images(mine, (config.data.height, config.data.width), progress=progress)
+            found = ranking.extract(model, images, device=device, keep_maps=keep_maps, progress=progress)
+            seen = (found.features, found.feature_maps) if keep_maps else (found.features,)
+            sides.append(Extracted(*(_gathered(values, len(split), accelerator) for values in seen)))
+        return cls(model, dataset, config, *sides)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each way of ranking, and for chance: name and headline numbers in percent."""
@@ -71,9 +74,7 @@ class Evaluation:
 
     def split(self, side: str) -> Split:
         """The data set's queries or gallery."""
-        if side not in SIDES:
-            raise ValueError(f"expected 'query' or 'gallery', got {side!r}")
-        return getattr(self.dataset, side)
+        return {"query": self.dataset.query, "gallery": self.dataset.gallery}[side]
 
     def images(self, side: str, index: Sequence[int] | np.ndarray) -> Tensor:
         """Images as the network takes them, on its device: (B, 3, H, W) float, normalised."""
@@ -101,25 +102,17 @@ class Evaluation:
         how = options.siamese_mode, options.pair_order, options.threshold
         return ranking.attention_distances(self.model, query, gallery, *how, progress=progress).distances
 
-    def summed(self, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
-        """The sum of two matrices of distances, normalised and weighed as the configuration has it."""
+    def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """The sum of both distances for one query, (G,), normalised and weighed as the configuration has it."""
         options = self.config.ranking
         how = options.attention_weight, options.normalisation, options.normalise_per
-        return ranking.fuse(features, attention, *how)
-
-    def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
-        """The sum of both distances for one query, (G,)."""
-        if self.config.ranking.normalise_per == "query":
-            return self.summed(features[None], attention[None])[0]
+        if options.normalise_per == "query":
+            return ranking.fuse(features[None], attention[None], *how)[0]
         if not {"features", "attention"} <= set(self.distances):
-            raise ValueError(
-                'ranking.normalise_per="matrix" needs all distances: give the matrices "features" and "attention", as '
-                "casnkit.evaluation.evaluate has them"
-            )
+            raise ValueError('ranking.normalise_per="matrix" needs all distances: see casnkit.evaluation.evaluate')
         whole = [np.array(self.distances[kind]) for kind in RANKED_BY[:2]]
-        for matrix, row in zip(whole, (features, attention), strict=True):
-            matrix[query_index] = row
-        return self.summed(*whole)[query_index]
+        whole[0][query_index], whole[1][query_index] = features, attention
+        return ranking.fuse(*whole, *how)[query_index]
 
     def rank(self, query_index: int, distances: np.ndarray) -> Ranking:
         """The gallery in order of ``distances`` (G,), by the protocol."""
@@ -146,29 +139,24 @@ def evaluate(
         accelerator: an ``accelerate.Accelerator``: images and pairs are shared with its other processes, on its device,
             and each process gets the whole result.
     """
-    first, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
-    progress, size, seen, clock = progress and first == 0, (config.data.height, config.data.width), [], [perf_counter()]
-    for split in (dataset.query, dataset.gallery):
-        images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
-        found = ranking.extract(model, images, device=device, keep_maps=attention, progress=progress)
-        maps = _gathered(found.feature_maps, len(split), accelerator) if attention else None
-        seen.append(Extracted(_gathered(found.features, len(split), accelerator), maps))
+    progress, options, clock = progress and first == 0, config.ranking, [perf_counter()]
+    seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
     clock.append(perf_counter())
-    looked = Evaluation(model, dataset, config, *seen)
-    distances = {"features": looked.between(*seen, "features")}
+    distances = {"features": seen.between(seen.query, seen.gallery, "features")}
     clock.append(perf_counter())
     if attention:
-        rows = looked.between(seen[0].subset(slice(first, None, world)), seen[1], "attention", progress)
+        rows = seen.between(seen.query.subset(slice(first, None, world)), seen.gallery, "attention", progress)
         distances["attention"] = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
         clock.append(perf_counter())
-        distances["sum"] = looked.summed(*distances.values())
+        how = options.attention_weight, options.normalisation, options.normalise_per
+        distances["sum"] = ranking.fuse(*distances.values(), *how)
     seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
-    max_rank = config.ranking.max_rank
-    rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
-    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, max_rank)
-    return replace(looked, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
+    rankings = {name: rank(matrix, dataset, options.max_rank) for name, matrix in distances.items()}
+    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, options.max_rank)
+    return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
@@ -219,40 +207,30 @@ class Table(pd.DataFrame):
         return Table
 
     def __repr__(self) -> str:
-        columns = []
-        for number, cells in self._texts():
-            width = max(map(len, cells))
-            cells.insert(1, "-" * width)
-            columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in cells])
-        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        texts = self._texts()
+        for k, kind in enumerate(self.dtypes):
+            if not pd.api.types.is_numeric_dtype(kind) and len(texts):  # words stand at the left
+                texts.isetitem(k, texts.iloc[:, k].str.ljust(texts.iloc[:, k].str.len().max()))
+        return texts.to_string(index=False, justify="left")
 
     def _repr_html_(self) -> str:
-        columns, lines = list(self._texts()), []
-        for k in range(len(self) + 1):
-            tag, line = "td" if k else "th", ""
-            for number, cells in columns:
-                style = f"text-align: {'right' if number else 'left'}"
-                style += "; white-space: nowrap" if len(cells[k]) <= 40 else ""  # a number and its interval: one line
-                text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(cells[k]))
-                line += f'<{tag} style="{style}">{text}</{tag}>'
-            lines.append(f"<tr>{line}</tr>")
-        return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
+        with pd.option_context("display.max_colwidth", None):
+            page = self._texts().to_html(index=False, border=0)
+        return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", page)
 
-    def _texts(self) -> Iterator[tuple[bool, list[str]]]:
-        """For each column whether it holds numbers, and its heading and cells as text."""
-        for heading, values in self.items():
-            cells = ["-" if pd.isna(v) else f"{v:.1f}" if isinstance(v, float) else str(v) for v in values]
-            yield pd.api.types.is_numeric_dtype(values), [str(heading), *cells]
+    def _texts(self) -> pd.DataFrame:
+        return pd.DataFrame(self).map(lambda v: "-" if pd.isna(v) else f"{v:.1f}" if isinstance(v, float) else str(v))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Table:
-    """Rows (dicts with the same keys) as a data frame to show.
-
-    ``columns`` are headings by key, in order; default: the keys, the protocol's numbers by their usual names.
-    """
+    """Rows (dicts) as a data frame to show; ``columns`` are headings by key, in order (default: all, as usually named)."""
     found = Table(rows, columns=None if columns is None else list(columns))
-    found.columns = [(columns or HEADINGS).get(key, key) for key in found]
-    return found
+    return found.set_axis([(columns or HEADINGS).get(key, key) for key in found], axis=1)
+
+
+def _share(accelerator: Any) -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    return (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
 
 
 def _gathered(mine: Tensor, total: int, accelerator: Any) -> Tensor:

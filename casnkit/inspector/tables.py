@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from casnkit.attention import attention_distance
 from casnkit.explain.pair import pair_probability
+from casnkit.ranking import pair_maps
 
-from ..ranking import attention_distances
 from .networks import WHOLE, Network
 from .slices import Portion, Steps, finish
 
@@ -124,12 +125,9 @@ def _consistency(network: Network, right: np.ndarray) -> Steps[np.ndarray]:
     out, known, options = np.full(len(right), np.nan), np.flatnonzero(right >= 0), network.config.ranking
     for part in np.array_split(known, max(1, len(known) // 256)):
         if len(part):
-            gallery = network.gallery.subset(torch.from_numpy(right[part]))
-            listed = np.arange(len(part))[:, None]
-            found = attention_distances(
-                network.model, network.query.subset(torch.from_numpy(part)), gallery, options.siamese_mode,
-                options.pair_order, options.threshold, shortlist=listed,
-            )  # fmt: skip
-            out[part] = found.distances[:, 0]
+            gallery, query = network.gallery.subset(torch.from_numpy(right[part])), network.query.subset(part)
+            pairs = np.arange(len(part))[:, None].repeat(2, axis=1)
+            maps = pair_maps(network.model, query, gallery, pairs, options.siamese_mode, options.pair_order)
+            out[part] = attention_distance(*maps, options.threshold).numpy()
             yield len(right), len(right)
     return out

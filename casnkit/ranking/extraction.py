@@ -43,23 +43,21 @@ def extract(
     keep_maps: bool = True,
     progress: bool = False,
 ) -> Extracted:
-    """Features and feature maps of all images, with the network in eval mode and without gradients.
+    """Features and feature maps of all images, on the CPU, with the network in eval mode and without gradients.
 
     Args:
         model: is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
         images: (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats.
-        device: where to compute; None is where the model is. The result lies on the CPU.
         keep_maps: False keeps features alone.
     """
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8:
             raise ValueError(
-                f"expected uint8 images (N, 3, H, W) or an iterable of normalised batches, got one tensor of "
-                f"{images.dtype}: pass [tensor] if it is one normalised batch"
+                f"expected uint8 images, or [tensor] for a normalised batch, got a tensor of {images.dtype}"
             )
         images = iterate_batches(images, batch_size)
-    device = torch.device(device) if device is not None else next(model.parameters()).device
-    model.to(device)
+    model = model if device is None else model.to(device)
+    device = next(model.parameters()).device
     features, maps = [], []
     with evaluating(model), torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
@@ -75,11 +73,9 @@ def extract(
 def feature_distances(
     query_features: Tensor | np.ndarray, gallery_features: Tensor | np.ndarray, normalise: bool = True
 ) -> np.ndarray:
-    """l2 distances between features, lower is closer: (Q, D), (G, D) -> (Q, G) float32.
+    """l2 distances between features, lower is closer: (Q, D), (G, D) -> (Q, G) float32, taken in float64.
 
-    |a|^2 + |b|^2 - 2ab cancels where two images are nearly the same; the products are therefore taken in float64, a
-    block of queries at a time, and rounded once. ``normalise`` brings features to unit length first; the distance is then
-    in [0, 2], the square root of 2 - 2 cos.
+    ``normalise`` brings features to unit length first; the distance is then in [0, 2], the square root of 2 - 2 cos.
     """
     query, gallery = _checked(query_features, "query"), _checked(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -119,8 +115,8 @@ def _checked(features: Tensor | np.ndarray, name: str) -> Tensor:
         raise ValueError(f"{name} features: expected floats (N, D), got {features.dtype} of {tuple(features.shape)}")
     bad = (~features.isfinite()).any(1)
     if bad.any():
+        count, first = int(bad.sum()), int(bad.nonzero()[0])
         raise ValueError(
-            f"{name} features: {int(bad.sum())} of {len(features)} images have NaN or infinite values (first: image "
-            f"{int(bad.nonzero()[0])}); the model may have diverged, or its weights file is damaged"
+            f"{name} features: {count} of {len(features)} images have NaN or infinity, the first is {first}"
         )
     return features.double()

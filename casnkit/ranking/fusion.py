@@ -1,10 +1,8 @@
 """The paper's distance at test time: feature distance and attention distance, each normalised, summed.
 
-Section 3.4 takes, for a query and a gallery image, the l2 distance of their attention and the l2 distance of their
-features, normalises each and adds them. It says neither how to normalise nor over what, so both are arguments here:
-``"minmax"`` to [0, 1] or ``"zscore"`` to mean 0 and standard deviation 1, per query (a row, the default: a query's
-ranking then depends on no other query) or over the whole matrix. The weighted mean that :func:`fuse` returns is half
-the paper's sum at ``weight=0.5``: the same ranking.
+Section 3.4 says neither how to normalise nor over what, so both are arguments here: ``"minmax"`` to [0, 1] or ``"zscore"``
+to mean 0 and standard deviation 1, per query (a query's ranking then depends on no other query) or over the whole matrix.
+The weighted mean that :func:`fuse` returns is half the paper's sum at ``weight=0.5``: the same ranking.
 """
 
 from __future__ import annotations
@@ -23,28 +21,20 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
 
 def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "query") -> Matrix:
-    """Bring distances to a common scale without changing any query's order.
+    """Finite distances (Q, G), NumPy or torch, on a common scale without changing any query's order: a copy.
 
-    Args:
-        distances: (Q, G), NumPy or torch, finite; half precision is raised to float32, whole numbers to float64.
-        kind: ``"minmax"`` to [0, 1]; ``"zscore"`` to mean 0 and (population) standard deviation 1; ``"none"``.
-        per: ``"query"`` (each row for itself) or ``"matrix"``.
-
-    Returns:
-        a copy of the same kind on the same device; where all distances are equal, zeros (with "none": the distances).
+    ``kind`` is ``"minmax"``, ``"zscore"`` (zeros where all distances are equal) or ``"none"``; ``per`` is ``"query"`` or
+    ``"matrix"``. Half precision is raised to float32, whole numbers to float64.
     """
-    if kind not in NORMALISATIONS:
-        raise ValueError(f"expected a normalisation among {', '.join(NORMALISATIONS)}, found {kind!r}")
-    if per not in SCOPES:
-        raise ValueError(f"expected per to be one of {', '.join(SCOPES)}, found {per!r}")
-    if getattr(distances, "ndim", None) != 2:
-        found = tuple(distances.shape) if hasattr(distances, "shape") else type(distances).__name__
-        raise ValueError(f"distances: expected an array or a tensor of shape (Q, G), found {found}")
+    if kind not in NORMALISATIONS or per not in SCOPES:
+        raise ValueError(f"expected a normalisation out of {NORMALISATIONS} per {SCOPES}, found {kind!r} per {per!r}")
+    if np.ndim(distances) != 2:
+        raise ValueError(f"distances: expected shape (Q, G), found {np.shape(distances)}")
     values = np.array(to_numpy(distances))
     if not np.isfinite(values).all():
         raise ValueError(
             f"expected finite distances, found {np.count_nonzero(~np.isfinite(values))} NaN or infinite in shape "
-            f"{values.shape}: they cannot be put on a common scale; look at the features or attention of these images"
+            f"{values.shape}: look at the features or attention of these images"
         )
     if kind != "none" and values.size:
         axis = 1 if per == "query" else None
@@ -68,7 +58,7 @@ def fuse(
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"expected a weight in [0, 1], the share of the attention distance, found {weight}")
-    kinds = [(type(d).__name__, tuple(np.shape(d))) for d in (features, attention)]
+    kinds = [(type(d).__name__, np.shape(d)) for d in (features, attention)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"expected two arrays or two tensors of one shape (Q, G), found {kinds[0]} and {kinds[1]}")
     features, attention = (normalise_distances(d, normalisation, per) for d in (features, attention))
@@ -89,8 +79,8 @@ class WeightCurve:
 
 
 def choose_weight(
-    feature_distances: Matrix,
-    attention_distances: Matrix,
+    features: Matrix,
+    attention: Matrix,
     query_pids: Ids,
     query_camids: Ids,
     gallery_pids: Ids,
@@ -104,11 +94,8 @@ def choose_weight(
     Choose on people who are neither in the training nor in the test (:func:`casnkit.data.records.hold_out`): on the test
     the weight would be a number fitted to its own answer.
     """
-    tried = np.unique(np.asarray(list(weights), np.float64))
-    if not len(tried):
-        raise ValueError("expected at least one weight to try, got none")
-    matrices = [normalise_distances(d, normalisation, per) for d in (feature_distances, attention_distances)]
-    sides = query_pids, query_camids, gallery_pids, gallery_camids
+    tried, sides = np.unique(weights), (query_pids, query_camids, gallery_pids, gallery_camids)
+    matrices = [normalise_distances(d, normalisation, per) for d in (features, attention)]
     results = [evaluate_ranking(fuse(*matrices, weight, "none"), *sides, max_rank=1) for weight in tried.tolist()]
     mean_ap, rank_1 = np.array([[r.mean_ap, r.rank(1)] for r in results]).T
     return WeightCurve(tried, mean_ap, rank_1, float(tried[mean_ap.argmax()]), normalisation, per)

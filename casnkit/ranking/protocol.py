@@ -2,8 +2,7 @@
 
 The rules are those of Market-1501 (single query), which DukeMTMC-reID, CUHK03-NP and MSMT17 share:
 
-- Gallery images of the query's person **and** camera are dropped. A ``camid`` of -1 means "unknown": such an image, as
-  query or in the gallery, is never dropped for its camera.
+- Gallery images of the query's person **and** camera are dropped. A ``camid`` of -1 is unknown and drops nothing.
 - pid -1 is junk: in the gallery it never counts, as a query it is left out.
 - pid 0 is a distractor: it stays in the gallery as a wrong answer, and as a query it has no match.
 - Queries without a match are left out of every mean, and counted aloud (``notes`` and a ``RankingWarning``).
@@ -13,8 +12,7 @@ With the matches of a query at 0-based ranks r_1 < ... < r_n, the precision at h
 above it o_i = (i - 1) / r_i (1 where r_i = 0). The step AP is the mean of p_i (today's habit, the headline), the
 trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty n / (r_n + 1).
 
-A match's rank is a count of smaller distances: with few matches in a large gallery, one comparison sweep for each is
-several times cheaper than sorting the row. Distances pass through in chunks of rows, from any device.
+A match's rank is a count of smaller distances: with few matches, one sweep for each is cheaper than sorting the row.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -35,8 +33,10 @@ from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 Matrix = np.ndarray | Tensor
 RANKS = (1, 5, 10, 20)
 CHUNK_VALUES = 2_000_000  # distances looked at together: 8 MB of float32
-SORT_SHARE = 1 / 64  # share of matches in the gallery above which one sort is cheaper than a sweep for each match
-PROBES = 64  # gallery images looked at before a query is suspected of collapsed distances
+NO_MATCH = (
+    "expected at least one query with a match in the gallery, found none. A match has the query's pid and another camera: "
+    "do both sides number people alike? Pass camid -1 where cameras are unknown."
+)
 
 
 class RankingWarning(UserWarning):
@@ -54,8 +54,6 @@ class RankingResult:
     num_valid: int  # queries with at least one match, over which the means run
     num_queries: int
     average_precision: np.ndarray  # (Q,) step, NaN without a match
-    average_precision_trapezoid: np.ndarray  # (Q,), NaN without a match
-    inverse_negative_penalty: np.ndarray  # (Q,), NaN without a match
     first_hit: np.ndarray  # (Q,) int64, 0-based rank of the first match, -1 without one
     num_matches: np.ndarray  # (Q,) int64, matches left in the gallery after dropping
     num_ignored: np.ndarray  # (Q,) int64, gallery images dropped: junk, and those of the query's person and camera
@@ -81,15 +79,6 @@ class Ranking:
     first_hit: int  # 0-based rank of the first match among the kept, -1 without one
 
 
-class QueryMatches(NamedTuple):
-    """One query's matches."""
-
-    gallery: np.ndarray  # (n,) int64 gallery indices, ascending
-    ranks: np.ndarray  # (n,) int64, their 0-based ranks among the kept gallery images
-    num_ignored: int  # gallery images dropped: junk, and those of the query's person and camera
-    collapsed: bool  # whether most of the gallery lies at one and the same distance
-
-
 def evaluate_ranking(
     distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids, max_rank: int = 50
 ) -> RankingResult:
@@ -103,75 +92,61 @@ def evaluate_ranking(
     Raises:
         ValueError: shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
     """
-    if isinstance(max_rank, bool) or not isinstance(max_rank, (int, np.integer)) or max_rank < 1:
+    if max_rank < 1:
         raise ValueError(f"expected max_rank to be a positive integer, got {max_rank!r}")
     sides = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
     found = list(iterate_matches(distances, *sides))
-    num_matches = np.array([len(one.ranks) for one in found], np.int64)
-    first_hit = np.array([one.ranks.min() if len(one.ranks) else -1 for one in found], np.int64)
-    num_ignored = np.array([one.num_ignored for one in found], np.int64)
-    scores = np.array([_scores(one.ranks) for one in found]).reshape(-1, 3)
+    num_matches = np.array([len(ranks) for _, ranks, _ in found])
     valid = num_matches > 0
-    notes = _notes(sides[0], valid, sum(one.collapsed for one in found))
+    if not valid.any():
+        raise ValueError(NO_MATCH)
+    notes = _notes(sides[0], valid, _collapsed(distances, sides[0], sides[2]))
     for note in notes:
         warnings.warn(note, RankingWarning, stacklevel=2)
+    scores = np.array([_scores(ranks) for _, ranks, _ in found])
+    first_hit = np.array([ranks.min() if len(ranks) else -1 for _, ranks, _ in found])
+    num_ignored = np.array([ignored for _, _, ignored in found])
     cmc = np.bincount(first_hit[valid & (first_hit < max_rank)], minlength=max_rank).cumsum() / valid.sum()
     means, counts = scores[valid].mean(axis=0).tolist(), (int(valid.sum()), len(valid))
-    return RankingResult(cmc, *means, *counts, *scores.T.copy(), first_hit, num_matches, num_ignored, notes)
+    return RankingResult(cmc, *means, *counts, scores[:, 0].copy(), first_hit, num_matches, num_ignored, notes)
 
 
 def rank_gallery(
     distances: Matrix, query_pid: int, query_camid: int, gallery_pids: Ids, gallery_camids: Ids
 ) -> Ranking:
-    """Rank the gallery for one query, with or without a match; ``distances`` is (G,), lower is closer.
-
-    Errors as :func:`evaluate_ranking`.
-    """
-    if getattr(distances, "ndim", None) != 1:
-        shape = tuple(getattr(distances, "shape", ())) or type(distances).__name__
-        raise ValueError(f"distances: expected one query's array or tensor of shape (G,), found {shape}")
+    """Rank the gallery for one query, with or without a match; ``distances`` is (G,), lower is closer."""
     sides = checked_sides([query_pid], [query_camid], gallery_pids, gallery_camids)
-    (found,) = iterate_matches(distances[None], *sides)
+    ((matches, ranks, _),) = iterate_matches(distances[None], *sides)
     order, ignored = np.argsort(to_numpy(distances), kind="stable"), ignored_mask(*sides)[0]
     kept = order[~ignored[order]]
     position = np.zeros(len(order), np.int64)
     position[kept] = np.arange(1, len(kept) + 1)
-    status = np.full(len(order), "wrong", "U11")
-    status[sides[2] == DISTRACTOR_PID] = "distractor"
-    status[ignored] = "same_camera"
-    status[sides[2] == JUNK_PID] = "junk"
-    status[found.gallery] = "correct"
-    step, trapezoid, _ = _scores(found.ranks)
-    return Ranking(order, kept, status, position, step, trapezoid, int(found.ranks.min()) if len(found.ranks) else -1)
+    junk, distractor = (sides[2] == pid for pid in (JUNK_PID, DISTRACTOR_PID))
+    status = np.select([junk, ignored, distractor], ["junk", "same_camera", "distractor"], "wrong")
+    status[matches] = "correct"
+    step, trapezoid, _ = _scores(ranks)
+    return Ranking(order, kept, status, position, step, trapezoid, int(ranks.min()) if len(ranks) else -1)
 
 
-def iterate_matches(
-    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> Iterator[QueryMatches]:
-    """Every query's matches with their ranks, in order; arguments and errors as :func:`evaluate_ranking`."""
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    check_shape(distances, len(q_pids), len(g_pids))
-    no_junk = np.flatnonzero(g_pids != JUNK_PID)
-    pids, cams = g_pids[no_junk], g_cams[no_junk]
-    by_pid = np.argsort(pids, kind="stable")
-    starts, ends = (np.searchsorted(pids[by_pid], q_pids, side) for side in ("left", "right"))
-    step = max(1, CHUNK_VALUES // max(1, len(g_pids)))
-    for first in range(0, len(q_pids), step):
-        rows = to_numpy(distances[first : first + step])
+def iterate_matches(distances: Matrix, *sides: Ids) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """For every query the gallery indices of its matches, their 0-based ranks, and how many images are ignored."""
+    q_pids, q_cams, *gallery = checked_sides(*sides)
+    check_shape(distances, len(q_pids), len(gallery[0]))
+    for first, last in chunks(len(q_pids), len(gallery[0])):
+        rows, part = to_numpy(distances[first:last]), (q_pids[first:last], q_cams[first:last], *gallery)
         if np.isnan(rows).any():
             i, j = np.argwhere(np.isnan(rows))[0].tolist()
             raise ValueError(
                 f"distances: expected numbers, found {np.isnan(rows).sum()} NaN, the first for query {first + i} and "
                 f"gallery image {j}: look for NaN in the features of these images"
             )
-        rows = rows if len(no_junk) == len(g_pids) else rows[:, no_junk]
-        collapsed = _collapsed(rows) & (q_pids[first : first + len(rows)] != JUNK_PID)
-        for i, row in enumerate(rows, start=first):
-            same_pid = by_pid[starts[i] : ends[i]] if q_pids[i] > DISTRACTOR_PID else by_pid[:0]
-            drop = (cams[same_pid] == q_cams[i]) & (q_cams[i] != UNKNOWN_CAMERA)
-            ranks = _ranks(row, same_pid[~drop], same_pid[drop])
-            num_ignored = len(g_pids) - len(row) + int(drop.sum())
-            yield QueryMatches(no_junk[same_pid[~drop]], ranks, num_ignored, bool(collapsed[i - first]))
+        ignored = ignored_mask(*part)
+        kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
+        for row, right, left_out in zip(kept, matches_mask(*part), ignored, strict=True):
+            matches, ranks = np.flatnonzero(right), []
+            for m in matches.tolist():  # of equal distances the lower index is ahead
+                ranks.append(np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]))
+            yield matches, np.array(ranks, np.int64), np.count_nonzero(left_out)
 
 
 def matches_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> np.ndarray:
@@ -185,34 +160,30 @@ def ignored_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_
     """(Q, G) bool: True where the gallery image is dropped for the query (junk, or its person and camera)."""
     q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
     same_camera = (q_cams[:, None] == g_cams) & (g_cams != UNKNOWN_CAMERA)
-    same_pid = (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID)
-    return (same_pid & same_camera) | (g_pids == JUNK_PID)
+    return ((q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & same_camera) | (g_pids == JUNK_PID)
 
 
-def camera_pairs(
-    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> pd.DataFrame:
+def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
     """The protocol camera by camera: each camera's queries are ranked in each camera's gallery alone.
 
     A row for each pair: ``query camera`` and ``gallery camera`` (-1 is unknown); ``rank_1``, ``rank_5``, ``rank_10``,
     ``rank_20`` and ``mean_ap`` in percent, NaN without a match; ``queries`` with a match; ``gallery`` images. Compare
-    pairs with each other, not with the headline: there are fewer wrong answers and fewer right ones. Within one camera
-    there is nothing to find. Errors as :func:`evaluate_ranking`.
+    pairs with each other, not with the headline: there are fewer wrong answers and fewer right ones.
     """
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    q_pids, q_cams, g_pids, g_cams = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(g_pids))
     cells = []
-    for q_cam, g_cam in ((q, g) for q in np.unique(q_cams).tolist() for g in np.unique(g_cams).tolist()):
+    for q_cam, g_cam in product(np.unique(q_cams).tolist(), np.unique(g_cams).tolist()):
         rows, columns = np.flatnonzero(q_cams == q_cam), np.flatnonzero(g_cams == g_cam)
-        sides = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
-        numbers = dict.fromkeys([*(f"rank_{k}" for k in RANKS), "mean_ap"], np.nan) | {"queries": 0}
-        if matches_mask(*sides).any():
+        part = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
+        cell = dict.fromkeys([*(f"rank_{k}" for k in RANKS), "mean_ap"], np.nan) | {"queries": 0}
+        if matches_mask(*part).any():
             with warnings.catch_warnings():  # that a query has no match in *this* camera is what the counts say
                 warnings.simplefilter("ignore", RankingWarning)
-                result = evaluate_ranking(distances[rows][:, columns], *sides, max_rank=max(RANKS))
-            numbers = {f"rank_{k}": 100 * result.rank(k) for k in RANKS}
-            numbers |= {"mean_ap": 100 * result.mean_ap, "queries": result.num_valid}
-        cells.append({"query camera": q_cam, "gallery camera": g_cam, **numbers, "gallery": len(columns)})
+                result = evaluate_ranking(distances[rows][:, columns], *part, max_rank=max(RANKS))
+            cell = {f"rank_{k}": 100 * result.rank(k) for k in RANKS}
+            cell |= {"mean_ap": 100 * result.mean_ap, "queries": result.num_valid}
+        cells.append({"query camera": q_cam, "gallery camera": g_cam, **cell, "gallery": len(columns)})
     return pd.DataFrame(cells)
 
 
@@ -240,8 +211,7 @@ class RankChanges:
 
     def top_losses(self, count: int = 10) -> np.ndarray:
         """Entries (at most ``count``) that fell, the largest fall first; equal falls in entry order."""
-        order = np.argsort(self.gain, kind="stable")
-        return order[self.gain[order] < 0][:count]
+        return RankChanges(self.query, self.gallery, self.after, self.before).top_gains(count)
 
     def rank_1_gained(self) -> np.ndarray:
         """Indices of the queries that have a match at rank 1 after, and had none before."""
@@ -253,21 +223,27 @@ class RankChanges:
 
     def summary(self) -> dict[str, float | int]:
         """Counts of moves, mean ranks (1-based) of all matches, and the queries that gained or lost rank 1."""
-        found = {"num_matches": len(self), "num_queries": len(np.unique(self.query))}
-        for name, moved in (("improved", self.gain > 0), ("worsened", self.gain < 0), ("unchanged", self.gain == 0)):
-            found[name] = int(moved.sum())
-        found |= {"mean_rank_before": float(self.before.mean()), "mean_rank_after": float(self.after.mean())}
-        return found | {"rank_1_gained": len(self.rank_1_gained()), "rank_1_lost": len(self.rank_1_lost())}
+        return {
+            "num_matches": len(self),
+            "num_queries": len(np.unique(self.query)),
+            "improved": int((self.gain > 0).sum()),
+            "worsened": int((self.gain < 0).sum()),
+            "unchanged": int((self.gain == 0).sum()),
+            "mean_rank_before": float(self.before.mean()),
+            "mean_rank_after": float(self.after.mean()),
+            "rank_1_gained": len(self.rank_1_gained()),
+            "rank_1_lost": len(self.rank_1_lost()),
+        }
 
 
 def rank_changes(distances_before: Matrix, distances_after: Matrix, *sides: Ids) -> RankChanges:
     """Compare every true match's rank under two (Q, G) matrices; ``sides`` and errors as :func:`evaluate_ranking`."""
     before, after = (list(iterate_matches(distances, *sides)) for distances in (distances_before, distances_after))
-    counts = [len(one.ranks) for one in before]
-    if not sum(counts):
-        raise ValueError(_no_match(checked_sides(*sides)[0]))
-    ranks = (np.concatenate([one.ranks for one in found]) + 1 for found in (before, after))
-    return RankChanges(np.repeat(np.arange(len(counts)), counts), np.concatenate([o.gallery for o in before]), *ranks)
+    query = np.repeat(np.arange(len(before)), [len(matches) for matches, *_ in before])
+    if not len(query):
+        raise ValueError(NO_MATCH)
+    gallery, ranks = (np.concatenate([found[k] for found in before]) for k in (0, 1))
+    return RankChanges(query, gallery, ranks + 1, np.concatenate([found[1] for found in after]) + 1)
 
 
 def checked_sides(*sides: Ids) -> list[np.ndarray]:
@@ -276,25 +252,21 @@ def checked_sides(*sides: Ids) -> list[np.ndarray]:
     for name, values in zip(("query_pids", "query_camids", "gallery_pids", "gallery_camids"), sides, strict=True):
         array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
         expected = (len(checked[-1]),) if len(checked) % 2 else (array.size,)
-        if array.shape != expected:
-            raise ValueError(f"{name}: expected shape {expected}, one number for each image, found {array.shape}")
-        if array.size and array.dtype.kind not in "iu":
-            raise ValueError(f"{name}: expected integers, found dtype {array.dtype}")
-        if array.size and array.min() < -1:
+        if array.shape != expected or (array.size and array.dtype.kind not in "iu"):
+            found = f"{array.dtype} of shape {array.shape}"
+            raise ValueError(f"{name}: expected integers of shape {expected}, one for each image, found {found}")
+        if array.min(initial=0) < -1:
             raise ValueError(f"{name}: expected -1 (junk or unknown), 0 or a positive number, found {array.min()}")
         checked.append(array.astype(np.int64))
     return checked
 
 
-def check_shape(distances: Matrix, num_queries: int, num_gallery: int) -> None:
+def check_shape(distances: Matrix, num_queries: int, num_gallery: int, name: str = "distances") -> None:
     """Raise ValueError unless ``distances`` is an array or a tensor with a row per query and a column per image."""
-    if not isinstance(distances, (np.ndarray, Tensor)):
-        raise ValueError(f"distances: expected a NumPy array or a torch tensor, found {type(distances).__name__}")
-    if tuple(distances.shape) != (num_queries, num_gallery):
-        raise ValueError(
-            f"distances: expected shape ({num_queries}, {num_gallery}), from the pids one row per query and one column "
-            f"per gallery image, found {tuple(distances.shape)}"
-        )
+    expected = num_queries, num_gallery
+    found = tuple(distances.shape) if isinstance(distances, np.ndarray | Tensor) else type(distances).__name__
+    if found != expected:
+        raise ValueError(f"{name}: expected shape {expected}, an array or a tensor, one row per query, found {found}")
 
 
 def to_numpy(values: Matrix) -> np.ndarray:
@@ -302,36 +274,25 @@ def to_numpy(values: Matrix) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"distances: expected real numbers, found dtype {values.dtype}")
     return values.astype(np.result_type(values.dtype, np.float32), copy=False)
 
 
-def _ranks(row: np.ndarray, matches: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """0-based ranks (n,) of ``matches`` in a row of distances (G,), as a stable sort without ``dropped`` gives them."""
-    if len(dropped):
-        row = row.copy()
-        row[dropped] = np.nan  # neither smaller than anything nor equal to it, and last in a sort
-    if len(matches) > SORT_SHARE * len(row):
-        position = np.empty(len(row), np.int64)
-        position[np.argsort(row, kind="stable")] = np.arange(len(row))
-        return position[matches]
-    # An equal distance is ahead if its index is lower: <= before the match, < behind it.
-    counts = [np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]) for m in matches.tolist()]
-    return np.array(counts, np.int64)
+def chunks(count: int, width: int) -> Iterator[tuple[int, int]]:
+    """First and last (exclusive) of ``count`` rows of that width, a few at a time."""
+    step = max(1, CHUNK_VALUES // max(1, width))
+    for first in range(0, count, step):
+        yield first, min(first + step, count)
 
 
-def _collapsed(rows: np.ndarray) -> np.ndarray:
-    """(n,) bool: rows in which more than half of the distances, and at least three, are one value."""
-    count, found = rows.shape[1], np.zeros(len(rows), bool)
-    if count < 3:
-        return found
-    probes = np.sort(rows[:, np.linspace(0, count - 1, PROBES).astype(np.int64)], axis=1)
-    suspects = (probes[:, PROBES // 3 :] == probes[:, : -(PROBES // 3)]).any(axis=1)  # a third of them at one distance
-    for i in np.flatnonzero(suspects):
-        median = np.partition(rows[i], count // 2)[count // 2]
-        found[i] = np.count_nonzero(rows[i] == median) > max(2, count // 2)
-    return found
+def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarray) -> int:
+    """Queries for which one value is more than half of 64 distances, evenly spaced, and at least three of them."""
+    columns = np.flatnonzero(gallery_pids != JUNK_PID)
+    probes = columns[np.unique(np.linspace(0, len(columns) - 1, 64).astype(np.int64))]
+    values, half = np.sort(to_numpy(distances[:, probes])[query_pids != JUNK_PID], axis=1), len(probes) // 2
+    return int((values[:, half:] == values[:, : len(probes) - half]).any(axis=1).sum()) if len(probes) > 2 else 0
 
 
 def _scores(ranks: np.ndarray) -> tuple[float, float, float]:
@@ -345,26 +306,13 @@ def _scores(ranks: np.ndarray) -> tuple[float, float, float]:
 
 
 def _notes(query_pids: np.ndarray, valid: np.ndarray, num_collapsed: int) -> tuple[str, ...]:
-    """What a reader of the means must know. Raises ValueError where no query is valid."""
-    if not valid.any():
-        raise ValueError(_no_match(query_pids))
-    count, num_junk = len(valid), int((query_pids == JUNK_PID).sum())
-    num_unmatched = count - int(valid.sum()) - num_junk
-    notes = {
-        f"{num_junk} of {count} queries have pid {JUNK_PID} (junk): they are left out.": num_junk,
-        f"{num_unmatched} of {count} queries have no match in the gallery (no image of the person, or only from the same "
-        "camera): they are left out of every mean.": num_unmatched,
-        f"For {num_collapsed} of {count} queries more than half of the gallery lies at one and the same distance: the "
-        "features may have collapsed. Equal distances are ranked by gallery index, so these numbers partly reflect the "
-        "order of the files.": num_collapsed,
+    """What a reader of the means must know."""
+    num_junk = int((query_pids == JUNK_PID).sum())
+    found = {
+        "have pid -1 (junk): they are left out.": num_junk,
+        "have no match in the gallery (no image of the person, or only from the same camera): they are left out of every "
+        "mean.": int((~valid).sum()) - num_junk,
+        "have more than half of the gallery at one and the same distance: the features may have collapsed. Equal "
+        "distances are ranked by gallery index, so these numbers reflect the order of the files.": num_collapsed,
     }
-    return tuple(note for note, number in notes.items() if number)
-
-
-def _no_match(query_pids: np.ndarray) -> str:
-    junk, distractors = int((query_pids == JUNK_PID).sum()), int((query_pids == DISTRACTOR_PID).sum())
-    return (
-        f"expected at least one query with a match in the gallery, found none among {len(query_pids)} queries ({junk} junk, "
-        f"{distractors} distractors). A match has the query's pid and another camera: check that both sides number people "
-        "alike, and pass camid -1 where cameras are unknown."
-    )
+    return tuple(f"{number} of {len(valid)} queries {words}" for words, number in found.items() if number)

@@ -1,9 +1,7 @@
 """One pair, one question: the same person? From distances to error rates, and a threshold that was chosen elsewhere.
 
-A ranking always has a first place, also where the person is not in the gallery. Whoever must say yes or no needs a
-threshold on the distance, and then errs in two ways: a *false accept* says "same" of two people, a *false reject* says
-"different" of one. The threshold is chosen on one set of pairs and its errors are reported on another: on its own set it
-looks better than it is.
+A threshold on the distance errs in two ways: a *false accept* says "same" of two people, a *false reject* says "different"
+of one. It is chosen on one set of pairs and its errors are reported on another: on its own set it looks better than it is.
 
 Pairs are those of the protocol: junk is left out, and gallery images of the query's person *and* camera; so are queries
 that are nobody (pid 0 or -1), of which nothing can be said.
@@ -19,8 +17,18 @@ import numpy as np
 from sklearn.metrics import auc, roc_curve
 
 from casnkit.data.records import DISTRACTOR_PID
-from casnkit.ranking import protocol
-from casnkit.ranking.protocol import Ids, Matrix, to_numpy
+from casnkit.ranking.protocol import (
+    Ids,
+    Matrix,
+    check_shape,
+    checked_sides,
+    chunks,
+    ignored_mask,
+    matches_mask,
+    to_numpy,
+)
+
+MAX_PAIRS = 1_000_000  # of each kind; of more, that many are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +45,11 @@ class PairDistances:
 class Verification:
     """The curve of all thresholds. Rates are in [0, 1] and have one entry for each threshold."""
 
-    thresholds: (
-        np.ndarray
-    )  # (K,) ascending; "the same" where a distance is at most that. The first, -inf, accepts nothing
+    thresholds: np.ndarray  # (K,) ascending; "the same" is a distance of at most that. The first, -inf, accepts nothing
     false_accept: np.ndarray  # (K,) share of the pairs of two people that are called one
     true_accept: np.ndarray  # (K,) share of the pairs of one person that are called one
     auc: float  # how often a random pair of one person is closer than one of two (ties half)
-    equal_error_rate: (
-        float  # where false accepts and false rejects are equally frequent, between thresholds interpolated
-    )
+    equal_error_rate: float  # where false accepts and false rejects are equally frequent, interpolated
     num_same: int
     num_different: int
 
@@ -61,39 +65,25 @@ class Decision:
 
 
 def pair_distances(
-    distances: Matrix,
-    query_pids: Ids,
-    query_camids: Ids,
-    gallery_pids: Ids,
-    gallery_camids: Ids,
-    max_pairs: int = 1_000_000,
-    seed: int = 0,
+    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
 ) -> PairDistances:
-    """The distances of all pairs that count, or of at most ``max_pairs`` of each kind, drawn without replacement.
-
-    Raises ValueError for shapes that do not fit, NaN among the pairs, or where there is no pair of one kind.
-    """
-    q_pids, q_cams, g_pids, g_cams = protocol.checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    protocol.check_shape(distances, len(q_pids), len(g_pids))
-    persons, step = np.flatnonzero(q_pids > DISTRACTOR_PID), max(1, protocol.CHUNK_VALUES // max(1, len(g_pids)))
-    rng, counts, kept = np.random.default_rng(seed), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
-    for first in range(0, len(persons), step):
-        rows = persons[first : first + step]
-        sides, part = (q_pids[rows], q_cams[rows], g_pids, g_cams), to_numpy(distances[rows])
-        same = protocol.matches_mask(*sides)
-        for k, mask in enumerate((same, ~same & ~protocol.ignored_mask(*sides))):
+    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind, drawn without replacement."""
+    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    check_shape(distances, len(q_pids), len(g_pids))
+    rng, counts, kept = np.random.default_rng(0), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
+    for first, last in chunks(len(q_pids), len(g_pids)):
+        part, sides = to_numpy(distances[first:last]), (q_pids[first:last], q_cams[first:last], g_pids, g_cams)
+        same, person = matches_mask(*sides), q_pids[first:last, None] > DISTRACTOR_PID
+        for k, mask in enumerate((same, person & ~same & ~ignored_mask(*sides))):
             counts[k] += int(mask.sum())
             drawn = np.stack([part[mask], rng.random(mask.sum())])  # those with the smallest random keys stay
             kept[k] = np.concatenate([kept[k], drawn], axis=1)
-            if kept[k].shape[1] > max_pairs:
-                kept[k] = kept[k][:, np.argpartition(kept[k][1], max_pairs)[:max_pairs]]
+            if kept[k].shape[1] > MAX_PAIRS:
+                kept[k] = kept[k][:, np.argpartition(kept[k][1], MAX_PAIRS)[:MAX_PAIRS]]
     if not all(counts):
-        raise ValueError(
-            f"expected pairs of one person and of two, found {counts[0]} and {counts[1]}: a pair of one person has two "
-            "cameras"
-        )
+        raise ValueError(f"expected pairs of one person, by two cameras, and of two people, found {counts}")
     same, different = (values.astype(to_numpy(distances[:1]).dtype) for values, _ in kept)
-    if np.isnan(same).any() or np.isnan(different).any():
+    if np.isnan([same.sum(), different.sum()]).any():
         raise ValueError("distances: expected numbers, found NaN: look for NaN in the features of these images")
     return PairDistances(same, different, *counts)
 
@@ -120,13 +110,10 @@ def choose_thresholds(
     """
     ordered, chosen = np.sort(pairs.different), {}
     for rate in false_accept_rates:
-        if not 0 < rate < 1:
-            raise ValueError(f"expected false accept rates in (0, 1), got {rate!r}")
         allowed = math.floor(rate * len(ordered) + 1e-9)
-        if allowed < 1:
+        if not 1 <= allowed < len(ordered):
             raise ValueError(
-                f"expected at least {math.ceil(1 / rate)} pairs of two people for a false accept rate of {rate}, got "
-                f"{len(ordered)}: take more pairs, or a higher rate"
+                f"expected a false accept rate in (0, 1), of one or more of {len(ordered)} pairs, got {rate}"
             )
         refused = ordered[allowed]  # the first that must not be accepted
         chosen[float(rate)] = error_rates(pairs, float(np.nextafter(refused, -np.inf, dtype=ordered.dtype)))

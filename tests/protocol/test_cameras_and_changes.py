@@ -66,17 +66,9 @@ def test_worked_example() -> None:
     assert changes.gain.tolist() == [-3, 3]
     assert changes.top_gains().tolist() == [1]
     assert changes.top_losses().tolist() == [0]
-    assert changes.summary() == {
-        "num_matches": 2,
-        "num_queries": 1,
-        "improved": 1,
-        "worsened": 1,
-        "unchanged": 0,
-        "mean_rank_before": 2.5,
-        "mean_rank_after": 2.5,
-        "rank_1_gained": 0,
-        "rank_1_lost": 0,
-    }
+    counts = {"num_matches": 2, "num_queries": 1, "improved": 1, "worsened": 1, "unchanged": 0}
+    means = {"mean_rank_before": 2.5, "mean_rank_after": 2.5}
+    assert changes.summary() == {**counts, **means, "rank_1_gained": 0, "rank_1_lost": 0}
 
 
 def test_matrices_of_two_shapes_are_refused() -> None:

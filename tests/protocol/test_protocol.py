@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -29,9 +28,7 @@ def quiet(problem: Problem, max_rank: int = 50) -> RankingResult:
         return evaluate_ranking(*problem.arguments, max_rank=max_rank)
 
 
-@pytest.mark.parametrize("sort_share", [math.inf, 0], ids=["counting", "sorting"])
-def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch, sort_share: float) -> None:
-    monkeypatch.setattr(protocol, "SORT_SHARE", sort_share)
+def test_200_random_problems_equal_the_slow_loop() -> None:
     seen = {"evaluated": 0, "no valid query": 0, "short gallery": 0, "unmatched": 0, "tied match": 0}
     for seed in range(200):
         problem, max_rank = random_problem(seed, ties=seed % 4 != 0), 1 + seed % 60
@@ -56,18 +53,24 @@ def test_200_random_problems_equal_the_slow_loop(monkeypatch: pytest.MonkeyPatch
 
 
 def check_query(result: RankingResult, problem: Problem, q: int) -> None:
-    expected = slow_query(problem, q)
-    scores = [result.average_precision[q], result.average_precision_trapezoid[q], result.inverse_negative_penalty[q]]
+    """Against the slow loop: the result's entries, the masks, and the query's own ranking."""
+    expected, sides = slow_query(problem, q), problem.arguments[1:]
+    ranking = rank_gallery(problem.distances[q], sides[0][q], sides[1][q], *sides[2:])
+    assert np.flatnonzero(ranking.position).tolist() == sorted(ranking.kept.tolist())
     if expected is None:
-        assert np.isnan(scores).all()
-        assert (result.first_hit[q], result.num_matches[q]) == (-1, 0)
+        assert np.isnan([result.average_precision[q], ranking.average_precision]).all()
+        assert (result.first_hit[q], ranking.first_hit, result.num_matches[q]) == (-1, -1, 0)
+        assert "correct" not in ranking.status
         return
-    assert scores == pytest.approx([expected[key] for key in MEANS], rel=0, abs=1e-12)
-    assert np.flatnonzero(matches_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["matches"])
-    assert np.flatnonzero(~ignored_mask(*problem.arguments[1:])[q]).tolist() == sorted(expected["kept"])
-    assert result.first_hit[q] == expected["positions"][0]
-    assert result.num_matches[q] == len(expected["matches"])
-    assert result.num_ignored[q] == expected["ignored"]
+    assert result.average_precision[q] == pytest.approx(expected["step"], rel=0, abs=1e-12)
+    assert ranking.average_precision == result.average_precision[q]
+    assert ranking.average_precision_trapezoid == pytest.approx(expected["trapezoid"], rel=0, abs=1e-12)
+    assert result.first_hit[q] == ranking.first_hit == expected["positions"][0]
+    assert (result.num_matches[q], result.num_ignored[q]) == (len(expected["matches"]), expected["ignored"])
+    assert ranking.kept.tolist() == expected["kept"]
+    for found in (matches_mask(*sides)[q], ranking.status == "correct"):
+        assert np.flatnonzero(found).tolist() == sorted(expected["matches"])
+    assert np.flatnonzero(~ignored_mask(*sides)[q]).tolist() == sorted(expected["kept"])
 
 
 def has_tied_match(problem: Problem) -> bool:
@@ -122,32 +125,6 @@ def test_rank_gallery_on_the_worked_example() -> None:
     assert ranking.position.tolist() == [[0, 1, 2, 0, 3, 4, 5, 6][i] for i in shuffle]
     assert ranking.average_precision == pytest.approx(0.7, abs=1e-15)
     assert ranking.first_hit == 0
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_rank_gallery_is_the_row_of_evaluate_ranking(seed: int) -> None:
-    problem = random_problem(seed)
-    for q in range(len(problem.query_pids)):
-        ranking = rank_gallery(
-            problem.distances[q],
-            problem.query_pids[q],
-            problem.query_camids[q],
-            problem.gallery_pids,
-            problem.gallery_camids,
-        )
-        expected = slow_query(problem, q)
-        assert np.flatnonzero(ranking.position).tolist() == sorted(ranking.kept.tolist())
-        if expected is None:
-            assert math.isnan(ranking.average_precision)
-            assert ranking.first_hit == -1
-            assert "correct" not in ranking.status
-            continue
-        result = quiet(problem)
-        assert ranking.kept.tolist() == expected["kept"]
-        assert np.flatnonzero(ranking.status == "correct").tolist() == sorted(expected["matches"])
-        assert ranking.average_precision == result.average_precision[q]
-        assert ranking.average_precision_trapezoid == result.average_precision_trapezoid[q]
-        assert ranking.first_hit == result.first_hit[q]
 
 
 def test_equals_scikit_learn_without_ties() -> None:
@@ -232,12 +209,9 @@ def test_collapse_is_told_from_a_few_ties(num_gallery: int) -> None:
     rng = np.random.default_rng(0)
     pids, camids = rng.integers(1, 4, num_gallery), np.full(num_gallery, 2)
     distances = np.repeat(np.arange(num_gallery / 2), 2)[None] + np.zeros((3, 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        healthy = evaluate_ranking(distances, [1, 2, 3], [1, 1, 1], pids, camids)
-    assert healthy.notes == ()
+    assert evaluate_ranking(distances, [1, 2, 3], [1, 1, 1], pids, camids).notes == ()
     distances[1, rng.permutation(num_gallery)[: int(0.7 * num_gallery)]] = 5
-    with pytest.warns(RankingWarning, match="For 1 of 3 queries more than half"):
+    with pytest.warns(RankingWarning, match="1 of 3 queries have more than half"):
         evaluate_ranking(distances, [1, 2, 3], [1, 1, 1], pids, camids)
 
 
@@ -252,10 +226,8 @@ def test_queries_left_out_are_counted_aloud() -> None:
 
 
 def test_cmc_counts_first_hits_and_is_padded() -> None:
-    distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
-    result = evaluate_ranking(distances, [1, 2], [1, 1], [1, 3, 2], [2, 2, 2], max_rank=6)
+    result = evaluate_ranking(np.tile([0.1, 0.2, 0.3], (2, 1)), [1, 2], [1, 1], [1, 3, 2], [2, 2, 2], max_rank=6)
     assert result.cmc.tolist() == [0.5, 0.5, 1, 1, 1, 1]
-    assert result.cmc.dtype == np.float64
     assert [result.rank(k) for k in (1, 3, 6)] == [0.5, 1, 1]
     for k in (0, 7):
         with pytest.raises(ValueError, match="rank from 1 to max_rank = 6"):
@@ -297,26 +269,20 @@ def test_nan_is_refused_with_its_place() -> None:
     [
         ({"distances": np.zeros((2, 3)).T}, r"expected shape \(2, 3\).*found \(3, 2\)"),
         ({"distances": np.zeros(6)}, r"expected shape \(2, 3\).*found \(6,\)"),
-        ({"distances": [[0.0] * 3] * 2}, "NumPy array or a torch tensor, found list"),
+        ({"distances": [[0.0] * 3] * 2}, "found list"),
         ({"distances": np.zeros((2, 3), complex)}, "real numbers"),
-        ({"query_camids": [1]}, r"query_camids: expected shape \(2,\).*found \(1,\)"),
-        ({"gallery_camids": [1, 1]}, r"gallery_camids: expected shape \(3,\).*found \(2,\)"),
-        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: expected shape .*found \(1, 3\)"),
-        ({"query_pids": [1.0, 2.0]}, "query_pids: expected integers, found dtype float64"),
+        ({"query_camids": [1]}, r"query_camids: .* shape \(2,\).*found int64 of shape \(1,\)"),
+        ({"gallery_camids": [1, 1]}, r"gallery_camids: .* shape \(3,\).*found .*\(2,\)"),
+        ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: .*found .*\(1, 3\)"),
+        ({"query_pids": [1.0, 2.0]}, "query_pids: expected integers.* found float64"),
         ({"query_pids": [1, -2]}, "query_pids: expected -1 .* found -2"),
-        ({"gallery_camids": [1, -5, 1]}, "gallery_camids: expected -1 .* found -5"),
         ({"max_rank": 0}, "max_rank to be a positive integer, got 0"),
-        ({"max_rank": 5.0}, r"max_rank to be a positive integer, got 5\.0"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:
-    good = {
-        "distances": np.arange(6.0).reshape(2, 3),
-        "query_pids": [1, 2],
-        "query_camids": [1, 1],
-        "gallery_pids": [1, 2, 3],
-        "gallery_camids": [2, 2, 2],
-    }
+    names = ("query_pids", "query_camids", "gallery_pids", "gallery_camids")
+    good = dict(zip(names, ([1, 2], [1, 1], [1, 2, 3], [2, 2, 2]), strict=True))
+    good["distances"] = np.arange(6.0).reshape(2, 3)
     assert evaluate_ranking(**good).num_valid == 2
     with pytest.raises(ValueError, match=message):
         evaluate_ranking(**(good | change))
@@ -330,5 +296,5 @@ def test_nothing_to_rank_is_an_error(num_queries: int, num_gallery: int) -> None
 
 
 def test_rank_gallery_wants_one_row() -> None:
-    with pytest.raises(ValueError, match=r"shape \(G,\), found \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 3\).*found \(1, 1, 3\)"):
         rank_gallery(np.zeros((1, 3)), 1, 1, [1, 2, 3], [1, 2, 3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import tracemalloc
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from slow_protocol import blocks_of, people
 
-from casnkit.ranking import Blocks, evaluate_ranking, fuse, rerank, rerank_with_attention
+from casnkit.ranking import Blocks, evaluate_ranking, fuse, protocol, rerank, rerank_with_attention
 
 
 def slow_rerank(query_gallery, query_query, gallery_gallery, k1=20, k2=6, lambda_value=0.3) -> np.ndarray:
@@ -60,7 +59,7 @@ SETTINGS = [(20, 6, 0.3), (5, 1, 0.0), (7, 3, 0.5), (1, 1, 0.3), (12, 60, 0.1), 
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_definition(seed: int, k1: int, k2: int, lambda_value: float) -> None:
     blocks = blocks_of(*people(seed))
-    found = rerank(*blocks, k1, k2, lambda_value)
+    found = rerank(Blocks(*blocks), k1, k2, lambda_value)
     np.testing.assert_allclose(found, slow_rerank(*blocks, k1, k2, lambda_value), rtol=0, atol=1e-5)
     assert found.dtype == np.float32
 
@@ -74,26 +73,26 @@ def test_equals_the_definition_with_ties_twins_and_one_sided_distances() -> None
     alike = [np.zeros_like(block) for block in coarse]
     tiny = [blocks_of(*people(2, *size)) for size in ((1, 1), (3, 1), (1, 5))]
     for blocks in (coarse, one_sided, alike, *tiny):
-        np.testing.assert_allclose(rerank(*blocks, 6, 3), slow_rerank(*blocks, 6, 3), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(rerank(Blocks(*blocks), 6, 3), slow_rerank(*blocks, 6, 3), rtol=0, atol=1e-5)
     assert len(np.unique(coarse[0])) < 12
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of(*people(3, 9, 60))
-    expected = rerank(*blocks, 8, 3)
+    expected = rerank(Blocks(*blocks), 8, 3)
     for size in (1, 100, 300, 1000):
-        monkeypatch.setattr(sys.modules[rerank.__module__], "CHUNK_VALUES", size)
-        np.testing.assert_array_equal(rerank(*blocks, 8, 3), expected)
+        monkeypatch.setattr(protocol, "CHUNK_VALUES", size)
+        np.testing.assert_array_equal(rerank(Blocks(*blocks), 8, 3), expected)
 
 
 def test_arguments_are_left_alone_and_scale_does_not_matter() -> None:
     blocks = blocks_of(*people(4))
     copies = [block.copy() for block in blocks]
-    found = rerank(*blocks, 6, 3)
+    found = rerank(Blocks(*blocks), 6, 3)
     for block, copy in zip(blocks, copies, strict=True):
         np.testing.assert_array_equal(block, copy)
-    np.testing.assert_allclose(rerank(*(block * 1000 for block in blocks), 6, 3), found, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(rerank(*map(torch.from_numpy, blocks), 6, 3), found)
+    np.testing.assert_allclose(rerank(Blocks(*(block * 1000 for block in blocks)), 6, 3), found, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(rerank(Blocks(*map(torch.from_numpy, blocks)), 6, 3), found)
 
 
 def test_lambda_one_keeps_the_order_and_re_ranking_helps_where_people_are_clusters() -> None:
@@ -103,16 +102,18 @@ def test_lambda_one_keeps_the_order_and_re_ranking_helps_where_people_are_cluste
     cameras = [np.zeros(60, int), np.ones(600, int)]
     sides = pids[0], cameras[0], pids[1], cameras[1]
     before = evaluate_ranking(blocks[0], *sides).mean_ap
-    assert evaluate_ranking(rerank(*blocks, lambda_value=1.0), *sides).mean_ap == pytest.approx(before, abs=1e-3)
-    assert evaluate_ranking(rerank(*blocks), *sides).mean_ap > before + 0.02
+    assert evaluate_ranking(rerank(Blocks(*blocks), lambda_value=1.0), *sides).mean_ap == pytest.approx(
+        before, abs=1e-3
+    )
+    assert evaluate_ranking(rerank(Blocks(*blocks)), *sides).mean_ap > before + 0.02
 
 
 def test_no_square_matrix_of_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of(*people(7, 100, 3000))
-    monkeypatch.setattr(sys.modules[rerank.__module__], "CHUNK_VALUES", 100_000)
-    rerank(*blocks)  # imports are done
+    monkeypatch.setattr(protocol, "CHUNK_VALUES", 100_000)
+    rerank(Blocks(*blocks))  # imports are done
     tracemalloc.start()
-    rerank(*blocks)
+    rerank(Blocks(*blocks))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3100 * 3100 * 4, f"{peak / 2**20:.0f} MiB, the square alone would be {3100**2 * 4 / 2**20:.0f}"
@@ -120,17 +121,17 @@ def test_no_square_matrix_of_all_images(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_with_attention_names_what_it_did() -> None:
     features, attention = (Blocks(*blocks_of(*people(seed))) for seed in (8, 9))
-    found = rerank_with_attention(features, attention, 0.3, 6, 3)
+    found = rerank_with_attention(features, attention, 0.3)
     np.testing.assert_array_equal(found["features"], features.query_gallery)
     np.testing.assert_array_equal(found["attention"], attention.query_gallery)
     np.testing.assert_array_equal(found["sum"], fuse(features.query_gallery, attention.query_gallery, 0.3))
     parts = [(b.query_gallery, b.query_query, b.gallery_gallery) for b in (features, attention)]
-    again = slow_rerank(*parts[0], 6, 3)
+    again = slow_rerank(*parts[0])
     np.testing.assert_allclose(found["re-ranked features"], again, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(found["re-ranked attention"], slow_rerank(*parts[1], 6, 3), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["re-ranked attention"], slow_rerank(*parts[1]), rtol=0, atol=1e-5)
     largest = [max(part.max() for part in own) for own in parts]
     summed = [0.7 * one / largest[0] + 0.3 * other / largest[1] for one, other in zip(*parts, strict=True)]
-    np.testing.assert_allclose(found["re-ranked sum"], slow_rerank(*summed, 6, 3), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found["re-ranked sum"], slow_rerank(*summed), rtol=0, atol=2e-5)
     after = fuse(again, attention.query_gallery, 0.3)
     np.testing.assert_allclose(found["re-ranked features + attention"], after, rtol=0, atol=1e-4)
     assert len(found) == 7
@@ -142,14 +143,13 @@ GOOD = blocks_of(*people(0, 3, 4))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: rerank(GOOD[0], GOOD[2], GOOD[1]), r"query_query: expected shape \(3, 3\) beside .*, found \(4, 4\)"),
-        (lambda: rerank(GOOD[0][0], *GOOD[1:]), r"query_gallery: expected shape \(Q, G\), found \(4,\)"),
-        (lambda: rerank(GOOD[0].tolist(), *GOOD[1:]), "query_gallery: .* found list"),
-        (lambda: rerank(-GOOD[0], *GOOD[1:]), "at least 0, found -.* images 0 and 3"),
-        (lambda: rerank(GOOD[0], GOOD[1], GOOD[2] * np.nan), "finite distances .* found nan between images 3 and"),
-        (lambda: rerank(*GOOD, k1=0), "k1 to be a positive integer, got 0"),
-        (lambda: rerank(*GOOD, k2=1.5), "k2 to be a positive integer, got 1.5"),
-        (lambda: rerank(*GOOD, lambda_value=1.1), r"lambda_value in \[0, 1\], .* got 1.1"),
+        (lambda: Blocks(GOOD[0], GOOD[2], GOOD[1]), r"query_gallery: expected shape \(4, 3\).* found \(3, 4\)"),
+        (lambda: Blocks(GOOD[0][0], *GOOD[1:]), r"query_gallery: expected shape \(3, 4\).* found \(4,\)"),
+        (lambda: Blocks(GOOD[0].tolist(), *GOOD[1:]), "query_gallery: .* found list"),
+        (lambda: rerank(Blocks(-GOOD[0], *GOOD[1:])), "at least 0, found -"),
+        (lambda: rerank(Blocks(GOOD[0], GOOD[1], GOOD[2] * np.nan)), "finite distances .* found nan"),
+        (lambda: rerank(Blocks(*GOOD), k1=0), "at least 1 .* got 0, 6 and 0.3"),
+        (lambda: rerank(Blocks(*GOOD), lambda_value=1.1), r"in \[0, 1\], got .* and 1.1"),
         (lambda: rerank_with_attention(Blocks(*GOOD), Blocks(*blocks_of(*people(0, 4, 4)))), "of one shape"),
     ],
 )

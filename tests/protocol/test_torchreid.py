@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from slow_protocol import blocks_of, people, random_problem, slow_query
 
-from casnkit.ranking import evaluate_ranking, rerank
+from casnkit.ranking import Blocks, evaluate_ranking, rerank
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -21,10 +21,7 @@ def load(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
     spec = importlib.util.find_spec("torchreid")
     if spec is None or spec.origin is None:
         pytest.skip('torchreid is not installed: pip install "torchreid==0.2.5"')
-    paths = [Path(spec.origin).parent / folder / name for folder in ("reid", ".")]
-    path = next((one for one in paths if one.is_file()), None)
-    if path is None:
-        pytest.skip(f"torchreid has no {name} in {Path(spec.origin).parent}")
+    path = next(Path(spec.origin).parent.glob(f"**/{name}"))
     monkeypatch.setitem(sys.modules, "torchreid", None)  # its optional compiled part then counts as absent
     file = importlib.util.spec_from_file_location("torchreid_file", path)
     module = importlib.util.module_from_spec(file)
@@ -56,12 +53,11 @@ def test_random_problems_equal_torchreid(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_distractors_equal_torchreid(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    query_pids, gallery_pids = rng.integers(1, 20, 40), rng.integers(0, 20, 400)
-    query_camids, gallery_camids = rng.integers(0, 6, 40), rng.integers(0, 6, 400)
+    pids, cameras = ([rng.integers(low, high, n) for low, n in ((1, 40), (0, 400))] for high in (20, 6))
     distances = rng.permutation(40 * 400).reshape(40, 400).astype(np.float32)
     theirs = load(monkeypatch, "metrics/rank.py").eval_market1501
-    cmc, mean_ap = theirs(distances, query_pids, gallery_pids, query_camids, gallery_camids, 50)
-    result = evaluate_ranking(distances, query_pids, query_camids, gallery_pids, gallery_camids)
+    cmc, mean_ap = theirs(distances, *pids, *cameras, 50)
+    result = evaluate_ranking(distances, pids[0], cameras[0], pids[1], cameras[1])
     assert result.mean_ap == pytest.approx(mean_ap, rel=0, abs=1e-12)
     np.testing.assert_allclose(result.cmc, cmc, rtol=0, atol=1e-6)
 
@@ -71,4 +67,4 @@ def test_re_ranking_equals_torchreid(monkeypatch: pytest.MonkeyPatch, settings: 
     theirs = load(monkeypatch, "utils/rerank.py").re_ranking
     for seed in range(3):
         blocks = blocks_of(*people(seed, 30, 200))
-        np.testing.assert_allclose(rerank(*blocks, *settings), theirs(*blocks, *settings), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(rerank(Blocks(*blocks), *settings), theirs(*blocks, *settings), rtol=0, atol=1e-5)

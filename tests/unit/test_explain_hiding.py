@@ -171,12 +171,11 @@ def test_probability_is_the_pair_classifiers(retrieval):
 @pytest.mark.parametrize("where", ["query", "gallery"])
 def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranked_by, where):
     """With the matrices of an evaluation at hand: the row before is theirs, and hiding nothing changes no bit."""
-    evaluation = ck.evaluation.evaluate(
+    given = ck.evaluation.evaluate(
         retrieval.model, dataset, retrieval.config, device="cpu", progress=False, attention=True
     )
-    given = Evaluation.of(retrieval.model, dataset, retrieval.config, evaluation)
     nothing = counterfactual(given, 3, torch.zeros(SIZE), where=where, gallery_index=6, ranked_by=ranked_by)
-    assert np.array_equal(nothing.distances_before, evaluation.distances[ranked_by][3])
+    assert np.array_equal(nothing.distances_before, given.distances[ranked_by][3])
     assert np.array_equal(nothing.distances_after, nothing.distances_before)
     assert nothing.probability[0] == nothing.probability[1]
     assert not nothing.moved()
