@@ -40,11 +40,13 @@ def siamese(pair: PairModel, mode: str = "paper", order: str = "given") -> Found
     """
     check_choice("order", order, ("given", "both"))
     maps, features = pair.leaves()
-    first = _siamese(pair, maps, features, mode)
-    if order == "given":
-        return first
-    turned = _siamese(pair, maps[::-1], features[::-1], mode)[::-1]
-    return tuple((a + b) / 2 for a, b in zip(first, turned, strict=True))
+    found = [_weights(pair, features, mode)]
+    if order == "both":
+        found.append(_weights(pair, features[::-1], mode)[::-1])
+    return tuple(
+        sum(attention.siamese_map(m.detach(), w) for w in weights) / len(weights)
+        for m, weights in zip(maps, zip(*found, strict=True), strict=True)
+    )
 
 
 def siamese_centred(pair: PairModel) -> Found:
@@ -54,9 +56,8 @@ def siamese_centred(pair: PairModel) -> Found:
     weight out leaves what this pair's alpha says beyond that. Not in the paper.
     """
     maps, features = pair.leaves()
-    difference = (features[0] - features[1]).detach()
-    weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, "paper")
-    return tuple(m.clamp_min(0) for m in _spread(maps, features, [w - w.mean(1, keepdim=True) for w in weights]))
+    weights = [w - w.mean(1, keepdim=True) for w in _weights(pair, features, "paper")]
+    return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
 
 
 def similarity(pair: PairModel) -> Found:
@@ -69,11 +70,11 @@ def similarity(pair: PairModel) -> Found:
     """
     maps, features = pair.leaves()
     f_q, f_g = (f.detach() for f in features)
-    if pair.target.similarity == "euclidean":
+    if pair.similarity == "euclidean":
         toward = F.normalize(f_g - f_q, dim=1)
         found = _spread(maps, features, (toward, -toward))
         return *found, _sum(found) - pair.scores
-    if pair.target.similarity == "correlation":
+    if pair.similarity == "correlation":
         f_q, f_g = (f - f.mean(1, keepdim=True) for f in (f_q, f_g))
     lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
     found = _spread(maps, features, (f_g / lengths, f_q / lengths))
@@ -91,7 +92,7 @@ def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
     difference = (features[0] - features[1]).detach()
     gradient = _path_gradient(pair, difference, steps)
     found = _spread(maps, features, (gradient, -gradient))
-    score = pair.target.of_difference
+    score = pair.of_difference
     with torch.no_grad():
         return *found, _sum(found) - (score(difference) - score(torch.zeros_like(difference)))
 
@@ -109,29 +110,22 @@ def evidence(pair: PairModel, *, steps: int = 32) -> Found:
     listens = _path_gradient(pair, (features[0] - features[1]).detach(), steps).abs()
     listens = listens - listens.mean(1, keepdim=True)
     amounts = (torch.minimum(f_q, f_g),) * 2
-    if pair.target.name == "different":
+    if pair.target == "different":
         amounts = (f_q - f_g).clamp_min(0), (f_g - f_q).clamp_min(0)
     weights = [listens * torch.where(f > 0, a / f, 0) for a, f in zip(amounts, (f_q, f_g), strict=True)]
     return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
 
 
-def _siamese(
-    pair: PairModel, maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], mode: str
-) -> tuple[Tensor, Tensor]:
+def _weights(pair: PairModel, features: tuple[Tensor, Tensor], mode: str) -> attention.Weights:
     difference = (features[0] - features[1]).detach()
-    weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, mode)
-    return tuple(attention.siamese_map(m.detach(), w) for m, w in zip(maps, weights, strict=True))
-
-
-def _pair_gradient(pair: PairModel, difference: Tensor) -> Tensor:
-    return attention.score_gradient(pair.target.of_difference, difference)
+    return attention.siamese_weights(attention.score_gradient(pair.of_difference, difference), difference, mode)
 
 
 def _path_gradient(pair: PairModel, difference: Tensor, steps: int) -> Tensor:
     """Mean of the pair classifier's gradient at the midpoints of ``steps`` equal parts of the way from 0: (P, D)."""
     total = torch.zeros_like(difference)
     for step in range(check_count("steps", steps)):
-        total += _pair_gradient(pair, difference * (step + 0.5) / steps)
+        total += attention.score_gradient(pair.of_difference, difference * (step + 0.5) / steps)
     return total / steps
 
 

@@ -33,15 +33,7 @@ from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.explain.faithfulness import faithfulness
-from casnkit.explain.localisation import (
-    bootstrap,
-    chance,
-    energy_inside,
-    iou,
-    pointing_game,
-    right_cue,
-    right_cue_pairs,
-)
+from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue_pairs
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.pair import check_choice
 from casnkit.explain.sanity import sanity_checks
@@ -80,7 +72,7 @@ deletion, insertion: area under the curve of the probability p and of the averag
 pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
   beside another partner; * fails its limit. sane: all sanity checks passed."""
 SHOWN = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
-_BATCH = 32  # pairs at a time
+_BATCH, _SANITY_PAIRS = 32, 20  # pairs at a time, and at most so many pairs for the sanity checks
 
 
 class League(NamedTuple):
@@ -138,20 +130,26 @@ class LeaguePairs:
         Chance is the same map moved by a random step: as large and as smooth, in a place that means nothing. The right
         cue's is a share of hits too.
         """
-        result = {}
-        if self.masks is not None:
-            for name, measure in (("energy", energy_inside), ("pointing", pointing_game), ("iou", iou)):
-                sides = list(zip(maps, self.masks, strict=True))
-                moved = [chance(measure, m, t, generator=torch.Generator().manual_seed(seed)) for m, t in sides]
-                result[name] = {"found": [measure(m, t) for m, t in sides], "chance": moved}
+        result, found = {}, {}
+        for name, measure in MEASURES.items() if self.masks is not None else ():
+            sides = list(zip(maps, self.masks, strict=True))
+            moved = [chance(measure, m, t, generator=torch.Generator().manual_seed(seed)) for m, t in sides]
+            found[name] = [measure(m, t) for m, t in sides], moved
         if self.parts is not None:
-            alike, generator = torch.from_numpy(self.kinds == "look-alike"), torch.Generator().manual_seed(seed)
-            sides, truth = [m[alike] for m in maps], (self.differs_in, len(PARTS))
-            both = zip(sides, self.parts, strict=True)
-            moved = [chance(right_cue, m, p, *truth, generator=generator).hit for m, p in both]
-            result["cue"] = {"found": [right_cue_pairs(tuple(sides), self.parts, *truth).hit], "chance": moved}
-        for values in result.values():
-            values.update({kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in values.items()})
+            sides, truth = (
+                [m[torch.from_numpy(self.kinds == "look-alike")] for m in maps],
+                (self.differs_in, len(PARTS)),
+            )
+
+            def hits(m: Tensor, p: Tensor) -> Tensor:
+                return right_cue_pairs((m,), (p,), *truth).hit
+
+            generator = torch.Generator().manual_seed(seed)
+            moved = [chance(hits, m, p, generator=generator) for m, p in zip(sides, self.parts, strict=True)]
+            found["cue"] = [right_cue_pairs(tuple(sides), self.parts, *truth).hit], moved
+        for name, both in found.items():
+            values = [torch.stack(sides).nanmean(0).numpy() for sides in both]
+            result[name] = dict(zip(("found", "chance"), values, strict=True))
         return result
 
 
@@ -161,37 +159,31 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
     person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
     """
-    partners, found = _partners(retrieval), {kind: [] for kind in KINDS}
-    gallery, order = retrieval.dataset.gallery, np.random.default_rng(seed).permutation(len(retrieval.query))
-    for i in order.tolist():
+    partners, gallery, found = _partners(retrieval), retrieval.dataset.gallery, []
+    for i in np.random.default_rng(seed).permutation(len(retrieval.query)).tolist():
         distances = retrieval.row(i)
         ranking = retrieval.rank(i, distances)
         if ranking.first_hit >= 0:
-            found["right"].append((i, int(ranking.kept[ranking.first_hit])))
+            found.append(("right", i, int(ranking.kept[ranking.first_hit])))
         if len(ranking.kept) and ranking.first_hit != 0:
-            found["wrong"].append((i, int(ranking.kept[0])))
+            found.append(("wrong", i, int(ranking.kept[0])))
         other, _ = partners.get(int(retrieval.dataset.query.pids[i]), (None, None))
         images = np.flatnonzero(gallery.pids == other) if other is not None else ()
         if len(images):
-            found["look-alike"].append((i, int(images[np.argmin(distances[images])])))
-    quota = _quota({kind: len(rows) for kind, rows in found.items()}, count)
-    pairs = np.array([row for kind in KINDS for row in found[kind][: quota[kind]]])
+            found.append(("look-alike", i, int(images[np.argmin(distances[images])])))
+    table = pd.DataFrame(found, columns=["kind", *SIDES]).astype({"kind": pd.CategoricalDtype(KINDS)})
+    table["turn"] = table.groupby(
+        "kind", observed=False
+    ).cumcount()  # the kinds take turns; what one lacks others fill up
+    table = table.sort_values(["turn", "kind"]).head(count).sort_values(["kind", "turn"])
+    pairs, kinds = table[list(SIDES)].to_numpy(np.int64), table.kind.to_numpy(str)
     if len(pairs) < 2:
         raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
-    kinds = np.repeat(KINDS, list(quota.values()))
     notes = [] if len(pairs) == count else [f"{len(pairs)} pairs of {count}: the test set has no more of these kinds"]
     masks, alike = _truth(retrieval, pairs, load_masks, notes), pairs[kinds == "look-alike"]
     parts = _truth(retrieval, alike, load_parts, notes) if len(alike) else None
     differs_in = np.array([partners[int(pid)][1] for pid in retrieval.dataset.query.pids[alike[:, 0]]], dtype=np.int64)
     return LeaguePairs(pairs, kinds, masks, parts, differs_in, tuple(notes))
-
-
-def _quota(available: Mapping[str, int], count: int) -> dict[str, int]:
-    """A share for each kind, in equal parts; what one kind lacks the others fill up."""
-    quota = dict.fromkeys(available, 0)
-    for _ in range(min(count, sum(available.values()))):
-        quota[min((kind for kind in available if quota[kind] < available[kind]), key=quota.get)] += 1
-    return quota
 
 
 def _partners(retrieval: Evaluation) -> dict[int, tuple[int, int]]:
@@ -222,13 +214,9 @@ def run_league(
     methods: Sequence[str] | None = None,
     pairs: int = 200,
     seed: int = 0,
-    device: torch.device | str | None = None,
-    progress: bool = True,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     steps: int = 6,
-    sanity_pairs: int = 20,
-    retrieval: Evaluation | None = None,
 ) -> League:
     """Measure methods on one trained network, whose pair classifier must have been trained (``ide+sa`` or ``casn``).
 
@@ -237,34 +225,26 @@ def run_league(
         pairs: right matches, wrong first matches and look-alikes in equal parts.
         out: folder for the result and for what was measured so far: rerun to resume a run that was stopped.
         steps: of deletion and insertion, in the query of every other pair and in the gallery image of the rest.
-        sanity_pairs: how many of the pairs the sanity checks use.
-        retrieval: features that are there already; default: all images are looked at.
     """
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
     for name in names:
         check_choice("methods", name, list(METHODS))
     if not config.loss.siamese_attention:
         raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
-    device = torch.device(device) if device is not None else next(model.parameters()).device
-    retrieval = retrieval or Evaluation.of(model.to(device), dataset, config, device=device, keep_maps=False)
+    retrieval = Evaluation.of(model, dataset, config, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
-    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs}
+    settings = {"pairs": pairs, "seed": seed, "steps": steps}
     key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
     memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
-    measure = memory.cache(_measure, ignore=["retrieval", "chosen", "images"])
-    bar = tqdm(names, desc="methods", unit="method", leave=False, disable=not progress)
-    found = {name: measure(key, name, settings, OPTIONS.get(name, {}), retrieval, chosen, images) for name in bar}
-    about = {
-        "data": dataset.name,
-        "profile": config.profile,
-        "variant": config.variant,
-        "pooling": config.model.pooling,
-    }
-    about |= {"settings": settings, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
-    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes)}
-    about |= {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
-    league = League(_table(found, seed), about)
+    measure, found = memory.cache(_measure, ignore=["retrieval", "chosen", "images"]), {}
+    for name in tqdm(names, desc="methods", unit="method", leave=False):
+        found[name] = measure(key, name, settings, OPTIONS.get(name, {}), retrieval, chosen, images)
+    about = {"data": dataset.name, "profile": config.profile, "variant": config.variant}
+    about |= {"pooling": config.model.pooling, "settings": settings}
+    about |= {"options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
+    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes), "device": images[0].device.type}
+    league = League(_table(found, seed), about | {"threads": torch.get_num_threads(), "versions": versions()})
     if out:
         league.write(out)
     return league
@@ -296,10 +276,9 @@ def _measure(
     for row in curves.table(rng).itertuples(index=False):
         rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[2:6], chance=row.chance))
     _, first = np.unique(chosen.pairs[:, 0], return_index=True)  # different query images
-    count = min(len(first), max(2, settings["sanity_pairs"]))
+    count = min(len(first), _SANITY_PAIRS)
     some = torch.from_numpy(np.sort(first)[np.linspace(0, len(first) - 1, count).round().astype(int)])
-    options_of_checks = {"every_step": False, "seed": seed, "batch_size": _BATCH}
-    for line in sanity_checks(ask, model, *(x[some] for x in images), **options_of_checks).lines:
+    for line in sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).lines:
         rows.append(_row("sanity", line.name, (*line[1:4], count), limit=line.limit, passed=line.passed))
     seconds = sum(f.seconds for f in found) / len(chosen.pairs)
     rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, len(chosen.pairs))))
@@ -336,25 +315,22 @@ def league_tables(league: League) -> dict[str, pd.DataFrame]:
 
 
 def _cell(row: Any) -> str:
+    value, width = 100 * row.value, 50 * (row.high - row.low)
     if row.test == "speed":
-        return f"{1000 * row.value:.1f}"
-    if row.test == "sanity":
-        mark = "" if pd.isna(row.passed) or row.passed else "*"
-        return ("-" if np.isnan(row.value) else f"{row.value:.2f}") + mark
-    if np.isnan(row.value):
+        return f"{10 * value:.1f}"
+    if np.isnan(value):
         return "-"
+    if row.test == "sanity":
+        return f"{row.value:.2f}" + "*" * (not pd.isna(row.passed) and not row.passed)
     if row.test == "faithfulness":
-        return f"{100 * row.value:+.1f} ±{50 * (row.high - row.low):.1f}"
-    by_chance = "" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})"
-    return f"{100 * row.value:.0f} ±{50 * (row.high - row.low):.0f}{by_chance}"
+        return f"{value:+.1f} ±{width:.1f}"
+    return f"{value:.0f} ±{width:.0f}" + ("" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})")
 
 
 def league_table(league: League) -> str:
     """The league as text: a line per method, and what the columns mean."""
-    table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method")
-    return "\n".join(
-        [league_head(league), table.to_string(), LEGEND, *(f"note: {n}" for n in league.settings["notes"])]
-    )
+    table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method").to_string()
+    return "\n".join([league_head(league), table, LEGEND, *(f"note: {n}" for n in league.settings["notes"])])
 
 
 def league_head(league: League) -> str:
@@ -369,40 +345,34 @@ def league_head(league: League) -> str:
 def findings(league: League) -> list[str]:
     """What the table says of equation 4's map, beside the plain mean, and which methods do better; from numbers alone."""
     sane, names, sentences = league.sane(), league.methods(), []
-    energy, over = (league.row("siamese", "energy", than) for than in ("", "plain-mean"))
-    if "siamese" in names:
-        pair, partner = league.row("siamese", "pair classifier"), league.row("siamese", "partner")
-        unclear = "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
+    pair, partner = (league.row("siamese", check) for check in ("pair classifier", "partner"))
+    if pair is not None:
+        how = "depends on" if pair.passed else "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
         sentences.append(
-            f"Equation 4's map {'depends on' if pair.passed else unclear} the pair classifier: with a random one it "
-            f"correlates {pair.value:.2f}; beside another partner {partner.value:.2f}."
+            f"Equation 4's map {how} the pair classifier: with a random one it correlates {pair.value:.2f}; beside another "
+            f"partner {partner.value:.2f}."
         )
+    over = league.row("siamese", "energy", "plain-mean")
     if over is not None:
         points, low, high = (100 * number for number in (over.value, over.low, over.high))
+        more = f"has {'more' if low > 0 else 'less'} of its energy on the person than the plain mean"
         sentences.append(
-            f"Equation 4's map has {'more' if low > 0 else 'less'} of its energy on the person than the plain mean: "
-            f"{points:+.1f} points [{low:+.1f}, {high:+.1f}]."
+            f"Equation 4's map {more}: {points:+.1f} points [{low:+.1f}, {high:+.1f}]."
             if low > 0 or high < 0
             else "Equation 4's map lies on the person as much as the plain mean, as far as these pairs can tell "
             f"({points:+.1f} points)."
         )
-    sentences.append(
-        f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
-        if sane
-        else f"None of {len(names)} methods passes all sanity checks."
-    )
-    if energy is not None:
-        others = [
-            row for row in (league.row(name, "energy", "siamese") for name in sane) if row is not None and row.low > 0
-        ]
-        quick = [row.method for row in others if METHODS[row.method].cost == "forward"]
-        cost = f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more"
-        gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in others])
-        sentences.append(
-            f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}."
-            if others and "siamese" not in sane
-            else "No method is better than equation 4 in both sanity and energy on the person."
-        )
+    passed = f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
+    sentences.append(passed if sane else f"None of {len(names)} methods passes all sanity checks.")
+    rows = [league.row(name, "energy", "siamese") for name in sane if "siamese" not in sane]
+    better = [row for row in rows if row is not None and row.low > 0]
+    quick = [row.method for row in better if METHODS[row.method].cost == "forward"]
+    cost = f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more"
+    gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in better])
+    if better:
+        sentences.append(f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}.")
+    elif over is not None:
+        sentences.append("No method is better than equation 4 in both sanity and energy on the person.")
     return sentences
 
 
