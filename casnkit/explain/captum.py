@@ -66,7 +66,7 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
 
     ``noise`` is a standard deviation, in units of the normalised image (whose own is about 1).
     """
-    torch.manual_seed(check_count("seed", seed, 0))  # the caller's random state is kept by explain
+    torch.manual_seed(seed)  # the caller's random state is kept by explain
     options = {"nt_type": "smoothgrad", "nt_samples": check_count("samples", samples), "stdevs": float(noise)}
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
     return tuple(g.abs().amax(1) for g in _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from casnkit import attention
@@ -34,9 +33,7 @@ def identification(pair: PairModel) -> Found:
 def siamese(pair: PairModel, mode: str = "paper", order: str = "given") -> Found:
     """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
 
-    Args:
-        mode: a key of :data:`casnkit.attention.MODES`.
-        order: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
+    ``order``: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
     """
     check_choice("order", order, ("given", "both"))
     maps, features = pair.leaves()
@@ -61,24 +58,23 @@ def siamese_centred(pair: PairModel) -> Found:
 
 
 def similarity(pair: PairModel) -> Found:
-    """The similarity of the two embeddings, laid out over the places of each feature map. Signed.
+    """The cosine of the two embeddings, laid out over the places of each feature map. Signed.
 
-    Where f is a mean over places (also a mean over stripes), cosine similarity is a sum over them, exactly: place x of
-    the query's map gets <A_q(x), f_g> / (h w |f_q| |f_g|) (Stylianou et al. 2019), and each of the two maps adds up to the
-    similarity. Correlation likewise. Minus the euclidean distance is the sum of both maps together. ``delta`` says by how
-    much a map of another pooling misses its sum.
+    Where f is a mean over places (also a mean over stripes), it is a sum over them, exactly: place x of the query's map
+    gets <A_q(x), f_g> / (h w |f_q| |f_g|) (Stylianou et al. 2019), and each of the two maps adds up to the similarity.
+    ``delta`` says by how much both maps of another pooling miss their sums.
     """
     maps, features = pair.leaves()
-    f_q, f_g = (f.detach() for f in features)
-    if pair.similarity == "euclidean":
-        toward = F.normalize(f_g - f_q, dim=1)
-        found = _spread(maps, features, (toward, -toward))
-        return *found, _sum(found) - pair.scores
-    if pair.similarity == "correlation":
-        f_q, f_g = (f - f.mean(1, keepdim=True) for f in (f_q, f_g))
+    f_q, f_g = (f.detach() - pair.centred * f.detach().mean(1, keepdim=True) for f in features)
     lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
     found = _spread(maps, features, (f_g / lengths, f_q / lengths))
     return *found, _sum(found) - 2 * pair.scores
+
+
+def correlation(pair: PairModel) -> Found:
+    """:func:`similarity` for the correlation of the embeddings: the cosine of f less its mean over the channels."""
+    pair.centred = True
+    return similarity(pair)
 
 
 def decomposition(pair: PairModel, *, steps: int = 32) -> Found:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from casnkit.explain.masks import apply_mask, check_mask
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
-SIMILARITIES = ("cosine", "euclidean", "correlation")
 PAIR_TARGETS = ("same", "different", "log-odds")
 TARGETS = (*PAIR_TARGETS, "identity", "agreement", "similarity")
 
@@ -67,17 +66,23 @@ class PairModel(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        target: str,
-        similarity: str,
-        labels: tuple[Tensor, ...],
-        layer: nn.Module | None,
         images: tuple[Tensor, Tensor],
+        target: str,
+        labels: tuple[Tensor, ...],
+        layer: nn.Module | str | None,
     ) -> None:
         super().__init__()
         self.model, self.taps, self.is_casn = model, PairTap(), isinstance(model, CASN)
-        self.target, self.similarity, self.labels = target, similarity, labels
-        self.layer = [layer]  # in a list: not a submodule a second time
         self.query, self.gallery = images
+        self.target, self.labels = target, labels
+        self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
+        modules = dict(model.named_modules())
+        layer = modules.get(layer, layer) if isinstance(layer, str) else layer
+        if layer is not None and not any(layer is module for module in modules.values()):
+            raise ValueError(
+                f"expected a layer out of {', '.join(list(modules)[1:9])}, ..., or a module, got {layer!r}"
+            )
+        self.layer = [layer]  # in a list: not a submodule a second time
         self.scores: Tensor | None = None
 
     def forward(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
@@ -89,7 +94,8 @@ class PairModel(nn.Module):
     def score(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
         """The target's score of embeddings, (P, D) twice -> (P,)."""
         if self.target == "similarity" or not self.is_casn:
-            return (-1 if self.target == "different" else 1) * self._similarity(query, gallery)
+            query, gallery = (f - self.centred * f.mean(1, keepdim=True) for f in (query, gallery))
+            return (-1 if self.target == "different" else 1) * F.cosine_similarity(query, gallery)
         if self.target in PAIR_TARGETS:
             return self.of_difference(query - gallery)
         logits = [self.model.id_scores(f) for f in (query, gallery)]
@@ -102,13 +108,6 @@ class PairModel(nn.Module):
         different, same = self.model.pair_scores(difference).unbind(1)
         return {"same": same, "different": different, "log-odds": same - different}[self.target]
 
-    def _similarity(self, query: Tensor, gallery: Tensor) -> Tensor:
-        if self.similarity == "euclidean":
-            return -torch.linalg.vector_norm(query - gallery, dim=1)
-        if self.similarity == "correlation":
-            query, gallery = (f - f.mean(1, keepdim=True) for f in (query, gallery))
-        return F.cosine_similarity(query, gallery)
-
     def features(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
         """Both embeddings, (P, D) each; the feature maps pass through ``taps`` where there are any."""
         images, layer = torch.cat([query, gallery]), self.layer[0]
@@ -116,21 +115,23 @@ class PairModel(nn.Module):
             return tuple(self.model.pool(m) for m in self.taps(*self.model.feature_map(images).chunk(2)))
         if layer is None:
             return self.embed(images).chunk(2)
-        outputs: list[object] = []
+        outputs: list[Tensor] = []
 
-        def tap(_: nn.Module, __: object, output: object) -> Tensor | None:
+        def tap(_: nn.Module, __: object, output: Tensor) -> Tensor | None:
             outputs.append(output)
             # a copy: a later in-place ReLU cannot change what was seen
-            return torch.cat(self.taps(*output.chunk(2))) if _is_map(output, len(images)) else None
+            return torch.cat(self.taps(*output.chunk(2))) if output.dim() == 4 and len(output) == len(images) else None
 
         with layer.register_forward_hook(tap):
             features = self.embed(images).chunk(2)
-        if len(outputs) != 1 or not _is_map(outputs[0], len(images)):
+        if len(outputs) != 1 or outputs[0].dim() != 4 or len(outputs[0]) != len(images):
             name = next(name for name, module in self.model.named_modules() if module is layer)
+            found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
+            expected = (
+                f"expected the layer {name!r} to be called once and to give feature maps ({len(images)}, C, h, w)"
+            )
             raise ValueError(
-                f"expected the layer {name!r} to be called once and to give feature maps ({len(images)}, C, h, w), it was "
-                f"called {len(outputs)} times{_shape_in_words(outputs)}: choose another layer, or put an nn.Identity behind "
-                "the call that you mean"
+                f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call you mean"
             )
         return features
 
@@ -139,11 +140,9 @@ class PairModel(nn.Module):
         if self.is_casn:
             return self.model.pool(self.model.feature_map(images))
         found = self.model(images)
-        fits = isinstance(found, Tensor) and found.dim() > 1 and len(found) == len(images)
-        if not fits or any(n > 1 for n in found.shape[2:]):
-            raise ValueError(
-                f"expected the network to give an embedding ({len(images)}, D){_shape_in_words([found])} instead"
-            )
+        shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        if not isinstance(found, Tensor) or shape[:1] != (len(images),) or found.numel() != np.prod(shape[:2]):
+            raise ValueError(f"expected the network to give an embedding ({len(images)}, D), got {shape}")
         return found.flatten(1)
 
     def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -177,32 +176,11 @@ class PairModel(nn.Module):
             raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
 
 
-def _is_map(output: object, count: int) -> bool:
-    return isinstance(output, Tensor) and output.dim() == 4 and len(output) == count
-
-
-def _shape_in_words(outputs: Sequence[object]) -> str:
-    shapes = [str(tuple(x.shape)) if isinstance(x, Tensor) else f"a {type(x).__name__}" for x in outputs]
-    return f", got {' and '.join(shapes)}" if shapes else ""
-
-
-def find_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module | None:
-    """A submodule by its dotted name, or itself. Raises ValueError where the model does not have it."""
-    modules = dict(model.named_modules())
-    if layer is None or any(layer is module for module in modules.values()):
-        return layer
-    if not isinstance(layer, str) or not modules.get(layer):
-        close = difflib.get_close_matches(str(layer), modules, 5, 0.4) or list(modules)[1:6]
-        raise ValueError(f"expected a layer of the model or its name, such as {', '.join(close)}, got {layer!r}")
-    return modules[layer]
-
-
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, weights that need no gradient, gradients on; afterwards everything is put back, also after an exception.
+    """Eval mode, gradients on, weights without ``requires_grad``: the graph begins where it is needed.
 
-    Put back are each submodule's mode, each parameter's ``requires_grad``, and torch's random state on every device.
-    Weights without ``requires_grad`` let the graph begin where it is needed, and gather no gradients.
+    Afterwards, also after an exception, modes, ``requires_grad`` and torch's random state are as they were.
     """
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
@@ -220,10 +198,10 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"expected {name} out of {', '.join(choices)}, got {value!r}")
 
 
-def check_count(name: str, value: object, low: int = 1) -> int:
-    """A whole number of at least ``low``, or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"expected {name} as a whole number of at least {low}, got {value!r}")
+def check_count(name: str, value: object) -> int:
+    """A whole number of at least 1, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"expected {name} as a whole number of at least 1, got {value!r}")
     return value
 
 
@@ -232,7 +210,7 @@ class Counterfactual:
     """What a change of one image did to one query's ranking; pairs of numbers are before and after."""
 
     where: str  # the image that was changed, "query" or "gallery"
-    gallery_index: int  # the other image of the pair that is looked at
+    gallery_index: int  # the gallery image of the pair that is looked at
     ranked_by: str  # "features", "attention" or "sum"
     image: Tensor  # (3, H, W) float on the CPU, normalised: the changed picture
     hidden: float  # share of the picture that was hidden, in [0, 1]
@@ -251,21 +229,21 @@ class Counterfactual:
     @property
     def position(self) -> tuple[int, int]:
         """1-based rank of the pair's gallery image; 0 where the protocol ignores it."""
-        return int(self.before.position[self.gallery_index]), int(self.after.position[self.gallery_index])
+        return tuple(int(ranking.position[self.gallery_index]) for ranking in (self.before, self.after))
 
     @property
     def distance(self) -> tuple[float, float]:
         """The pair's distance."""
-        return float(self.distances_before[self.gallery_index]), float(self.distances_after[self.gallery_index])
+        return tuple(float(row[self.gallery_index]) for row in (self.distances_before, self.distances_after))
 
     def moved(self, count: int = 10) -> list[dict[str, Any]]:
         """The gallery images (at most ``count``) whose rank changed most: index, status, rank before and after, places."""
-        before, after, status = self.before.position, self.after.position, self.before.status
-        order = np.argsort(-np.abs(before - after), kind="stable")[:count]
-        rows = [(int(j), str(status[j]), int(before[j]), int(after[j]), int(before[j] - after[j])) for j in order]
-        return [
-            dict(zip(("gallery", "status", "before", "after", "gain"), row, strict=True)) for row in rows if row[-1]
-        ]
+        table = pd.DataFrame(
+            {"status": self.before.status, "before": self.before.position, "after": self.after.position}
+        )
+        table["gain"] = table.before - table.after
+        table = table[table.gain != 0].sort_values("gain", key=lambda gain: -gain.abs(), kind="stable").head(count)
+        return table.rename_axis("gallery").reset_index().to_dict("records")
 
 
 def counterfactual(
@@ -283,7 +261,6 @@ def counterfactual(
     """Hide a region of one image and rank the gallery again.
 
     Args:
-        query_index: the query whose ranking is looked at.
         mask: (H, W) or (1, 1, H, W) in [0, 1] at the image's size, 1 = hidden; see :mod:`casnkit.explain.masks`.
         where: change the ``query``, or the ``gallery`` image ``gallery_index``.
         gallery_index: the other image of the pair; None (for a changed query): the first of the ranking.
@@ -295,29 +272,27 @@ def counterfactual(
     check_choice("ranked_by", ranked_by, RANKED_BY)
     if where == "gallery" and gallery_index is None:
         raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
-    i, j = int(query_index), gallery_index
-    for name, index, seen in (("query", i, retrieval.query), ("gallery", j or 0, retrieval.gallery)):
-        if not 0 <= index < len(seen):
-            raise ValueError(f"{name}_index: expected 0 .. {len(seen) - 1}, got {index}")
-    row_before = row_after = retrieval.row(i, ranked_by)
-    before = retrieval.rank(i, row_before)
+    i, j, whole = int(query_index), gallery_index, {"query": retrieval.query, "gallery": retrieval.gallery}
+    for side, index in (("query", i), ("gallery", j or 0)):
+        if not 0 <= index < len(whole[side]):
+            raise ValueError(f"{side}_index: expected 0 .. {len(whole[side]) - 1}, got {index}")
+    rows = [retrieval.row(i, ranked_by)] * 2
+    before = retrieval.rank(i, rows[0])
     j = int((before.kept if len(before.kept) else before.order)[0]) if j is None else int(j)
     given = retrieval.images(where, [i if where == "query" else j]) if image is None else image[None]
     hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
-    old = {"query": retrieval.query.subset([i]), "gallery": retrieval.gallery.subset([j])}
+    old = {"query": whole["query"].subset([i]), "gallery": whole["gallery"].subset([j])}
     new = dict(old)
     if hidden:
         new[where] = extract(retrieval.model, [changed], keep_maps=ranked_by != "features")
-        row_after = _row_after(retrieval, i, j, where, new, ranked_by)
+        rows[1] = _row_after(retrieval, i, j, where, new, ranked_by)
     features = [torch.cat([old[side].features, new[side].features]) for side in SIDES]
     probability = tuple(pair_probability(retrieval.model, *features).tolist())
     changes, q, g = None, retrieval.dataset.query.subset([i]), retrieval.dataset.gallery
     if before.first_hit >= 0:
-        changes = rank_changes(row_before[None], row_after[None], q.pids, q.camids, g.pids, g.camids)
-    rankings, shown = (before, retrieval.rank(i, row_after)), changed[0].detach().cpu()
-    return Counterfactual(
-        where, j, ranked_by, shown, hidden, probability, row_before, row_after, *rankings, changes=changes
-    )
+        changes = rank_changes(rows[0][None], rows[1][None], q.pids, q.camids, g.pids, g.camids)
+    shown, after = changed[0].detach().cpu(), retrieval.rank(i, rows[1])
+    return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after, changes)
 
 
 def _row_after(
@@ -326,9 +301,8 @@ def _row_after(
     """Query i's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
     if where == "query":
         return retrieval.row_of(seen["query"], i, ranked_by)
-    rows = []
-    for kind in RANKED_BY[:2] if ranked_by == "sum" else [ranked_by]:
-        row = np.array(retrieval.row(i, kind))
-        row[j] = retrieval.between(seen["query"], seen["gallery"], kind)[0, 0]
-        rows.append(row)
-    return retrieval.fused(i, *rows) if ranked_by == "sum" else rows[0]
+    if ranked_by == "sum":
+        return retrieval.fused(i, *(_row_after(retrieval, i, j, where, seen, kind) for kind in RANKED_BY[:2]))
+    row = np.array(retrieval.row(i, ranked_by))
+    row[j] = retrieval.between(seen["query"], seen["gallery"], ranked_by)[0, 0]
+    return row
