@@ -18,13 +18,7 @@ from torch import Tensor, nn
 
 from casnkit.explain.closed import Found
 from casnkit.explain.pair import PairModel, check_choice, check_count
-from casnkit.losses import fill_of
 
-BASELINES = {  # from (an image, its partner) to what stands for "nothing to see"
-    "zero": lambda image, partner: torch.zeros_like(image),
-    "blurred": lambda image, partner: fill_of(image, "blur"),
-    "partner": lambda image, partner: partner,
-}
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
 _WINDOWS_AT_ONCE = 64  # pairs in one pass of a method that hides windows
 
@@ -37,11 +31,7 @@ def layer_gradcam(pair: PairModel) -> Found:
 
 
 def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
-    """Guided backpropagation times Grad-CAM, summed over colours: (P, H, W), signed (Selvaraju et al. 2017).
-
-    ``interpolate``: how Grad-CAM grows to the image: ``bilinear``, or ``nearest`` as captum does.
-    """
-    check_choice("interpolate", interpolate, ("bilinear", "nearest"))
+    """Guided backpropagation times Grad-CAM (grown to the image; captum: ``nearest``), summed over colours; signed."""
     if not any(isinstance(m, nn.ReLU) for m in pair.modules()):
         warnings.warn("guided backpropagation changes nn.ReLU modules, and this network has none", stacklevel=4)
     coarse = [F.interpolate(m[:, None], pair.query.shape[2:], mode=interpolate) for m in layer_gradcam(pair)]
@@ -62,10 +52,7 @@ def input_x_gradient(pair: PairModel) -> Found:
 
 
 def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: int = 0) -> Found:
-    """Size of the gradient averaged over noisy copies of both images (Smilkov et al. 2017).
-
-    ``noise`` is a standard deviation, in units of the normalised image (whose own is about 1).
-    """
+    """Size of the gradient averaged over noisy copies (Smilkov et al. 2017); a normalised image's deviation is about 1."""
     torch.manual_seed(seed)  # the caller's random state is kept by explain
     options = {"nt_type": "smoothgrad", "nt_samples": check_count("samples", samples), "stdevs": float(noise)}
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
@@ -76,25 +63,23 @@ def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int 
     """Integrated gradients (Sundararajan et al. 2017), summed over colours; signed, with captum's convergence delta.
 
     Args:
-        baseline: where the way begins: ``zero`` (the data's mean colour), ``blurred`` or ``partner`` (the other image).
-        steps: points of the Gauss-Legendre rule.
-        of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each``: one image goes
-            while the other stays, so that each map adds up to its own difference. Default: ``each`` for the partner,
-            where it says what tells the image from its partner (from z(g, g) to z(q, g)); else ``pair``.
+        baseline: where the way begins: ``zero`` (the data's mean colour) or ``partner`` (the other image).
+        of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each`` (default for the
+            partner): one image goes while the other stays, and each map adds up to its own difference.
     """
-    check_choice("baseline", baseline, list(BASELINES))
+    query, gallery = pair.query.detach(), pair.gallery.detach()
+    starts = {"zero": (torch.zeros_like(query), torch.zeros_like(gallery)), "partner": (gallery, query)}
+    check_choice("baseline", baseline, list(starts))
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
-    query, gallery = pair.query.detach(), pair.gallery.detach()
-    starts = BASELINES[baseline](query, gallery), BASELINES[baseline](gallery, query)
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
     options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(query))
     ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
     if of == "pair":
-        found, delta = ask(baselines=starts)
+        found, delta = ask(baselines=starts[baseline])
     else:
-        (first, _), delta_1 = ask(baselines=(starts[0], pair.gallery))
-        (_, second), delta_2 = ask(baselines=(pair.query, starts[1]))
+        (first, _), delta_1 = ask(baselines=(starts[baseline][0], pair.gallery))
+        (_, second), delta_2 = ask(baselines=(pair.query, starts[baseline][1]))
         found, delta = (first, second), delta_1 + delta_2
     return *(g.sum(1) for g in found), delta.to(query.dtype)
 
@@ -102,11 +87,8 @@ def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int 
 def occlusion(pair: PairModel, *, window: Sequence[int] | None = None, stride: Sequence[int] | None = None) -> Found:
     """A sliding grey window (Zeiler and Fergus 2014) in one image while the other stays whole; signed.
 
-    Each place gets the mean loss of score over the windows that hid it.
-
-    Args:
-        window: height and width in pixels; default: an eighth of the height, a quarter of the width.
-        stride: in pixels; default: half the window.
+    Each place gets the mean loss of score over the windows that hid it. ``window`` (default: an eighth of the height, a
+    quarter of the width) and ``stride`` (default: half the window) are (height, width) in pixels.
     """
     height, width = pair.query.shape[2:]
     window = _size("window", window or (max(1, height // 8), max(1, width // 4)), (height, width))

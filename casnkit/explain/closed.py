@@ -47,10 +47,9 @@ def siamese(pair: PairModel, mode: str = "paper", order: str = "given") -> Found
 
 
 def siamese_centred(pair: PairModel) -> Found:
-    """Equation 4 with alpha less its mean over the channels: what is left of its map without its share of the plain mean.
+    """Equation 4 with alpha less its mean over the channels: its map without its share of the plain mean.
 
-    Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Taking the mean
-    weight out leaves what this pair's alpha says beyond that. Not in the paper.
+    Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Not in the paper.
     """
     maps, features = pair.leaves()
     weights = [w - w.mean(1, keepdim=True) for w in _weights(pair, features, "paper")]
@@ -81,8 +80,7 @@ def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
     """How much each place moved the score away from that of two equal features, z(f_q - f_g) - z(0). Signed, complete.
 
     The gradient at f^- is averaged along the straight line from 0 to f^- (integrated gradients of the pair classifier
-    alone, ``steps`` midpoints, no pass through the trunk), and the differences f^-_k are laid out over the places of both
-    feature maps. All maps together add up to z(f^-) - z(0), up to ``delta``. Not in the paper.
+    alone, ``steps`` midpoints). Both maps together add up to z(f^-) - z(0), up to ``delta``. Not in the paper.
     """
     maps, features = pair.leaves()
     difference = (features[0] - features[1]).detach()
@@ -98,8 +96,7 @@ def evidence(pair: PairModel, *, steps: int = 32) -> Found:
 
     Not in the paper. A channel holds min(f_qk, f_gk) of evidence, or max(0, f_jk - f_ik) for image j and its partner i. It
     counts as much as the score listens to it, |g_k| with g the gradient averaged as in :func:`decomposition`, less the
-    mean of |g| over the channels: without that the map is nearly the plain mean. The evidence is laid out over the places
-    at which the channel is active, and what remains below zero is cut off.
+    mean of |g| over the channels: without that the map is nearly the plain mean.
     """
     maps, features = pair.leaves()
     f_q, f_g = (f.detach().clamp_min(0) for f in features)

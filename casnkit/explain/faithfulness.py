@@ -60,10 +60,7 @@ class Faithfulness:
         return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
 
     def table(self, rng: np.random.Generator) -> pd.DataFrame:
-        """A row per curve and axis: its gain with the 95 % interval, and the random masks' area (``chance``).
-
-        Rank and average precision are those of the right pairs: for a wrong one a fall is no loss.
-        """
+        """A row per curve and axis: gain with 95 % interval, random masks' area; rank and precision of right pairs alone."""
         rows = []
         for kind in ("deletion", "insertion"):
             for axis in AXES if self.right.any() else AXES[:1]:
@@ -89,9 +86,8 @@ def faithfulness(
 
     Args:
         pairs: (P, 2) query index and gallery index.
-        query_maps, gallery_maps: (P, h, w), larger = more important; signed maps are taken as they are.
-        where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the query of the first pair, the
-            gallery image of the second, and so on, which judges both maps at the price of one.
+        query_maps, gallery_maps: (P, h, w), larger = more important.
+        where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the one in every other pair.
         steps: equal steps of area; ``steps + 1`` points of a curve.
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
@@ -112,7 +108,11 @@ def faithfulness(
     whole = torch.stack([seen[k][pair[k]] for pair, k in zip(pairs, column, strict=True)])[:, None]
     for name in ("", "random_"):
         shown = [random_like(m, generator) if name else m for m in maps]
-        changed = _changed_features(retrieval, pairs, column, shown, steps, fill, generator)
+        changed = whole.new_empty(len(pairs), 2 * steps - 1, whole.shape[2])
+        for k in np.unique(column):
+            rows = np.flatnonzero(column == k)
+            batches = _masked(retrieval, SIDES[k], pairs[rows, k], shown[k][rows], steps, fill, generator)
+            changed[rows] = extract(retrieval.model, batches, keep_maps=False).features.unflatten(0, (len(rows), -1))
         deletion, insertion = changed.split([steps, steps - 1], 1)
         found[f"{name}deletion"] = _curves(retrieval, pairs, column, torch.cat([whole, deletion], 1))
         insertion = torch.cat([deletion[:, -1:], insertion, whole], 1)
@@ -121,35 +121,19 @@ def faithfulness(
     return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
 
 
-def _changed_features(
-    retrieval: Evaluation,
-    pairs: np.ndarray,
-    column: np.ndarray,
-    maps: Sequence[Tensor],
-    steps: int,
-    fill: str,
-    generator: torch.Generator,
-) -> Tensor:
-    """(P, 2 steps - 1, D) of each pair's changed image (its ``column``), more and more hidden, then more and more shown."""
-    result = retrieval.query.features.new_empty(len(pairs), 2 * steps - 1, retrieval.query.features.shape[1])
-
-    def masked(k: int, rows: np.ndarray) -> Iterator[Tensor]:
-        for part in np.split(rows, range(at_once, len(rows), at_once)):
-            images = retrieval.images(SIDES[k], pairs[part, k])
-            size = images.shape[2:]
-            ranks = pixel_ranks(maps[k][part], size, generator).to(images.device)[:, None]
-            counts = [round(size.numel() * step / steps) for step in range(1, steps + 1)]
-            counts = torch.tensor(counts, device=images.device)[:, None, None]
-            hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
-            repeated = images.repeat_interleave(hidden.shape[1], 0)
-            yield apply_mask(repeated, hidden.flatten(0, 1), fill, generator)
-
+def _masked(
+    retrieval: Evaluation, side: str, index: np.ndarray, maps: Tensor, steps: int, fill: str, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Batches of images with more and more hidden, then more and more shown, the 2 steps - 1 of an image in a row."""
     at_once = max(1, _IMAGES_AT_ONCE // max(1, 2 * steps - 2))
-    for k in np.unique(column):
-        rows = np.flatnonzero(column == k)
-        found = extract(retrieval.model, masked(k, rows), keep_maps=False).features
-        result[rows] = found.unflatten(0, (len(rows), -1))
-    return result
+    for some, shown in zip(torch.from_numpy(index).split(at_once), maps.split(at_once), strict=True):
+        images = retrieval.images(side, some.numpy())
+        size = images.shape[2:]
+        ranks = pixel_ranks(shown, size, generator).to(images.device)[:, None]
+        counts = [round(size.numel() * step / steps) for step in range(1, steps + 1)]
+        counts = torch.tensor(counts, device=images.device)[:, None, None]
+        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
+        yield apply_mask(images.repeat_interleave(hidden.shape[1], 0), hidden.flatten(0, 1), fill, generator)
 
 
 def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:

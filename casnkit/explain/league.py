@@ -28,7 +28,7 @@ from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.explain.faithfulness import faithfulness
-from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue_pairs
+from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.pair import check_choice
 from casnkit.explain.sanity import sanity_checks
@@ -122,17 +122,17 @@ class LeaguePairs:
         if self.parts is not None:
             alike, truth = torch.from_numpy(self.kinds == "look-alike"), (self.differs_in, len(PARTS))
 
-            def hits(*sides: tuple[Tensor, Tensor]) -> Tensor:
-                return right_cue_pairs(*zip(*sides, strict=True), *truth).hit
-
-            sides, generator = list(zip([m[alike] for m in maps], self.parts, strict=True)), torch.Generator()
-            generator.manual_seed(seed)
-            moved = [chance(lambda m, p: hits((m, p)), *side, generator=generator) for side in sides]
-            found["cue"] = [hits(*sides)], moved
-        for name, both in found.items():
-            values = [torch.stack(sides).nanmean(0).numpy() for sides in both]
-            found[name] = {"found": values[0], "chance": values[1]}
-        return found
+            sides, generator = [m[alike] for m in maps], torch.Generator().manual_seed(seed)
+            moved = [
+                chance(lambda m, p: right_cue((m,), (p,), *truth), m, p, generator=generator)
+                for m, p in zip(sides, self.parts, strict=True)
+            ]
+            found["cue"] = [right_cue(tuple(sides), self.parts, *truth)], moved
+        kinds = ("found", "chance")
+        return {
+            name: {kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in zip(kinds, both, strict=True)}
+            for name, both in found.items()
+        }
 
 
 def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -156,7 +156,7 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     table = pd.DataFrame(found, columns=["kind", *SIDES, "part"]).astype({"kind": pd.CategoricalDtype(KINDS)})
     table["turn"] = table.groupby("kind", observed=False).cumcount()  # kinds take turns; others fill up what one lacks
     table = table.sort_values(["turn", "kind"]).head(count).sort_values(["kind", "turn"])
-    pairs, kinds, size = table[list(SIDES)].to_numpy(np.int64), table.kind.to_numpy(str), retrieval.config.data
+    pairs, kinds, size = np.array(table[list(SIDES)], np.int64), table.kind.to_numpy(str), retrieval.config.data
     if len(pairs) < 2:
         raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
 

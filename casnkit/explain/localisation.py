@@ -26,15 +26,6 @@ TIE = 1e-5  # relative: values closer than rounding in float32 leaves them count
 Array = Tensor | np.ndarray
 
 
-class Cue(NamedTuple):
-    """Of each map or pair of maps, (B,): 1 where the part has more weight per pixel than the rest of the person (0.5 where
-    equal), the share of the map's sum over the person that lies on the part, and the part's share of the person's area."""
-
-    hit: Tensor
-    energy: Tensor
-    area: Tensor
-
-
 class Interval(NamedTuple):
     """A mean over pairs with its bootstrap interval; ``count`` pairs had a value, the others (NaN) are left out."""
 
@@ -102,29 +93,27 @@ def pointing_game(maps: Array, masks: Array) -> Tensor:
 MEASURES = {"energy": energy_inside, "pointing": pointing_game, "iou": iou}  # of the league
 
 
-def right_cue_pairs(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, count: int) -> Cue:
+def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, count: int) -> Tensor:
     """Do maps of pairs put more weight per pixel on the part in which they differ than on the rest of the person?
 
-    Shares are means over the images that show the part (a bag may be in one alone). NaN where it cannot be seen, or nothing
-    else can, or the maps have nothing on the person.
+    (P,): 1 where they do, 0 where not, 0.5 where equal; NaN where the part cannot be seen, or nothing else can, or the maps
+    have nothing on the person. Shares are means over the images that show the part (a bag may be in one alone).
 
     Args:
-        maps: (P, h, w) for each image of the pairs.
-        parts: (P, H, W) part maps for each.
+        maps, parts: (P, h, w) and part maps (P, H, W) for each image of the pairs.
         part: (P,) whole numbers in 0 .. count - 1.
     """
-    both = [_part_shares(m, p, part, count) for m, p in zip(maps, parts, strict=True)]
+    both = [_part_shares(m, p, _tensor(part), count) for m, p in zip(maps, parts, strict=True)]
     energy, area = (torch.stack(values).nanmean(0) for values in zip(*both, strict=True))
     hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
-    return Cue(torch.where(energy.isnan(), torch.nan, hit), energy, area)
+    return torch.where(energy.isnan(), torch.nan, hit)
 
 
 def random_maps(maps: Array, kind: str = "rolled", generator: torch.Generator | None = None) -> Tensor:
     """Maps that know nothing of the picture that they are held against, (B, h, w) -> (B, h, w).
 
-    ``rolled``: each map moved by a random step in both directions, around the edges: the same values, as smooth as before,
-    in a place that means nothing. ``shuffled``: each picture gets another picture's map, so what all maps share (people
-    stand in the middle) stays. Without a ``generator`` one starts at 0.
+    ``rolled``: each map moved by a random step in both directions, around the edges: as smooth as before, in a place that
+    means nothing. ``shuffled``: each picture gets another picture's map, so what all share (the middle) stays.
     """
     maps, generator = _tensor(maps), generator or torch.Generator().manual_seed(0)
     count, height, width = maps.shape
@@ -137,17 +126,14 @@ def random_maps(maps: Array, kind: str = "rolled", generator: torch.Generator | 
 
 def chance(measure: Callable[..., Tensor], maps: Array, *truth: Any, generator: torch.Generator) -> Tensor:
     """What rolled maps get in a measure, a mean over four draws: of the shape of ``measure(maps, *truth)``."""
-    draws = [measure(random_maps(maps, "rolled", generator), *truth) for _ in range(4)]
-    return torch.stack(draws).mean(0)
+    return torch.stack([measure(random_maps(maps, "rolled", generator), *truth) for _ in range(4)]).mean(0)
 
 
-def _part_shares(maps: Array, parts: Array, part: Array, count: int) -> tuple[Tensor, Tensor]:
+def _part_shares(maps: Array, parts: Array, part: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The part's shares of the map's sum over the person and of the person's area; both NaN where either is undefined."""
-    parts, part = _tensor(parts), _tensor(part)
-    found = [
-        values.min() < low or values.max() > high for values, low, high in ((parts, 0, count), (part, 0, count - 1))
-    ]
-    if parts.dim() != 3 or len(parts) != len(maps) or part.shape != (len(maps),) or any(found):
+    parts = _tensor(parts)
+    fits = parts.dim() == 3 and len(parts) == len(maps) and part.shape == (len(maps),)
+    if not fits or parts.max() > count or part.min() < 0 or part.max() >= count:
         raise ValueError(
             f"expected part maps (B, H, W) of 0 .. {count} and one part in 0 .. {count - 1} for each of {len(maps)} maps, "
             f"got part maps {tuple(parts.shape)} up to {parts.max()} and parts {part.tolist()}"
@@ -168,8 +154,8 @@ def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     masks = _tensor(masks)
     if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
-        found = f"{masks.dtype} of {tuple(masks.shape)}"
-        raise ValueError(f"expected one mask (H, W) of truth values for each of {len(maps)} maps, got {found}")
+        expected = f"expected one mask (H, W) of truth values for each of {len(maps)} maps"
+        raise ValueError(f"{expected}, got {masks.dtype} of {tuple(masks.shape)}")
     maps = resized_maps(maps, tuple(masks.shape[1:]))
     return maps, masks.bool().to(maps)
 

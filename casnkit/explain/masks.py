@@ -20,13 +20,12 @@ FILLS = ("mean", "black", "blur", "noise")
 
 
 def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None) -> Tensor:
-    """The images with a mask hidden: a new (B, 3, H, W), equal to ``images`` to the last bit where nothing is hidden.
+    """Normalised images (B, 3, H, W) with a mask hidden; equal to ``images`` to the last bit where nothing is hidden.
 
     Args:
-        images: (B, 3, H, W) float, normalised.
         mask: (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1].
         fill: ``mean`` (zero: the data's mean), ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (normal, of
-            mean 0 and deviation 1, as the data after normalisation, from a ``generator`` on the CPU).
+            mean 0 and deviation 1, from a ``generator`` on the CPU).
     """
     mask = check_mask(images, mask).to(images)
     if fill not in FILLS or (fill == "noise" and generator is None):
@@ -42,10 +41,7 @@ def check_mask(images: Tensor, mask: Tensor) -> Tensor:
     fits = shaped.dim() == 4 and shaped.shape[0] in (1, len(images)) and shaped.shape[1] == 1
     if not fits or shaped.shape[2:] != images.shape[2:] or not 0 <= float(shaped.min()) <= float(shaped.max()) <= 1:
         found = f"got {tuple(mask.shape)} with values {float(mask.min()):g} to {float(mask.max()):g}"
-        raise ValueError(
-            f"expected a mask (B, 1, H, W) in [0, 1] for images {tuple(images.shape)}, {found}: bring a map to the image's "
-            "size first (area_mask)"
-        )
+        raise ValueError(f"expected a mask (B, 1, H, W) in [0, 1] at the size of images {tuple(images.shape)}, {found}")
     return shaped
 
 
@@ -66,10 +62,7 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int], generator: torch.Generator 
 
 
 def area_mask(maps: Tensor, share: float, size: tuple[int, int], top: bool = True) -> Tensor:
-    """The strongest (or weakest, ``top=False``) ``share`` of the image's pixels: (B, h, w) -> (B, 1, H, W) of 0 and 1.
-
-    Exactly round(share * H * W) pixels are hidden in every image.
-    """
+    """The strongest (or weakest, ``top=False``) round(share * H * W) pixels: (B, h, w) -> (B, 1, H, W) of 0 and 1."""
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share of the area in [0, 1], got {share}")
     ranks, total = pixel_ranks(maps, size), size[0] * size[1]
@@ -79,10 +72,7 @@ def area_mask(maps: Tensor, share: float, size: tuple[int, int], top: bool = Tru
 
 
 def row_mask(maps: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
-    """The attended rows: those whose maximum exceeds ``threshold`` times the map's own (paper 3.2.2).
-
-    (B, h, w) -> (B, 1, H, W) of 0 and 1; a map's row covers its even share of the image's rows.
-    """
+    """The rows whose maximum exceeds ``threshold`` times the map's own (paper 3.2.2): (B, h, w) -> (B, 1, H, W)."""
     profile = attention.row_profile(maps)
     chosen = profile > threshold * profile.amax(1, keepdim=True)
     return F.interpolate(chosen[:, None, :, None].float().expand(-1, 1, -1, size[1]), size)
@@ -96,11 +86,7 @@ def part_mask(parts: Tensor, labels: int | Sequence[int], size: tuple[int, int])
 
 
 def rectangle_mask(box: Sequence[float], size: tuple[int, int]) -> Tensor:
-    """A rectangle, (1, 1, H, W) of 0 and 1.
-
-    ``box``: (top, left, bottom, right) as shares of height and width; what lies outside the image is cut off. Raises
-    ValueError where nothing is left.
-    """
+    """A rectangle, (1, 1, H, W) of 0 and 1: ``box`` is (top, left, bottom, right) as shares of height and width."""
     top, left, bottom, right = (round(max(0, edge) * n) for edge, n in zip(box, (*size, *size), strict=True))
     mask = torch.zeros(1, 1, *size)
     mask[..., top:bottom, left:right] = 1
@@ -110,10 +96,7 @@ def rectangle_mask(box: Sequence[float], size: tuple[int, int]) -> Tensor:
 
 
 def random_like(values: Tensor, generator: torch.Generator) -> Tensor:
-    """A random mask (or map) of the same shape in another place: each is moved around the edges by a random offset.
-
-    (B, 1, H, W) or (B, h, w) -> the same shape, with the same values.
-    """
+    """Each mask (B, 1, H, W) or map (B, h, w) moved around the edges by a random offset."""
     flat, (height, width) = values.flatten(0, -3), values.shape[-2:]
     offsets = torch.randint(1, height * width, (len(flat),), generator=generator).tolist()
     moved = [m.roll(divmod(offset, width), (0, 1)) for m, offset in zip(flat, offsets, strict=True)]

@@ -89,10 +89,7 @@ def explain(
     labels: Tensor | Sequence[Tensor] | None = None,
     **options: Any,
 ) -> PairMaps:
-    """Where in each image of a pair the evidence for a score lies.
-
-    The model is used in eval mode and left as it was found, also after an error: mode, ``requires_grad``, gradients,
-    random state.
+    """Where in each image of a pair the evidence for a score lies. The model is left as it was found.
 
     Args:
         model: a CASN, or any network that gives an embedding (B, D) for images: then ``same`` is the similarity.

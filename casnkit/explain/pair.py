@@ -160,10 +160,7 @@ class PairModel(nn.Module):
         return tuple(kept), features
 
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
-        """Both (P,) labels for target ``identity``, those with the highest score unless some were given; else nothing.
-
-        They are fixed for the pair as it is: what the network would call a noisy or an occluded copy does not count.
-        """
+        """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
         if self.target == "identity" and not self.labels:
             with torch.no_grad():
                 features = features or self.features(self.query, self.gallery)
@@ -178,10 +175,7 @@ class PairModel(nn.Module):
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, gradients on, weights without ``requires_grad``: the graph begins where it is needed.
-
-    Afterwards, also after an exception, modes, ``requires_grad`` and torch's random state are as they were.
-    """
+    """Eval mode, gradients on, weights without ``requires_grad``; afterwards all is put back, and the random state."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         with fork_random(), evaluating(model), torch.enable_grad():

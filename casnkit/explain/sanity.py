@@ -1,11 +1,9 @@
 """Sanity checks: would the map look the same if the network knew nothing, or if it were asked something else?
 
 After Adebayo et al., *Sanity Checks for Saliency Maps* (NeurIPS 2018), carried over to pairs. Maps are compared by
-Pearson's correlation over places (:func:`casnkit.attention.map_correlation`), mean over pairs and both images. A map that
-keeps its looks when the pair classifier is replaced by a random one does not explain the pair classifier's score.
-
-A low correlation alone proves nothing: noise has it too, and a flat map correlates with nothing. So a method must first
-say something, say it twice, and say other things of other images.
+Pearson's correlation over places, mean over pairs and both images. A map that keeps its looks when the pair classifier is
+replaced by a random one does not explain its score. A low correlation alone proves nothing: noise has it too, and a flat
+map correlates with nothing. So a method must first say something, say it twice, and say other things of other images.
 """
 
 from __future__ import annotations
@@ -83,8 +81,8 @@ class SanityReport:
 def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor) -> Maps:
     """Both maps of each pair, (P, h, w) float32 on the CPU, a few pairs at a time.
 
-    ``explainer``: a method of :func:`casnkit.explain.explain` by name, or any function (model, query images, gallery
-    images) that returns the two maps, or something that has them as ``query`` and ``gallery``.
+    ``explainer``: a method by name, or a function (model, query images, gallery images) that returns the two maps, or
+    something that has them as ``query`` and ``gallery``.
     """
     ask, found = explainer if callable(explainer) else partial(explain, method=explainer), []
     for query, gallery in zip(query_images.split(_BATCH), gallery_images.split(_BATCH), strict=True):
@@ -95,10 +93,7 @@ def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, 
 
 
 def correlation(maps: Maps, others: Maps) -> np.ndarray:
-    """(P,) correlation of two explanations of the same pairs, the mean of both images'.
-
-    A flat map has no pattern: beside one that has, that is 0; beside another flat one it is no comparison, NaN.
-    """
+    """(P,) correlation of two explanations of the same pairs, mean of both images; beside a flat map 0, of two NaN."""
     sides = zip(maps, others, strict=True)
     found = [map_correlation(a, b).masked_fill(flat(a) & flat(b), torch.nan) for a, b in sides]
     return torch.stack(found).nanmean(0).numpy()
@@ -183,8 +178,8 @@ def cascade(model: CASN) -> dict[str, tuple[str, ...]]:
 def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tensor | None = None) -> CASN:
     """A copy in eval mode in which all tensors whose names begin with one of ``prefixes`` are those of a new network.
 
-    A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W), at least two: without that its
-    activations would shrink from layer to layer, maps would be flat, and every explanation would pass for the wrong reason.
+    A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W): without that maps would be
+    flat, and every explanation would pass for the wrong reason.
     """
     if not isinstance(model, CASN):
         raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -77,17 +76,6 @@ def test_other_sets_have_no_lookalikes_and_say_so(model, blocks, config):
     assert chosen.counts()["look-alike"] == 0
     assert chosen.parts is None
     assert "pairs of 1000" in chosen.notes[0]
-
-
-def test_pets_with_their_masks(model, config):
-    root = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
-    if not root.is_dir():
-        pytest.skip(f"no real pictures at {root}")
-    chosen = choose_pairs(Evaluation.of(model, ck.open_dataset(str(root)), config), 8)
-    assert [m.shape for m in chosen.masks] == [(8, 32, 16)] * 2
-    found = chosen.localisation(tuple(torch.rand(8, 4, 2) for _ in range(2)))
-    assert set(found) == {"energy", "pointing", "iou"}
-    assert 0 < found["energy"]["found"].mean() < 1
 
 
 def test_localisation_of_known_maps(model, people, config):
@@ -179,15 +167,8 @@ def entry(name: str, energy: float, pair: float, over: dict[str, float], passed:
 
 
 def written(*entries: list[dict]) -> League:
-    about = {
-        "variant": "casn",
-        "pooling": "gap",
-        "data": "people",
-        "device": "cpu",
-        "threads": 1,
-        "notes": ["few pairs"],
-    }
-    about["pairs"] = {"right": 5, "wrong": 4, "look-alike": 0}
+    about = {"variant": "casn", "pooling": "gap", "data": "people", "device": "cpu", "threads": 1}
+    about |= {"notes": ["few pairs"], "pairs": {"right": 5, "wrong": 4, "look-alike": 0}}
     return League(pd.DataFrame([row for rows in entries for row in rows]).astype({"passed": "boolean"}), about)
 
 
