@@ -139,10 +139,8 @@ def _masked(
 def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:
     """Probability, rank and average precision from the changed features (P, S, D)."""
     count, points, _ = changed.shape
-    seen, is_query = (
-        (retrieval.query.features, retrieval.gallery.features),
-        torch.from_numpy(column == 0)[:, None, None],
-    )
+    seen, is_query = (retrieval.query.features, retrieval.gallery.features), torch.from_numpy(column == 0)
+    is_query = is_query[:, None, None]
     query = torch.where(is_query, changed, seen[0][pairs[:, 0]][:, None]).flatten(0, 1)
     gallery = torch.where(is_query, seen[1][pairs[:, 1]][:, None], changed).flatten(0, 1)
     probability = pair_probability(retrieval.model, query, gallery).view(count, points)

@@ -121,7 +121,6 @@ class LeaguePairs:
             found[name] = [measure(*side) for side in sides], moved
         if self.parts is not None:
             alike, truth = torch.from_numpy(self.kinds == "look-alike"), (self.differs_in, len(PARTS))
-
             sides, generator = [m[alike] for m in maps], torch.Generator().manual_seed(seed)
             moved = [
                 chance(lambda m, p: right_cue((m,), (p,), *truth), m, p, generator=generator)

@@ -216,11 +216,6 @@ class Counterfactual:
     changes: RankChanges | None  # every true match's rank; None where the query has no match
 
     @property
-    def distance(self) -> tuple[float, float]:
-        """Of the pair, before and after; lower is closer."""
-        return float(self.distances_before[self.gallery_index]), float(self.distances_after[self.gallery_index])
-
-    @property
     def position(self) -> tuple[int, int]:
         """1-based rank of the pair's gallery image; 0 where the protocol ignores it."""
         return tuple(int(ranking.position[self.gallery_index]) for ranking in (self.before, self.after))

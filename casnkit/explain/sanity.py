@@ -96,7 +96,7 @@ def correlation(maps: Maps, others: Maps) -> np.ndarray:
     """(P,) correlation of two explanations of the same pairs, mean of both images; beside a flat map 0, of two NaN."""
     sides = zip(maps, others, strict=True)
     found = [map_correlation(a, b).masked_fill(flat(a) & flat(b), torch.nan) for a, b in sides]
-    return torch.stack(found).nanmean(0).numpy()
+    return torch.stack(found).nanmean(0).detach().cpu().numpy()
 
 
 def flat(maps: Tensor) -> Tensor:
