@@ -316,9 +316,8 @@ def findings(league: League) -> list[str]:
     over = league.row("siamese", "energy", "plain-mean")
     if over is not None:
         points, low, high = (f"{100 * number:+.1f}" for number in (over.value, over.low, over.high))
-        much = (
-            f"has {'more' if over.low > 0 else 'less'} of its energy on the person than the plain mean: {points} points"
-        )
+        more = "more" if over.low > 0 else "less"
+        much = f"has {more} of its energy on the person than the plain mean: {points} points"
         same = "lies on the person as much as the plain mean, as far as these pairs can tell"
         clear = over.low > 0 or over.high < 0
         said.append(f"Equation 4's map {f'{much} [{low}, {high}]' if clear else f'{same} ({points} points)'}.")

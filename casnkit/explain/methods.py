@@ -168,9 +168,7 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
         raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
     if not isinstance(model, CASN) and (found.needs_casn or name not in ("same", "different", "similarity")):
         others = ", ".join(key for key, m in METHODS.items() if not m.needs_casn)
-        needs = (
-            f"method {method!r} with target {name!r} needs the classifiers of a casnkit.CASN; a {type(model).__name__}"
-        )
+        needs = f"method {method!r} with target {name!r} needs the classifiers of a CASN; a {type(model).__name__}"
         raise ValueError(f"{needs} can be explained by {others}, with the targets same, different and similarity")
     return name
 

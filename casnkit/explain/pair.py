@@ -127,12 +127,8 @@ class PairModel(nn.Module):
         if len(outputs) != 1 or outputs[0].dim() != 4 or len(outputs[0]) != len(images):
             name = next(name for name, module in self.model.named_modules() if module is layer)
             found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
-            expected = (
-                f"expected the layer {name!r} to be called once and to give feature maps ({len(images)}, C, h, w)"
-            )
-            raise ValueError(
-                f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call you mean"
-            )
+            expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
+            raise ValueError(f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call")
         return features
 
     def embed(self, images: Tensor) -> Tensor:
@@ -227,9 +223,8 @@ class Counterfactual:
 
     def moved(self, count: int = 10) -> list[dict[str, Any]]:
         """The gallery images (at most ``count``) whose rank changed most: index, status, rank before and after, places."""
-        table = pd.DataFrame(
-            {"status": self.before.status, "before": self.before.position, "after": self.after.position}
-        )
+        before, after = self.before.position, self.after.position
+        table = pd.DataFrame({"status": self.before.status, "before": before, "after": after})
         table["gain"] = table.before - table.after
         table = table[table.gain != 0].sort_values("gain", key=lambda gain: -gain.abs(), kind="stable").head(count)
         return table.rename_axis("gallery").reset_index().to_dict("records")

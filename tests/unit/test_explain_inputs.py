@@ -269,7 +269,7 @@ def test_a_layer_that_is_called_twice_is_refused(other):
     _, query, gallery = other
     net = Twice().double().eval()
     for method in ("layer-gradcam", "similarity", "plain-mean", "guided-gradcam"):
-        with pytest.raises(ValueError, match=r"'last' to be called once .* it is called 2 times"):
+        with pytest.raises(ValueError, match=r"'last' to be called once, .* it is called 2 times"):
             explain(net, query, gallery, method, layer="last")
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in net.modules())
 
@@ -277,11 +277,11 @@ def test_a_layer_that_is_called_twice_is_refused(other):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "unused"}, "'unused' to be called once .* it is called 0 times"),
+        ({"layer": "unused"}, "'unused' to be called once, .* it is called 0 times"),
         ({"layer": "head"}, r"'head' .* feature maps \(4, C, h, w\), it is called 1 times, for \[\(4, 6\)\]"),
         ({"layer": "layer4"}, "expected a layer out of first, act, second, .* got 'layer4'"),
         ({"layer": nn.ReLU()}, r"or a module, got ReLU\(\)"),
-        ({"method": "siamese", "layer": "last"}, r"'siamese' .* needs the classifiers of a casnkit.CASN; a Embedding"),
+        ({"method": "siamese", "layer": "last"}, r"'siamese' .* needs the classifiers of a CASN; a Embedding"),
         ({"method": "saliency", "target": "log-odds"}, "target 'log-odds' needs the classifiers"),
     ],
 )
