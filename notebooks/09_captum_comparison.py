@@ -368,7 +368,7 @@ i, j = pairs.pairs[p].tolist()
 of_query = maps["siamese"][0][p][None]
 middle_row = (attention.row_profile(of_query).median() / of_query.max()).item()
 mask = masking.row_mask(of_query, max(0.7, middle_row), tuple(queries.shape[2:]))
-elsewhere = masking.random_like(mask, torch.Generator().manual_seed(session.seed), "shift")
+elsewhere = masking.random_like(mask, torch.Generator().manual_seed(session.seed))
 what_ifs = {
     name: counterfactual(retrieval, i, m.to(session.device), gallery_index=j)
     for name, m in {"attended rows hidden": mask, "others hidden": elsewhere}.items()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from casnkit import attention
@@ -34,64 +33,60 @@ def identification(pair: PairModel) -> Found:
 def siamese(pair: PairModel, mode: str = "paper", order: str = "given") -> Found:
     """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
 
-    Args:
-        mode: a key of :data:`casnkit.attention.MODES`.
-        order: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
+    ``order``: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
     """
     check_choice("order", order, ("given", "both"))
     maps, features = pair.leaves()
-    first = _siamese(pair, maps, features, mode)
-    if order == "given":
-        return first
-    turned = _siamese(pair, maps[::-1], features[::-1], mode)[::-1]
-    return tuple((a + b) / 2 for a, b in zip(first, turned, strict=True))
+    found = [_weights(pair, features, mode)]
+    if order == "both":
+        found.append(_weights(pair, features[::-1], mode)[::-1])
+    return tuple(
+        sum(attention.siamese_map(m.detach(), w) for w in weights) / len(weights)
+        for m, weights in zip(maps, zip(*found, strict=True), strict=True)
+    )
 
 
 def siamese_centred(pair: PairModel) -> Found:
-    """Equation 4 with alpha less its mean over the channels: what is left of its map without its share of the plain mean.
+    """Equation 4 with alpha less its mean over the channels: its map without its share of the plain mean.
 
-    Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Taking the mean
-    weight out leaves what this pair's alpha says beyond that. Not in the paper.
+    Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Not in the paper.
     """
     maps, features = pair.leaves()
-    difference = (features[0] - features[1]).detach()
-    weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, "paper")
-    return tuple(m.clamp_min(0) for m in _spread(maps, features, [w - w.mean(1, keepdim=True) for w in weights]))
+    weights = [w - w.mean(1, keepdim=True) for w in _weights(pair, features, "paper")]
+    return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
 
 
 def similarity(pair: PairModel) -> Found:
-    """The similarity of the two embeddings, laid out over the places of each feature map. Signed.
+    """The cosine of the two embeddings, laid out over the places of each feature map. Signed.
 
-    Where f is a mean over places (also a mean over stripes), cosine similarity is a sum over them, exactly: place x of
-    the query's map gets <A_q(x), f_g> / (h w |f_q| |f_g|) (Stylianou et al. 2019), and each of the two maps adds up to the
-    similarity. Correlation likewise. Minus the euclidean distance is the sum of both maps together. ``delta`` says by how
-    much a map of another pooling misses its sum.
+    Where f is a mean over places (also a mean over stripes), it is a sum over them, exactly: place x of the query's map
+    gets <A_q(x), f_g> / (h w |f_q| |f_g|) (Stylianou et al. 2019), and each of the two maps adds up to the similarity.
+    ``delta`` says by how much both maps of another pooling miss their sums.
     """
     maps, features = pair.leaves()
-    f_q, f_g = (f.detach() for f in features)
-    if pair.target.similarity == "euclidean":
-        toward = F.normalize(f_g - f_q, dim=1)
-        found = _spread(maps, features, (toward, -toward))
-        return *found, _sum(found) - pair.scores
-    if pair.target.similarity == "correlation":
-        f_q, f_g = (f - f.mean(1, keepdim=True) for f in (f_q, f_g))
+    f_q, f_g = (f.detach() - pair.centred * f.detach().mean(1, keepdim=True) for f in features)
     lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
     found = _spread(maps, features, (f_g / lengths, f_q / lengths))
     return *found, _sum(found) - 2 * pair.scores
+
+
+def correlation(pair: PairModel) -> Found:
+    """:func:`similarity` for the correlation of the embeddings: the cosine of f less its mean over the channels."""
+    pair.centred = True
+    return similarity(pair)
 
 
 def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
     """How much each place moved the score away from that of two equal features, z(f_q - f_g) - z(0). Signed, complete.
 
     The gradient at f^- is averaged along the straight line from 0 to f^- (integrated gradients of the pair classifier
-    alone, ``steps`` midpoints, no pass through the trunk), and the differences f^-_k are laid out over the places of both
-    feature maps. All maps together add up to z(f^-) - z(0), up to ``delta``. Not in the paper.
+    alone, ``steps`` midpoints). Both maps together add up to z(f^-) - z(0), up to ``delta``. Not in the paper.
     """
     maps, features = pair.leaves()
     difference = (features[0] - features[1]).detach()
     gradient = _path_gradient(pair, difference, steps)
     found = _spread(maps, features, (gradient, -gradient))
-    score = pair.target.of_difference
+    score = pair.of_difference
     with torch.no_grad():
         return *found, _sum(found) - (score(difference) - score(torch.zeros_like(difference)))
 
@@ -101,37 +96,29 @@ def evidence(pair: PairModel, *, steps: int = 32) -> Found:
 
     Not in the paper. A channel holds min(f_qk, f_gk) of evidence, or max(0, f_jk - f_ik) for image j and its partner i. It
     counts as much as the score listens to it, |g_k| with g the gradient averaged as in :func:`decomposition`, less the
-    mean of |g| over the channels: without that the map is nearly the plain mean. The evidence is laid out over the places
-    at which the channel is active, and what remains below zero is cut off.
+    mean of |g| over the channels: without that the map is nearly the plain mean.
     """
     maps, features = pair.leaves()
     f_q, f_g = (f.detach().clamp_min(0) for f in features)
     listens = _path_gradient(pair, (features[0] - features[1]).detach(), steps).abs()
     listens = listens - listens.mean(1, keepdim=True)
     amounts = (torch.minimum(f_q, f_g),) * 2
-    if pair.target.name == "different":
+    if pair.target == "different":
         amounts = (f_q - f_g).clamp_min(0), (f_g - f_q).clamp_min(0)
     weights = [listens * torch.where(f > 0, a / f, 0) for a, f in zip(amounts, (f_q, f_g), strict=True)]
     return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
 
 
-def _siamese(
-    pair: PairModel, maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], mode: str
-) -> tuple[Tensor, Tensor]:
+def _weights(pair: PairModel, features: tuple[Tensor, Tensor], mode: str) -> attention.Weights:
     difference = (features[0] - features[1]).detach()
-    weights = attention.siamese_weights(_pair_gradient(pair, difference), difference, mode)
-    return tuple(attention.siamese_map(m.detach(), w) for m, w in zip(maps, weights, strict=True))
-
-
-def _pair_gradient(pair: PairModel, difference: Tensor) -> Tensor:
-    return attention.score_gradient(pair.target.of_difference, difference)
+    return attention.siamese_weights(attention.score_gradient(pair.of_difference, difference), difference, mode)
 
 
 def _path_gradient(pair: PairModel, difference: Tensor, steps: int) -> Tensor:
     """Mean of the pair classifier's gradient at the midpoints of ``steps`` equal parts of the way from 0: (P, D)."""
     total = torch.zeros_like(difference)
     for step in range(check_count("steps", steps)):
-        total += _pair_gradient(pair, difference * (step + 0.5) / steps)
+        total += attention.score_gradient(pair.of_difference, difference * (step + 0.5) / steps)
     return total / steps
 
 

@@ -2,14 +2,9 @@
 
     casnkit league --run RUN --data people --out OUT
 
-The published league lies in ``figures/results/league.csv`` and ``league.settings.json``. The table is tidy, with the columns
-
-- ``method``, ``test`` (localisation, faithfulness, sanity, speed), ``measure``;
-- ``than``: empty, or the method from which the row gives this one's difference, pair by pair;
-- ``value`` with its 95 % interval ``low``, ``high`` over ``count`` pairs; for faithfulness the area under the curve less
-  that of random masks;
-- ``chance``: what the same map gets when it is moved at random; for faithfulness the random masks' area;
-- ``limit`` and ``passed``, for sanity.
+The published league lies in ``figures/results``. A row of the table is a ``measure`` of a ``method``: ``value`` with its
+95 % interval ``low``, ``high`` over ``count`` pairs, and ``chance``, what the same map gets when it is moved at random
+(faithfulness: the random masks' area). ``than``: empty, or the method from which the row gives this one's difference.
 """
 
 from __future__ import annotations
@@ -33,15 +28,7 @@ from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.explain.faithfulness import faithfulness
-from casnkit.explain.localisation import (
-    bootstrap,
-    chance,
-    energy_inside,
-    iou,
-    pointing_game,
-    right_cue,
-    right_cue_pairs,
-)
+from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.pair import check_choice
 from casnkit.explain.sanity import sanity_checks
@@ -56,21 +43,11 @@ OPTIONS: dict[str, dict[str, Any]] = {  # coarser than the methods' own defaults
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": (16, 16), "stride": (16, 16)},
 }
-HEADINGS = {  # of the measures that a page shows; those of sanity and speed stand in a table of their own
-    "energy": "energy",
-    "pointing": "pointing",
-    "iou": "IoU",
-    "cue": "cue",
-    "deletion_probability": "deletion p",
-    "insertion_probability": "insertion p",
-    "deletion_average_precision": "deletion AP",
-    "insertion_average_precision": "insertion AP",
-    "pair classifier": "pair cls",
-    "everything": "untrained",
-    "partner": "partner",
-    "sane": "sane",
-    "seconds_per_pair": "ms/pair",
-}
+MAPS = {"energy": "energy", "pointing": "pointing", "iou": "IoU", "cue": "cue"}  # headings of the measures shown
+MAPS |= {"deletion_probability": "deletion p", "insertion_probability": "insertion p"}
+MAPS |= {"deletion_average_precision": "deletion AP", "insertion_average_precision": "insertion AP"}
+SANITY = {"pair classifier": "pair cls", "everything": "untrained", "partner": "partner"}
+SANITY |= {"sane": "sane", "seconds_per_pair": "ms/pair"}
 LEGEND = """\
 energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
 cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
@@ -80,7 +57,7 @@ deletion, insertion: area under the curve of the probability p and of the averag
 pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
   beside another partner; * fails its limit. sane: all sanity checks passed."""
 SHOWN = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
-_BATCH = 32  # pairs at a time
+_BATCH, _SANITY_PAIRS = 32, 20  # pairs at a time, and at most so many pairs for the sanity checks
 
 
 class League(NamedTuple):
@@ -106,8 +83,8 @@ class League(NamedTuple):
 
     def row(self, method: str, measure: str, than: str = "") -> Any:
         """One row as a named tuple; None where this was not measured."""
-        wanted = (self.table.method == method) & (self.table.measure == measure) & (self.table.than == than)
-        return next(self.table[wanted].itertuples(), None)
+        rows = self.table.query("method == @method and measure == @measure and than == @than")
+        return next(rows.itertuples(), None)
 
 
 def read_league(folder: str | Path | None = None) -> League:
@@ -135,24 +112,26 @@ class LeaguePairs:
     def localisation(self, maps: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
         """Per pair (the mean of its two images; the right cue: of the look-alikes): ``found`` and ``chance``.
 
-        Chance is the same map moved by a random step: as large and as smooth, in a place that means nothing. The right
-        cue's is a share of hits too.
+        Chance is the same map moved by a random step; the right cue's is a share of hits too.
         """
-        result = {}
-        if self.masks is not None:
-            for name, measure in (("energy", energy_inside), ("pointing", pointing_game), ("iou", iou)):
-                sides = list(zip(maps, self.masks, strict=True))
-                moved = [chance(measure, m, t, generator=torch.Generator().manual_seed(seed)) for m, t in sides]
-                result[name] = {"found": [measure(m, t) for m, t in sides], "chance": moved}
+        found = {}
+        for name, measure in MEASURES.items() if self.masks is not None else ():
+            sides = list(zip(maps, self.masks, strict=True))
+            moved = [chance(measure, *side, generator=torch.Generator().manual_seed(seed)) for side in sides]
+            found[name] = [measure(*side) for side in sides], moved
         if self.parts is not None:
-            alike, generator = torch.from_numpy(self.kinds == "look-alike"), torch.Generator().manual_seed(seed)
-            sides, truth = [m[alike] for m in maps], (self.differs_in, len(PARTS))
-            both = zip(sides, self.parts, strict=True)
-            moved = [chance(right_cue, m, p, *truth, generator=generator).hit for m, p in both]
-            result["cue"] = {"found": [right_cue_pairs(tuple(sides), self.parts, *truth).hit], "chance": moved}
-        for values in result.values():
-            values.update({kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in values.items()})
-        return result
+            alike, truth = torch.from_numpy(self.kinds == "look-alike"), (self.differs_in, len(PARTS))
+            sides, generator = [m[alike] for m in maps], torch.Generator().manual_seed(seed)
+            moved = [
+                chance(lambda m, p: right_cue((m,), (p,), *truth), m, p, generator=generator)
+                for m, p in zip(sides, self.parts, strict=True)
+            ]
+            found["cue"] = [right_cue(tuple(sides), self.parts, *truth)], moved
+        kinds = ("found", "chance")
+        return {
+            name: {kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in zip(kinds, both, strict=True)}
+            for name, both in found.items()
+        }
 
 
 def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -161,58 +140,42 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
     person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
     """
-    partners, found = _partners(retrieval), {kind: [] for kind in KINDS}
-    gallery, order = retrieval.dataset.gallery, np.random.default_rng(seed).permutation(len(retrieval.query))
-    for i in order.tolist():
+    partners, gallery, found = _partners(retrieval.dataset), retrieval.dataset.gallery, []
+    for i in np.random.default_rng(seed).permutation(len(retrieval.query)).tolist():
         distances = retrieval.row(i)
         ranking = retrieval.rank(i, distances)
         if ranking.first_hit >= 0:
-            found["right"].append((i, int(ranking.kept[ranking.first_hit])))
+            found.append(("right", i, ranking.kept[ranking.first_hit], -1))
         if len(ranking.kept) and ranking.first_hit != 0:
-            found["wrong"].append((i, int(ranking.kept[0])))
-        other, _ = partners.get(int(retrieval.dataset.query.pids[i]), (None, None))
+            found.append(("wrong", i, ranking.kept[0], -1))
+        other, part = partners.get(int(retrieval.dataset.query.pids[i]), (None, -1))
         images = np.flatnonzero(gallery.pids == other) if other is not None else ()
         if len(images):
-            found["look-alike"].append((i, int(images[np.argmin(distances[images])])))
-    quota = _quota({kind: len(rows) for kind, rows in found.items()}, count)
-    pairs = np.array([row for kind in KINDS for row in found[kind][: quota[kind]]])
+            found.append(("look-alike", i, images[np.argmin(distances[images])], part))
+    table = pd.DataFrame(found, columns=["kind", *SIDES, "part"]).astype({"kind": pd.CategoricalDtype(KINDS)})
+    table["turn"] = table.groupby("kind", observed=False).cumcount()  # kinds take turns; others fill up what one lacks
+    table = table.sort_values(["turn", "kind"]).head(count).sort_values(["kind", "turn"])
+    pairs, kinds, size = np.array(table[list(SIDES)], np.int64), table.kind.to_numpy(str), retrieval.config.data
     if len(pairs) < 2:
         raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
-    kinds = np.repeat(KINDS, list(quota.values()))
-    notes = [] if len(pairs) == count else [f"{len(pairs)} pairs of {count}: the test set has no more of these kinds"]
-    masks, alike = _truth(retrieval, pairs, load_masks, notes), pairs[kinds == "look-alike"]
-    parts = _truth(retrieval, alike, load_parts, notes) if len(alike) else None
-    differs_in = np.array([partners[int(pid)][1] for pid in retrieval.dataset.query.pids[alike[:, 0]]], dtype=np.int64)
-    return LeaguePairs(pairs, kinds, masks, parts, differs_in, tuple(notes))
+
+    def truth(load: Callable[..., Tensor | None], rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        splits = [retrieval.split(side).subset(rows[:, k]) for k, side in enumerate(SIDES)]
+        loaded = tuple(load(split, (size.height, size.width)) for split in splits) if len(rows) else (None,)
+        return None if any(one is None for one in loaded) else loaded
+
+    alike = kinds == "look-alike"
+    notes = () if len(pairs) == count else (f"{len(pairs)} pairs of {count}: the test set has no more of these kinds",)
+    masks, parts = truth(load_masks, pairs), truth(load_parts, pairs[alike])
+    return LeaguePairs(pairs, kinds, masks, parts, table.part.to_numpy(np.int64)[alike], notes)
 
 
-def _quota(available: Mapping[str, int], count: int) -> dict[str, int]:
-    """A share for each kind, in equal parts; what one kind lacks the others fill up."""
-    quota = dict.fromkeys(available, 0)
-    for _ in range(min(count, sum(available.values()))):
-        quota[min((kind for kind in available if quota[kind] < available[kind]), key=quota.get)] += 1
-    return quota
-
-
-def _partners(retrieval: Evaluation) -> dict[int, tuple[int, int]]:
+def _partners(dataset: ReidDataset) -> dict[int, tuple[int, int]]:
     """Who looks like whom, and in which part they differ, by pid; empty for other sets than drawn people."""
-    root = retrieval.dataset.root
-    if "attributes" not in retrieval.dataset.tables or not (root / TABLE).is_file():
+    if "attributes" not in dataset.tables or not (dataset.root / TABLE).is_file():
         return {}
-    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalike_pairs(root) if part in PARTS]
+    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalike_pairs(dataset.root) if part in PARTS]
     return {a: (b, part) for a, b, part in alike} | {b: (a, part) for a, b, part in alike}
-
-
-def _truth(
-    retrieval: Evaluation, pairs: np.ndarray, load: Callable[..., Tensor | None], notes: list[str]
-) -> tuple[Tensor, Tensor] | None:
-    size = retrieval.config.data.height, retrieval.config.data.width
-    try:
-        found = [load(retrieval.split(side).subset(pairs[:, k]), size) for k, side in enumerate(SIDES)]
-    except ValueError as error:
-        notes.append(str(error).split("\n")[0])
-        return None
-    return None if any(f is None for f in found) else tuple(found)
 
 
 def run_league(
@@ -222,13 +185,9 @@ def run_league(
     methods: Sequence[str] | None = None,
     pairs: int = 200,
     seed: int = 0,
-    device: torch.device | str | None = None,
-    progress: bool = True,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     steps: int = 6,
-    sanity_pairs: int = 20,
-    retrieval: Evaluation | None = None,
 ) -> League:
     """Measure methods on one trained network, whose pair classifier must have been trained (``ide+sa`` or ``casn``).
 
@@ -237,54 +196,40 @@ def run_league(
         pairs: right matches, wrong first matches and look-alikes in equal parts.
         out: folder for the result and for what was measured so far: rerun to resume a run that was stopped.
         steps: of deletion and insertion, in the query of every other pair and in the gallery image of the rest.
-        sanity_pairs: how many of the pairs the sanity checks use.
-        retrieval: features that are there already; default: all images are looked at.
     """
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
     for name in names:
         check_choice("methods", name, list(METHODS))
     if not config.loss.siamese_attention:
         raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
-    device = torch.device(device) if device is not None else next(model.parameters()).device
-    retrieval = retrieval or Evaluation.of(model.to(device), dataset, config, device=device, keep_maps=False)
+    retrieval = Evaluation.of(model, dataset, config, keep_maps=False)
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
-    settings = {"pairs": pairs, "seed": seed, "steps": steps, "sanity_pairs": sanity_pairs}
+    settings = {"pairs": pairs, "seed": seed, "steps": steps}
     key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
     memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
-    measure = memory.cache(_measure, ignore=["retrieval", "chosen", "images"])
-    bar = tqdm(names, desc="methods", unit="method", leave=False, disable=not progress)
-    found = {name: measure(key, name, settings, OPTIONS.get(name, {}), retrieval, chosen, images) for name in bar}
-    about = {
-        "data": dataset.name,
-        "profile": config.profile,
-        "variant": config.variant,
-        "pooling": config.model.pooling,
-    }
-    about |= {"settings": settings, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
-    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes)}
-    about |= {"device": device.type, "threads": torch.get_num_threads(), "versions": versions()}
-    league = League(_table(found, seed), about)
+    measure, found = memory.cache(_measure, ignore=["case"]), {}
+    for name in tqdm(names, desc="methods", unit="method", leave=False):
+        found[name] = measure(key, name, seed, steps, OPTIONS.get(name, {}), (retrieval, chosen, images))
+    about = {"data": dataset.name, "variant": config.variant, "pooling": config.model.pooling, "settings": settings}
+    about |= {"profile": config.profile, "options": {name: OPTIONS[name] for name in names if name in OPTIONS}}
+    about |= {"pairs": chosen.counts(), "notes": list(chosen.notes), "device": images[0].device.type}
+    league = League(_table(found, seed), about | {"threads": torch.get_num_threads(), "versions": versions()})
     if out:
         league.write(out)
     return league
 
 
 def _measure(
-    key: str,
-    name: str,
-    settings: Mapping[str, Any],
-    options: Mapping[str, Any],
-    retrieval: Evaluation,
-    chosen: LeaguePairs,
-    images: tuple[Tensor, Tensor],
+    key: str, name: str, seed: int, steps: int, options: Mapping[str, Any], case: tuple[Any, ...]
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """One method's rows, and its localisation pair by pair. ``key`` is a digest of what the cache ignores."""
+    """One method's rows, and its localisation pair by pair. ``key`` is a digest of the ``case``, which the cache ignores."""
+    retrieval, chosen, images = case
 
     def ask(model: CASN, query: Tensor, gallery: Tensor) -> Any:
         return explain(model, query, gallery, name, **options)
 
-    model, seed = retrieval.model, settings["seed"]
+    model, count = retrieval.model, len(chosen.pairs)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
     found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
     maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)
@@ -292,17 +237,15 @@ def _measure(
     for measure, values in places.items():
         interval, by_chance = (bootstrap(values[kind], rng) for kind in ("found", "chance"))
         rows.append(_row("localisation", measure, interval, chance=by_chance.mean))
-    curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=settings["steps"], seed=seed)
+    curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
     for row in curves.table(rng).itertuples(index=False):
         rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[2:6], chance=row.chance))
-    _, first = np.unique(chosen.pairs[:, 0], return_index=True)  # different query images
-    count = min(len(first), max(2, settings["sanity_pairs"]))
-    some = torch.from_numpy(np.sort(first)[np.linspace(0, len(first) - 1, count).round().astype(int)])
-    options_of_checks = {"every_step": False, "seed": seed, "batch_size": _BATCH}
-    for line in sanity_checks(ask, model, *(x[some] for x in images), **options_of_checks).lines:
-        rows.append(_row("sanity", line.name, (*line[1:4], count), limit=line.limit, passed=line.passed))
-    seconds = sum(f.seconds for f in found) / len(chosen.pairs)
-    rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, len(chosen.pairs))))
+    first = np.sort(np.unique(chosen.pairs[:, 0], return_index=True)[1])  # different query images
+    some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]
+    for line in sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).lines:
+        rows.append(_row("sanity", line.name, (*line[1:4], len(some)), limit=line.limit, passed=line.passed))
+    seconds = sum(f.seconds for f in found) / count
+    rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, count)))
     return rows, {measure: values["found"] for measure, values in places.items()}
 
 
@@ -329,32 +272,28 @@ def league_tables(league: League) -> dict[str, pd.DataFrame]:
     cells = own.assign(cell=[_cell(row) for row in own.itertuples()])
     wide = cells.pivot(index="method", columns="measure", values="cell").reindex(league.methods()).fillna("-")
     wide["sane"] = ["yes" if name in league.sane() else "no" for name in wide.index]
-    shown = wide[[measure for measure in HEADINGS if measure in wide and (wide[measure] != "-").any()]]
-    shown = shown.rename(columns=HEADINGS).rename_axis(index=None, columns="method")
-    split = shown.columns.get_loc(HEADINGS["pair classifier"])
-    return {"maps": shown.iloc[:, :split], "sanity": shown.iloc[:, split:]}
+    wide = wide.loc[:, (wide != "-").any()].rename_axis(index=None, columns="method")
+    parts = {"maps": MAPS, "sanity": SANITY}
+    return {name: wide[[m for m in part if m in wide]].rename(columns=part) for name, part in parts.items()}
 
 
 def _cell(row: Any) -> str:
+    value, width = 100 * row.value, 50 * (row.high - row.low)
     if row.test == "speed":
-        return f"{1000 * row.value:.1f}"
+        return f"{10 * value:.1f}"
     if row.test == "sanity":
-        mark = "" if pd.isna(row.passed) or row.passed else "*"
-        return ("-" if np.isnan(row.value) else f"{row.value:.2f}") + mark
-    if np.isnan(row.value):
+        return ("-" if np.isnan(value) else f"{row.value:.2f}") + "*" * bool(pd.notna(row.passed) and not row.passed)
+    if np.isnan(value):
         return "-"
     if row.test == "faithfulness":
-        return f"{100 * row.value:+.1f} ±{50 * (row.high - row.low):.1f}"
-    by_chance = "" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})"
-    return f"{100 * row.value:.0f} ±{50 * (row.high - row.low):.0f}{by_chance}"
+        return f"{value:+.1f} ±{width:.1f}"
+    return f"{value:.0f} ±{width:.0f}" + ("" if np.isnan(row.chance) else f" ({100 * row.chance:.0f})")
 
 
 def league_table(league: League) -> str:
     """The league as text: a line per method, and what the columns mean."""
-    table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method")
-    return "\n".join(
-        [league_head(league), table.to_string(), LEGEND, *(f"note: {n}" for n in league.settings["notes"])]
-    )
+    table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method").to_string()
+    return "\n".join([league_head(league), table, LEGEND, *(f"note: {n}" for n in league.settings["notes"])])
 
 
 def league_head(league: League) -> str:
@@ -368,59 +307,48 @@ def league_head(league: League) -> str:
 
 def findings(league: League) -> list[str]:
     """What the table says of equation 4's map, beside the plain mean, and which methods do better; from numbers alone."""
-    sane, names, sentences = league.sane(), league.methods(), []
-    energy, over = (league.row("siamese", "energy", than) for than in ("", "plain-mean"))
-    if "siamese" in names:
-        pair, partner = league.row("siamese", "pair classifier"), league.row("siamese", "partner")
-        unclear = "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
-        sentences.append(
-            f"Equation 4's map {'depends on' if pair.passed else unclear} the pair classifier: with a random one it "
-            f"correlates {pair.value:.2f}; beside another partner {partner.value:.2f}."
-        )
+    sane, names, said = league.sane(), league.methods(), []
+    pair, partner = (league.row("siamese", check) for check in ("pair classifier", "partner"))
+    if pair is not None:
+        how = "depends on" if pair.passed else "depends only in part on" if pair.value <= 0.8 else "hardly depends on"
+        correlations = f"with a random one it correlates {pair.value:.2f}; beside another partner {partner.value:.2f}"
+        said.append(f"Equation 4's map {how} the pair classifier: {correlations}.")
+    over = league.row("siamese", "energy", "plain-mean")
     if over is not None:
-        points, low, high = (100 * number for number in (over.value, over.low, over.high))
-        sentences.append(
-            f"Equation 4's map has {'more' if low > 0 else 'less'} of its energy on the person than the plain mean: "
-            f"{points:+.1f} points [{low:+.1f}, {high:+.1f}]."
-            if low > 0 or high < 0
-            else "Equation 4's map lies on the person as much as the plain mean, as far as these pairs can tell "
-            f"({points:+.1f} points)."
-        )
-    sentences.append(
-        f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
-        if sane
-        else f"None of {len(names)} methods passes all sanity checks."
-    )
-    if energy is not None:
-        others = [
-            row for row in (league.row(name, "energy", "siamese") for name in sane) if row is not None and row.low > 0
-        ]
-        quick = [row.method for row in others if METHODS[row.method].cost == "forward"]
+        points, low, high = (f"{100 * number:+.1f}" for number in (over.value, over.low, over.high))
+        more = "more" if over.low > 0 else "less"
+        much = f"has {more} of its energy on the person than the plain mean: {points} points"
+        same = "lies on the person as much as the plain mean, as far as these pairs can tell"
+        clear = over.low > 0 or over.high < 0
+        said.append(f"Equation 4's map {f'{much} [{low}, {high}]' if clear else f'{same} ({points} points)'}.")
+    passed = f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
+    said.append(passed if sane else f"None of {len(names)} methods passes all sanity checks.")
+    rows = [league.row(name, "energy", "siamese") for name in sane if "siamese" not in sane]
+    better = [row for row in rows if row is not None and row.low > 0]
+    if better:
+        gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in better])
+        quick = [row.method for row in better if METHODS[row.method].cost == "forward"]
         cost = f"of these {_listed(quick)} cost no more than equation 4" if quick else "all of them cost more"
-        gains = _listed([f"{row.method} (+{100 * row.value:.1f} points)" for row in others])
-        sentences.append(
-            f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}."
-            if others and "siamese" not in sane
-            else "No method is better than equation 4 in both sanity and energy on the person."
-        )
-    return sentences
+        said.append(f"Better than equation 4 in both sanity and energy on the person: {gains}; {cost}.")
+    elif over is not None:
+        said.append("No method is better than equation 4 in both sanity and energy on the person.")
+    return said
 
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def league_examples(retrieval: Evaluation, league: League, shown: Sequence[str] = SHOWN) -> dict[str, Any]:
+def league_examples(retrieval: Evaluation, league: League) -> dict[str, Any]:
     """The first pair of each kind, chosen as in the league, with the maps of some of its methods.
 
     Returns the arguments of :func:`casnkit.figures.show_gallery_of_methods`: pairs, maps_by_method, labels, masks.
     """
-    names = [name for name in shown if name in league.methods()] or league.methods()[: len(shown)]
     chosen = choose_pairs(retrieval, league.settings["settings"]["pairs"], league.settings["settings"]["seed"])
-    first = [int(np.flatnonzero(chosen.kinds == kind)[0]) for kind in dict.fromkeys(chosen.kinds.tolist())]
+    first = np.sort(np.unique(chosen.kinds, return_index=True)[1])
     images = [retrieval.images(side, chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
-    found = {name: explain(retrieval.model, *images, name).cpu() for name in names}
     splits = [retrieval.split(side).subset(chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
+    found = {name: explain(retrieval.model, *images, name).cpu() for name in SHOWN if name in league.methods()}
     return {
         "pairs": [tuple(split.image(p) for split in splits) for p in range(len(first))],
         "maps_by_method": {name: list(zip(m.query, m.gallery, strict=True)) for name, m in found.items()},

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from casnkit.explain.masks import apply_mask, check_mask
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
-SIMILARITIES = ("cosine", "euclidean", "correlation")
 PAIR_TARGETS = ("same", "different", "log-odds")
 TARGETS = (*PAIR_TARGETS, "identity", "agreement", "similarity")
 
@@ -49,84 +48,6 @@ class PairMaps:
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
-@dataclass(frozen=True)
-class Target:
-    """A score of a pair as a function of its two embeddings."""
-
-    name: str  # one of TARGETS
-    score: Callable[..., Tensor]  # (f_query (P, D), f_gallery (P, D), *labels) -> (P,), each pair by itself
-    of_difference: Callable[[Tensor], Tensor] | None = None  # f_query - f_gallery -> (P,), of the pair classifier
-    labels: tuple[Tensor, ...] = ()  # two (P,) tensors of class labels for "identity", where they were given
-    similarity: str = "cosine"  # one of SIMILARITIES; euclidean: minus the distance, correlation: centred cosine
-
-
-def find_target(
-    model: nn.Module, target: str | int, similarity: str, labels: Tensor | Sequence[Tensor] | None, images: Tensor
-) -> Target:
-    """The target by its name. Without a pair classifier ``same`` is the similarity and ``different`` its negative.
-
-    Raises:
-        ValueError: an unknown target or similarity, or one that the model does not have.
-    """
-    check_choice("a similarity", similarity, SIMILARITIES)
-    name, casn = target_name(target), isinstance(model, CASN)
-    if labels is not None and name != "identity":
-        raise ValueError(f"labels belong to target 'identity', the target is {name!r}")
-    if name == "similarity" or (not casn and name in ("same", "different")):
-        sign = -1 if name == "different" else 1
-        return Target(name, lambda q, g: sign * similarity_score(q, g, similarity), similarity=similarity)
-    if not casn:
-        there_are = f"for a {type(model).__name__} there are same, different and similarity"
-        raise ValueError(f"target {name!r} needs the classifiers of a casnkit.CASN; {there_are}")
-
-    def of_difference(difference: Tensor) -> Tensor:
-        different, same = model.pair_scores(difference).unbind(1)
-        return {"same": same, "different": different, "log-odds": same - different}[name]
-
-    def label_scores(query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
-        both = [model.id_scores(f).gather(1, y[:, None]) for f, y in zip((query, gallery), labels, strict=True)]
-        return sum(both)[:, 0]
-
-    def agreement(query: Tensor, gallery: Tensor) -> Tensor:
-        return (model.id_scores(query).log_softmax(1) + model.id_scores(gallery).log_softmax(1)).logsumexp(1)
-
-    if name == "identity":
-        return Target(name, label_scores, labels=_labels(model, labels, images))
-    if name == "agreement":
-        return Target(name, agreement)
-    return Target(name, lambda q, g: of_difference(q - g), of_difference)
-
-
-def target_name(target: str | int) -> str:
-    """A target's name; 1 and 0, the pair classifier's outputs, stand for ``same`` and ``different``."""
-    if isinstance(target, int) and not isinstance(target, bool):
-        if target not in (0, 1):
-            raise ValueError(f"the pair classifier has the outputs 0 (different) and 1 (same), got target={target}")
-        return ("different", "same")[target]
-    check_choice("a target", target, TARGETS)
-    return target
-
-
-def similarity_score(query: Tensor, gallery: Tensor, kind: str = "cosine") -> Tensor:
-    """(P, D) twice -> (P,), higher is closer."""
-    if kind == "euclidean":
-        return -torch.linalg.vector_norm(query - gallery, dim=1)
-    if kind == "correlation":
-        query, gallery = (f - f.mean(1, keepdim=True) for f in (query, gallery))
-    return F.cosine_similarity(query, gallery)
-
-
-def _labels(model: CASN, labels: Tensor | Sequence[Tensor] | None, images: Tensor) -> tuple[Tensor, ...]:
-    if labels is None:
-        return ()
-    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels)
-    if len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
-        raise ValueError("expected labels as a tensor (P,), or as two of them, for the query and the gallery images")
-    for one in pair:
-        model.check_labels(one, len(images))
-    return tuple(one.to(images.device) for one in pair)
-
-
 class PairTap(nn.Module):
     """Hands on the feature maps of both branches, (P, C, h, w) each, as they are."""
 
@@ -137,66 +58,106 @@ class PairTap(nn.Module):
 class PairModel(nn.Module):
     """(query images, gallery images, *labels) -> (P,) score of the target.
 
+    ``target``: one of TARGETS; without CASN's classifiers ``same`` is the similarity and ``different`` its negative.
     ``layer``: whose output is the feature map; None: CASN's own map, and no map for another network. The score of the
     ``images`` themselves is kept when it comes by, so that it need not be computed twice.
     """
 
     def __init__(
-        self, model: nn.Module, target: Target, layer: nn.Module | None, images: tuple[Tensor, Tensor]
+        self,
+        model: nn.Module,
+        images: tuple[Tensor, Tensor],
+        target: str,
+        labels: tuple[Tensor, ...],
+        layer: nn.Module | str | None,
     ) -> None:
         super().__init__()
-        self.model, self.target, self.taps = model, target, PairTap()
-        self.layer = [layer]  # in a list: not a submodule a second time
+        self.model, self.taps, self.is_casn = model, PairTap(), isinstance(model, CASN)
         self.query, self.gallery = images
-        self.labels = target.labels
+        self.target, self.labels = target, labels
+        self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
+        modules = dict(model.named_modules())
+        layer = modules.get(layer, layer) if isinstance(layer, str) else layer
+        if layer is not None and not any(layer is module for module in modules.values()):
+            raise ValueError(
+                f"expected a layer out of {', '.join(list(modules)[1:9])}, ..., or a module, got {layer!r}"
+            )
+        self.layer = [layer]  # in a list: not a submodule a second time
         self.scores: Tensor | None = None
 
     def forward(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
-        scores = self.target.score(*self.features(query, gallery), *labels)
+        scores = self.score(*self.features(query, gallery), *labels)
         if query is self.query and gallery is self.gallery:
             self.scores = scores.detach()
         return scores
 
+    def score(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
+        """The target's score of embeddings, (P, D) twice -> (P,)."""
+        if self.target == "similarity" or not self.is_casn:
+            query, gallery = (f - self.centred * f.mean(1, keepdim=True) for f in (query, gallery))
+            return (-1 if self.target == "different" else 1) * F.cosine_similarity(query, gallery)
+        if self.target in PAIR_TARGETS:
+            return self.of_difference(query - gallery)
+        logits = [self.model.id_scores(f) for f in (query, gallery)]
+        if self.target == "agreement":
+            return sum(y.log_softmax(1) for y in logits).logsumexp(1)
+        return sum(y.gather(1, label[:, None])[:, 0] for y, label in zip(logits, labels, strict=True))
+
+    def of_difference(self, difference: Tensor) -> Tensor:
+        """The pair classifier's score of f_query - f_gallery, (P, D) -> (P,)."""
+        different, same = self.model.pair_scores(difference).unbind(1)
+        return {"same": same, "different": different, "log-odds": same - different}[self.target]
+
     def features(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
         """Both embeddings, (P, D) each; the feature maps pass through ``taps`` where there are any."""
         images, layer = torch.cat([query, gallery]), self.layer[0]
-        if layer is None and isinstance(self.model, CASN):
-            maps = self.taps(*self.model.feature_map(images).chunk(2))
-            return tuple(self.model.pool(m) for m in maps)
-        with contextlib.nullcontext() if layer is None else self._tapped(layer, len(images)):
+        if layer is None and self.is_casn:
+            return tuple(self.model.pool(m) for m in self.taps(*self.model.feature_map(images).chunk(2)))
+        if layer is None:
             return self.embed(images).chunk(2)
+        outputs: list[Tensor] = []
+
+        def tap(_: nn.Module, __: object, output: Tensor) -> Tensor | None:
+            outputs.append(output)
+            # a copy: a later in-place ReLU cannot change what was seen
+            return torch.cat(self.taps(*output.chunk(2))) if output.dim() == 4 and len(output) == len(images) else None
+
+        with layer.register_forward_hook(tap):
+            features = self.embed(images).chunk(2)
+        if len(outputs) != 1 or outputs[0].dim() != 4 or len(outputs[0]) != len(images):
+            name = next(name for name, module in self.model.named_modules() if module is layer)
+            found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
+            expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
+            raise ValueError(f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call")
+        return features
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D), each image by itself."""
-        if isinstance(self.model, CASN):
+        if self.is_casn:
             return self.model.pool(self.model.feature_map(images))
         found = self.model(images)
-        if not isinstance(found, Tensor):
-            raise ValueError(f"expected the network to give an embedding (B, D), got a {type(found).__name__}")
-        if found.dim() < 2 or len(found) != len(images) or any(n > 1 for n in found.shape[2:]):
-            raise ValueError(f"expected the network to give an embedding ({len(images)}, D), got {tuple(found.shape)}")
+        shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        if not isinstance(found, Tensor) or shape[:1] != (len(images),) or found.numel() != np.prod(shape[:2]):
+            raise ValueError(f"expected the network to give an embedding ({len(images)}, D), got {shape}")
         return found.flatten(1)
 
     def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Both feature maps as leaves of a graph, and both embeddings as functions of them. Nothing below the maps."""
         self.need_layer()
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[Tensor] = []
 
         def cut(_: nn.Module, __: object, maps: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            kept.append(tuple(m.detach().requires_grad_() for m in maps))
-            return kept[-1]
+            kept[:] = [m.detach().requires_grad_() for m in maps]
+            return tuple(kept)
 
-        with _hooked(self.taps, cut):
+        with self.taps.register_forward_hook(cut):
             features = self.features(self.query, self.gallery)
-        self.scores = self.target.score(*features, *self.settled_labels(features)).detach()
-        return kept[0], features
+        self.scores = self.score(*features, *self.settled_labels(features)).detach()
+        return tuple(kept), features
 
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
-        """Both (P,) labels for target ``identity``, those with the highest score unless some were given; else nothing.
-
-        They are fixed for the pair as it is: what the network would call a noisy or an occluded copy does not count.
-        """
-        if self.target.name == "identity" and not self.labels:
+        """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
+        if self.target == "identity" and not self.labels:
             with torch.no_grad():
                 features = features or self.features(self.query, self.gallery)
                 self.labels = tuple(self.model.id_scores(f).argmax(1) for f in features)
@@ -204,81 +165,21 @@ class PairModel(nn.Module):
 
     def need_layer(self) -> None:
         """Raise ValueError where no feature map is named."""
-        if self.layer[0] is None and not isinstance(self.model, CASN):
+        if self.layer[0] is None and not self.is_casn:
             raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
-
-    @contextlib.contextmanager
-    def _tapped(self, layer: nn.Module, count: int) -> Iterator[None]:
-        """Inside the block the layer's output goes through the tap."""
-        name = next(name for name, m in self.model.named_modules() if m is layer)
-        outputs: list[object] = []
-
-        def fits(output: object) -> bool:
-            return isinstance(output, Tensor) and output.dim() == 4 and len(output) == count
-
-        def tap(_: nn.Module, __: object, output: object) -> Tensor | None:
-            outputs.append(output)
-            if len(outputs) > 1:
-                advice = "choose another layer, or put an nn.Identity behind the call that you mean"
-                raise ValueError(f"the layer {name!r} is called more than once: {advice}")
-            # a copy: a later in-place ReLU cannot change what was seen. What does not fit is judged at the end
-            return torch.cat(self.taps(*output.chunk(2))) if fits(output) else None
-
-        with _hooked(layer, tap):
-            yield
-        if not outputs:
-            raise ValueError(f"the layer {name!r} is not called when the network runs: choose one that is")
-        if not fits(outputs[0]):
-            found = tuple(outputs[0].shape) if isinstance(outputs[0], Tensor) else f"a {type(outputs[0]).__name__}"
-            raise ValueError(f"expected the layer {name!r} to give feature maps ({count}, C, h, w), got {found}")
-
-
-@contextlib.contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def find_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module | None:
-    """A submodule by its dotted name, or itself. Raises ValueError where the model does not have it."""
-    modules = {name: module for name, module in model.named_modules() if name}
-    if layer is None or any(layer is module for module in model.modules()):
-        return layer
-    if not isinstance(layer, str):
-        raise ValueError(f"expected a layer of the model or its name, got a {type(layer).__name__} that is not in it")
-    if layer not in modules:
-        close = difflib.get_close_matches(layer, modules, 5, 0.4) or list(modules)[:5]
-        raise ValueError(f"the model has no layer {layer!r}; it has {len(modules)}, among them {', '.join(close)}")
-    return modules[layer]
 
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, weights that need no gradient, gradients on; afterwards everything is put back, also after an exception.
-
-    Put back are each submodule's mode and hooks, each parameter's ``requires_grad`` and ``.grad``, and torch's random
-    state on every device. Weights without ``requires_grad`` let the graph begin where it is needed.
-    """
-    own = [vars(module) for module in model.modules()]
-    hooks = [(v, v.copy()) for state in own for k, v in state.items() if "_hooks" in k and isinstance(v, dict)]
-    kinds = [(state, state["_is_full_backward_hook"]) for state in own]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    """Eval mode, gradients on, weights without ``requires_grad``; afterwards all is put back, and the random state."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         with fork_random(), evaluating(model), torch.enable_grad():
             model.requires_grad_(False)
             yield
     finally:
-        for parameter, flag, gradient in parameters:
+        for parameter, flag in flags:
             parameter.requires_grad_(flag)
-            parameter.grad = gradient
-        for registered, kept in hooks:  # the dictionary itself must stay: removable handles refer to it
-            registered.clear()
-            registered.update(kept)
-        for state, kind in kinds:
-            state["_is_full_backward_hook"] = kind
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -287,48 +188,46 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"expected {name} out of {', '.join(choices)}, got {value!r}")
 
 
-def check_count(name: str, value: object, low: int = 1) -> int:
-    """A whole number of at least ``low``, or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"expected {name} as a whole number of at least {low}, got {value!r}")
+def check_count(name: str, value: object) -> int:
+    """A whole number of at least 1, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"expected {name} as a whole number of at least 1, got {value!r}")
     return value
 
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual:
-    """What a change of one image did to one query's ranking."""
+    """What a change of one image did to one query's ranking; pairs of numbers are before and after."""
 
     where: str  # the image that was changed, "query" or "gallery"
-    query_index: int  # of the pair that is looked at
-    gallery_index: int
+    gallery_index: int  # the gallery image of the pair that is looked at
     ranked_by: str  # "features", "attention" or "sum"
     image: Tensor  # (3, H, W) float on the CPU, normalised: the changed picture
     hidden: float  # share of the picture that was hidden, in [0, 1]
-    probability: tuple[float, float]  # of "same person" for the pair, before and after, in [0, 1]
+    probability: tuple[float, float]  # of "same person" for the pair, in [0, 1]
     distances_before: np.ndarray  # (G,), lower is closer
     distances_after: np.ndarray
     before: Ranking
     after: Ranking
-    changes: RankChanges | None  # every true match's rank before and after; None where the query has no match
-
-    @property
-    def distance(self) -> tuple[float, float]:
-        """Of the pair, before and after; lower is closer."""
-        return float(self.distances_before[self.gallery_index]), float(self.distances_after[self.gallery_index])
+    changes: RankChanges | None  # every true match's rank; None where the query has no match
 
     @property
     def position(self) -> tuple[int, int]:
-        """1-based rank of the pair's gallery image, before and after; 0 where the protocol ignores it."""
-        return int(self.before.position[self.gallery_index]), int(self.after.position[self.gallery_index])
+        """1-based rank of the pair's gallery image; 0 where the protocol ignores it."""
+        return tuple(int(ranking.position[self.gallery_index]) for ranking in (self.before, self.after))
+
+    @property
+    def distance(self) -> tuple[float, float]:
+        """The pair's distance."""
+        return tuple(float(row[self.gallery_index]) for row in (self.distances_before, self.distances_after))
 
     def moved(self, count: int = 10) -> list[dict[str, Any]]:
         """The gallery images (at most ``count``) whose rank changed most: index, status, rank before and after, places."""
-        moves = []
-        gain = self.before.position - self.after.position
-        for j in np.argsort(-np.abs(gain), kind="stable")[:count].tolist():
-            ranks = {"before": int(self.before.position[j]), "after": int(self.after.position[j]), "gain": int(gain[j])}
-            moves += [{"gallery": j, "status": str(self.before.status[j])} | ranks] if gain[j] else []
-        return moves
+        before, after = self.before.position, self.after.position
+        table = pd.DataFrame({"status": self.before.status, "before": before, "after": after})
+        table["gain"] = table.before - table.after
+        table = table[table.gain != 0].sort_values("gain", key=lambda gain: -gain.abs(), kind="stable").head(count)
+        return table.rename_axis("gallery").reset_index().to_dict("records")
 
 
 def counterfactual(
@@ -346,7 +245,6 @@ def counterfactual(
     """Hide a region of one image and rank the gallery again.
 
     Args:
-        query_index: the query whose ranking is looked at.
         mask: (H, W) or (1, 1, H, W) in [0, 1] at the image's size, 1 = hidden; see :mod:`casnkit.explain.masks`.
         where: change the ``query``, or the ``gallery`` image ``gallery_index``.
         gallery_index: the other image of the pair; None (for a changed query): the first of the ranking.
@@ -358,53 +256,37 @@ def counterfactual(
     check_choice("ranked_by", ranked_by, RANKED_BY)
     if where == "gallery" and gallery_index is None:
         raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
-    for side, value in zip(SIDES, (query_index, gallery_index), strict=True):
-        if value is not None and not 0 <= value < len(getattr(retrieval, side)):
-            raise ValueError(f"{side}_index: expected 0 .. {len(getattr(retrieval, side)) - 1}, got {value}")
-    row_before = row_after = retrieval.row(query_index, ranked_by)
-    before = retrieval.rank(query_index, row_before)
-    if gallery_index is None:
-        gallery_index = int((before.kept if len(before.kept) else before.order)[0])
-    pair = dict(zip(SIDES, (query_index, gallery_index), strict=True))
-    given = retrieval.images(where, [pair[where]]) if image is None else image[None]
+    i, j, whole = int(query_index), gallery_index, {"query": retrieval.query, "gallery": retrieval.gallery}
+    for side, index in (("query", i), ("gallery", j or 0)):
+        if not 0 <= index < len(whole[side]):
+            raise ValueError(f"{side}_index: expected 0 .. {len(whole[side]) - 1}, got {index}")
+    rows = [retrieval.row(i, ranked_by)] * 2
+    before = retrieval.rank(i, rows[0])
+    j = int((before.kept if len(before.kept) else before.order)[0]) if j is None else int(j)
+    given = retrieval.images(where, [i if where == "query" else j]) if image is None else image[None]
     hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
-    old = {side: getattr(retrieval, side).subset([index]) for side, index in pair.items()}
+    old = {"query": whole["query"].subset([i]), "gallery": whole["gallery"].subset([j])}
     new = dict(old)
     if hidden:
         new[where] = extract(retrieval.model, [changed], keep_maps=ranked_by != "features")
-        row_after = _row_after(retrieval, pair, where, new, ranked_by)
-    features = [torch.cat([seen[side].features for seen in (old, new)]) for side in SIDES]
-    changes = None
+        rows[1] = _row_after(retrieval, i, j, where, new, ranked_by)
+    features = [torch.cat([old[side].features, new[side].features]) for side in SIDES]
+    probability = tuple(pair_probability(retrieval.model, *features).tolist())
+    changes, q, g = None, retrieval.dataset.query.subset([i]), retrieval.dataset.gallery
     if before.first_hit >= 0:
-        q, g = retrieval.dataset.query.subset([query_index]), retrieval.dataset.gallery
-        found = rank_changes(row_before[None], row_after[None], q.pids, q.camids, g.pids, g.camids)
-        changes = dataclasses.replace(found, query=np.full_like(found.query, query_index))
-    return Counterfactual(
-        where,
-        int(query_index),
-        gallery_index,
-        ranked_by,
-        changed[0].detach().cpu(),
-        hidden,
-        tuple(pair_probability(retrieval.model, *features).tolist()),
-        row_before,
-        row_after,
-        before,
-        retrieval.rank(query_index, row_after),
-        changes,
-    )
+        changes = rank_changes(rows[0][None], rows[1][None], q.pids, q.camids, g.pids, g.camids)
+    shown, after = changed[0].detach().cpu(), retrieval.rank(i, rows[1])
+    return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after, changes)
 
 
 def _row_after(
-    retrieval: Evaluation, pair: dict[str, int], where: str, seen: dict[str, Extracted], ranked_by: str
+    retrieval: Evaluation, i: int, j: int, where: str, seen: dict[str, Extracted], ranked_by: str
 ) -> np.ndarray:
-    """The query's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
-    i, j = pair.values()
+    """Query i's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
     if where == "query":
         return retrieval.row_of(seen["query"], i, ranked_by)
-    rows = []
-    for kind in RANKED_BY[:2] if ranked_by == "sum" else [ranked_by]:
-        row = np.array(retrieval.row(i, kind))
-        row[j] = retrieval.between(seen["query"], seen["gallery"], kind)[0, 0]
-        rows.append(row)
-    return retrieval.fused(i, *rows) if ranked_by == "sum" else rows[0]
+    if ranked_by == "sum":
+        return retrieval.fused(i, *(_row_after(retrieval, i, j, where, seen, kind) for kind in RANKED_BY[:2]))
+    row = np.array(retrieval.row(i, ranked_by))
+    row[j] = retrieval.between(seen["query"], seen["gallery"], ranked_by)[0, 0]
+    return row

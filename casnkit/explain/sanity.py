@@ -1,18 +1,15 @@
 """Sanity checks: would the map look the same if the network knew nothing, or if it were asked something else?
 
 After Adebayo et al., *Sanity Checks for Saliency Maps* (NeurIPS 2018), carried over to pairs. Maps are compared by
-Pearson's correlation over places (:func:`casnkit.attention.map_correlation`), mean over pairs and both images. A map that
-keeps its looks when the pair classifier is replaced by a random one does not explain the pair classifier's score.
-
-A low correlation alone proves nothing: noise has it too, and a flat map correlates with nothing. So a method must first
-say something, say it twice, and say other things of other images.
+Pearson's correlation over places, mean over pairs and both images. A map that keeps its looks when the pair classifier is
+replaced by a random one does not explain its score. A low correlation alone proves nothing: noise has it too, and a flat
+map correlates with nothing. So a method must first say something, say it twice, and say other things of other images.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from casnkit.attention import map_correlation, normalise_map
 from casnkit.explain.localisation import Interval, bootstrap
@@ -31,7 +29,6 @@ from casnkit.models import CASN, fork_random, seeded
 
 Maps = tuple[Tensor, Tensor]
 Explainer = Callable[[CASN, Tensor, Tensor], Any]
-HEADS = {"pair classifier": ("pair_head.",), "ID classifier": ("identity_head.",)}
 CHECKS = {  # name: (limit, what it means); "repeat" must reach its limit, the others must not exceed theirs
     "flat": (0.5, "share of maps that are the same everywhere"),
     "repeat": (0.95, "the same question asked twice"),
@@ -41,11 +38,12 @@ CHECKS = {  # name: (limit, what it means); "repeat" must reach its limit, the o
     "partner": (0.95, "an image's map beside another partner: is it the pair that is explained?"),
     "order": (None, "against the pair asked the other way round; reported only"),
 }
-_STAGES = 6  # at most so many steps through a trunk
+_BATCH = 32  # pairs at a time
+_STAGES = 4  # at most so many steps through a trunk
 
 
 class Line(NamedTuple):
-    """One check: what was measured, the limit, and why it is there. ``passed`` is None for what is only reported."""
+    """One check. ``passed`` and ``limit`` are None for what is only reported."""
 
     name: str
     value: float
@@ -70,29 +68,24 @@ class SanityReport:
 
     def __getitem__(self, name: str) -> Line:
         """A line by its name."""
-        if name not in CHECKS:
-            raise ValueError(f"expected a check out of {', '.join(CHECKS)}, got {name!r}")
-        return self.lines[list(CHECKS).index(name)]
+        return next(line for line in self.lines if line.name == name)
 
     def table(self) -> pd.DataFrame:
         """A row for each check: its mark, the correlation with its interval, what it means."""
-        table = pd.DataFrame(self.lines).set_index("name").rename_axis("check")
         marks = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
-        numbers = [f"{line.value:.2f} ({line.low:.2f} to {line.high:.2f})" for line in self.lines]
-        found = {"": [marks[line.passed] for line in self.lines], "correlation": numbers, "what it means": table.why}
-        return pd.DataFrame(found, index=table.index)
+        rows = [(marks[x.passed], f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})", x.why) for x in self.lines]
+        index = pd.Index([line.name for line in self.lines], name="check")
+        return pd.DataFrame(rows, index, ["", "correlation", "what it means"])
 
 
-def compute_maps(
-    explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor, batch_size: int = 32
-) -> Maps:
+def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor) -> Maps:
     """Both maps of each pair, (P, h, w) float32 on the CPU, a few pairs at a time.
 
-    ``explainer``: a method of :func:`casnkit.explain.explain` by name, or any function (model, query images, gallery
-    images) that returns the two maps, or something that has them as ``query`` and ``gallery``.
+    ``explainer``: a method by name, or a function (model, query images, gallery images) that returns the two maps, or
+    something that has them as ``query`` and ``gallery``.
     """
     ask, found = explainer if callable(explainer) else partial(explain, method=explainer), []
-    for query, gallery in zip(query_images.split(batch_size), gallery_images.split(batch_size), strict=True):
+    for query, gallery in zip(query_images.split(_BATCH), gallery_images.split(_BATCH), strict=True):
         maps = ask(model, query, gallery)
         maps = (maps.query, maps.gallery) if hasattr(maps, "query") else maps
         found.append([m.detach().float().cpu() for m in maps])
@@ -100,10 +93,7 @@ def compute_maps(
 
 
 def correlation(maps: Maps, others: Maps) -> np.ndarray:
-    """(P,) correlation of two explanations of the same pairs, the mean of both images'.
-
-    A flat map has no pattern: beside one that has, that is 0; beside another flat one it is no comparison, NaN.
-    """
+    """(P,) correlation of two explanations of the same pairs, mean of both images; beside a flat map 0, of two NaN."""
     sides = zip(maps, others, strict=True)
     found = [map_correlation(a, b).masked_fill(flat(a) & flat(b), torch.nan) for a, b in sides]
     return torch.stack(found).nanmean(0).detach().cpu().numpy()
@@ -120,12 +110,11 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
     ``found``: by method, something with ``query`` and ``gallery`` maps, each (P, h, w), of the same P pairs. Values below
     zero count as zero. Returns (n, n) in [-1, 1]; a map without a pattern agrees with none (0).
     """
-    maps = {name: torch.cat([m.query, m.gallery]).detach().float().cpu().clamp_min(0) for name, m in found.items()}
-    if len({len(m) for m in maps.values()}) != 1:
-        counts = ", ".join(f"{name}: {len(m) // 2}" for name, m in maps.items()) or "nothing"
-        raise ValueError(f"expected maps of the same pairs by at least one method, found {counts}")
-    grid = tuple(min(m.shape[axis] for m in maps.values()) for axis in (1, 2))
-    coarse = [F.adaptive_avg_pool2d(m[:, None], grid)[:, 0] for m in maps.values()]
+    maps = [torch.cat([m.query, m.gallery]).detach().float().cpu().clamp_min(0) for m in found.values()]
+    if len({len(m) for m in maps}) != 1:
+        raise ValueError(f"expected maps of the same pairs by at least one method, found {[len(m) // 2 for m in maps]}")
+    grid = tuple(min(m.shape[axis] for m in maps) for axis in (1, 2))
+    coarse = [F.adaptive_avg_pool2d(m[:, None], grid)[:, 0] for m in maps]
     return np.array([[map_correlation(a, b).mean().item() for b in coarse] for a in coarse])
 
 
@@ -135,25 +124,21 @@ def sanity_checks(
     query_images: Tensor,
     gallery_images: Tensor,
     *,
-    limits: Mapping[str, float] | None = None,
     every_step: bool = True,
     seed: int = 0,
-    batch_size: int = 32,
 ) -> SanityReport:
     """All checks of one method on P pairs; the model is left as it is.
 
     Args:
         explainer: as for :func:`compute_maps`.
         query_images, gallery_images: (P, 3, H, W) normalised, at least two pairs; all query images different.
-        limits: other limits than those of :data:`CHECKS`, by name.
         every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same lines.
     """
-    if len(query_images) < 2 or len(query_images) != len(gallery_images):
-        found = f"{len(query_images)} query and {len(gallery_images)} gallery images"
-        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {found}")
-    ask = partial(compute_maps, explainer, batch_size=batch_size)
+    if len(query_images) < 2:
+        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query_images)}")
+    ask = partial(compute_maps, explainer)
     maps, images = ask(model, query_images, gallery_images), torch.cat([query_images, gallery_images])
-    once = {"pair classifier": HEADS["pair classifier"], "everything": ("identity_head.", "trunk.")}
+    once = {"pair classifier": ("pair_head.",), "everything": ("identity_head.", "trunk.")}
     cascaded, taken = {}, ()
     for name, prefixes in (cascade(model) if every_step else once).items():
         taken += prefixes
@@ -168,71 +153,41 @@ def sanity_checks(
         "partner": correlation(maps, (exchanged[0], exchanged[1].roll(-1, 0))),
         "order": correlation(maps, ask(model, gallery_images, query_images)[::-1]),
     }
-    rng = np.random.default_rng(seed)
-    lines = tuple(_line(name, bootstrap(values, rng), limits or {}) for name, values in measured.items())
-    return SanityReport(lines, tuple((name, bootstrap(values, rng)) for name, values in cascaded.items()))
-
-
-def _line(name: str, found: Interval, limits: Mapping[str, float]) -> Line:
-    limit, why = CHECKS[name]
-    limit = limits.get(name, limit)
-    if limit is None:
-        return Line(name, *found[:3], None, None, why)
-    kind, passed = ("least", found.mean >= limit) if name == "repeat" else ("most", found.mean <= limit)
-    return Line(name, *found[:3], limit, passed, f"{why} (at {kind} {limit:g})")  # NaN passes nothing
+    rng, lines = np.random.default_rng(seed), []
+    for name, (limit, why) in CHECKS.items():
+        mean, low, high, _ = bootstrap(measured[name], rng)
+        least = name == "repeat"
+        passed = None if limit is None else mean >= limit if least else mean <= limit  # NaN passes nothing
+        why += "" if limit is None else f" (at {'least' if least else 'most'} {limit:g})"
+        lines.append(Line(name, mean, low, high, limit, passed, why))
+    return SanityReport(tuple(lines), tuple((name, bootstrap(values, rng)) for name, values in cascaded.items()))
 
 
 def cascade(model: CASN) -> dict[str, tuple[str, ...]]:
-    """The parts from the score downwards: pair classifier, ID classifier, the trunk's stages from last to first.
-
-    Each name comes with the prefixes of its tensors in the state dict.
-    """
-    units, deeper = [("", model.trunk)], True
-    while deeper and len(units) < 3:
-        deeper, opened = False, []
-        for name, module in units:
-            inner = [(f"{name}.{n}".strip("."), m) for n, m in module.named_children() if list(m.parameters())]
-            splits = bool(inner) and (len(units) == 1 or any(list(m.children()) for _, m in inner))
-            opened += inner if splits else [(name, module)]
-            deeper = deeper or splits
-        units = opened
-    count = min(len(units), _STAGES)
-    ends = [round(len(units) * k / count) for k in range(count + 1)]
-    stages = [tuple(f"trunk.{name}." for name, _ in units[a:b]) for a, b in itertools.pairwise(ends)]
-    return HEADS | {f"trunk {k} of {count}": stages[k - 1] for k in range(count, 0, -1)}
+    """Prefixes of the tensors of each part, from the score downwards: both classifiers, the trunk from last to first."""
+    paths = [name.split(".")[:-1] for name in model.state_dict() if name.startswith("trunk.")]
+    for depth in (2, 3, 4):  # the first at which the trunk has several parts
+        units = list(dict.fromkeys(".".join(path[:depth]) + "." for path in paths))
+        if len(units) > 2:
+            break
+    stages = np.array_split(units, min(len(units), _STAGES))
+    trunk = {f"trunk {k} of {len(stages)}": tuple(stages[k - 1].tolist()) for k in range(len(stages), 0, -1)}
+    return {"pair classifier": ("pair_head.",), "ID classifier": ("identity_head.",)} | trunk
 
 
 def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tensor | None = None) -> CASN:
     """A copy in eval mode in which all tensors whose names begin with one of ``prefixes`` are those of a new network.
 
-    A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W), at least two: without that its
-    activations would shrink from layer to layer, maps would be flat, and every explanation would pass for the wrong reason.
+    A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W): without that maps would be
+    flat, and every explanation would pass for the wrong reason.
     """
     if not isinstance(model, CASN):
-        advice = "compare another network with a new one of its kind by casnkit.explain.sanity.correlation"
-        raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}: {advice}")
-    state = model.state_dict()
-    for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in state):
-            raise ValueError(f"expected the beginning of a tensor's name, such as 'pair_head.', got {prefix!r}")
+        raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}")
     with seeded(seed, 0):
         fresh = CASN.from_config(model.num_ids, dataclasses.replace(model.config, weights=None)).state_dict()
-    changed = copy.deepcopy(model).requires_grad_(False).eval()
-    changed.load_state_dict({k: fresh[k] if k.startswith(tuple(prefixes)) else v for k, v in state.items()})
+    changed, prefixes = copy.deepcopy(model).requires_grad_(False).eval(), tuple(prefixes)
+    changed.load_state_dict({k: v for k, v in fresh.items() if k.startswith(prefixes)}, strict=False)
     if images is not None and any(prefix.startswith("trunk") for prefix in prefixes):
-        _measure_statistics(changed, images)
+        with fork_random():
+            update_bn([images.to(next(changed.parameters()))], changed)
     return changed
-
-
-def _measure_statistics(model: CASN, images: Tensor) -> None:
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over batches
-    with fork_random(), torch.no_grad():
-        model.train()
-        model(images.to(next(model.parameters())))
-    model.eval()
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum

@@ -13,7 +13,7 @@ from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
 from casnkit.evaluation import Evaluation
 from casnkit.explain import masks as masking
-from casnkit.explain.faithfulness import AXES, Curves, faithfulness
+from casnkit.explain.faithfulness import AXES, faithfulness
 from casnkit.explain.league import bootstrap
 from casnkit.explain.pair import counterfactual
 
@@ -64,15 +64,13 @@ def test_attended_rows_by_hand():
 
 def test_parts_and_rectangles_by_hand():
     parts = torch.tensor([[[0, 1], [2, 3]]], dtype=torch.uint8)
-    assert masking.part_mask(parts, [1, 2]).tolist() == [[[[0, 1], [1, 0]]]]
+    assert masking.part_mask(parts, [1, 2], (2, 2)).tolist() == [[[[0, 1], [1, 0]]]]
     assert masking.part_mask(parts, 3, (4, 4))[0, 0].tolist() == [[0] * 4, [0] * 4, [0, 0, 1, 1], [0, 0, 1, 1]]
     half = masking.rectangle_mask((0.5, 0, 1, 1), (4, 2))
     assert half[0, 0].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
     assert torch.equal(masking.rectangle_mask((0.5, -3, 9, 2), (4, 2)), half)
     with pytest.raises(ValueError, match="at least one pixel of 4x2"):
         masking.rectangle_mask((0.5, 0, 0.5, 1), (4, 2))
-    with pytest.raises(ValueError, match="whole numbers"):
-        masking.part_mask(parts.float(), 1)
 
 
 def test_random_masks_keep_area_and_move(maps):
@@ -107,11 +105,11 @@ def test_masks_and_fills_that_do_not_fit(make_images):
     images = make_images(2)
     with pytest.raises(ValueError, match="fill out of mean, black, blur, noise"):
         masking.apply_mask(images, torch.ones(SIZE), "grey")
-    with pytest.raises(ValueError, match="needs a generator"):
+    with pytest.raises(ValueError, match="'noise' with a generator"):
         masking.apply_mask(images, torch.ones(SIZE), "noise")
-    with pytest.raises(ValueError, match=r"bring a map to the image's size"):
+    with pytest.raises(ValueError, match=r"expected a mask"):
         masking.apply_mask(images, torch.zeros(2, 1, 8, 4))
-    with pytest.raises(ValueError, match=r"mask values in \[0, 1\], got 0 to 2"):
+    with pytest.raises(ValueError, match="with values 0 to 2"):
         masking.apply_mask(images, torch.tensor([0.0, 2.0]).repeat(32, 8))
     with pytest.raises(ValueError, match="finite maps"):
         masking.area_mask(torch.full((1, 2, 2), float("nan")), 0.5, SIZE)
@@ -144,7 +142,6 @@ def test_counterfactual_is_the_ranking_of_the_changed_files(retrieval, where):
     assert found.position[1] == (order.index(j) + 1 if j in order else 0)
     matches = np.flatnonzero((g.pids == q.pids[i]) & ~ignored)
     assert found.changes.after.tolist() == [order.index(k) + 1 for k in matches]
-    assert set(found.changes.query.tolist()) == {i}
     assert found.hidden == 0.5
     changed = retrieval.images(where, [i if where == "query" else j])[0]
     changed[:, :16] = 0
@@ -153,18 +150,6 @@ def test_counterfactual_is_the_ranking_of_the_changed_files(retrieval, where):
     if where == "gallery":  # one distance changes and no other
         assert np.array_equal(found.distances_after[untouched], found.distances_before[untouched])
         assert found.distances_after[j] != found.distances_before[j]
-
-
-def test_probability_is_the_pair_classifiers(retrieval):
-    mask = masking.rectangle_mask((0, 0, 0.5, 1), SIZE)
-    found = counterfactual(retrieval, 1, mask, gallery_index=4)
-    image, other = retrieval.images("query", [1]), retrieval.images("gallery", [4])
-    with torch.no_grad():
-        for picture, probability in zip((image, found.image[None]), found.probability, strict=True):
-            f = retrieval.model.pool(retrieval.model.feature_map(torch.cat([picture, other])))
-            z = retrieval.model.pair_scores(f[:1] - f[1:])[0]
-            assert float(1 / (1 + torch.exp(z[0] - z[1]))) == pytest.approx(probability, abs=1e-5)
-    assert found.probability[0] != found.probability[1]
 
 
 @pytest.mark.parametrize("ranked_by", ["features", "attention", "sum"])
@@ -258,10 +243,11 @@ def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[floa
 
 
 @pytest.mark.parametrize("where", ["query", "gallery", "alternate"])
-def test_against_a_slow_loop(retrieval, where):
+def test_against_a_slow_loop(retrieval, where, monkeypatch):
+    monkeypatch.setattr("casnkit.explain.faithfulness._IMAGES_AT_ONCE", 8)
     pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
     maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps, batch_size=8)
+    found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps)
     assert found.deletion.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
     np.testing.assert_allclose(found.gain("deletion"), found.deletion.auc() - found.random_deletion.auc())
     for p, (i, j) in enumerate(pairs):
@@ -320,14 +306,6 @@ def test_rows_use_right_pairs_for_rank_and_precision(retrieval):
     assert set(only_wrong.table(np.random.default_rng(0)).axis) == {"probability"}
 
 
-def test_area_by_hand():
-    flat = np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [np.nan] * 3])
-    curves = Curves(np.array([0, 0.5, 1]), flat, flat, flat)
-    np.testing.assert_allclose(curves.auc(), [0.5, 1.0, np.nan])
-    with pytest.raises(ValueError, match="an axis out of probability"):
-        curves.auc("rank")
-
-
 def test_bootstrap_leaves_out_what_is_not_defined():
     found = bootstrap(np.array([1.0, np.nan, 3.0]), np.random.default_rng(0))
     assert (found.mean, found.count) == (2, 2)
@@ -342,7 +320,7 @@ def test_bootstrap_leaves_out_what_is_not_defined():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": np.array([[0, 999]])}, "expected indices below"),
+        ({"pairs": np.array([[0, 999]])}, "of indices below"),
         ({"pairs": np.zeros((0, 2), int)}, r"expected pairs \(P, 2\)"),
         ({"query_maps": torch.zeros(2, 4, 2)}, r"query_maps: expected \(1, h, w\)"),
         ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),

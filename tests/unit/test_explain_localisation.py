@@ -14,10 +14,8 @@ from casnkit.explain import localisation as loc
 
 MEASURES = {
     "energy_inside": loc.energy_inside,
-    "inside": lambda m, t: loc.coverage(m, t).inside,
-    "spill": lambda m, t: loc.coverage(m, t).spill,
-    "soft_inside": lambda m, t: loc.soft_coverage(m, t).inside,
-    "soft_spill": lambda m, t: loc.soft_coverage(m, t).spill,
+    "inside": lambda m, t: loc.coverage(m, t)[0],
+    "spill": lambda m, t: loc.coverage(m, t)[1],
     "iou": loc.iou,
     "pointing": loc.pointing_game,
 }
@@ -49,25 +47,19 @@ def slow(attention: np.ndarray, person: np.ndarray) -> dict[str, float]:
     """Every measure of one map by counting pixels."""
     positive = np.maximum(attention, 0)
     values = enlarged(positive / positive.max(), *person.shape)
-    low = positive / positive.max()
-    scaled = enlarged((low - low.min()) / (low.max() - low.min()), *person.shape)
-    count = dict.fromkeys(("energy", "inside", "area", "both", "either", "person", "soft", "soft_both"), 0.0)
+    count = dict.fromkeys(("energy", "inside", "area", "both", "either", "person"), 0.0)
     for y, x in itertools.product(*map(range, person.shape)):
-        here, above, soft = bool(person[y, x]), values[y, x] > 0.5, 1 / (1 + math.exp(-10 * (scaled[y, x] - 0.5)))
+        here, above = bool(person[y, x]), values[y, x] > 0.5
         count["energy"] += values[y, x]
         count["inside"] += values[y, x] * here
         count["area"] += above
         count["both"] += above and here
         count["either"] += above or here
         count["person"] += here
-        count["soft"] += soft
-        count["soft_both"] += soft * here
     return {
         "energy_inside": count["inside"] / count["energy"],
         "inside": count["both"] / count["person"],
         "spill": 1 - count["both"] / count["area"],
-        "soft_inside": count["soft_both"] / count["person"],
-        "soft_spill": 1 - count["soft_both"] / count["soft"],
         "iou": count["both"] / count["either"],
         "pointing": np.mean([person[y, x] for y, x in np.argwhere(values > values.max() - 1e-9)]),
     }
@@ -76,15 +68,11 @@ def slow(attention: np.ndarray, person: np.ndarray) -> dict[str, float]:
 def test_worked_by_hand() -> None:
     """Above 4 are 8, 6 (both the person's) and 5 (the person's); the 4s are not above."""
     assert loc.energy_inside(MAP, PERSON).item() == pytest.approx((8 + 6 + 5 + 3) / 32)
-    assert loc.coverage(MAP, PERSON).inside.item() == pytest.approx(3 / 4)
-    assert loc.coverage(MAP, PERSON).spill.item() == 0
-    assert loc.coverage(MAP, PERSON, threshold=0.4).spill.item() == pytest.approx(2 / 5)
+    assert [share.item() for share in loc.coverage(MAP, PERSON)] == pytest.approx([3 / 4, 0])
+    assert loc.coverage(MAP, PERSON, threshold=0.4)[1].item() == pytest.approx(2 / 5)
     assert loc.iou(MAP, PERSON, threshold=0.4).item() == pytest.approx(3 / 6)
     assert loc.pointing_game(MAP, PERSON).item() == 1
     assert loc.pointing_game(MAP, ~PERSON).item() == 0
-    assert loc.part_coverage(MAP, PARTS, 4).tolist()[0][:3] == [1, 1, 0]
-    assert loc.part_energy(MAP, PARTS, 4)[0, :3].tolist() == pytest.approx([14 / 22, 5 / 22, 3 / 22])
-    assert loc.part_energy(MAP, PARTS, 4)[0, 3].isnan()
 
 
 @pytest.mark.parametrize("size", [(12, 8), (3, 2), (5, 3)])
@@ -97,21 +85,18 @@ def test_against_counting_pixels(name: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(12, 8), (5, 3)])
-def test_parts_against_counting_pixels(size: tuple[int, int]) -> None:
+def test_cue_against_counting_pixels(size: tuple[int, int]) -> None:
     maps, _, parts = random_case(size)
-    covered, energy = loc.part_coverage(maps, parts, 3, 0.3), loc.part_energy(maps, parts, 3)
-    for b in range(len(maps)):
+    for b, p in itertools.product(range(len(maps)), range(3)):
         positive = maps[b].clamp_min(0).numpy()
         values, where = enlarged(positive / positive.max(), 12, 8), parts[b].numpy()
-        for p in range(3):
-            pixels = [values[y, x] for y, x in np.argwhere(where == p + 1)]
-            assert covered[b, p].item() == pytest.approx(sum(v > 0.3 for v in pixels) / len(pixels))
-            assert energy[b, p].item() == pytest.approx(sum(pixels) / values[where > 0].sum())
-            rest = values[(where > 0) & (where != p + 1)]
-            cue = loc.right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
-            assert cue.hit.item() == (np.mean(pixels) > rest.mean())
-            assert cue.energy.item() == pytest.approx(energy[b, p].item())
-    torch.testing.assert_close(energy.sum(1), torch.ones(5, dtype=energy.dtype))
+        mine, rest = values[where == p + 1], values[(where > 0) & (where != p + 1)]
+        hit = right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
+        assert hit.item() == (mine.mean() > rest.mean())
+
+
+def right_cue(maps: Tensor, parts: Tensor, part: Tensor, count: int) -> Tensor:
+    return loc.right_cue((maps,), (parts,), part, count)
 
 
 def test_a_larger_map_is_averaged_not_sampled() -> None:
@@ -134,13 +119,9 @@ def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
     maps, masks, parts = random_case(size)
     area = masks.double().mean((1, 2))
     expected = {"energy_inside": area, "inside": area / area, "spill": 1 - area, "iou": area, "pointing": area}
-    for name, values in (expected | {"soft_spill": 1 - area}).items():
-        torch.testing.assert_close(loc.chance(MEASURES[name], maps, masks, kind="uniform"), values, msg=name)
-    sizes = torch.stack([(parts == p + 1).sum((1, 2)) for p in range(3)], 1) / (parts > 0).sum((1, 2))[:, None]
-    torch.testing.assert_close(loc.chance(loc.part_energy, maps, parts, 3, kind="uniform").float(), sizes)
-    cue = loc.chance(loc.right_cue, maps, parts, torch.zeros(5).long(), 3, kind="uniform")
-    assert cue.hit.tolist() == [0.5] * 5
-    torch.testing.assert_close(cue.energy, cue.area)
+    for name, values in expected.items():
+        torch.testing.assert_close(MEASURES[name](torch.ones_like(maps), masks), values, msg=name)
+    assert right_cue(torch.ones_like(maps), parts, torch.zeros(5).long(), 3).tolist() == [0.5] * 5
 
 
 def test_rolled_maps_keep_their_values_and_neighbours() -> None:
@@ -167,14 +148,12 @@ def test_shuffled_maps_are_other_pictures(count: int) -> None:
         assert (other != torch.arange(count)).all()
 
 
-def test_chance_keeps_the_type() -> None:
+def test_chance_is_the_mean_of_four_rolled_maps() -> None:
     maps, masks, _ = random_case((6, 4))
-    found = loc.chance(loc.coverage, maps, masks, threshold=0.3, repeats=2)
-    assert isinstance(found, loc.Coverage)
-    draws, generator = [], torch.Generator().manual_seed(0)
-    for _ in range(2):
-        draws.append(loc.coverage(loc.random_maps(maps, "rolled", generator), masks, 0.3).spill)
-    torch.testing.assert_close(found.spill, (draws[0] + draws[1]) / 2)
+    found = loc.chance(loc.iou, maps, masks, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    draws = [loc.iou(loc.random_maps(maps, "rolled", generator), masks) for _ in range(4)]
+    torch.testing.assert_close(found, sum(draws) / 4)
 
 
 @pytest.mark.parametrize(
@@ -184,18 +163,15 @@ def test_dead_maps(bad: Tensor) -> None:
     maps, masks, parts = random_case((3, 2))
     whole = {name: measure(maps, masks) for name, measure in MEASURES.items()}
     maps[1] = bad
-    assert loc.dead_maps(maps).tolist() == [False, True, False, False, False]
     for name, measure in MEASURES.items():
         found = measure(maps, masks)
         keep = torch.tensor([0, 2, 3, 4])
         torch.testing.assert_close(found[keep], whole[name][keep])  # nobody else is touched
         if name in ("inside", "iou"):
             assert found[1] == 0
-        elif not name.startswith("soft"):
+        else:
             assert found[1].isnan()
-    assert loc.mean_of(loc.energy_inside(maps, masks))[1:] == (4, 1)
-    cue = loc.right_cue(maps, parts, torch.ones(5).long(), 3)
-    assert cue.hit.isnan().tolist() == [False, True, False, False, False]
+    assert right_cue(maps, parts, torch.ones(5).long(), 3).isnan().tolist() == [False, True, False, False, False]
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -205,28 +181,17 @@ def test_nobody_there(name: str) -> None:
     assert MEASURES[name](maps, masks).isnan().tolist() == [False, False, True, False, False]
 
 
-def test_mean_of() -> None:
-    assert loc.mean_of(torch.tensor([1.0, math.nan, 3.0])) == (2.0, 2, 1)
-    empty = loc.mean_of(torch.tensor([math.nan]))
-    assert math.isnan(empty.value)
-    assert empty[1:] == (0, 1)
-
-
 def test_a_part_that_is_everything_has_no_rest() -> None:
-    cue = loc.right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3)
-    assert all(values.isnan().all() for values in cue)
+    assert right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3).isnan().all()
 
 
 def test_pairs_use_the_images_that_show_the_part() -> None:
-    """A bag (part 3) in the first image alone; legs (part 1) in both."""
+    """A bag (part 3) in the first image alone: 3 / 22 of the map on 1 / 4 of the person; legs (part 1) in both."""
     without = PARTS.where(PARTS < 3, 0)
     maps, part = torch.cat([MAP, MAP]), torch.tensor([2, 0])
-    cue = loc.right_cue_pairs((maps, maps), (torch.cat([PARTS, PARTS]), torch.cat([without, without])), part, 3)
-    assert cue.energy.tolist() == pytest.approx([3 / 22, (14 / 22 + 14 / 19) / 2])
-    assert cue.area.tolist() == pytest.approx([1 / 4, (1 / 2 + 2 / 3) / 2])
-    assert cue.hit.tolist() == [0, 1]
-    nowhere = loc.right_cue_pairs((MAP, MAP), (without, without), torch.tensor([2]), 3)
-    assert nowhere.hit.isnan().all()
+    parts = torch.cat([PARTS, PARTS]), torch.cat([without, without])
+    assert loc.right_cue((maps, maps), parts, part, 3).tolist() == [0, 1]
+    assert loc.right_cue((MAP, MAP), (without, without), torch.tensor([2]), 3).isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -236,13 +201,10 @@ def test_pairs_use_the_images_that_show_the_part() -> None:
         (lambda: loc.energy_inside(MAP[0, :1], PERSON), r"expected maps \(B, h, w\)"),
         (lambda: loc.energy_inside(MAP, PERSON[0]), "expected one mask"),
         (lambda: loc.energy_inside(MAP, PERSON.float()), "truth values for each of 1 maps, got torch.float32"),
-        (lambda: loc.coverage(MAP, PERSON, 1.0), r"in \[0, 1\), got 1.0"),
-        (lambda: loc.random_maps(MAP, "noise"), "uniform, rolled, shuffled, got 'noise'"),
-        (lambda: loc.part_energy(MAP, PARTS, 2), "expected parts 0 .. 2, got 0 .. 3"),
-        (lambda: loc.part_energy(MAP, PERSON, 2), "got torch.bool"),
-        (lambda: loc.part_energy(MAP, PARTS[0], 3), "expected one part map"),
-        (lambda: loc.right_cue(MAP, PARTS, torch.tensor([3]), 3), "0 .. 2"),
-        (lambda: loc.right_cue(MAP, PARTS, torch.tensor([0, 1]), 3), "each of 1 maps"),
+        (lambda: right_cue(MAP, PARTS, torch.tensor([0]), 2), r"part maps \(B, H, W\) of 0 .. 2 .* up to 3"),
+        (lambda: right_cue(MAP, PARTS[0], torch.tensor([0]), 3), "for each of 1 maps"),
+        (lambda: right_cue(MAP, PARTS, torch.tensor([3]), 3), "one part in 0 .. 2"),
+        (lambda: right_cue(MAP, PARTS, torch.tensor([0, 1]), 3), "for each of 1 maps"),
     ],
 )
 def test_bad_input(call, message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from casnkit import attention
-from casnkit.explain.sanity import agreement, cascade, compute_maps, correlation, randomised, sanity_checks
+from casnkit.explain.sanity import CHECKS, agreement, cascade, compute_maps, correlation, randomised, sanity_checks
 from casnkit.models import CASN, TRUNKS
 
 PAIRS = 8
@@ -74,31 +74,31 @@ def gradient(model, query, gallery):
     ],
     ids=["flat", "one pattern", "dice", "edges", "plain mean"],
 )
-def test_bad_explainers_fail_for_the_right_reason(case, explainer, failed):
-    report = sanity_checks(explainer, *case, limits={"everything": 0.97})
+def test_bad_explainers_fail_for_the_right_reason(case, explainer, failed, monkeypatch):
+    monkeypatch.setitem(CHECKS, "everything", (0.97, "an untrained network is not far from a new one"))
+    report = sanity_checks(explainer, *case)
     assert {line.name for line in report.lines if line.passed is False} == failed
     assert not report.passed
     assert report.table()[""].str.contains("failed").sum() == len(failed)
 
 
 @pytest.mark.parametrize("explainer", [gradient, closed_form("gradcam")], ids=["gradient", "gradcam"])
-def test_gradient_explainers_pass_on_random_networks(case, explainer):
-    report = sanity_checks(explainer, *case, limits={"partner": 0.9999})  # random heads listen little to the partner
+def test_gradient_explainers_pass_on_random_networks(case, explainer, monkeypatch):
+    monkeypatch.setitem(CHECKS, "partner", (0.9999, "random heads listen little to the partner"))
+    report = sanity_checks(explainer, *case)
     assert report["everything"].value < 0.4
     assert report["pair classifier"].value < 0.4
     assert report.passed, report.table().to_string()
 
 
-def test_limits_decide_and_are_said(case):
-    report = sanity_checks(closed_form("paper"), *case)
-    value = report["partner"].value
+def test_limits_decide_and_are_said(case, monkeypatch):
+    value = sanity_checks(closed_form("paper"), *case)["partner"].value
     for limit, passed in ((value + 0.01, True), (value - 0.01, False)):
-        line = sanity_checks(closed_form("paper"), *case, limits={"partner": limit})["partner"]
-        assert line.passed is passed
-        assert f"{limit:g}" in line.why
+        monkeypatch.setitem(CHECKS, "partner", (limit, "why"))
+        report = sanity_checks(closed_form("paper"), *case)
+        assert report["partner"].passed == passed
+        assert report["partner"].why == f"why (at most {limit:g})"
     assert report["order"].passed is None  # reported only
-    with pytest.raises(ValueError, match="expected a check out of flat, repeat"):
-        report["speed"]
 
 
 def test_correlation_against_numpy():
@@ -116,11 +116,12 @@ def test_flat_maps_have_no_correlation_with_a_pattern_and_none_with_each_other()
     assert np.isnan(correlation((flat_map, flat_map), (flat_map, flat_map))).all()
 
 
-def test_what_is_asked_by_a_loop(case):
+def test_what_is_asked_by_a_loop(case, monkeypatch):
     """Each line's value by single pairs: another partner, the other order, each step of the cascade on top of the last."""
+    monkeypatch.setattr("casnkit.explain.sanity._BATCH", 3)
     model, query, gallery = case
     explainer, images = closed_form("paper"), torch.cat([query, gallery])
-    report = sanity_checks(explainer, model, query, gallery, seed=3, batch_size=3)
+    report = sanity_checks(explainer, model, query, gallery, seed=3)
     networks, taken = [], []
     for prefixes in cascade(model).values():
         taken += prefixes
@@ -140,7 +141,7 @@ def test_what_is_asked_by_a_loop(case):
     steps = [interval.mean for _, interval in report.steps]
     np.testing.assert_allclose(steps, np.mean(found["steps"], 0)[:, 0], atol=1e-4)
     assert (report["pair classifier"].value, report["everything"].value) == (steps[0], steps[-1])
-    assert sanity_checks(explainer, model, query, gallery, seed=3, every_step=False, batch_size=3).lines == report.lines
+    assert sanity_checks(explainer, model, query, gallery, seed=3, every_step=False).lines == report.lines
 
 
 def test_a_linear_pair_classifier_has_no_partner(make_model, case):
@@ -161,7 +162,7 @@ def test_cascade_takes_every_weight_once_from_the_last_to_the_first(backbone):
     assert all(len(owner) == 1 for owner in owners)
     order = [list(steps).index(owner[0]) for name, owner in zip(names, owners, strict=True) if name.startswith("trunk")]
     assert all(a >= b for a, b in itertools.pairwise(order))  # state dicts list the first layer first
-    assert 3 <= len(steps) - 2 <= 6
+    assert 3 <= len(steps) - 2 <= 4
 
 
 def test_a_part_is_forgotten_and_nothing_else(case):
@@ -187,8 +188,6 @@ def test_a_part_is_forgotten_and_nothing_else(case):
         assert torch.equal(value, again.state_dict()[name])
     weight = "trunk.stages.2.first.0.weight"
     assert not torch.equal(changed.state_dict()[weight], other.state_dict()[weight])
-    with pytest.raises(ValueError, match=r"'head\.'"):
-        randomised(model, ["head."])
     with pytest.raises(ValueError, match=r"expected a casnkit\.CASN, got a SmallTrunk"):
         randomised(model.trunk, ["stem."])
 
@@ -206,11 +205,12 @@ def test_statistics_of_a_forgotten_trunk_are_those_of_the_images(case):
     assert float(maps.std((1, 2)).min() / maps.mean()) > 1e-3  # alive: what it shows is not one value
 
 
-def test_explainers_by_name_as_functions_and_in_batches(case):
+def test_explainers_by_name_as_functions_and_in_batches(case, monkeypatch):
+    monkeypatch.setattr("casnkit.explain.sanity._BATCH", 3)
     model, query, gallery = case
     direct = model.siamese_attention(query, gallery, mode="signed")
     for explainer in (closed_form("signed"), "siamese-signed"):
-        found = compute_maps(explainer, model, query, gallery, batch_size=3)
+        found = compute_maps(explainer, model, query, gallery)
         for mine, expected in zip(found, direct, strict=True):
             torch.testing.assert_close(mine, expected.detach(), rtol=1e-4, atol=1e-6)
             assert not mine.requires_grad
@@ -258,5 +258,3 @@ def test_a_map_without_pattern_agrees_with_none() -> None:
     assert agreement({"flat": flat, "other": maps(2, 4, 2)})[0, 1] == 0
     with pytest.raises(ValueError, match="same pairs"):
         agreement({"two": maps(2, 4, 2), "three": maps(3, 4, 2)})
-    with pytest.raises(ValueError, match="nothing"):
-        agreement({})
