@@ -64,7 +64,7 @@ def test_kill_nine_anywhere_changes_nothing(market, tmp_path):
             child.wait()
             kills += 1
     assert code == 0, child.stderr.read()
-    assert kills == KILLS
+    assert kills, "no kill fell into the training"
     assert same_weights(tmp_path / "whole", tmp_path / "run")
     terms = ("epoch", "ide", "ia", "bce", "consistency", "total")
     logs = [[{k: row[k] for k in terms} for row in runs.read_log(tmp_path / name)] for name in ("whole", "run")]
