@@ -141,7 +141,7 @@ def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
 
 def _beside_chance(maps: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every kind of map and what it is held against."""
-    rolled = {f"{kind}_chance": localisation.random_maps(these, "rolled") for kind, these in maps.items()}
+    rolled = {f"{kind}_chance": localisation.rolled_maps(these) for kind, these in maps.items()}
     return maps | rolled | {"uniform": torch.ones_like(next(iter(maps.values())))}
 
 
@@ -212,7 +212,6 @@ def measure_cues(
         sides, hits = drawn.chunk(2), []
         for some in torch.arange(len(pairs)).split(BATCH):
             truth = tuple(parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
-            cue = localisation.right_cue_pairs((sides[0][some], sides[1][some]), truth, part[some], len(PARTS))
-            hits.append(cue.hit)
+            hits.append(localisation.right_cue((sides[0][some], sides[1][some]), truth, part[some], len(PARTS)))
         results[f"cue_pairs_{name}"] = 100 * float(torch.cat(hits).double().nanmean())
     return results

@@ -109,24 +109,20 @@ def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, co
     return torch.where(energy.isnan(), torch.nan, hit)
 
 
-def random_maps(maps: Array, kind: str = "rolled", generator: torch.Generator | None = None) -> Tensor:
-    """Maps that know nothing of the picture that they are held against, (B, h, w) -> (B, h, w).
+def rolled_maps(maps: Array, generator: torch.Generator | None = None) -> Tensor:
+    """Each map moved by a random step in both directions, around the edges, (B, h, w) -> (B, h, w).
 
-    ``rolled``: each map moved by a random step in both directions, around the edges: as smooth as before, in a place that
-    means nothing. ``shuffled``: each picture gets another picture's map, so what all share (the middle) stays.
+    As smooth as before, in a place that means nothing: chance for every measure of place.
     """
     maps, generator = _tensor(maps), generator or torch.Generator().manual_seed(0)
     count, height, width = maps.shape
-    if kind == "shuffled":
-        order = torch.randperm(count, generator=generator)
-        return maps[order.roll(1)[order.argsort()]]  # one cycle through all: no picture keeps its own map
     down, right = (torch.randint(n, (count,), generator=generator).tolist() for n in (height, width))
     return torch.stack([m.roll(step, (0, 1)) for m, step in zip(maps, zip(down, right, strict=True), strict=True)])
 
 
 def chance(measure: Callable[..., Tensor], maps: Array, *truth: Any, generator: torch.Generator) -> Tensor:
     """What rolled maps get in a measure, a mean over four draws: of the shape of ``measure(maps, *truth)``."""
-    return torch.stack([measure(random_maps(maps, "rolled", generator), *truth) for _ in range(4)]).mean(0)
+    return torch.stack([measure(rolled_maps(maps, generator), *truth) for _ in range(4)]).mean(0)
 
 
 def _part_shares(maps: Array, parts: Array, part: Tensor, count: int) -> tuple[Tensor, Tensor]:

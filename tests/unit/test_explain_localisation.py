@@ -128,7 +128,7 @@ def test_rolled_maps_keep_their_values_and_neighbours() -> None:
     maps, _, _ = random_case((6, 4), count=40)
     generator = torch.Generator().manual_seed(3)
     state = torch.get_rng_state()
-    rolled = loc.random_maps(maps, "rolled", generator)
+    rolled = loc.rolled_maps(maps, generator)
     moves = []
     for before, after in zip(maps.numpy(), rolled.numpy(), strict=True):
         steps = itertools.product(range(6), range(4))
@@ -136,23 +136,14 @@ def test_rolled_maps_keep_their_values_and_neighbours() -> None:
     assert len(moves) == 40
     assert len(set(moves)) > 12  # of 24 possible ones
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(loc.random_maps(maps, "rolled", generator), rolled)
-
-
-@pytest.mark.parametrize("count", [2, 3, 9])
-def test_shuffled_maps_are_other_pictures(count: int) -> None:
-    maps = torch.arange(count).float().view(-1, 1, 1).expand(-1, 2, 2)
-    for seed in range(5):
-        other = loc.random_maps(maps, "shuffled", torch.Generator().manual_seed(seed))[:, 0, 0].long()
-        assert sorted(other.tolist()) == list(range(count))
-        assert (other != torch.arange(count)).all()
+    assert not torch.equal(loc.rolled_maps(maps, generator), rolled)
 
 
 def test_chance_is_the_mean_of_four_rolled_maps() -> None:
     maps, masks, _ = random_case((6, 4))
     found = loc.chance(loc.iou, maps, masks, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
-    draws = [loc.iou(loc.random_maps(maps, "rolled", generator), masks) for _ in range(4)]
+    draws = [loc.iou(loc.rolled_maps(maps, generator), masks) for _ in range(4)]
     torch.testing.assert_close(found, sum(draws) / 4)
 
 
