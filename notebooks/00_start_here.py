@@ -19,7 +19,7 @@
 # Two cameras, two pictures: the same person? A network that learned to answer can be asked a second question: **what in
 # the two pictures made you think so?**
 #
-# ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.png)
+# ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.webp)
 #
 # **You will learn** what a query and a gallery are, what the *Consistent Attentive Siamese Network* (CASN) adds to a plain
 # baseline, and how to look at its two kinds of attention.

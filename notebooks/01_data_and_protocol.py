@@ -19,7 +19,7 @@
 # Notebook 00 ended with numbers: *rank-1*, *mAP*. **Who counts the points, and by which rules?** A ranking is a list of
 # pictures; before a network comes into it, we score one by hand.
 #
-# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
+# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
 # **You will learn** what the pictures of a benchmark are (queries, gallery, junk, distractors), how a ranked list becomes
 # an average precision, why there are two of them, what CMC is, and how ties and small print move a result by more than a

@@ -20,7 +20,7 @@
 # are as plain as they are strong: **IDE**, which learns to name people, and **PCB**, which does so six times, once for each
 # stripe of the picture. **What does learning names teach about people who have none?**
 #
-# ![Training people and where two networks look to name them, beside their plain mean maps](../figures/attention.png)
+# ![Training people and where two networks look to name them, beside their plain mean maps](../figures/attention.webp)
 #
 # **You will learn** why a classifier of people is trained and then thrown away (the paper's equation 1), what stripes add
 # (section 3.3), where the baselines look, and how far a result moves when nothing but the seed changes.

@@ -19,7 +19,7 @@
 # A network looks at a picture and says: *this is person 12*. **Which places of the picture made it say so?** And if we
 # cover them up, does it still know?
 #
-# ![People, where the network looks to name them, the soft mask, and what it leaves](../figures/identification.png)
+# ![People, where the network looks to name them, the soft mask, and what it leaves](../figures/identification.webp)
 #
 # **You will learn** how a map of attention grows out of channels and their weights, why it costs almost nothing, how CASN
 # turns it into a loss (the paper's section 3.1 and equation 2), and how to measure whether a map covers a person.

@@ -20,7 +20,7 @@
 # network can say about them is whether **two pictures** show the same person, and this is what we now ask it to explain:
 # **which parts of both pictures speak for "the same"?**
 #
-# ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.png)
+# ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.webp)
 #
 # **You will learn** how one gradient gives two maps (the paper's section 3.2 and equation 4), which choices hide in it,
 # how two maps are compared row by row (equation 5), and how much such a map really says about a pair.

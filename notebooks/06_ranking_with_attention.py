@@ -20,7 +20,7 @@
 # that help, how much attention is right, and who may decide it?** And when there is no list to rank, only two pictures and
 # a question: *from which distance on do we say "the same person"?*
 #
-# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
+# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
 # **You will learn** how two distances are put on one scale and added (the paper's section 3.2.3), how to choose a setting
 # without looking at the test, what re-ranking by mutual neighbours does and what it does *together* with attention, how to

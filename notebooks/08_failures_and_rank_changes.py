@@ -19,7 +19,7 @@
 # Notebook 07 looked at *one* failure and found a story. Here we look at all of them. **Which queries fail, in which ways,
 # and do the stories survive when they are counted?**
 #
-# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.png)
+# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
 # **You will learn** to sort failures by what can be measured of them, to read gains and losses between two rankings without
 # being fooled by a list of the best ones, and to test a kind of failure by hiding parts of the pictures.

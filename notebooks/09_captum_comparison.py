@@ -19,7 +19,7 @@
 # Every picture of attention so far came from one equation. There are many other ways to ask a network *where* its answer
 # comes from, and they do not agree. **Which of them may be believed, and is the paper's map among them?**
 #
-# ![A right match, a wrong one and a look-alike with the maps of six methods over both images](../figures/explanations.png)
+# ![A right match, a wrong one and a look-alike with the maps of six methods over both images](../figures/explanations.webp)
 #
 # **You will learn** to ask many methods the same question (half of them by the library captum), to check that they compute
 # what they promise, and to judge a map by three tests that have nothing to do with taste: does it lie on the person, do the

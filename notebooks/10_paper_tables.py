@@ -20,7 +20,7 @@
 # by hand), **2** DukeMTMC-reID, **3** Market-1501. Here they stand as published, and beside each number the one that *you*
 # measured, if you have the pictures.
 #
-# ![Queries and their ranked galleries, from the hardest to the easiest](../figures/rankings.png)
+# ![Queries and their ranked galleries, from the hardest to the easiest](../figures/rankings.webp)
 #
 # **You will learn** to read such a table with care, to fill it in with one command, and what makes a difference between
 # two numbers worth believing.

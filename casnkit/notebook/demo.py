@@ -1,6 +1,6 @@
 """``casnkit demo``: draw people, train the baseline and CASN side by side, test both, save table and pictures.
 
-Everything lies below one folder and every step is skipped when its result is there, so a stopped demo goes on.
+Everything lies below one folder and every step is skipped when its result is there, so a stopped demo resumes.
 """
 
 import itertools

@@ -1,14 +1,16 @@
 """README's pictures, by the networks that come with the kit: ``python figures/make/pictures.py``.
 
-The inspector's screenshot is its browser test's: ``CASNKIT_SCREENSHOTS=shots pytest tests/browser -k readme``.
+The inspector's screenshot is its browser test's (``CASNKIT_SCREENSHOTS=shots pytest tests/browser -k readme``), kept as
+``inspector.webp`` by ``python figures/make/pictures.py shots/.../inspector.png``; lesson 07 has a copy beside it, for voila.
 """
 
 from __future__ import annotations
 
-import shutil
+import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from tour import save_animation, tour
 
 import casnkit as ck
@@ -18,10 +20,10 @@ from casnkit.notebook import report
 
 FIGURES = Path(__file__).parents[1]
 SHOWN = {
-    "casn/pictures/pair-right.png": "pair-right.png",
-    "casn/pictures/rankings.png": "rankings.png",
-    "casn/pictures/identification.png": "identification.png",
-    "pictures/attention.png": "attention.png",
+    "casn/pictures/pair-right.png": "pair-right.webp",
+    "casn/pictures/rankings.png": "rankings.webp",
+    "casn/pictures/identification.png": "identification.webp",
+    "pictures/attention.png": "attention.webp",
 }
 LEAGUE = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity"
 EXAMPLES = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images"
@@ -29,6 +31,11 @@ TOUR = (
     "One query and its first ten gallery images, one after the other: both pictures, where Siamese attention looks in each, "
     "and the row profiles of both maps"
 )
+
+
+def keep(picture: Path, name: str) -> None:
+    """Put a picture into ``figures/`` as WebP, a fifth of the PNG's size."""
+    Image.open(picture).convert("RGB").save(FIGURES / name, quality=90, method=6)
 
 
 def main() -> None:
@@ -42,14 +49,19 @@ def main() -> None:
             report.draw_report(Path(folder) / variant, model, dataset, result, info)
         report.draw_comparison(Path(folder), tested, dataset)
         for source, name in SHOWN.items():
-            shutil.copyfile(Path(folder) / source, FIGURES / name)
+            keep(Path(folder) / source, name)
     model, result, info = tested["casn"]
     league = read_league()
     save_figure(show_league(league), FIGURES / "league.png", LEAGUE)
     examples = show_gallery_of_methods(**league_examples(result, league), title="Why the same person?")
-    save_figure(examples, FIGURES / "explanations.png", EXAMPLES)
+    with tempfile.TemporaryDirectory() as folder:
+        keep(save_figure(examples, Path(folder) / "explanations.png", EXAMPLES), "explanations.webp")
     save_animation(tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        keep(Path(sys.argv[1]), "inspector.webp")
+        keep(Path(sys.argv[1]), "../notebooks/07_pair_inspector.webp")
+    else:
+        main()

@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the notebooks of the inspector, and all that servers and kernels write."""
     place = tmp_path_factory.mktemp("browser")
     (place / "notebooks").mkdir()
-    for name in ("07_pair_inspector.ipynb", "07_pair_inspector.png"):  # voila stops at a picture outside their folder
+    for name in ("07_pair_inspector.ipynb", "07_pair_inspector.webp"):  # voila stops at a picture outside their folder
         shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
     for name, text in SETTINGS.items():
         path = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"

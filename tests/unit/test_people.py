@@ -241,9 +241,3 @@ def test_a_worker_without_room_says_so(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError, match="no space left"):
         draw_tiny(tmp_path / "full", processes=2)
     assert not (tmp_path / "full" / "people.json").exists()
-
-
-def test_contact_sheet_has_a_row_for_each_person(tiny):
-    sheet = people.contact_sheet(tiny, sorted(read_attributes(tiny))[:3], cameras=(1, 2), zoom=2)
-    assert sheet.size == ((64 * 2 + 2) * 2, (128 * 3 + 4) * 2)
-    assert np.asarray(sheet).std() > 10

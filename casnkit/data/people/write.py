@@ -7,12 +7,11 @@ comes after (colour response, blur, noise, JPEG) moves no pixel.
 import csv
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -258,15 +257,3 @@ def lookalike_pairs(root: str | os.PathLike) -> list[tuple[int, int, str]]:
     table = read_attributes(root)
     pairs = [(pid, int(row["lookalike_pid"]), row["differs_in"]) for pid, row in table.items() if row["lookalike_pid"]]
     return sorted(pair for pair in pairs if pair[0] < pair[1])
-
-
-def contact_sheet(
-    root: str | os.PathLike, identities: Sequence[int], cameras: Sequence[int] = (1, 2, 3, 4, 5, 6), zoom: int = 1
-) -> Image.Image:
-    """A row for each identity (pid), a column for each camera, empty where it did not see the person; enlarged by zoom."""
-    root, step_x, step_y = Path(root), look.WIDTH + 2, look.HEIGHT + 2
-    sheet = Image.new("RGB", (len(cameras) * step_x - 2, len(identities) * step_y - 2), (255, 255, 255))
-    for (row, pid), (column, camid) in product(enumerate(identities), enumerate(cameras)):
-        for path in sorted(root.glob(f"bounding_box_t*/{pid:04d}_c{camid}s*.jpg"))[:1]:
-            sheet.paste(Image.open(path), (column * step_x, row * step_y))
-    return sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.LANCZOS) if zoom > 1 else sheet
