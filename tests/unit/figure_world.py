@@ -52,9 +52,9 @@ def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
 
 def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
     names = ("pair classifier", "ID classifier", "trunk 2 of 2", "trunk 1 of 2")
-    line = Line("", partner, partner - 0.1, partner + 0.1, None, None, "")
+    lines = tuple(Line(name, partner, partner - 0.1, partner + 0.1, None, None, "") for name in CHECKS)
     steps = tuple((n, Interval(v, v - 0.05, v + 0.05, 9)) for n, v in zip(names, values, strict=True))
-    return SanityReport((line,) * len(CHECKS), steps)
+    return SanityReport(lines, steps)
 
 
 def entry(name: str, energy: float, over: tuple[float, float], correlation: float, passed: bool) -> list[dict]:

@@ -120,7 +120,7 @@ def test_bad_questions(pair):
         ({"target": "identity"}, "'siamese' explains same or different or log-odds, got target 'identity'"),
         ({"method": "identification", "target": 0}, "explains identity, got target 0"),
         ({"method": "saliency", "labels": label}, "only for target 'identity'"),
-        ({"method": "identification", "labels": label}, r"labels in 0 .. 4, got 0 .. 5"),
+        ({"method": "identification", "labels": label}, r"in 0 .. 4 as labels, .* got 0 .. 5"),
         ({"method": "identification", "labels": [0, 1]}, r"labels as a tensor \(P,\)"),
         ({"mode": "signed"}, "has the options order, got mode"),
         ({"order": "turned"}, "order out of given, both"),

@@ -60,7 +60,7 @@ def test_watching_a_training_where_everybody_has_one_gallery_picture(market: Ses
 def test_profile_and_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CASNKIT_RUNS", raising=False)
     monkeypatch.setenv("CASNKIT_PROFILE", "../x")
-    with pytest.raises(ValueError, match="expected a profile out of"):
+    with pytest.raises(ValueError, match="profile: expected one of"):
         notebook.start()
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
