@@ -11,12 +11,12 @@ from casnkit.ranking import RankChanges, camera_pairs, rank_changes
 
 
 def slow_changes(before: Problem, after: Problem) -> list[tuple[int, int, int, int]]:
-    rows = []
-    for q in range(len(before.query_pids)):
-        old, new = slow_query(before, q), slow_query(after, q)
-        for g in sorted(old["matches"]) if old else ():
-            rows.append((q, g, old["kept"].index(g) + 1, new["kept"].index(g) + 1))
-    return rows
+    both = [(q, slow_query(before, q), slow_query(after, q)) for q in range(len(before.query_pids))]
+    return [
+        (q, g, old["kept"].index(g) + 1, new["kept"].index(g) + 1)
+        for q, old, new in both
+        for g in sorted(old["matches"] if old else ())
+    ]
 
 
 def test_random_problems_equal_the_slow_loop() -> None:

@@ -72,12 +72,10 @@ def test_nothing_changes(pair, method):
 
 
 def test_train_mode_is_explained_in_eval_mode_and_put_back(pair):
-    model, query, gallery = pair
-    expected = explain(model, query, gallery)
-    model.train()
-    with unchanged(model), pytest.warns(UserWarning, match=r"train mode.*eval mode"):
-        found = explain(model, query, gallery)
-    torch.testing.assert_close(found.query, expected.query)
+    expected = explain(*pair)
+    pair[0].train()
+    with unchanged(pair[0]), pytest.warns(UserWarning, match=r"train mode.*eval mode"):
+        torch.testing.assert_close(explain(*pair).query, expected.query)
 
 
 def test_bad_images(pair):

@@ -168,15 +168,3 @@ def test_findings_follow_the_numbers():
     ):
         said = " ".join(findings(written(*entries)))
         assert all(part in said for part in parts), said
-
-
-def test_examples_are_the_first_pair_of_each_kind(model, people, config):
-    retrieval = Evaluation.of(model, people, config)
-    about = {"settings": {"pairs": 6, "seed": 0}}
-    found = league.league_examples(retrieval, written(entry("siamese", 0.5, 0.5, {}))._replace(settings=about))
-    assert found["labels"] == ["right match", "wrong match", "look-alike"]
-    assert {name: len(maps) for name, maps in found["maps_by_method"].items()} == {"siamese": 3}
-    chosen = choose_pairs(retrieval, 6)
-    for p, (i, j) in enumerate(chosen.pairs[[0, 2, 4]]):
-        assert found["pairs"][p] == (people.query.image(i), people.gallery.image(j))
-        np.testing.assert_array_equal(found["masks"][p][1], people.gallery.mask(j))

@@ -157,14 +157,12 @@ def test_a_budget_bounds_the_blocks_and_changes_nothing(make_problem, monkeypatc
 
 
 @pytest.mark.parametrize("act", ["relu", "none"])
-@pytest.mark.parametrize(
-    ("queries", "images", "size"), [(1, 1, (12, 4)), (1, 6, (12, 4)), (6, 1, (12, 4)), (5, 4, (7, 5))]
-)
-def test_one_image_or_maps_of_two_sizes(make_problem, queries, images, size, act):
-    model, query, _ = make_problem(queries, pair_activation=act)
-    problem = model, query, images_of(model, images, 3, size)
-    found = attention_distances(*problem, **EXACT).distances
-    np.testing.assert_allclose(found, one_by_one(problem), rtol=1e-6, atol=1e-6)
+def test_one_image_or_maps_of_two_sizes(make_problem, act):
+    for queries, images, size in [(1, 1, (12, 4)), (1, 6, (12, 4)), (6, 1, (12, 4)), (5, 4, (7, 5))]:
+        model, query, _ = make_problem(queries, pair_activation=act)
+        problem = model, query, images_of(model, images, 3, size)
+        found = attention_distances(*problem, **EXACT).distances
+        np.testing.assert_allclose(found, one_by_one(problem), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["paper", "v1"])
