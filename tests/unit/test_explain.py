@@ -238,20 +238,15 @@ def test_evidence_counts_what_both_images_have(pair):
         "different": ((f[0] - f[1]).clamp_min(0), (f[1] - f[0]).clamp_min(0)),
     }.items():
         found = explain(model, query, gallery, "evidence", target, steps=8)
-        gradient = path_gradient(model, f[0] - f[1], target == "same")
+        leaf = torch.zeros_like(f[0]).requires_grad_()  # the mean gradient on the way from zero, all of it at once
+        way = [model.pair_scores(leaf + (f[0] - f[1]) * (s + 0.5) / 8)[:, int(target == "same")] for s in range(8)]
+        gradient = torch.autograd.grad(sum(way).sum(), leaf)[0] / 8
         for m, a, amount in zip(tensors_of(found), maps, amounts, strict=True):
             listens = gradient.abs() - gradient.abs().mean(1, keepdim=True)
             share = a / a.sum((2, 3), keepdim=True).clamp_min(1e-300)
             expected = (share * (listens * amount)[..., None, None]).sum(1)
             assert (expected > 0).any()
             torch.testing.assert_close(m, expected.clamp_min(0))
-
-
-def path_gradient(model: CASN, difference: Tensor, output: int, steps: int = 8) -> Tensor:
-    """Mean gradient of an output of the pair classifier on the way from zero, differentiating the whole way at once."""
-    leaf = torch.zeros_like(difference).requires_grad_()
-    way = sum(model.pair_scores(leaf + difference * (s + 0.5) / steps)[:, int(output)] for s in range(steps))
-    return torch.autograd.grad(way.sum(), leaf)[0] / steps
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -306,23 +301,21 @@ def test_a_new_method_and_a_new_mode_are_one_entry_each(pair, monkeypatch):
     close(tensors_of(explain(model, *images, "siamese-all")), [model.channels / 8 * m for m in tensors_of(plain)])
 
 
-class CalledTwice(nn.Module):
-    """The natural way to write a Siamese network, and the trap."""
-
-    def __init__(self, model: CASN) -> None:
-        super().__init__()
-        self.model, self.trunk = model, model.trunk
-
-    def forward(self, images_1: Tensor, images_2: Tensor) -> Tensor:
-        f_1, f_2 = (self.model.pool(self.trunk(x)) for x in (images_1, images_2))
-        return self.model.pair_scores(f_1 - f_2)
-
-
 def test_captum_returns_the_second_image_only(pair):
     """Should captum ever change, this test tells: the advice in the documentation would then need another word."""
     model, query, gallery = pair
     expected = explain(model, query, gallery, "siamese-gradcam")
-    wrapper = CalledTwice(model).eval()
+
+    class CalledTwice(nn.Module):  # the natural way to write a Siamese network, and the trap
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = model.trunk
+
+        def forward(self, *images: Tensor) -> Tensor:
+            f_1, f_2 = (model.pool(self.trunk(x)) for x in images)
+            return model.pair_scores(f_1 - f_2)
+
+    wrapper = CalledTwice()
     found = attr.LayerGradCam(wrapper, wrapper.trunk).attribute((query, gallery), target=1, relu_attributions=True)
     assert isinstance(found, Tensor)  # one map for two images
     torch.testing.assert_close(found[:, 0].detach(), expected.gallery, rtol=1e-9, atol=1e-12)
