@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit.explain import METHODS, explain
+from casnkit.explain.pair import undisturbed
 from casnkit.models import CASN
 
 GENERAL = [name for name, m in METHODS.items() if not m.needs_casn]
@@ -69,6 +70,14 @@ def test_nothing_changes(pair, method):
     assert query.grad is None
     assert query.requires_grad
     assert not gallery.requires_grad
+
+
+def test_whatever_is_done_inside_is_undone(pair):
+    model = unusual(pair[0])
+    with unchanged(model), pytest.raises(RuntimeError, match="out of order"), undisturbed(model):  # noqa: PT012
+        model.train().requires_grad_(True)
+        torch.manual_seed(5)
+        raise RuntimeError("out of order")
 
 
 def test_train_mode_is_explained_in_eval_mode_and_put_back(pair):
