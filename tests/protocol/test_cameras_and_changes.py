@@ -11,12 +11,12 @@ from casnkit.ranking import RankChanges, camera_pairs, rank_changes
 
 
 def slow_changes(before: Problem, after: Problem) -> list[tuple[int, int, int, int]]:
-    rows = []
-    for q in range(len(before.query_pids)):
-        old, new = slow_query(before, q), slow_query(after, q)
-        for g in sorted(old["matches"]) if old else ():
-            rows.append((q, g, old["kept"].index(g) + 1, new["kept"].index(g) + 1))
-    return rows
+    both = [(q, slow_query(before, q), slow_query(after, q)) for q in range(len(before.query_pids))]
+    return [
+        (q, g, old["kept"].index(g) + 1, new["kept"].index(g) + 1)
+        for q, old, new in both
+        for g in sorted(old["matches"] if old else ())
+    ]
 
 
 def test_random_problems_equal_the_slow_loop() -> None:
@@ -57,31 +57,15 @@ def test_worked_example() -> None:
     # Person 3 is in gallery images 1 and 4; image 0 is junk, image 2 has the query's camera. Those that are kept stand
     # in line as 1, 3, 5, 4 before and as 4, 5, 3, 1 after.
     pids, camids = [-1, 3, 3, 8, 3, 0], [2, 2, 1, 1, 3, 4]
-    before = np.array([[0.0, 0.1, 0.2, 0.3, 0.9, 0.5]])
-    after = np.array([[0.0, 0.9, 0.2, 0.6, 0.1, 0.5]])
-    changes = rank_changes(before, after, [3], [1], pids, camids)
-    assert changes.gallery.tolist() == [1, 4]
-    assert changes.before.tolist() == [1, 4]
-    assert changes.after.tolist() == [4, 1]
-    assert changes.gain.tolist() == [-3, 3]
-    assert changes.top_gains().tolist() == [1]
-    assert changes.top_losses().tolist() == [0]
+    distances = np.array([[0.0, 0.1, 0.2, 0.3, 0.9, 0.5]]), np.array([[0.0, 0.9, 0.2, 0.6, 0.1, 0.5]])
+    changes = rank_changes(*distances, [3], [1], pids, camids)
+    for name, values in (("gallery", [1, 4]), ("before", [1, 4]), ("after", [4, 1]), ("gain", [-3, 3])):
+        assert getattr(changes, name).tolist() == values
     counts = {"num_matches": 2, "num_queries": 1, "improved": 1, "worsened": 1, "unchanged": 0}
     means = {"mean_rank_before": 2.5, "mean_rank_after": 2.5}
     assert changes.summary() == {**counts, **means, "rank_1_gained": 0, "rank_1_lost": 0}
-
-
-def test_matrices_of_two_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected shape \(1, 2\).*found \(1, 3\)"):
-        rank_changes(np.array([[0.1, 0.2]]), np.zeros((1, 3)), [1], [1], [1, 2], [2, 2])
-
-
-def only(problem: Problem, query_camera: int, gallery_camera: int) -> Problem:
-    rows, columns = problem.query_camids == query_camera, problem.gallery_camids == gallery_camera
-    sides = problem.query_pids[rows], problem.query_camids[rows]
-    return Problem(
-        problem.distances[rows][:, columns], *sides, problem.gallery_pids[columns], problem.gallery_camids[columns]
-    )
+    with pytest.raises(ValueError, match=r"expected shape \(1, 6\).*found \(1, 5\)"):
+        rank_changes(distances[0], distances[1][:, 1:], [3], [1], pids, camids)
 
 
 @pytest.mark.filterwarnings("error")
@@ -93,7 +77,10 @@ def test_every_pair_of_cameras_equals_the_protocol_on_its_own_images() -> None:
         pairs = [(q, g) for q in np.unique(problem.query_camids) for g in np.unique(problem.gallery_camids)]
         assert list(zip(found["query camera"], found["gallery camera"], strict=True)) == pairs
         for row in found.to_dict("records"):
-            part = only(problem, row["query camera"], row["gallery camera"])
+            rows = problem.query_camids == row["query camera"]
+            columns = problem.gallery_camids == row["gallery camera"]
+            labels = problem.query_pids[rows], problem.query_camids[rows], problem.gallery_pids[columns]
+            part = Problem(problem.distances[rows][:, columns], *labels, problem.gallery_camids[columns])
             expected = slow_evaluation(part)
             seen[expected is None] += 1
             assert row["gallery"] == len(part.gallery_pids)

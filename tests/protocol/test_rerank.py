@@ -77,34 +77,27 @@ def test_equals_the_definition_with_ties_twins_and_one_sided_distances() -> None
     assert len(np.unique(coarse[0])) < 12
 
 
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = blocks_of(*people(3, 9, 60))
-    expected = rerank(Blocks(*blocks), 8, 3)
-    for size in (1, 100, 300, 1000):
-        monkeypatch.setattr(protocol, "CHUNK_VALUES", size)
-        np.testing.assert_array_equal(rerank(Blocks(*blocks), 8, 3), expected)
-
-
-def test_arguments_are_left_alone_and_scale_does_not_matter() -> None:
-    blocks = blocks_of(*people(4))
+def test_arguments_are_left_alone_and_neither_scale_nor_chunks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = blocks_of(*people(4, 9, 60))
     copies = [block.copy() for block in blocks]
-    found = rerank(Blocks(*blocks), 6, 3)
+    found = rerank(Blocks(*blocks), 8, 3)
     for block, copy in zip(blocks, copies, strict=True):
         np.testing.assert_array_equal(block, copy)
-    np.testing.assert_allclose(rerank(Blocks(*(block * 1000 for block in blocks)), 6, 3), found, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(rerank(Blocks(*map(torch.from_numpy, blocks)), 6, 3), found)
+    np.testing.assert_allclose(rerank(Blocks(*(block * 1000 for block in blocks)), 8, 3), found, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(rerank(Blocks(*map(torch.from_numpy, blocks)), 8, 3), found)
+    for size in (1, 100, 300, 1000):
+        monkeypatch.setattr(protocol, "CHUNK_VALUES", size)
+        np.testing.assert_array_equal(rerank(Blocks(*blocks), 8, 3), found)
 
 
 def test_lambda_one_keeps_the_order_and_re_ranking_helps_where_people_are_clusters() -> None:
     rng = np.random.default_rng(6)
     centres, pids = rng.normal(size=(40, 8)), [rng.integers(0, 40, n) + 1 for n in (60, 600)]
     blocks = blocks_of(*(centres[p - 1] + 0.6 * rng.normal(size=(len(p), 8)) for p in pids))
-    cameras = [np.zeros(60, int), np.ones(600, int)]
-    sides = pids[0], cameras[0], pids[1], cameras[1]
+    sides = pids[0], np.zeros(60, int), pids[1], np.ones(600, int)
     before = evaluate_ranking(blocks[0], *sides).mean_ap
-    assert evaluate_ranking(rerank(Blocks(*blocks), lambda_value=1.0), *sides).mean_ap == pytest.approx(
-        before, abs=1e-3
-    )
+    same = rerank(Blocks(*blocks), lambda_value=1.0)
+    assert evaluate_ranking(same, *sides).mean_ap == pytest.approx(before, abs=1e-3)
     assert evaluate_ranking(rerank(Blocks(*blocks)), *sides).mean_ap > before + 0.02
 
 

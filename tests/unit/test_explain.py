@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -148,18 +149,22 @@ def test_guided_gradcam_is_captums(pair):
     close(tensors_of(explain(model, query, gallery, "guided-gradcam", interpolate="nearest")), expected)
 
 
-@pytest.mark.parametrize("baseline", ["zero", "partner"])
-def test_integrated_gradients_are_complete(pair, baseline):
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("baseline", ["zero", "partner", None])
+def test_maps_along_a_path_are_complete(make_model, make_images, pooling, baseline):
     """Both maps add up to the difference of the scores, up to delta, and delta falls with the steps."""
-    model, query, gallery = pair
+    model = make_model(pair_activation="leaky_relu" if baseline else "relu", **pooling)
+    query, gallery = make_images(3), make_images(3, seed=7)
+    method, options = ("integrated-gradients", {"baseline": baseline}) if baseline else ("score-decomposition", {})
     z = partial(score, model)
-    if baseline == "partner":
-        expected = 2 * z(query, gallery) - z(gallery, gallery) - z(query, query)
-    else:
+    if baseline == "zero":
         expected = z(query, gallery) - z(torch.zeros_like(query), torch.zeros_like(gallery))
+    else:
+        expected = z(query, gallery) - z(query, query)
+        expected += z(query, gallery) - z(gallery, gallery) if baseline else 0
     deltas = []
-    for steps in (2, 64):
-        found = explain(model, query, gallery, "integrated-gradients", baseline=baseline, steps=steps)
+    for steps in (4, 64 if baseline else 256):
+        found = explain(model, query, gallery, method, steps=steps, **options)
         sums = sum(m.sum((1, 2)) for m in tensors_of(found))
         torch.testing.assert_close(sums - expected, found.delta, rtol=1e-6, atol=1e-9)
         deltas.append(found.delta.abs().mean())
@@ -171,36 +176,26 @@ def score(model: CASN, query: Tensor, gallery: Tensor) -> Tensor:
     return model.pair_scores(f[0] - f[1])[:, 1].detach()
 
 
-def test_occlusion_is_a_loop_over_windows(pair):
+@pytest.mark.parametrize(
+    ("method", "window", "stride", "options"),
+    [
+        ("occlusion", (12, 6), (8, 4), {"window": (12, 6), "stride": (8, 4)}),  # the last window is cut off at the edge
+        ("occlusion", (8, 16), (8, 16), {"window": (8, 16), "stride": (8, 16)}),
+        ("feature-ablation", (8, 16), (8, 16), {"rows": 4}),
+    ],
+)
+def test_occlusion_is_a_loop_over_windows(pair, method, window, stride, options):
     model, query, gallery = pair
     whole = score(model, query, gallery)
     sums, counts = torch.zeros(2, 3, 32, 16, dtype=query.dtype), torch.zeros(32, 16, dtype=query.dtype)
-    for top in range(0, 32, 8):  # 12 high, steps of 8: the last window is cut off at the edge
-        for left in range(0, 16, 4):
-            place = (slice(top, top + 12), slice(left, left + 6))
-            counts[place] += 1
-            for i in range(2):
-                images = [query.clone(), gallery.clone()]
-                images[i][(..., *place)] = 0
-                sums[(i, slice(None), *place)] += (whole - score(model, *images))[:, None, None]
-    expected = sums / counts
-    found = explain(model, query, gallery, "occlusion", window=(12, 6), stride=(8, 4))
-    close(tensors_of(found), list(expected), rtol=1e-5)
-
-
-@pytest.mark.parametrize("method", ["feature-ablation", "occlusion"])
-def test_hidden_stripes_are_a_loop_over_rows(pair, method):
-    model, query, gallery = pair
-    whole, expected = score(model, query, gallery), torch.zeros(2, 3, 32, 16, dtype=query.dtype)
-    for top in range(0, 32, 8):
-        rows = slice(top, top + 8)
-        hidden = [x.clone() for x in (query, gallery)]
-        for x in hidden:
-            x[:, :, rows] = 0
-        for i, images in enumerate([(hidden[0], gallery), (query, hidden[1])]):
-            expected[i, :, rows] = (whole - score(model, *images))[:, None, None]
-    options = {"rows": 4} if method == "feature-ablation" else {"window": (8, 16), "stride": (8, 16)}
-    close(tensors_of(explain(model, query, gallery, method, **options)), list(expected), rtol=1e-5)
+    for top, left in itertools.product(range(0, 32, stride[0]), range(0, 16, stride[1])):
+        place = (slice(top, top + window[0]), slice(left, left + window[1]))
+        counts[place] += 1
+        for i in range(2):
+            images = [query.clone(), gallery.clone()]
+            images[i][(..., *place)] = 0
+            sums[(i, slice(None), *place)] += (whole - score(model, *images))[:, None, None]
+    close(tensors_of(explain(model, query, gallery, method, **options)), list(sums / counts), rtol=1e-5)
 
 
 @pytest.mark.parametrize("options", [*POOLINGS, {"pooling": "stripes", "stripes": 3}])
@@ -220,21 +215,6 @@ def test_similarity_is_a_sum_over_places(make_model, make_images, options, kind)
     alone[:, :, 1, 1] = maps[0][:, :, 1, 1]  # only this place of the query's map is left: its part of a linear pooling
     lengths = features[0].norm(dim=1) * features[1].norm(dim=1)
     torch.testing.assert_close(found.query[:, 1, 1], (model.pool(alone) * features[1]).sum(1) / lengths)
-
-
-@pytest.mark.parametrize("options", POOLINGS)
-def test_score_decomposition_is_complete(make_model, make_images, options):
-    model = make_model(pair_activation="relu", **options)
-    query, gallery = make_images(3), make_images(3, seed=7)
-    z = score(model, query, gallery) - score(model, query, query)
-    deltas = []
-    for steps in (4, 256):
-        found = explain(model, query, gallery, "score-decomposition", steps=steps)
-        sums = sum(m.sum((1, 2)) for m in tensors_of(found))
-        torch.testing.assert_close(sums - found.delta, z)
-        deltas.append(found.delta.abs().mean())
-    assert deltas[1] < 0.2 * deltas[0]
-    assert deltas[1] < 0.01 * z.abs().mean()
 
 
 def test_centred_siamese_takes_a_multiple_of_the_mean_out(pair):
@@ -258,20 +238,15 @@ def test_evidence_counts_what_both_images_have(pair):
         "different": ((f[0] - f[1]).clamp_min(0), (f[1] - f[0]).clamp_min(0)),
     }.items():
         found = explain(model, query, gallery, "evidence", target, steps=8)
-        gradient = path_gradient(model, f[0] - f[1], target == "same")
+        leaf = torch.zeros_like(f[0]).requires_grad_()  # the mean gradient on the way from zero, all of it at once
+        way = [model.pair_scores(leaf + (f[0] - f[1]) * (s + 0.5) / 8)[:, int(target == "same")] for s in range(8)]
+        gradient = torch.autograd.grad(sum(way).sum(), leaf)[0] / 8
         for m, a, amount in zip(tensors_of(found), maps, amounts, strict=True):
             listens = gradient.abs() - gradient.abs().mean(1, keepdim=True)
             share = a / a.sum((2, 3), keepdim=True).clamp_min(1e-300)
             expected = (share * (listens * amount)[..., None, None]).sum(1)
             assert (expected > 0).any()
             torch.testing.assert_close(m, expected.clamp_min(0))
-
-
-def path_gradient(model: CASN, difference: Tensor, output: int, steps: int = 8) -> Tensor:
-    """Mean gradient of an output of the pair classifier on the way from zero, differentiating the whole way at once."""
-    leaf = torch.zeros_like(difference).requires_grad_()
-    way = sum(model.pair_scores(leaf + difference * (s + 0.5) / steps)[:, int(output)] for s in range(steps))
-    return torch.autograd.grad(way.sum(), leaf)[0] / steps
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -292,15 +267,8 @@ def test_every_method_treats_each_pair_by_itself(pair, method):
         torch.testing.assert_close(value, torch.cat(ones), rtol=1e-7, atol=1e-12)
     if method not in ("similarity", "correlation"):  # of features >= 0: none of it is below zero here
         assert (min(m.min() for m in tensors_of(whole)) < 0) == METHODS[method].signed
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_partner_matters(pair, method):
-    model, query, gallery = pair
-    options = FAST.get(method, {})
-    own = explain(model, query, gallery, method, **options).query
-    other = explain(model, query, gallery.flip(0), method, **options).query
-    assert torch.allclose(own[[0, 2]], other[[0, 2]]) == (method in ("identification", "plain-mean"))
+    other = explain(model, query, gallery.flip(0), method, **options).query  # two of three have another partner
+    assert torch.allclose(whole.query[[0, 2]], other[[0, 2]]) == (method in ("identification", "plain-mean"))
 
 
 @pytest.mark.parametrize("target", ["same", "different", "log-odds", "identity", "agreement", "similarity", 0, 1])
@@ -333,34 +301,22 @@ def test_a_new_method_and_a_new_mode_are_one_entry_each(pair, monkeypatch):
     close(tensors_of(explain(model, *images, "siamese-all")), [model.channels / 8 * m for m in tensors_of(plain)])
 
 
-class CalledTwice(nn.Module):
-    """The natural way to write a Siamese network, and the trap."""
-
-    def __init__(self, model: CASN) -> None:
-        super().__init__()
-        self.model, self.trunk = model, model.trunk
-
-    def forward(self, images_1: Tensor, images_2: Tensor) -> Tensor:
-        f_1, f_2 = (self.model.pool(self.trunk(x)) for x in (images_1, images_2))
-        return self.model.pair_scores(f_1 - f_2)
-
-
 def test_captum_returns_the_second_image_only(pair):
     """Should captum ever change, this test tells: the advice in the documentation would then need another word."""
     model, query, gallery = pair
     expected = explain(model, query, gallery, "siamese-gradcam")
-    wrapper = CalledTwice(model).eval()
+
+    class CalledTwice(nn.Module):  # the natural way to write a Siamese network, and the trap
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = model.trunk
+
+        def forward(self, *images: Tensor) -> Tensor:
+            f_1, f_2 = (model.pool(self.trunk(x)) for x in images)
+            return model.pair_scores(f_1 - f_2)
+
+    wrapper = CalledTwice()
     found = attr.LayerGradCam(wrapper, wrapper.trunk).attribute((query, gallery), target=1, relu_attributions=True)
     assert isinstance(found, Tensor)  # one map for two images
     torch.testing.assert_close(found[:, 0].detach(), expected.gallery, rtol=1e-9, atol=1e-12)
     assert not torch.allclose(found[:, 0], expected.query)
-
-
-@pytest.mark.parametrize("method", ["siamese", "layer-gradcam", "saliency"])
-def test_the_trunk_is_called_once(pair, method):
-    model, query, gallery = pair
-    calls = []
-    with_hook = model.trunk.register_forward_hook(lambda *_: calls.append(1))
-    explain(model, query, gallery, method)
-    with_hook.remove()
-    assert len(calls) == 1

@@ -11,7 +11,7 @@ import casnkit as ck
 from casnkit.data.files import write_text
 from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import Shape, imitate
-from casnkit.evaluation import Evaluation
+from casnkit.evaluation import Evaluation, evaluate
 from casnkit.explain import masks as masking
 from casnkit.explain.faithfulness import AXES, faithfulness
 from casnkit.explain.league import bootstrap
@@ -54,23 +54,16 @@ def test_area_mask_hides_the_strongest_pixels(maps, share, top):
             assert inside.min() >= outside.max()
 
 
-def test_attended_rows_by_hand():
-    one = torch.zeros(1, 4, 2)
-    one[0, 0, 1], one[0, 2, 0], one[0, 1, 0] = 1.0, 0.6, 0.4
-    rows = masking.row_mask(one, 0.5, (8, 3))[0, 0, :, 0].tolist()
-    assert rows == [1, 1, 0, 0, 1, 1, 0, 0]
-    assert masking.row_mask(torch.zeros(1, 4, 2), 0.5, (8, 3)).sum() == 0
-
-
-def test_parts_and_rectangles_by_hand():
+def test_rows_parts_and_rectangles_by_hand():
+    one = torch.tensor([[[0, 1], [0.4, 0], [0.6, 0], [0, 0]]])
+    assert masking.row_mask(one, 0.5, (8, 3))[0, 0, :, 0].tolist() == [1, 1, 0, 0, 1, 1, 0, 0]
+    assert masking.row_mask(0 * one, 0.5, (8, 3)).sum() == 0
     parts = torch.tensor([[[0, 1], [2, 3]]], dtype=torch.uint8)
     assert masking.part_mask(parts, [1, 2], (2, 2)).tolist() == [[[[0, 1], [1, 0]]]]
     assert masking.part_mask(parts, 3, (4, 4))[0, 0].tolist() == [[0] * 4, [0] * 4, [0, 0, 1, 1], [0, 0, 1, 1]]
     half = masking.rectangle_mask((0.5, 0, 1, 1), (4, 2))
     assert half[0, 0].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
     assert torch.equal(masking.rectangle_mask((0.5, -3, 9, 2), (4, 2)), half)
-    with pytest.raises(ValueError, match="at least one pixel of 4x2"):
-        masking.rectangle_mask((0.5, 0, 0.5, 1), (4, 2))
 
 
 def test_random_masks_keep_area_and_move(maps):
@@ -101,93 +94,93 @@ def test_fills_touch_nothing_but_what_is_hidden(make_images, fill):
         assert hidden.std() < 0.8 * images.std()
 
 
-def test_masks_and_fills_that_do_not_fit(make_images):
-    images = make_images(2)
-    with pytest.raises(ValueError, match="fill out of mean, black, blur, noise"):
-        masking.apply_mask(images, torch.ones(SIZE), "grey")
-    with pytest.raises(ValueError, match="'noise' with a generator"):
-        masking.apply_mask(images, torch.ones(SIZE), "noise")
-    with pytest.raises(ValueError, match=r"expected a mask"):
-        masking.apply_mask(images, torch.zeros(2, 1, 8, 4))
-    with pytest.raises(ValueError, match="with values 0 to 2"):
-        masking.apply_mask(images, torch.tensor([0.0, 2.0]).repeat(32, 8))
-    with pytest.raises(ValueError, match="finite maps"):
-        masking.area_mask(torch.full((1, 2, 2), float("nan")), 0.5, SIZE)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda images: masking.apply_mask(images, torch.ones(SIZE), "grey"), "fill out of mean, black, blur, noise"),
+        (lambda images: masking.apply_mask(images, torch.ones(SIZE), "noise"), "'noise' with a generator"),
+        (lambda images: masking.apply_mask(images, torch.zeros(2, 1, 8, 4)), "expected a mask"),
+        (lambda images: masking.apply_mask(images, 2 * torch.eye(32, 16)), "with values 0 to 2"),
+        (lambda images: masking.area_mask(images[0] * float("nan"), 0.5, SIZE), "finite maps"),
+        (lambda images: masking.rectangle_mask((0.5, 0, 0.5, 1), (4, 2)), "at least one pixel of 4x2"),
+    ],
+)
+def test_masks_and_fills_that_do_not_fit(make_images, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make_images(2))
 
 
-def by_hand(retrieval, where: str, index: int, i: int) -> np.ndarray:
-    """Distances of query i after the upper half of one image is the mean, everything seen anew."""
+def seen_anew(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    """Features, and distances of query i, with pixels (H, W) of query i or gallery image j set to zero."""
     features = {}
-    for side in ("query", "gallery"):
-        images = normalise(load_images(retrieval.split(side), SIZE, progress=False))
-        if side == where:
-            images[index, :, :16] = 0
-        with torch.no_grad():
-            features[side] = retrieval.model.feature_map(images).mean((2, 3)).double().numpy()
-    unit = {side: f / np.linalg.norm(f, axis=1, keepdims=True) for side, f in features.items()}
-    return cdist(unit["query"][[i]], unit["gallery"])[0]
+    with torch.no_grad():
+        for side, index in (("query", i), ("gallery", j)):
+            images = normalise(load_images(retrieval.split(side), SIZE, progress=False))
+            if side in hidden:
+                images[index][:, torch.from_numpy(hidden[side])] = 0
+            features[side] = retrieval.model.feature_map(images).mean((2, 3))
+    unit = {side: (f / f.norm(dim=1, keepdim=True)).double() for side, f in features.items()}
+    return features, cdist(unit["query"][[i]], unit["gallery"])[0]
+
+
+def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
+    """Probability, reciprocal rank and average precision by loops."""
+    features, distances = seen_anew(retrieval, i, j, hidden)
+    with torch.no_grad():
+        z = retrieval.model.pair_scores(features["query"][[i]] - features["gallery"][[j]])[0]
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    kept = [k for k in range(len(g)) if g.pids[k] != -1 and (g.pids[k], g.camids[k]) != (q.pids[i], q.camids[i])]
+    kept.sort(key=lambda k: distances[k])
+    ranks = [rank for rank, k in enumerate(kept, 1) if g.pids[k] == q.pids[i]]
+    rank = 1 / (kept.index(j) + 1) if j in kept else np.nan
+    return float(z.softmax(0)[1]), rank, float(np.mean([hit / rank for hit, rank in enumerate(ranks, 1)]))
 
 
 @pytest.mark.parametrize("where", ["query", "gallery"])
 def test_counterfactual_is_the_ranking_of_the_changed_files(retrieval, where):
-    i, j = 2, 5
-    mask = masking.rectangle_mask((0, 0, 0.5, 1), SIZE)
-    found = counterfactual(retrieval, i, mask, where=where, gallery_index=j)
-    expected = by_hand(retrieval, where, i if where == "query" else j, i)
+    i, j, upper = 2, 5, np.zeros(SIZE, dtype=bool)
+    upper[:16] = True
+    expected = seen_anew(retrieval, i, j, {where: upper})[1]
+    state = {k: v.clone() for k, v in retrieval.model.train().state_dict().items()}
+    found = counterfactual(retrieval, i, masking.rectangle_mask((0, 0, 0.5, 1), SIZE), where=where, gallery_index=j)
+    assert retrieval.model.trunk.training
+    assert all(torch.equal(v, state[k]) for k, v in retrieval.model.state_dict().items())
     np.testing.assert_allclose(found.distances_after, expected, atol=1e-5)
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     ignored = (g.pids == -1) | ((g.pids == q.pids[i]) & (g.camids == q.camids[i]))
     order = [k for k in np.argsort(expected, kind="stable") if not ignored[k]]
     assert found.after.kept.tolist() == order
     assert found.position[1] == (order.index(j) + 1 if j in order else 0)
-    matches = np.flatnonzero((g.pids == q.pids[i]) & ~ignored)
-    assert found.changes.after.tolist() == [order.index(k) + 1 for k in matches]
+    assert found.changes.after.tolist() == [
+        order.index(k) + 1 for k in np.flatnonzero(g.pids == q.pids[i]) if k in order
+    ]
     assert found.hidden == 0.5
     changed = retrieval.images(where, [i if where == "query" else j])[0]
     changed[:, :16] = 0
     torch.testing.assert_close(found.image, changed)
-    untouched = np.delete(np.arange(len(g)), j)
     if where == "gallery":  # one distance changes and no other
-        assert np.array_equal(found.distances_after[untouched], found.distances_before[untouched])
-        assert found.distances_after[j] != found.distances_before[j]
+        assert np.flatnonzero(found.distances_after != found.distances_before).tolist() == [j]
+    moves = found.moved(100)
+    assert [abs(m["gain"]) for m in moves] == sorted((abs(m["gain"]) for m in moves), reverse=True)
+    for move in moves:
+        assert move["gain"] == move["before"] - move["after"]
+        assert order[move["after"] - 1] == move["gallery"]
 
 
 @pytest.mark.parametrize("ranked_by", ["features", "attention", "sum"])
 @pytest.mark.parametrize("where", ["query", "gallery"])
 def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranked_by, where):
     """With the matrices of an evaluation at hand: the row before is theirs, and hiding nothing changes no bit."""
-    given = ck.evaluation.evaluate(
-        retrieval.model, dataset, retrieval.config, device="cpu", progress=False, attention=True
-    )
-    nothing = counterfactual(given, 3, torch.zeros(SIZE), where=where, gallery_index=6, ranked_by=ranked_by)
+    given = evaluate(retrieval.model, dataset, retrieval.config, device="cpu", progress=False, attention=True)
+    options = {"where": where, "gallery_index": 6, "ranked_by": ranked_by}
+    nothing = counterfactual(given, 3, torch.zeros(SIZE), **options)
     assert np.array_equal(nothing.distances_before, given.distances[ranked_by][3])
     assert np.array_equal(nothing.distances_after, nothing.distances_before)
     assert nothing.probability[0] == nothing.probability[1]
     assert not nothing.moved()
-    found = counterfactual(retrieval, 3, torch.ones(SIZE), where=where, gallery_index=6, ranked_by=ranked_by)
-    np.testing.assert_allclose(found.distances_before, nothing.distances_before, atol=1e-4)
-    given = counterfactual(given, 3, torch.ones(SIZE), where=where, gallery_index=6, ranked_by=ranked_by)
-    np.testing.assert_allclose(found.distances_after, given.distances_after, atol=1e-4)
-
-
-def test_moved_lists_the_largest_moves_first(retrieval):
-    found = counterfactual(retrieval, 0, masking.rectangle_mask((0, 0, 0.7, 1), SIZE), fill="black")
-    moves = found.moved(100)
-    assert moves
-    assert [abs(m["gain"]) for m in moves] == sorted((abs(m["gain"]) for m in moves), reverse=True)
-    for move in moves:
-        assert move["gain"] == move["before"] - move["after"]
-        assert found.after.kept[move["after"] - 1] == move["gallery"]
-    assert found.gallery_index == found.before.kept[0]  # nobody named: the first of the ranking
-
-
-def test_nothing_of_the_model_changes(retrieval):
-    retrieval.model.train()
-    state = {k: v.clone() for k, v in retrieval.model.state_dict().items()}
-    counterfactual(retrieval, 0, torch.ones(SIZE), fill="noise", generator=generator())
-    assert retrieval.model.trunk.training
-    assert retrieval.model.pair_head.training
-    assert all(torch.equal(v, state[k]) for k, v in retrieval.model.state_dict().items())
+    found, wanted = (counterfactual(one, 3, torch.ones(SIZE), **options) for one in (retrieval, given))
+    np.testing.assert_allclose(found.distances_before, wanted.distances_before, atol=1e-4)
+    np.testing.assert_allclose(found.distances_after, wanted.distances_after, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -216,30 +209,6 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
     assert counterfactual(given, 0, torch.ones(SIZE)).changes is None
     with pytest.raises(ValueError, match=broken.name):
         counterfactual(given, 0, torch.ones(SIZE), where="gallery", gallery_index=0)
-
-
-def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
-    """Probability, reciprocal rank and average precision with pixels (H, W) of either image set to zero, by loops."""
-    features = {}
-    with torch.no_grad():
-        for side, index in (("query", i), ("gallery", j)):
-            images = normalise(load_images(retrieval.split(side), SIZE, progress=False))
-            if side in hidden:
-                images[index][:, torch.from_numpy(hidden[side])] = 0
-            features[side] = retrieval.model.feature_map(images).mean((2, 3))
-        z = retrieval.model.pair_scores(features["query"][[i]] - features["gallery"][[j]])[0]
-    unit = {s: (f / f.norm(dim=1, keepdim=True)).double() for s, f in features.items()}
-    distances = [float((unit["query"][i] - f).norm()) for f in unit["gallery"]]
-    q, g = retrieval.dataset.query, retrieval.dataset.gallery
-    kept = [k for k in range(len(g)) if g.pids[k] != -1 and (g.pids[k], g.camids[k]) != (q.pids[i], q.camids[i])]
-    kept.sort(key=lambda k: distances[k])
-    hits, precisions = 0, []
-    for rank, k in enumerate(kept, 1):
-        if g.pids[k] == q.pids[i]:
-            hits += 1
-            precisions.append(hits / rank)
-    rank = 1 / (kept.index(j) + 1) if j in kept else np.nan
-    return float(z.softmax(0)[1]), rank, float(np.mean(precisions))
 
 
 @pytest.mark.parametrize("where", ["query", "gallery", "alternate"])
@@ -288,32 +257,25 @@ def test_curves_begin_and_end_alike_for_every_map(retrieval, fill):
 
 def test_rows_use_right_pairs_for_rank_and_precision(retrieval):
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
-    match = np.flatnonzero((g.pids == q.pids[0]) & (g.camids != q.camids[0]))[0]
-    wrong = np.flatnonzero((g.pids != q.pids[0]) & (g.pids > 0))[0]
-    own = np.flatnonzero((g.pids == q.pids[0]) & (g.camids == q.camids[0]))[0]
-    pairs = np.array([[0, match], [0, wrong], [0, own]])
-    maps = torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(1))
+    same, own = g.pids == q.pids[0], g.camids == q.camids[0]
+    pairs = np.array([[0, np.flatnonzero(kind)[0]] for kind in (same & ~own, ~same & (g.pids > 0), same & own)])
+    maps = torch.rand(3, 8, 4, generator=generator(1))
     found = faithfulness(retrieval, pairs, maps, maps, steps=2)
     assert found.right.tolist() == [True, False, False]
     assert np.isnan(found.deletion.reciprocal_rank[2]).all()  # same person and camera: the protocol gives it no rank
     rows = found.table(np.random.default_rng(0)).set_index(["curve", "axis"])
-    assert len(rows) == 6
-    assert rows.loc[("deletion", "probability"), "count"] == 3
-    assert rows.loc[("deletion", "reciprocal_rank"), "count"] == 1
+    assert rows["count"].loc["deletion"][["probability", "reciprocal_rank"]].tolist() == [3, 1]
     expected = found.deletion.auc("reciprocal_rank")[0] - found.random_deletion.auc("reciprocal_rank")[0]
     assert rows.loc[("deletion", "reciprocal_rank"), "mean"] == pytest.approx(expected)
-    only_wrong = faithfulness(retrieval, pairs[1:2], maps[1:2], maps[1:2], steps=2)
-    assert set(only_wrong.table(np.random.default_rng(0)).axis) == {"probability"}
 
 
 def test_bootstrap_leaves_out_what_is_not_defined():
-    found = bootstrap(np.array([1.0, np.nan, 3.0]), np.random.default_rng(0))
-    assert (found.mean, found.count) == (2, 2)
-    nothing = bootstrap(np.array([np.nan]), np.random.default_rng(0))
+    draw = np.random.default_rng(0)
+    assert bootstrap(np.array([1.0, np.nan, 3.0]), draw)[::3] == (2, 2)
+    nothing = bootstrap(np.array([np.nan]), draw)
     assert np.isnan(nothing[:3]).all()
-    assert nothing.count == 0
-    assert bootstrap(np.full(9, 0.25), np.random.default_rng(0)) == (0.25, 0.25, 0.25, 9)
-    wide = bootstrap(np.random.default_rng(0).normal(3, 1, 400), np.random.default_rng(0))
+    assert bootstrap(np.full(9, 0.25), draw) == (0.25, 0.25, 0.25, 9)
+    wide = bootstrap(draw.normal(3, 1, 400), draw)
     assert wide.high - wide.low == pytest.approx(2 * 1.96 / 20, rel=0.1)  # as the normal distribution has it
 
 

@@ -75,28 +75,23 @@ def test_worked_by_hand() -> None:
     assert loc.pointing_game(MAP, ~PERSON).item() == 0
 
 
+def right_cue(maps: Tensor, parts: Tensor, part: Tensor, count: int) -> Tensor:
+    return loc.right_cue((maps,), (parts,), part, count)
+
+
 @pytest.mark.parametrize("size", [(12, 8), (3, 2), (5, 3)])
-@pytest.mark.parametrize("name", MEASURES)
-def test_against_counting_pixels(name: str, size: tuple[int, int]) -> None:
-    maps, masks, _ = random_case(size)
-    expected = [slow(m.numpy(), t.numpy())[name] for m, t in zip(maps, masks, strict=True)]
-    np.testing.assert_allclose(MEASURES[name](maps, masks), expected, rtol=1e-9)
-    np.testing.assert_allclose(MEASURES[name](maps.float().numpy(), masks.numpy()), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(12, 8), (5, 3)])
-def test_cue_against_counting_pixels(size: tuple[int, int]) -> None:
-    maps, _, parts = random_case(size)
+def test_against_counting_pixels(size: tuple[int, int]) -> None:
+    maps, masks, parts = random_case(size)
+    expected = [slow(m.numpy(), t.numpy()) for m, t in zip(maps, masks, strict=True)]
+    for name, measure in MEASURES.items():
+        values = [one[name] for one in expected]
+        np.testing.assert_allclose(measure(maps, masks), values, rtol=1e-9)
+        np.testing.assert_allclose(measure(maps.float().numpy(), masks.numpy()), values, rtol=1e-4)
     for b, p in itertools.product(range(len(maps)), range(3)):
-        positive = maps[b].clamp_min(0).numpy()
-        values, where = enlarged(positive / positive.max(), 12, 8), parts[b].numpy()
+        values, where = enlarged(maps[b].clamp_min(0).numpy(), 12, 8), parts[b].numpy()
         mine, rest = values[where == p + 1], values[(where > 0) & (where != p + 1)]
         hit = right_cue(maps[b : b + 1], parts[b : b + 1], torch.tensor([p]), 3)
         assert hit.item() == (mine.mean() > rest.mean())
-
-
-def right_cue(maps: Tensor, parts: Tensor, part: Tensor, count: int) -> Tensor:
-    return loc.right_cue((maps,), (parts,), part, count)
 
 
 def test_a_larger_map_is_averaged_not_sampled() -> None:
@@ -107,11 +102,11 @@ def test_a_larger_map_is_averaged_not_sampled() -> None:
     assert loc.energy_inside(fine, torch.arange(96).view(1, 12, 8) < 8 * 3).item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", MEASURES)
-def test_scale_changes_nothing(name: str) -> None:
+def test_scale_changes_nothing() -> None:
     maps, masks, _ = random_case((6, 4))
-    torch.testing.assert_close(MEASURES[name](1024 * maps, masks), MEASURES[name](maps, masks), rtol=0, atol=0)
-    torch.testing.assert_close(MEASURES[name](1e-30 * maps, masks), MEASURES[name](maps, masks))
+    for measure in MEASURES.values():
+        torch.testing.assert_close(measure(1024 * maps, masks), measure(maps, masks), rtol=0, atol=0)
+        torch.testing.assert_close(measure(1e-30 * maps, masks), measure(maps, masks))
 
 
 @pytest.mark.parametrize("size", [(12, 8), (5, 3)])
@@ -125,55 +120,33 @@ def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
 
 
 def test_rolled_maps_keep_their_values_and_neighbours() -> None:
-    maps, _, _ = random_case((6, 4), count=40)
-    generator = torch.Generator().manual_seed(3)
-    state = torch.get_rng_state()
-    rolled = loc.rolled_maps(maps, generator)
+    maps, masks, _ = random_case((6, 4), count=40)
+    generator, state = torch.Generator().manual_seed(3), torch.get_rng_state()
     moves = []
-    for before, after in zip(maps.numpy(), rolled.numpy(), strict=True):
+    for before, after in zip(maps.numpy(), loc.rolled_maps(maps, generator).numpy(), strict=True):
         steps = itertools.product(range(6), range(4))
         moves += [s for s in steps if np.array_equal(np.roll(before, s, (0, 1)), after)]
     assert len(moves) == 40
     assert len(set(moves)) > 12  # of 24 possible ones
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(loc.rolled_maps(maps, generator), rolled)
-
-
-def test_chance_is_the_mean_of_four_rolled_maps() -> None:
-    maps, masks, _ = random_case((6, 4))
-    found = loc.chance(loc.iou, maps, masks, generator=torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(0)
+    found = loc.chance(loc.iou, maps, masks, generator=generator.manual_seed(0))
+    generator.manual_seed(0)
     draws = [loc.iou(loc.rolled_maps(maps, generator), masks) for _ in range(4)]
     torch.testing.assert_close(found, sum(draws) / 4)
 
 
-@pytest.mark.parametrize(
-    "bad", [torch.zeros(3, 2), -torch.ones(3, 2), torch.full((3, 2), math.nan), torch.full((3, 2), math.inf)]
-)
-def test_dead_maps(bad: Tensor) -> None:
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_dead_maps_and_nobody_there(bad: float) -> None:
     maps, masks, parts = random_case((3, 2))
     whole = {name: measure(maps, masks) for name, measure in MEASURES.items()}
-    maps[1] = bad
+    maps[1], masks[2], keep = bad, False, torch.tensor([0, 3, 4])
     for name, measure in MEASURES.items():
         found = measure(maps, masks)
-        keep = torch.tensor([0, 2, 3, 4])
         torch.testing.assert_close(found[keep], whole[name][keep])  # nobody else is touched
-        if name in ("inside", "iou"):
-            assert found[1] == 0
-        else:
-            assert found[1].isnan()
+        assert found[1] == 0 if name in ("inside", "iou") else found[1].isnan()
+        assert found[2].isnan()
     assert right_cue(maps, parts, torch.ones(5).long(), 3).isnan().tolist() == [False, True, False, False, False]
-
-
-@pytest.mark.parametrize("name", MEASURES)
-def test_nobody_there(name: str) -> None:
-    maps, masks, _ = random_case((3, 2))
-    masks[2] = False
-    assert MEASURES[name](maps, masks).isnan().tolist() == [False, False, True, False, False]
-
-
-def test_a_part_that_is_everything_has_no_rest() -> None:
-    assert right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3).isnan().all()
+    assert right_cue(MAP, (PARTS > 0).long(), torch.tensor([0]), 3).isnan().all()  # this part is all there is
 
 
 def test_pairs_use_the_images_that_show_the_part() -> None:

@@ -32,9 +32,6 @@ def test_equals_one_image_at_a_time(model, pictures, batch_size):
     with torch.no_grad():
         maps = torch.cat([model.feature_map(normalise(pictures[i : i + 1])) for i in range(7)])
     same(found, Extracted(maps.mean((2, 3)), maps))
-    assert len(found) == 7
-    assert found.features.dtype == torch.float32
-    assert not found.feature_maps.requires_grad
     same(extract(model, (normalise(part) for part in pictures.split(batch_size))), found)
     assert extract(model, pictures, keep_maps=False).feature_maps is None
 
@@ -44,19 +41,16 @@ def test_modes_are_restored_also_after_an_error(model, pictures):
     model.pair_head.eval()
     statistics = {name: b.clone() for name, b in model.named_buffers()}
     extract(model, pictures)
-    with pytest.raises(ValueError, match="too small"):
-        extract(model, pictures[:, :, :4])
-    assert model.trunk.training
-    assert not model.pair_head.training
+    for bad, message in (
+        (pictures[:, :, :4], "too small"),
+        (pictures[:0], "at least one image"),
+        ([], "at least one image"),
+        (normalise(pictures), "expected uint8 images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            extract(model, bad)
+    assert (model.trunk.training, model.pair_head.training) == (True, False)
     assert all(torch.equal(b, statistics[name]) for name, b in model.named_buffers())
-
-
-def test_images_that_are_none(model, pictures):
-    for empty in (pictures[:0], []):
-        with pytest.raises(ValueError, match="at least one image"):
-            extract(model, empty)
-    with pytest.raises(ValueError, match="expected uint8 images"):
-        extract(model, normalise(pictures))
 
 
 def test_a_fingerprint_depends_on_every_value_and_not_on_the_layout(pictures):
@@ -74,26 +68,19 @@ def random_features(count: int, length: int, seed: int) -> torch.Tensor:
     return torch.rand(count, length, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("normalised", [True, False])
-def test_feature_distances_against_scipy(normalised):
-    query, gallery = random_features(5, 300, 0), random_features(9, 300, 1)
-    found = feature_distances(query, gallery, normalised)
-    a, b = query.double().numpy(), gallery.double().numpy()
-    if normalised:
-        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-    np.testing.assert_allclose(found, cdist(a, b), rtol=1e-6)
-    assert found.dtype == np.float32
-
-
 @pytest.mark.parametrize("offset", [1e-2, 1e-4, 3e-6])
-def test_near_duplicates_keep_their_distance(offset):
+def test_feature_distances_are_scipys_also_of_near_duplicates(offset):
     query = random_features(4, 2048, 0) * 50
     gallery = query * (1 + offset * random_features(4, 2048, 1))
     found = feature_distances(query, gallery, normalise=False)
     expected = cdist(query.double(), gallery.double())
     # in float32, |a|^2 + |b|^2 - 2ab is wrong from the first digit on at the smallest offset
-    np.testing.assert_allclose(np.diag(found), np.diag(expected), rtol=max(1e-6, 1e-8 / offset))
+    np.testing.assert_allclose(found, expected, rtol=max(1e-6, 1e-8 / offset))
     assert np.diag(feature_distances(query, query)).max() < 1e-6
+    a, b = (x.double() / x.double().norm(dim=1, keepdim=True) for x in (query, random_features(9, 2048, 2)))
+    found = feature_distances(query, random_features(9, 2048, 2))
+    np.testing.assert_allclose(found, cdist(a, b), rtol=1e-6)
+    assert found.dtype == np.float32
 
 
 def test_many_queries_in_blocks_and_zero_features():
