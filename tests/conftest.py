@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import casnkit as ck
+from casnkit.data.imitate import imitate
 from casnkit.models import CASN, StripeLinear
 
 torch.set_num_threads(1)  # the models are tiny; two threads that share busy cores wait for each other
@@ -70,15 +72,21 @@ def make_model(make_images: Callable[..., Tensor]) -> Callable[..., CASN]:
 def make_images() -> Callable[..., Tensor]:
     """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: coarse random blocks and noise."""
 
-    def make(
-        count: int, height: int = 32, width: int = 16, dtype: torch.dtype = torch.float64, seed: int = 0
-    ) -> Tensor:
+    def make(count: int, height: int = 32, width: int = 16, dtype=torch.float64, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(1000 + seed)
-
-        def normal(*size: int) -> Tensor:
-            return torch.randn(*size, generator=generator, dtype=torch.float64)
-
-        blocks = nn.functional.interpolate(normal(count, 3, 4, 2), size=(height, width))  # pure noise looks all alike
-        return (1.5 * blocks + 0.5 * normal(count, 3, height, width)).to(dtype)
+        blocks = torch.randn(count, 3, 4, 2, generator=generator, dtype=torch.float64)
+        noise = torch.randn(count, 3, height, width, generator=generator, dtype=torch.float64)
+        blocks = nn.functional.interpolate(blocks, size=(height, width))  # pure noise looks all alike
+        return (1.5 * blocks + 0.5 * noise).to(dtype)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory):
+    return imitate("market1501", tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture(scope="session")
+def dataset(market):
+    return ck.open_dataset(str(market))

@@ -124,6 +124,13 @@ def by_definition(model: CASN, map_1: Tensor, map_2: Tensor, mode: str) -> list[
     return maps
 
 
+def check_against_autograd(model: CASN, maps: tuple[Tensor, Tensor], tolerance: float) -> None:
+    for mode in attention.MODES:
+        found = model.siamese_attention_of(*maps, mode=mode)
+        for ours, oracle in zip(found, by_definition(model, *maps, mode), strict=True):
+            assert relative(ours, oracle) < tolerance, mode
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("act", ["none", "relu", "leaky_relu"])
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -137,10 +144,7 @@ def test_closed_form_is_the_definition(pooling, act, dtype, make_model, make_ima
     by_autograd = attention.autograd_map(A, lambda a: model.id_scores(model.pool(a)).gather(1, labels)[:, 0])
     assert relative(by_autograd.detach(), oracle) < TOLERANCE[dtype]
     maps = A.detach().chunk(2)
-    for mode in attention.MODES:
-        found = model.siamese_attention_of(*maps, mode=mode)
-        for ours, oracle in zip(found, by_definition(model, *maps, mode), strict=True):
-            assert relative(ours, oracle) < TOLERANCE[dtype], mode
+    check_against_autograd(model, maps, TOLERANCE[dtype])
     features = [model.pool(m) for m in maps]
     difference = features[0] - features[1]
     weights = attention.siamese_weights(model.pair_gradient(difference), difference)
@@ -184,17 +188,8 @@ def test_a_trained_networks_maps_are_autograds_and_captums_for_1000_pairs(poolin
     for dtype, tolerance in TOLERANCE.items():
         model = copy.deepcopy(trained).requires_grad_(False).to(dtype)
         maps = torch.cat([model.feature_map(part.to(dtype)) for part in images.split(100)])
-        pairs = maps[:-1], maps[1:]
-        for mode in attention.MODES:
-            found = model.siamese_attention_of(*pairs, mode=mode)
-            for ours, oracle in zip(found, by_definition(model, *pairs, mode), strict=True):
-                assert relative(ours, oracle) < tolerance, mode
-        check_against_captum(model, pairs, tolerance)
-
-
-def test_closed_form_is_captum_for_resnet18(make_model, make_images):
-    model = make_model(backbone="resnet18")
-    check_against_captum(model, model.feature_map(make_images(6, 64, 32)).detach().chunk(2), 1e-9)
+        check_against_autograd(model, (maps[:-1], maps[1:]), tolerance)
+        check_against_captum(model, (maps[:-1], maps[1:]), tolerance)
 
 
 def test_a_mode_is_one_entry(make_model, make_images, monkeypatch):
@@ -223,21 +218,21 @@ def test_maps_of_a_pair_do_not_depend_on_the_batch_and_may_differ_in_size(make_m
     assert torch.isfinite(attention.attention_distance(*maps)).all()
 
 
-def test_unknown_names_and_shapes_that_do_not_fit_are_refused(make_model):
-    g = torch.ones(1, 6)
-    with pytest.raises(ValueError, match=r"paper, signed, gradcam, v1.*'sign'"):
-        attention.siamese_weights(g, g, "sign")
-    with pytest.raises(ValueError, match=r"'max' or 'minmax'.*'l2'"):
-        attention.normalise_map(g, "l2")
-    with pytest.raises(ValueError, match="given, both, got 'forward'"):
-        make_model().siamese_attention_of(HAND_1, HAND_2, order="forward")
-    with pytest.raises(ValueError, match="multiple of 4"):
-        attention.channel_weights(g, 4, 3, 3)
-    with pytest.raises(ValueError, match=r"one shape \(B, h, w\), got \(1, 3, 4\) and \(1, 6, 2\)"):
-        attention.map_correlation(torch.rand(1, 3, 4), torch.rand(1, 6, 2))
-    for stripes in (0, 10):
-        with pytest.raises(ValueError, match=f"9 rows of the feature map for {stripes} stripes"):
-            attention.stripe_matrix(9, stripes, g)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: attention.siamese_weights(g, g, "sign"), "paper, signed, gradcam, v1.*'sign'"),
+        (lambda g: attention.normalise_map(g, "l2"), "'max' or 'minmax'.*'l2'"),
+        (lambda _: hand_model().siamese_attention_of(HAND_1, HAND_2, order="forward"), "given, both, got 'forward'"),
+        (lambda g: attention.channel_weights(g, 4, 3, 3), "multiple of 4"),
+        (lambda g: attention.map_correlation(g.view(1, 3, 2), g.view(1, 6, 1)), r"got \(1, 3, 2\) and \(1, 6, 1\)"),
+        (lambda g: attention.stripe_matrix(9, 0, g), "9 rows of the feature map for 0 stripes"),
+        (lambda g: attention.stripe_matrix(9, 10, g), "9 rows of the feature map for 10 stripes"),
+    ],
+)
+def test_unknown_names_and_shapes_that_do_not_fit_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.ones(1, 6))
 
 
 @pytest.mark.parametrize(("height", "stripes"), [(9, 1), (24, 6), (9, 6), (8, 3), (5, 5), (7, 2)])
@@ -247,18 +242,11 @@ def test_stripes_are_adaptive_average_pooling(height, stripes):
     torch.testing.assert_close(ours.mT[..., None], F.adaptive_avg_pool2d(A, (stripes, 1)), rtol=1e-12, atol=1e-14)
 
 
-def slow_bounds(profile: list[float], threshold: float) -> tuple[int, int]:
-    above = [i for i, value in enumerate(profile) if value > threshold * max(profile)]
-    return (above[0], above[-1]) if above else (0, len(profile) - 1)
-
-
 def slow_aligned(map_: Tensor, threshold: float, rows: int) -> Tensor:
     profile = [max(row) for row in map_.tolist()]
-    top = max(profile)
-    profile = [value / top if top > 0 else 0.0 for value in profile]
-    first, last = slow_bounds(profile, threshold)
-    kept = torch.tensor(profile[first : last + 1], dtype=map_.dtype)
-    return F.interpolate(kept[None, None], rows, mode="linear", align_corners=False)[0, 0]
+    above = [i for i, value in enumerate(profile) if value > threshold * max(profile)] or range(len(profile))
+    kept = torch.tensor(profile[above[0] : above[-1] + 1], dtype=map_.dtype)
+    return F.interpolate(kept[None, None] / (max(profile) or 1), rows, mode="linear", align_corners=False)[0, 0]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.9, 1.0])
@@ -268,11 +256,6 @@ def test_rows_against_slow_loops(threshold):
         maps = torch.rand(40, height, width, generator=generator, dtype=torch.float64)
         maps *= torch.rand(40, height, 1, generator=generator, dtype=torch.float64) > 0.4  # empty rows, empty maps
         maps[0] = 0
-        profile = attention.row_profile(maps)
-        assert profile.tolist() == [[max(row) for row in m] for m in maps.tolist()]
-        first, last = attention.crop_bounds(profile, threshold)
-        expected = [slow_bounds(p, threshold) for p in profile.tolist()]
-        assert list(zip(first.tolist(), last.tolist(), strict=True)) == expected
         ours = attention.aligned_profile(maps, threshold)
         slow = torch.stack([slow_aligned(m, threshold, height) for m in maps])
         torch.testing.assert_close(ours, slow, rtol=1e-12, atol=1e-12)
@@ -283,20 +266,14 @@ def test_rows_against_slow_loops(threshold):
         torch.testing.assert_close(distance, (sides[0] - sides[1]).square().sum(1).sqrt(), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", [None, 1, 5, 9, 18, 31])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-6), (torch.bfloat16, 0.02)]
-)
-def test_resize_rows_is_interpolate_slice_by_slice(rows, dtype, tolerance):
-    profile = torch.rand(45, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
-    bounds = [(a, b) for a in range(9) for b in range(a, 9)]  # all 45 of them
-    first, last = (torch.tensor(x) for x in zip(*bounds, strict=True))
+@pytest.mark.parametrize("rows", [None, 1, 5, 9, 31])
+def test_resize_rows_is_interpolate_slice_by_slice(rows):
+    profile = torch.rand(45, 9, dtype=torch.float64)
+    first, last = torch.triu_indices(9, 9)  # all 45 slices
     ours = attention.resize_rows(profile, first, last, rows)
-    for i, (a, b) in enumerate(bounds):
-        exact = profile[i, None, None, a : b + 1].double()
-        slow = F.interpolate(exact, rows or 9, mode="linear", align_corners=False)[0, 0]
-        torch.testing.assert_close(ours[i].double(), slow, rtol=tolerance, atol=tolerance)
-    assert torch.equal(attention.resize_rows(profile, 0 * first, 0 * last + 8), profile), "nothing to resize"
+    for i, (a, b) in enumerate(zip(first, last, strict=True)):
+        slow = F.interpolate(profile[i, None, None, a : b + 1], rows or 9, mode="linear")[0, 0]
+        torch.testing.assert_close(ours[i], slow, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", ["max", "minmax"])
@@ -333,16 +310,6 @@ def test_soft_mask_and_hidden_image_by_hand():
         torch.testing.assert_close(mask, 1 / (1 + torch.exp(-8 * (large - 0.4))), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_precision_is_kept(dtype):
-    A, g = torch.rand(2, 3, 6, 2).to(dtype), torch.randn(2, 3).to(dtype)
-    maps = attention.identification_map(A, g)
-    outputs = [maps, *attention.siamese_weights(g, g), attention.aligned_profile(maps), attention.soft_mask(A)]
-    outputs += [attention.image_mask(maps, (24, 8)), attention.attention_distance(maps, maps.flip(1))]
-    assert {t.dtype for t in outputs} == {dtype}
-    assert all(torch.isfinite(t).all() for t in outputs)
-
-
 @pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12], ids=["as drawn", "tiny", "huge"])
 def test_map_correlation_equals_numpy(scale):
     first, second = torch.rand(2, 6, 7, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -356,11 +323,10 @@ def test_map_correlation_equals_numpy(scale):
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4])  # the mean of many 0.1 is not 0.1
 def test_map_correlation_of_a_constant_map_is_zero(value):
-    varied = torch.rand(2, 9, 5, generator=torch.Generator().manual_seed(5)).requires_grad_()
-    constant = torch.full((2, 9, 5), value, requires_grad=True)
-    found = attention.map_correlation(constant, varied)
-    assert found.tolist() == attention.map_correlation(constant, constant).tolist() == [0.0, 0.0]
-    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(found.sum(), [constant, varied]))
+    maps = [torch.full((2, 9, 5), value, requires_grad=True), torch.rand(2, 9, 5).requires_grad_()]
+    found = attention.map_correlation(*maps)
+    assert found.tolist() == [0.0, 0.0]
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(found.sum(), maps))
 
 
 def every_map(model: CASN, images: Tensor) -> list[Tensor]:
@@ -371,12 +337,11 @@ def every_map(model: CASN, images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_maps_without_gradient_tracking(context, make_model, make_images):
     model = make_model()
-    expected = [m.detach() for m in every_map(model, make_images(6))]
+    expected = every_map(model, make_images(6))
     with context():
         found = every_map(model, make_images(6))  # inference tensors, as a loader's may be
     for ours, same in zip(found, expected, strict=True):
-        assert not ours.requires_grad
-        torch.testing.assert_close(ours.clone(), same, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(ours.clone(), same.detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_attention_leaves_modes_statistics_gradients_and_random_numbers_alone(make_model, make_images):
@@ -394,13 +359,6 @@ def test_attention_leaves_modes_statistics_gradients_and_random_numbers_alone(ma
     assert torch.equal(torch.get_rng_state(), rng)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-
-
-def test_batchnorm_does_not_leak_between_samples(make_model, make_images):
-    model = make_model(id_dropout=0.5).train()
-    A = make_model().feature_map(make_images(5)).detach()
-    other = torch.cat([A[:1], A[1:] * 3 + 1])
-    assert torch.equal(*(model.identification_attention_of(x, torch.arange(5))[0] for x in (A, other)))
 
 
 def test_the_map_carries_the_graph_of_the_feature_map_only(make_model, make_images):
@@ -424,12 +382,9 @@ EDGES = {  # maps, threshold, whether their distance is zero
     "zero and zero": (ZERO, ZERO, 0.5, True),
     "identical": (RANDOM, RANDOM.clone(), 0.5, True),
     "all below t": (RANDOM, RANDOM.flip(1), 1.0, False),
-    "above one": (RANDOM, RANDOM.flip(1), 2.0, False),
     "maximum in the first row": (FIRST_ROW, RANDOM, 0.5, False),
     "single row": (RANDOM[:, :1], RANDOM[:, 1:2], 0.5, True),
-    "one pixel": (RANDOM[:, :1, :1], RANDOM[:, 1:2, :1], 0.5, True),
     "constant": (3 * ONES, 0.1 * ONES, 0.5, True),
-    "very small": (RANDOM * 1e-30, RANDOM.flip(1) * 1e-30, 0.5, False),
     "subnormal": (RANDOM * 1e-42, RANDOM.flip(1), 0.5, False),
     "very large": (RANDOM * 1e30, RANDOM.flip(1) * 1e30, 0.5, False),
 }

@@ -53,15 +53,6 @@ def test_a_variant_is_a_name_for_two_switches(variant):
     assert profile("quick", variant=variant, pair_rate=3.0).train.pair_rate == 3
 
 
-def test_replace_leaves_the_original_alone():
-    config = profile("smoke")
-    other = config.replace(epochs=7, loss={"threshold": 0.3})
-    assert (other.train.epochs, other.loss.threshold) == (7, 0.3)
-    assert config == profile("smoke") != other
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.train.epochs = 3
-
-
 def test_paper_literal():
     config = profile("paper", ia_start=0.3, epochs=5)
     literal = paper_literal(config)
@@ -80,24 +71,16 @@ def test_paper_literal():
         ({"threshold": 0.3}, "'threshold' stands in the groups loss and ranking"),
         ({"variant": "ide+sia"}, r"variant: expected one of ide, ide\+ia, ide\+sa, casn, got 'ide\+sia'"),
         ({"loss": {"siamese_mode": "papre"}}, "loss.siamese_mode: expected one of paper, .* v1, got 'papre'"),
-        ({"epochs": 2.5}, "train.epochs: expected a whole number, got 2.5"),
-        ({"epochs": float("inf")}, "train.epochs: expected a whole number, got inf"),
         ({"learning_rate": float("nan")}, "train.learning_rate: expected a number, got nan"),
         ({"id_norm": 1}, "model.id_norm: expected true or false, got 1"),
         ({"epochs": -1}, "train.epochs: expected at least 1, got -1"),
         ({"positive_share": 1.5}, "data.positive_share: expected 0 to 1, got 1.5"),
-        ({"milestones": [0.5, -1]}, "train.milestones: expected at least 0"),
         ({"milestones": 0.5}, "train.milestones: expected a list of numbers, got 0.5"),
         ({"model": {"feature": "reduced"}}, "model.feature: this setting went away, only 'pooled'"),
-        *(({name: wrong}, name) for name, wrong in [("epochs", "3"), ("epochs", True), ("learning_rate", None)]),
-        *(
-            ({name: wrong}, name)
-            for name, wrong in [("id_hidden", "wide"), ("last_stride", "1"), ("last_stride", True)]
-        ),
-        *(({name: wrong}, name) for name, wrong in [("clip_norm", "none"), ("weights", 3), ("mask_fill", ["mean"])]),
+        *(({name: "3"}, name) for name in ("epochs", "id_hidden", "last_stride", "clip_norm")),
+        *(({name: True}, name) for name in ("epochs", "last_stride", "weights", "mask_fill")),
         *(({name: 0}, name) for name in ("batch_size", "height", "stripes", "last_stride", "id_hidden", "max_rank")),
         *(({name: -0.1}, name) for name in ("flip", "momentum", "learning_rate", "pair_dropout")),
-        *(({name: 5}, name) for name in ("backbone", "model", "loss")),
     ],
     ids=str,
 )
@@ -106,22 +89,21 @@ def test_bad_changes_are_clear_errors(changes, message):
         profile("smoke", **changes)
 
 
-@pytest.mark.parametrize(("kind", "wrong"), [(LossConfig, {"ia_gradient": "masks"}), (ModelConfig, {"stripes": 2.5})])
-def test_a_dataclass_made_by_hand_is_checked_too(kind, wrong):
-    name, value = next(iter(wrong.items()))
-    with pytest.raises(ValueError, match=f"{name}.*{value!r}"):
-        kind(**wrong)
-
-
-@pytest.mark.parametrize("fault", [{"modle": {}}, {"train": {"epochs": "many"}}, {"loss": []}], ids=str)
-def test_a_saved_configuration_with_a_fault_is_refused(fault):
-    with pytest.raises(ValueError, match=next(iter(fault))):
-        Config.from_dict(profile("smoke").to_dict() | fault)
-
-
-def test_an_unknown_profile_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="smoke, quick, paper, got 'quik'"):
-        profile("quik")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: LossConfig(ia_gradient="masks"), "ia_gradient.*'masks'"),
+        (lambda: ModelConfig(stripes=2.5), "stripes.*2.5"),
+        (lambda: Config.from_dict({"modle": {}}), "modle"),
+        (lambda: Config.from_dict({"train": {"epochs": "many"}}), "epochs"),
+        (lambda: Config.from_dict({"loss": []}), "loss"),
+        (lambda: profile("quik"), "smoke, quick, paper, got 'quik'"),
+        (lambda: assignments(["epochs"]), "--set expects NAME=VALUE, got 'epochs'"),
+    ],
+)
+def test_every_other_way_in_is_checked_too(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_assignments_of_a_command_line():
@@ -131,5 +113,3 @@ def test_assignments_of_a_command_line():
     assert (config.train.epochs, config.train.milestones, config.train.warmup) == (3, (0.5, 0.8), 0.1)
     assert (config.loss.threshold, config.loss.ia_score) == (0.3, "logit")
     assert (config.model.weights, config.model.pair_activation, config.model.id_norm) == (None, "none", False)
-    with pytest.raises(ValueError, match=r"--set expects NAME=VALUE, got 'epochs'"):
-        assignments(["epochs"])

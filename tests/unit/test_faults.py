@@ -11,10 +11,10 @@ from unittest import mock
 
 import pytest
 import torch
+from test_training import same_weights
 
 import casnkit as ck
 from casnkit import runs, training
-from casnkit.data.imitate import imitate
 from casnkit.training import train
 
 KILLS = int(os.environ.get("CASNKIT_KILLS", "4"))
@@ -31,22 +31,12 @@ train(data, config, sys.argv[2], device="cpu", progress=False)
 """
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory):
-    return imitate("market1501", tmp_path_factory.mktemp("market"))
-
-
 def start(market, run, **changes):
     command = [sys.executable, "-c", CHILD.format(config={**CONFIG, **changes}), str(market), str(run)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
     assert child.stdout.readline().strip() == "ready", child.stderr.read()
     return child
-
-
-def same_weights(run, other):
-    a, b = (runs.read_tensors(folder / "model.safetensors") for folder in (run, other))
-    return all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_kill_nine_anywhere_changes_nothing(market, tmp_path):
@@ -66,11 +56,9 @@ def test_kill_nine_anywhere_changes_nothing(market, tmp_path):
     assert code == 0, child.stderr.read()
     assert kills, "no kill fell into the training"
     assert same_weights(tmp_path / "whole", tmp_path / "run")
-    terms = ("epoch", "ide", "ia", "bce", "consistency", "total")
-    logs = [[{k: row[k] for k in terms} for row in runs.read_log(tmp_path / name)] for name in ("whole", "run")]
+    logs = [[(row["epoch"], row["total"]) for row in runs.read_log(tmp_path / name)] for name in ("whole", "run")]
     assert logs[0] == logs[1]
-    leftovers = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.startswith(".")]
-    assert leftovers == []
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
 
 def test_out_of_memory_names_the_knob(market, tmp_path, monkeypatch):
@@ -81,14 +69,6 @@ def test_out_of_memory_names_the_knob(market, tmp_path, monkeypatch):
         monkeypatch.setattr(training, "train_step", mock.Mock(side_effect=error))
         with pytest.raises(kind, match=message):
             train(data, config, tmp_path, device="cpu", progress=False)
-
-
-@pytest.mark.parametrize("place", ["memory", "disk"])
-def test_where_the_images_live_changes_nothing(market, tmp_path, place):
-    data, config = ck.open_dataset(str(market)), ck.profile("smoke", **{**CONFIG, "epochs": 2})
-    for name, options in (("a", {"place": place}), ("b", {})):
-        train(data, config, tmp_path / name, device="cpu", progress=False, **options)
-    assert same_weights(tmp_path / "a", tmp_path / "b")
 
 
 NO_BATCHNORM = {"backbone": "squeezenet1_1", "id_norm": False, "id_hidden": 32, "pair_hidden": 32}

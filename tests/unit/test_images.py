@@ -1,6 +1,5 @@
 """Images: the oracle opens one file after the other with PIL, and augments one sample at a time with numpy slices."""
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,13 +68,10 @@ def test_masks_and_parts_are_nearest_neighbour_and_line_up(split):
 def test_no_masks_is_none_and_some_masks_is_an_error(split, tmp_path):
     plain = Split(split.paths, split.pids, split.camids)
     assert load_masks(plain, (8, 4)) is load_parts(plain, (8, 4)) is None
-    (tmp_path / "empty").mkdir()
-    assert load_masks(Split(split.paths, split.pids, split.camids, "train", tmp_path / "empty"), (8, 4)) is None
-    masks = [tmp_path / "masks" / f"{Path(split.paths[i]).stem}.png" for i in (3, 5, 9)]
+    masks = [tmp_path / "masks" / f"{Path(split.paths[i]).stem}.png" for i in (3, 5)]
     masks[0].unlink()
     masks[1].write_bytes(b"no")
-    masks[2].unlink()
-    with pytest.raises(ValueError, match=r"(?s)3 of 75 .*0003_c1\S* has no .*0005_c1\S* could not .*0009_c1\S* has no"):
+    with pytest.raises(ValueError, match=r"(?s)2 of 75 .*0003_c1\S* has no .*0005_c1\S* could not"):
         load_masks(split, (8, 4))
 
 
@@ -90,16 +86,6 @@ def test_every_unreadable_image_is_in_one_error(split):
         load_images(split, (8, 4), threads=2, progress=False)
     assert all(name in str(caught.value) for name in names)
     assert f"casnkit data check {Path(split.paths[0]).parent.parent}" in str(caught.value)
-    more = [spoil(i, b"") for i in range(50, 60)]
-    with pytest.raises(ValueError, match="13 of 75") as caught:
-        load_images(split, (8, 4), progress=False)
-    assert sum(name in str(caught.value) for name in names + more) == 10
-
-
-@pytest.mark.parametrize("size", [(0, 4), 8, (8, 4, 3), (8.5, 4), "84"])
-def test_sizes_are_checked(split, size):
-    with pytest.raises(ValueError, match="size: expected"):
-        load_images(split, size, progress=False)
 
 
 def test_batches_are_normalised_slices(split):
@@ -107,8 +93,6 @@ def test_batches_are_normalised_slices(split):
     batches = list(module.iterate_batches(images, 32))
     assert [len(batch) for batch in batches] == [32, 32, 11]
     assert torch.equal(torch.cat(batches), normalise(images))
-    with pytest.raises(ValueError, match="batch_size"):
-        next(module.iterate_batches(images, 0))
     assert load_images(Split([], [], []), (8, 4), progress=False).shape == (0, 3, 8, 4)
 
 
@@ -125,10 +109,9 @@ def test_wherever_images_live_batches_are_the_same(split, place, monkeypatch):
         module.open_images(split, (8, 4), torch.device("cpu"))
 
 
-def pictures(batch: int = 12, height: int = 20, width: int = 10) -> torch.Tensor:
-    return torch.randint(
-        0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
-    )
+def pictures(batch: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, 3, 20, 10), generator=generator, dtype=torch.uint8)
 
 
 def augmented(images: torch.Tensor, seed: int = 0, **config: float) -> np.ndarray:
@@ -184,8 +167,6 @@ def test_erasing_paints_one_rectangle_of_the_asked_size():
     assert np.mean(shares) == pytest.approx(0.21, abs=0.02)  # uniform: the middle of the range
     assert aspect * 0.9 < min(ratios) < 0.5
     assert 2.0 < max(ratios) < 1.1 / aspect
-    small = [math.log(r) for r, s in zip(ratios, shares, strict=True) if s < 0.2]
-    assert abs(np.mean(small)) < 0.15  # where every ratio fits, tall and wide are alike
 
 
 @pytest.mark.parametrize("size", [(8, 6), (40, 4), (4, 40), (1, 1)])
@@ -193,24 +174,18 @@ def test_erasing_any_shape_reaches_every_edge_and_stays_inside(size):
     images = torch.full((2000, 3, *size), 7, dtype=torch.uint8)
     erased = (augmented(images, flip=0.0, erase=1.0) != 7).any(axis=1)
     assert erased.any(axis=(1, 2)).all()
-    how_often = erased.mean(axis=0)
-    assert how_often.min() > 0.02
-    np.testing.assert_allclose(how_often, how_often[::-1], atol=0.05)  # top as often as bottom
-    np.testing.assert_allclose(how_often, how_often[:, ::-1], atol=0.05)
+    assert erased.mean(axis=0).min() > 0.02
+    np.testing.assert_allclose(erased.mean(axis=0), erased.mean(axis=0)[::-1, ::-1], atol=0.05)
 
 
 def test_normalise_by_hand_and_back():
-    images = torch.zeros(1, 3, 1, 2, dtype=torch.uint8)
-    images[0, :, 0, 1] = 255
+    images = torch.tensor([0, 255], dtype=torch.uint8).expand(1, 3, 1, 2)
     expected = np.array([[-2.117904, 2.248908], [-2.035714, 2.428571], [-1.804444, 2.640000]])
     np.testing.assert_allclose(normalise(images)[0, :, 0].numpy(), expected, atol=1e-6)
     values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 3, -1, -1)
-    normalised = normalise(values)
-    before = normalised.clone()
-    assert torch.equal(denormalise(normalised), values)
-    assert torch.equal(normalised, before)
-    assert denormalise(torch.full((1, 3, 1, 1), 99.0)).eq(255).all()
-    assert denormalise(torch.full((1, 3, 1, 1), -99.0)).eq(0).all()
+    assert torch.equal(denormalise(normalise(values)), values)
+    for value, end in ((99.0, 255), (-99.0, 0)):
+        assert denormalise(torch.full((1, 3, 1, 1), value)).eq(end).all()
 
 
 def test_the_chances_of_a_part_are_those_of_the_whole_and_of_its_seed_alone():
@@ -230,12 +205,15 @@ def test_the_chances_of_a_part_are_those_of_the_whole_and_of_its_seed_alone():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: augment(pictures()[0], DataConfig(), torch.Generator()), "shape \\(B, 3, H, W\\)"),
-        (lambda: augment(pictures().int(), DataConfig(), torch.Generator()), "int32"),
-        (lambda: normalise(normalise(pictures())), "normalised already"),
-        (lambda: denormalise(pictures()), "expected normalised float"),
+        (lambda _: augment(pictures()[0], DataConfig(), torch.Generator()), "shape \\(B, 3, H, W\\)"),
+        (lambda _: augment(pictures().int(), DataConfig(), torch.Generator()), "int32"),
+        (lambda _: normalise(normalise(pictures())), "normalised already"),
+        (lambda _: denormalise(pictures()), "expected normalised float"),
+        (lambda _: next(module.iterate_batches(pictures(), 0)), "batch_size"),
+        (lambda split: load_images(split, (0, 4), progress=False), "size: expected"),
+        (lambda split: load_images(split, "84", progress=False), "size: expected"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_named(call, message, split):
     with pytest.raises(ValueError, match=message):
-        call()
+        call(split)

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from test_attention import by_definition, slow_aligned
 from torch import Tensor, nn
 
 from casnkit import attention
@@ -29,15 +30,13 @@ def log(*odds: float) -> list[float]:
 
 
 def test_equation_1_by_hand():
-    # Logits log(1, 2, 5): probabilities 1/8, 2/8, 5/8. Label 2: -log 5/8 = 0.4700036.
-    # Logits log(3, 1, 1): 3/5, 1/5, 1/5. Label 1: -log 1/5 = 1.6094379. Mean 1.0397208.
+    # Probabilities 1/8, 2/8, 5/8 and 3/5, 1/5, 1/5. -log 5/8 = 0.4700036, -log 1/5 = 1.6094379, mean 1.0397208.
     logits = torch.tensor([[log(1, 2, 5)], [log(3, 1, 1)]], dtype=torch.float64)
     labels = torch.tensor([2, 1])
     assert identification_loss(logits, labels).item() == pytest.approx(1.0397208, abs=1e-7)
     # Two stripes: the sum over stripes, the mean over images. Image 1: label 0 in both, 1/8 and 3/5.
     logits = torch.tensor([[log(1, 2, 5), log(3, 1, 1)], [log(1, 1, 2), log(1, 1, 2)]], dtype=torch.float64)
-    # -log 1/8 - log 3/5 = 2.0794415 + 0.5108256; image 2, label 2: -2 log 1/2 = 1.3862944.
-    # Mean (2.5902672 + 1.3862944) / 2.
+    # -log 1/8 - log 3/5 = 2.5902672; image 2, label 2: -2 log 1/2 = 1.3862944.
     assert identification_loss(logits, torch.tensor([0, 2])).item() == pytest.approx(1.9882808, abs=1e-7)
 
 
@@ -51,22 +50,8 @@ def test_equation_2_by_hand():
     assert attention_loss(logits, labels, "sigmoid").item() == pytest.approx(2 / 3, abs=1e-15)
 
 
-def test_the_masked_image_of_equation_2_by_hand():
-    # A_0 = [[4, 0], [0, 0]], A_1 = [[0, 0], [0, 2]], dy/df = (3, -1): w = (3, -1) / 4, M = relu([[3, 0], [0, -1/2]]).
-    A = torch.tensor([[[[4.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]]], dtype=torch.float64)
-    M = attention.identification_map(A, torch.tensor([[3.0, -1.0]], dtype=torch.float64))
-    assert M[0].tolist() == [[3.0, 0.0], [0.0, 0.0]]
-    # Min-max: [[1, 0], [0, 0]]. S = sigmoid(5) = 0.9933071 there, sigmoid(-5) = 0.0066929 elsewhere. An image of ones
-    # at 2x2 keeps 0.0066929 and three times 0.9933071; a network y = 2 sum(I) says 2 (0.0066929 + 2.9799214).
-    masked = attention.hide(torch.ones(1, 3, 2, 2, dtype=torch.float64), attention.image_mask(M, (2, 2)))
-    assert masked[0, 0].flatten().tolist() == pytest.approx([0.0066929, 0.9933071, 0.9933071, 0.9933071], abs=1e-7)
-    y = 2 * masked[:, :1].sum((1, 2, 3))
-    assert attention_loss(y[:, None], torch.tensor([0]), "logit").item() == pytest.approx(5.9732286, abs=1e-7)
-
-
 def test_equations_3_5_and_6_by_hand():
-    # Equation 3: logits (0, log 3): p(same) = 3/4, -log 3/4 = 0.2876821.
-    # Logits (log 4, 0), different: -log 4/5 = 0.2231436.
+    # Equation 3: p(same) = 3/4, -log 3/4 = 0.2876821; p(different) = 4/5, -log 4/5 = 0.2231436.
     z, same = torch.tensor([log(1, 3), log(4, 1)], dtype=torch.float64), torch.tensor([True, False])
     L_bce = pair_loss(z, same)
     assert L_bce.item() == pytest.approx((0.2876821 + 0.2231436) / 2, abs=1e-7)
@@ -79,14 +64,13 @@ def test_equations_3_5_and_6_by_hand():
     L_sa = L_bce + 0.2 * spatial
     assert L_sa.item() == pytest.approx(0.3828883, abs=1e-7)  # 0.2554128 + 0.1274755
     # Two positive pairs: the mean, (0.6373774 + 0) / 2.
-    spatial = consistency_loss(torch.stack([one, one]), torch.stack([two, one]), torch.tensor([True, True]), 0.4)
+    spatial = consistency_loss(torch.stack([one, one]), torch.stack([two, one]), same | True, 0.4)
     assert spatial.item() == pytest.approx(0.3186887, abs=1e-7)
     # Without positive pairs: zero, with a finite gradient.
     maps = torch.rand(2, 3, 9, 5, requires_grad=True)
     loss = consistency_loss(maps[0], maps[1], torch.zeros(3, dtype=torch.bool))
     loss.backward()
-    assert not loss.any()
-    assert not maps.grad.any()
+    assert loss == maps.grad.abs().max() == 0
 
 
 def slow_loss(model: CASN, images_1: Tensor, images_2: Tensor, config: LossConfig) -> dict[str, float]:
@@ -104,29 +88,15 @@ def slow_loss(model: CASN, images_1: Tensor, images_2: Tensor, config: LossConfi
         S = 1 / (1 + torch.exp(-config.mask_slope * (M - config.mask_centre)))
         y = model.stripe_scores(model.pool(model.feature_map((image * (1 - S))[None])))[0].mean(0).detach()
         ia += {"probability": y[label].exp() / y.exp().sum(), "logit": y[label]}[config.ia_score].item()
-    for x_1, x_2, label_1, label_2 in zip(images_1, images_2, LABELS_1, LABELS_2, strict=True):
-        leaves = [model.feature_map(x[None]).detach().requires_grad_() for x in (x_1, x_2)]
-        f_1, f_2 = (model.pool(A) for A in leaves)
-        difference = f_1 - f_2
-        difference.retain_grad()
-        z = model.pair_scores(difference)[0]
-        z[1].backward(retain_graph=True)
-        same = int(label_1 == label_2)
-        bce -= z.log_softmax(0)[same].item()
-        if not same:
-            continue
-        positives += 1
-        alpha = (difference.grad > 0).double()
-        profiles = []
-        for A, f in zip(leaves, (f_1, f_2), strict=True):
-            A.grad = None
-            (alpha * f).sum().backward(retain_graph=True)
-            M = (A.grad.mean((2, 3), keepdim=True) * A.detach()).sum(1)[0].clamp_min(0)
-            row = M.amax(1) / M.max()
-            above = (row > config.threshold).nonzero().flatten().tolist()
-            kept = row[above[0] : above[-1] + 1]
-            profiles.append(F.interpolate(kept[None, None], len(row), mode="linear")[0, 0])
-        consistency += (profiles[0] - profiles[1]).square().sum().sqrt().item()
+    for x_1, x_2, same in zip(images_1, images_2, LABELS_1 == LABELS_2, strict=True):
+        A_1, A_2 = model.feature_map(x_1[None]), model.feature_map(x_2[None])
+        z = model.pair_scores(model.pool(A_1) - model.pool(A_2))[0]
+        bce -= z.log_softmax(0)[int(same)].item()
+        if same:
+            positives += 1
+            maps = by_definition(model, A_1, A_2, "paper")
+            profiles = [slow_aligned(M[0], config.threshold, M.shape[1]) for M in maps]
+            consistency += (profiles[0] - profiles[1]).square().sum().sqrt().item()
     terms = {"ide": ide / (2 * pairs), "ia": ia / (2 * pairs), "bce": bce / pairs}
     terms["consistency"] = consistency / positives
     total = terms["ide"] + config.ia_weight * terms["ia"]
@@ -150,8 +120,8 @@ def test_the_loss_is_the_slow_one(score, options, pair_activation, make_model, m
 @pytest.mark.parametrize("sa", [False, True])
 @pytest.mark.parametrize("ia", [False, True])
 def test_each_variant_has_its_terms_and_the_total_is_their_weighted_sum(ia, sa, make_model, make_images):
-    switches = {"identification_attention": ia, "siamese_attention": sa}
-    config = LossConfig(**switches, ia_weight=0.7, sa_weight=0.3, consistency_weight=0.4, ia_start=0.25, sa_start=0.5)
+    weights = {"ia_weight": 0.7, "sa_weight": 0.3, "consistency_weight": 0.4, "ia_start": 0.25, "sa_start": 0.5}
+    config = LossConfig(identification_attention=ia, siamese_attention=sa, **weights)
     model = make_model(dtype=torch.float32).train()
     images = make_images(4, dtype=torch.float32), make_images(4, dtype=torch.float32, seed=1)
     weights = {"ide": 1, "ia": 0.7, "bce": 0.3, "consistency": 0.3 * 0.4}
@@ -186,22 +156,14 @@ def test_hard_batches_give_finite_losses_and_gradients(mode, case, make_model, m
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("bad", [5, -1])
-def test_labels_out_of_range_are_a_clear_error(bad, make_model, make_images):
-    with pytest.raises(ValueError, match=r"whole numbers in 0 \.\. 4 as labels"):
-        CASNLoss()(make_model(), make_images(4), make_images(4), torch.tensor([0, 1, 2, bad]), LABELS_1)
-
-
 def test_batchnorm_sees_the_images_once_a_step(make_model, make_images):
     # One forward pass for the images, none of the maps may count; the masked pass ("batch") does not either.
-    model = make_model().train()
+    model, images = make_model().train(), make_images(8)
     reference = copy.deepcopy(model)
-    images = make_images(4), make_images(4, seed=1)
-    CASNLoss()(model, *images, LABELS_1, LABELS_2)
-    reference(torch.cat(images))
-    expected = dict(reference.named_buffers())
-    for name, buffer in model.named_buffers():
-        assert torch.equal(buffer, expected[name]), name
+    CASNLoss()(model, *images.chunk(2), LABELS_1, LABELS_2)
+    reference(images)
+    for (name, ours), expected in zip(model.named_buffers(), reference.buffers(), strict=True):
+        assert torch.equal(ours, expected), name
 
 
 def smooth_model(pooling: str = "gap") -> CASN:
@@ -232,8 +194,8 @@ def test_gradcheck_through_the_whole_of_equation_2(pooling, score):
     assert torch.autograd.gradcheck(ia, (images,), eps=1e-7, atol=1e-6, fast_mode=True)
     # With first-order weights the value is the same and the derivative is another: weights are constants.
     assert ia(images).item() == ia(images, "first").item()
-    derivatives = [torch.autograd.grad(ia(images, order), images)[0] for order in ("second", "first")]
-    assert (derivatives[0] - derivatives[1]).norm() > 1e-3 * derivatives[0].norm()
+    second, first = (torch.autograd.grad(ia(images, order), images)[0] for order in ("second", "first"))
+    assert (second - first).norm() > 1e-3 * second.norm()
     # And for every weight of the network, along a random direction.
     for name, p in model.named_parameters():
         if name.startswith("pair_head"):
@@ -305,32 +267,35 @@ def test_a_masked_pass_in_eval_mode_and_after_an_exception(batchnorm, make_model
     model = make_model()
     before, expected = buffers(model), model(make_images(3))[2]
     assert torch.equal(masked_pass(model, make_images(3), batchnorm)[2], expected)
-    assert all(torch.equal(b, before[name]) for name, b in buffers(model).items())
-    weights = list(model.train().parameters())
     with pytest.raises(ValueError, match="normalised float images"):
-        masked_pass(model, make_images(3)[0], batchnorm, frozen=True)
+        masked_pass(model.train(), make_images(3)[0], batchnorm, frozen=True)
+    assert all(torch.equal(b, before[name]) for name, b in buffers(model).items())
     assert all(m.training for m in model.modules())
-    assert all(p is q and p.requires_grad for p, q in zip(model.parameters(), weights, strict=True))
-    assert all(b is not None for b in buffers(model).values())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def by_twin(model: CASN, images: Tensor, labels: Tensor) -> Tensor:
+    """Equation 2 with the masked images sent through a copy, so that the original is reached by the mask alone."""
+    twin = copy.deepcopy(model).requires_grad_(False)
+    A, f, _ = model(images)
+    M = attention.identification_map(A, model.label_gradient(f, labels, create_graph=model.training))
+    masked = attention.hide(images, attention.image_mask(M, images.shape[2:]))
+    return attention_loss(twin(masked)[2].mean(1), labels)
 
 
 def test_frozen_means_that_only_the_mask_learns(make_model, make_images):
     model, images, labels = make_model(), make_images(4), torch.tensor([0, 1, 2, 3])
-    names, parameters = zip(*model.named_parameters(), strict=True)
+    parameters = dict(model.named_parameters())
+
+    def gradients(term: Tensor) -> dict[str, Tensor]:
+        found = torch.autograd.grad(term, parameters.values(), allow_unused=True, materialize_grads=True)
+        return dict(zip(parameters, found, strict=True))
+
     ours = {}
     for choice in ("mask", "network"):
         config = LossConfig(siamese_attention=False, masked_batchnorm="running", ia_gradient=choice)
-        term = CASNLoss(config)(model, *images.chunk(2), *labels.chunk(2))["ia"]
-        gradients = torch.autograd.grad(term, parameters, allow_unused=True, materialize_grads=True)
-        ours[choice] = dict(zip(names, gradients, strict=True))
-    # Oracle: the masked image goes through a copy of the network, so the original is reached through the mask alone.
-    twin = copy.deepcopy(model).requires_grad_(False)
-    A = model.feature_map(images)
-    M = attention.identification_map(A, model.label_gradient(model.pool(A), labels))
-    masked = attention.hide(images, attention.image_mask(M, images.shape[2:]))
-    term = attention_loss(twin(masked)[2].mean(1), labels)
-    expected = torch.autograd.grad(term, parameters, allow_unused=True, materialize_grads=True)
-    for name, gradient in zip(names, expected, strict=True):
+        ours[choice] = gradients(CASNLoss(config)(model, *images.chunk(2), *labels.chunk(2))["ia"])
+    for name, gradient in gradients(by_twin(model, images, labels)).items():
         torch.testing.assert_close(ours["mask"][name], gradient, rtol=1e-9, atol=1e-12)
         assert bool(gradient.any()) == name.startswith("trunk") or "bias" in name
     assert ours["network"]["identity_head.second.weight"].any()
@@ -340,56 +305,46 @@ def test_frozen_means_that_only_the_mask_learns(make_model, make_images):
 @pytest.mark.parametrize("batchnorm", ["batch", "update"])
 def test_second_order_weights_are_not_disturbed_by_the_masked_pass(batchnorm, make_model, make_images):
     # The label's gradient was taken with the running statistics of its moment. A masked pass that updates them must not
-    # change what backward sees. Oracle: the same sum with a twin for the masked pass, its gradients added.
+    # change what backward sees.
     model, images, labels = make_model(id_activation="leaky_relu").train(), make_images(4), torch.tensor([0, 1, 2, 3])
     model.identity_head.norm.momentum = 0.9
-    state = copy.deepcopy(model.state_dict())
-    config = LossConfig(
-        siamese_attention=False, weight_gradient="second", masked_batchnorm=batchnorm, ia_gradient="mask"
-    )
-    term = CASNLoss(config)(model, *images.chunk(2), *labels.chunk(2))["ia"]
-    head = [model.identity_head.first.weight, model.identity_head.norm.weight]
-    ours = torch.autograd.grad(term, head)
-    model.load_state_dict(state)
-    A, f, _ = model(images)
-    M = attention.identification_map(A, model.label_gradient(f, labels, create_graph=True))
-    twin = copy.deepcopy(model).requires_grad_(False)
-    masked = attention.hide(images, attention.image_mask(M, images.shape[2:]))
-    expected = torch.autograd.grad(attention_loss(twin(masked)[2].mean(1), labels), head)
-    for a, b in zip(ours, expected, strict=True):
-        assert b.any()
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+    reference = copy.deepcopy(model)
+    options = {"weight_gradient": "second", "masked_batchnorm": batchnorm, "ia_gradient": "mask"}
+    term = CASNLoss(LossConfig(siamese_attention=False, **options))(model, *images.chunk(2), *labels.chunk(2))["ia"]
+    term.backward()
+    by_twin(reference, images, labels).backward()
+    for layer in ("first", "norm"):
+        ours, expected = (getattr(m.identity_head, layer).weight.grad for m in (model, reference))
+        assert expected.any()
+        torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-12)
 
 
-def test_fills(make_images):
-    images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
-    assert fill_of(images, "mean") == 0.0
-    # Black, as ToTensor and ImageNet's normalisation would give it: (0 - 0.485) / 0.229 = -2.1179...
-    black = fill_of(images, "black")
-    assert black.flatten().tolist() == pytest.approx([-2.1179039, -2.0357143, -1.8044444], abs=1e-6)
-    blurred = fill_of(images, "blur")
-    assert blurred.shape == images.shape
-    assert blurred.std() < 0.5 * images.std()
-    flat = torch.full((1, 3, 64, 32), 0.7)
-    torch.testing.assert_close(fill_of(flat, "blur"), flat)
-    assert torch.isfinite(fill_of(make_images(1, 16, 16), "blur")).all()
-
-
-def test_unknown_names_are_refused(make_model, make_images):
+def test_unknown_names_and_labels_are_refused(make_model, make_images):
     with pytest.raises(ValueError, match="logit, probability, sigmoid, got 'prob'"):
         attention_loss(torch.zeros(1, 2), torch.tensor([0]), "prob")
     with pytest.raises(ValueError, match="mean, black, blur, got 'grey'"):
         fill_of(torch.zeros(1, 3, 8, 8), "grey")
     with pytest.raises(ValueError, match="update, batch, running, got 'eval'"):
         masked_pass(make_model(), make_images(1), "eval")
+    for bad in (5, -1):
+        with pytest.raises(ValueError, match=r"whole numbers in 0 \.\. 4 as labels"):
+            CASNLoss()(make_model(), make_images(1), make_images(1), torch.tensor([bad]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("fill", ["mean", "black", "blur"])
 def test_the_fill_is_used(fill, make_model, make_images):
     model, images, seen = make_model(), make_images(4), []
-    handle = model.trunk.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    model.trunk.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     config = LossConfig(siamese_attention=False, mask_fill=fill, mask_slope=0.0)  # S = 1/2 everywhere
     CASNLoss(config)(model, *images.chunk(2), LABELS_1[:2], LABELS_1[2:])
-    handle.remove()
     assert len(seen) == 2, "two forward passes: the images and the masked images"
-    torch.testing.assert_close(seen[1], (images + fill_of(images, fill)) / 2)
+    filled = fill_of(images, fill)
+    torch.testing.assert_close(seen[1], (images + filled) / 2)
+    if fill == "black":  # as ToTensor and ImageNet's normalisation would give it: (0 - 0.485) / 0.229 = -2.1179...
+        assert filled.flatten().tolist() == pytest.approx([-2.1179039, -2.0357143, -1.8044444], abs=1e-6)
+    elif fill == "blur":
+        assert filled.diff().std() < 0.5 * images.diff().std()
+        flat = torch.full((1, 3, 64, 32), 0.7)
+        torch.testing.assert_close(fill_of(flat, "blur"), flat)
+    else:
+        assert filled == 0.0

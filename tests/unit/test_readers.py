@@ -11,7 +11,6 @@ from casnkit.data import cuhk03, open_dataset, people, readers
 from casnkit.data.files import DiskFullError
 from casnkit.data.imitate import NAMES, Shape, draw, imitate
 
-PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c6s1_000801_01.jpg", "0007_c2s3_070952_01.jpg", "Thumbs.db"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c2s1_000000_00.JPG"]
 GALLERY = [
@@ -41,6 +40,7 @@ def refused(message: str, name: str, root: Path | None = None) -> None:
 def test_market_is_read_from_file_names_alone(tmp_path: Path) -> None:
     # the path fits the pattern too
     root = touch(tmp_path / "run-2_c9" / "0005_c3s1_x" / "Market-1501-v15.09.15", MARKET)
+    touch(root, {"bounding_box_train": ["-1_c1s1_0_0.jpg", "0000_c1s1_0_0.jpg"], "query": ["0000_c1s1_0_0.jpg"]})
     data = open_dataset("market1501", tmp_path)
     assert data.root == root
     assert (data.train.pids.tolist(), data.train.camids.tolist()) == ([2, 2, 7], [1, 6, 2])
@@ -48,7 +48,7 @@ def test_market_is_read_from_file_names_alone(tmp_path: Path) -> None:
     # "-" sorts before "0": junk first; both numbers as in the files, junk and distractor kept
     assert (data.gallery.pids.tolist(), data.gallery.camids.tolist()) == ([-1, 0, 1, 1, 3], [1, 3, 1, 2, 2])
     assert data.gallery.identities.tolist() == [1, 3]
-    assert told(data.notes, "bounding_box_train: 1 files", "Thumbs.db", "cover.jpg")
+    assert told(data.notes, "bounding_box_train: 1 files", "Thumbs.db", "cover.jpg", "3 junk or distractor")
 
 
 NEEDED = {folder: names[:1] for folder, names in MARKET.items()}
@@ -60,18 +60,12 @@ OWN = {"query/ann": ["x.jpg"], "gallery/ann": ["y.jpg"]}
     [
         (NEEDED, "market1501", "query", "wrong level of folder: give .*set"),
         ({"query": QUERY}, "market1501", "", "set lacks bounding_box_train, bounding_box_test.*zheng-lab"),
-        ({"": ["x.zip"]}, "market1501", "", r"expected .*Found there: x.zip; 0 pictures.*zheng-lab"),
         ({"": ["x.zip"]}, "market1501", "x.zip", "expected a folder .*unpacked first.*zheng-lab"),
         ({"": ["x.zip"]}, "auto", "", "nothing recognised: expected one of people, .*Found there: x.zip"),
         ({"query": QUERY}, "dukemtmc-reid", "", "withdrawn by its authors"),
         ({**NEEDED, "query": ["Thumbs.db"]}, "market1501", "", "the query split .* is empty .*query: 1 files"),
         ({**NEEDED, "bounding_box_test": ["x.db"]}, "market1501", "", "the gallery split .* is empty"),
-        (
-            {**MARKET, "bounding_box_train": QUERY},
-            "market1501",
-            "",
-            r"2 of 2 test people are in training too, pids \[1, 3\]",
-        ),
+        ({**MARKET, "bounding_box_train": QUERY}, "market1501", "", r"2 of 2 test people .* too, pids \[1, 3\]"),
         ({**OWN, "train/ann": ["z.jpg"]}, "folder", "", "in training too"),
         ({"train/ann": ["z.jpg"], "query/bob": ["x.jpg"]}, "folder", "", "found train/, query/ alone"),
         ({"": ["x.jpg"]}, "folder", "", "expected one folder of pictures for each person"),
@@ -88,17 +82,8 @@ def test_names_and_places_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused(r"expected a folder at .*nowhere", str(tmp_path / "nowhere"))
     refused("CASNKIT_DATA", "market1501")
     monkeypatch.setenv("CASNKIT_DATA", str(touch(tmp_path, MARKET)))
-    assert len(open_dataset("market1501").train) == 3
     with pytest.raises(ValueError, match="camera_pattern is for own pictures"):
         open_dataset("market1501", camera_pattern="c(.)")
-
-
-def test_nobody_is_trained_on_or_asked_for(tmp_path: Path) -> None:
-    touch(tmp_path, MARKET)
-    touch(tmp_path, {"bounding_box_train": ["-1_c1s1_0_0.jpg", "0000_c1s1_0_0.jpg"], "query": ["0000_c1s1_0_0.jpg"]})
-    data = open_dataset("market1501", tmp_path)
-    assert (data.train.pids.tolist(), data.query.pids.tolist()) == ([2, 2, 7], [1, 3])
-    assert told(data.notes, "3 junk or distractor")
 
 
 @pytest.mark.parametrize(("name", "size"), [("people", "quick"), ("people:tiny", "tiny")])
@@ -125,9 +110,7 @@ def test_masks_beside_the_folders_are_found(tmp_path: Path) -> None:
     data = open_dataset("market1501", imitate("market1501", tmp_path, extras=True))
     assert data.gallery.part_folder is None
     inside, picture = data.train.mask(0), np.asarray(data.train.image(0), dtype=float)
-    assert inside.shape == (64, 32)
-    # oracle: people are saturated, backgrounds are grey
-    saturation = picture.max(-1) - picture.min(-1)
+    saturation = np.ptp(picture, axis=-1)  # oracle: people are saturated, backgrounds are grey
     assert saturation[inside].mean() > 2 * saturation[~inside].mean()
 
 
@@ -148,14 +131,11 @@ def test_auto_recognises_every_imitation(tmp_path: Path, name: str) -> None:
     data = open_dataset(str(tmp_path / "set"), progress=False)
     expected = {"cuhk03-raw": "cuhk03-np-detected", "folder-flat": "folder"}.get(name, name)
     assert data.name == expected
-    if expected != "folder":
-        assert readers.kind_of(data.root) == expected
     again = open_dataset(expected, tmp_path / "set", progress=False)
     assert again.train.paths.tolist() == data.train.paths.tolist()
     sizes = (len(data.train), len(data.query), len(data.gallery))
     # 4 training and 3 test people, 2 cameras, 2 images; Market adds 8 junk and distractors; flat: 3 and 4, no cameras
     assert sizes == {"market1501": (16, 6, 14), "folder-flat": (12, 4, 12)}.get(name, (16, 6, 6))
-    assert all(Path(path).is_file() for path in data.query.paths)
 
 
 def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,16 +151,13 @@ def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert data.notes == ("read by the new one",)
 
 
-@pytest.mark.parametrize("variant", ["detected", "labeled"])
-def test_cuhk03_says_which_boxes(tmp_path: Path, variant: str) -> None:
-    imitate("cuhk03-np-labeled", tmp_path / "cuhk03-np")
-    for root in (tmp_path, tmp_path / "cuhk03-np" / "labeled"):
-        refused(r"expected detected/ in .*other variant alone", "cuhk03-np-detected", root)
-    imitate("cuhk03-np-detected", tmp_path / "cuhk03-np")
-    data = open_dataset(f"cuhk03-np-{variant}", tmp_path)
-    assert data.root == tmp_path / "cuhk03-np" / variant
-    assert f"the {variant} boxes are in use" in data.notes[0]
-    assert open_dataset("auto", tmp_path).name == "cuhk03-np-detected"
+def test_cuhk03_says_which_boxes(tmp_path: Path) -> None:
+    root = imitate("cuhk03-np-labeled", tmp_path / "cuhk03-np")
+    for folder in (tmp_path, root / "labeled"):
+        refused(r"expected detected/ in .*other variant alone", "cuhk03-np-detected", folder)
+    data = open_dataset("cuhk03-np-labeled", tmp_path)
+    assert data.root == root / "labeled"
+    assert "the labeled boxes are in use" in data.notes[0]
 
 
 @pytest.fixture
@@ -191,9 +168,8 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("variant", ["detected", "labeled"])
 def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, variant: str) -> None:
-    protocol = raw.parent / "protocol"  # the configuration lies beside the raw file's folder
-    protocol.mkdir()
-    (raw / cuhk03.config_name(variant)).rename(protocol / cuhk03.config_name(variant))
+    name = cuhk03.config_name(variant)
+    (raw / name).rename(raw.parent / name)  # the configuration lies beside the raw file's folder
     data = open_dataset(f"cuhk03-np-{variant}", raw.parent, progress=False)
     assert data.root == raw / cuhk03.EXTRACTED / variant
     stems = [Path(path).stem for path in data.query.paths]
@@ -228,8 +204,7 @@ def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: p
 
 
 def test_cuhk03_raw_with_something_missing(raw: Path) -> None:
-    import h5py
-
+    h5py = pytest.importorskip("h5py")
     with h5py.File(raw / cuhk03.RAW_FILE, "r+") as file:
         cells = file[file["detected"][0, 0]]
         cells[1, 0] = file.create_dataset("#refs#/gone", data=np.zeros(2, dtype=np.uint64)).ref
@@ -239,9 +214,8 @@ def test_cuhk03_raw_with_something_missing(raw: Path) -> None:
     refused(r"no cuhk03_new_protocol_config_labeled.mat.*zhunzhong07", "cuhk03-np-labeled", raw)
     (raw / cuhk03.RAW_FILE).write_bytes(b"half a download")
     refused(r"expected a MATLAB 7.3 file at .*cuhk-03.mat", "cuhk03-np-detected", raw)
-    for content in (b"not MATLAB", b""):
-        (raw / cuhk03.config_name("detected")).write_bytes(content)
-        refused(r"expected filelist, labels", "cuhk03-np-detected", raw)
+    (raw / cuhk03.config_name("detected")).write_bytes(b"not MATLAB")
+    refused(r"expected filelist, labels", "cuhk03-np-detected", raw)
 
 
 MSMT = {
@@ -307,13 +281,3 @@ def test_folder_numbers(tmp_path: Path) -> None:
     touch(tmp_path / "b", {"query/0": ["x.jpg"], "gallery/0": ["y.jpg"], "gallery/1": ["y.jpg"]})
     data = open_dataset("folder", tmp_path / "b")
     assert (len(data.train), data.query.pids.tolist(), data.gallery.pids.tolist()) == (0, [1], [1, 2])
-
-
-def test_pets_small() -> None:
-    if not PETS.is_dir():
-        pytest.skip(f"real data not found at {PETS}")
-    data = open_dataset("auto", PETS)
-    assert [len(s) for s in (data.train, data.query, data.gallery)] == [207, 16, 316]
-    assert data.train.identities.tolist() == [7, 8, 9, 10, 11]
-    assert data.query.identities.tolist() == [1, 2, 5]
-    assert data.query.mask(0).shape == (128, 64)

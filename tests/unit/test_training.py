@@ -1,6 +1,5 @@
 """Training: the paper's schedule, resumable to the bit, refuses what it must, keeps the last good state."""
 
-import dataclasses
 import errno
 import threading
 from pathlib import Path
@@ -13,15 +12,9 @@ import casnkit as ck
 from casnkit import runs, training
 from casnkit.config import VARIANTS, TrainConfig
 from casnkit.data.files import DiskFullError, read_json, write_json
-from casnkit.data.imitate import imitate
 from casnkit.training import DivergenceError, make_accelerator, make_optimiser, make_scheduler, train
 
 SMALL = {"height": 32, "width": 16, "batch_size": 4, "padding": 1}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return ck.open_dataset(str(imitate("market1501", tmp_path_factory.mktemp("market"))))
 
 
 def config(**changes):
@@ -37,21 +30,13 @@ def same_weights(run, other):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-class StopError(Exception):
-    """Raised in the middle of a run."""
-
-
 def go_until(epochs, dataset, settings, out, **options):
     def stop(epoch, *_):
         if epoch == epochs:
-            raise StopError
+            raise InterruptedError
 
-    with pytest.raises(StopError):
+    with pytest.raises(InterruptedError):
         go(dataset, settings, out, on_epoch=stop, **options)
-
-
-def files_of(run):
-    return {file.name: file.read_bytes() for file in run.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
@@ -87,41 +72,29 @@ def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(dataset,
     assert torch.equal(state, torch.random.get_rng_state())
     assert runs.load_checkpoint(tmp_path / "run")[1] == len(runs.read_log(tmp_path / "run")) == 1
     assert not list(tmp_path.rglob("*.part*"))
-    for name in ("run", "whole"):
-        go(dataset, config(), tmp_path / name)
+    for name, seed in (("run", 0), ("whole", 0), ("other", 1)):
+        go(dataset, config(seed=seed), tmp_path / name)
     assert same_weights(tmp_path / "run", tmp_path / "whole")
-
-
-def test_the_random_state_is_left_alone_and_seeds_matter(dataset, tmp_path):
-    before = torch.random.get_rng_state()
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        go(dataset, config(epochs=1, seed=seed), tmp_path / name)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert same_weights(tmp_path / "a", tmp_path / "b")
-    assert not same_weights(tmp_path / "a", tmp_path / "c")
+    assert not same_weights(tmp_path / "run", tmp_path / "other")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_learns_and_logs_its_terms(dataset, tmp_path, variant):
+def test_every_variant_learns_from_the_same_pairs(dataset, tmp_path, variant):
     go(dataset, config(variant=variant, epochs=6, model={"id_dropout": 0.0}), tmp_path)
     log = runs.read_log(tmp_path)
-    expected = {"ide"} | ({"ia"} if variant in ("ide+ia", "casn") else set())
-    expected |= {"bce", "consistency"} if variant in ("ide+sa", "casn") else set()
-    assert {"ide", "ia", "bce", "consistency"} & set(log[0]) == expected
     assert log[-1]["ide"] < log[0]["ide"]
-    assert {"learning_rate", "images_per_second", "memory_mib", "seconds"} < set(log[0])
     plans = [training.pair_sampler(dataset, config(variant=v)).epoch(1) for v in ("ide", variant)]
-    assert np.array_equal(*plans), "pairs depend on the seed alone"
+    assert np.array_equal(*plans)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(dataset, tmp_path, monkeypatch):
     go_until(1, dataset, config(), tmp_path)
-    before = files_of(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     nan = {"total": torch.tensor(float("nan"), requires_grad=True)}
     monkeypatch.setattr(training.CASNLoss, "__call__", lambda *_, **__: nan)
     with pytest.raises(DivergenceError, match=r"not finite in epoch 2.*: total; the last good .*--learning-rate"):
         go(dataset, config(), tmp_path)
-    assert before == files_of(tmp_path)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     monkeypatch.undo()
     with pytest.raises(DivergenceError):
         go(dataset, config(learning_rate=1e12), tmp_path / "for real")
@@ -225,24 +198,14 @@ def test_learning_rates_follow_the_papers_schedule(finished):
 
 
 def test_pair_classifier_has_its_own_rate_and_decay():
-    """One plain step: with a rate of 20 it goes twenty times as far, and its decay is its own."""
-    for rate in (1.0, 20.0):
-        model = ck.CASN(3, "small")
-        before = [p.detach().clone() for p in model.parameters()]
-        settings = TrainConfig(momentum=0.0, weight_decay=0.1, pair_rate=rate, pair_weight_decay=0.0)
-        optimiser = make_optimiser(model, settings)
-        sum((p**2).sum() for p in model.parameters()).backward()
-        optimiser.step()
-        for (name, after), old in zip(model.named_parameters(), before, strict=True):
-            gradient, own = (2.0, rate) if name.startswith("pair_head") else (2.1, 1.0)  # 2 p, and decay 0.1 p
-            torch.testing.assert_close(after.detach(), old * (1 - 0.03 * own * gradient), rtol=1e-4, atol=1e-6)
-
-
-def test_people_with_one_image_cannot_make_pairs(dataset, tmp_path):
-    _, single = np.unique(dataset.train.pids, return_index=True)
-    lonely = dataclasses.replace(dataset, train=dataset.train.subset(single))
-    with pytest.raises(ValueError, match="two images"):
-        go(lonely, config(), tmp_path)
+    model = ck.CASN(3, "small")
+    before = [p.detach().clone() for p in model.parameters()]
+    optimiser = make_optimiser(model, TrainConfig(momentum=0, weight_decay=0.1, pair_rate=20, pair_weight_decay=0))
+    sum((p**2).sum() for p in model.parameters()).backward()
+    optimiser.step()
+    for (name, after), old in zip(model.named_parameters(), before, strict=True):
+        gradient, own = (2.0, 20) if name.startswith("pair_head") else (2.1, 1)  # 2 p, and decay 0.1 p
+        torch.testing.assert_close(after.detach(), old * (1 - 0.03 * own * gradient), rtol=1e-4, atol=1e-6)
 
 
 def test_the_best_validation_is_kept(dataset, tmp_path):
@@ -263,16 +226,13 @@ def test_tensorboard_tells_every_epoch_once(dataset, tmp_path):
 
     options = {"log_with": "tensorboard", "validate": lambda _: {"validation_mean_ap": 50.0}}
     go_until(2, dataset, config(), tmp_path, **options)
-    newest = tmp_path / "checkpoints" / "epoch-000002.safetensors"
-    newest.unlink()  # as if it had been killed between the line and the state
+    (tmp_path / "checkpoints" / "epoch-000002.safetensors").unlink()  # as if killed before this state
     go(dataset, config(), tmp_path, **options)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     found = {tag: [(s.step, s.value) for s in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    expected = {"total", "ide", "learning_rate", "seconds", "validation_mean_ap"}
-    assert expected < set(found)
-    log = runs.read_log(tmp_path)
-    assert found["total"] == [(row["epoch"], pytest.approx(row["total"], rel=1e-6)) for row in log]
+    assert {"total", "ide", "learning_rate", "seconds", "validation_mean_ap"} < set(found)
+    assert found["total"] == [(row["epoch"], pytest.approx(row["total"])) for row in runs.read_log(tmp_path)]
 
 
 def test_a_log_without_its_package_is_an_error(dataset, tmp_path, monkeypatch):
