@@ -104,7 +104,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "rankings": lambda: f.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
     "no gallery image": lambda: f.show_rankings([ranking([])]),
     "pair": lambda: f.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
-    "pair, wide and empty": lambda: f.show_pair(person(9, 50, 90), IMAGES[2], MAPS[0], 0 * MAPS[2], 0.0),
     "alignment": lambda: f.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
     "one threshold": lambda: f.show_thresholds((0 * MAPS[0], MAPS[1]), [0.0]),
     "difference": lambda: f.show_difference(MAPS[0], 0 * MAPS[0], (HOSTILE, HOSTILE), HOSTILE),
@@ -116,10 +115,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "channels": lambda: f.show_channels(IMAGES[0], RANDOM, [f"channel {2000 + i}" for i in range(11)], columns=6),
     "signed": lambda: f.show_channels(IMAGES[0], RANDOM - 0.5, [HOSTILE] * 11, signed=True),
     "film": lambda: f.show_film(IMAGES * 2, [MAPS * 2] * 40, range(960, 1000), "A title", ["pid 123456 camera 12"] * 6),
-    "film without epochs": lambda: f.show_film(IMAGES, [], [], room=10),
-    "batch": lambda: f.show_batch(IMAGES * 4, [HOSTILE, "b", ""] * 4),
     "losses": lambda: f.show_losses({HOSTILE + str(i): log(40) for i in range(9)}, HOSTILE),
-    "one epoch": lambda: f.show_losses(log(1)),
     "progress": lambda: f.show_progress(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), 40),
     "cmc": lambda: f.show_cmc({HOSTILE: np.linspace(0.3, 1, 50), "b": np.linspace(0.5, 1, 50)}, title=HOSTILE),
     "roc": lambda: f.show_roc({"features": RATES, HOSTILE: RATES}, {"features": ([0.01], [0.5])}, HOSTILE),
@@ -130,8 +126,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "weights": lambda: f.show_weights(np.random.default_rng(0).normal(size=2048)),
     "distributions": lambda: f.show_distributions({HOSTILE: RANDOM, "b": [1.0, np.nan]}, "x" * 30),
     "histograms": lambda: f.show_distance_histograms(SAME, DIFFERENT, {"0.1 %": 1.0, "1 %": 1.01, "10 %": 2.2, "x": 9}),
-    "equal distances": lambda: f.show_distance_histograms(np.ones(3), np.ones(4)),
-    "indicators": lambda: f.show_indicators(RANDOM.reshape(11, -1) > 0.5, [HOSTILE] * 11),
     "cameras": lambda: f.show_camera_pairs(
         SHARES, COUNTS, [1, 2], ["north gate, floor", 2, 3], "By features", "rank-1 (%)"
     ),

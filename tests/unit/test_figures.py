@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from figure_world import DRAWN, HEIGHT, HOSTILE, WIDTH, peak, person, ranking
+from figure_world import DRAWN, HEIGHT, WIDTH, peak, person, ranking
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:sea
 
 
 def region(figure: Figure, ax: matplotlib.axes.Axes) -> np.ndarray:
-    """The rendered pixels inside ``ax``, without its frame; row 0 at the top."""
     canvas = np.asarray(Image.open(io.BytesIO(figures.figure_png(figure))).convert("RGB")).astype(int)
     box, height = ax.get_window_extent(), len(canvas)
     rows = slice(round(height - box.y1) + 2, round(height - box.y0) - 2)
@@ -66,15 +65,11 @@ def test_nothing_is_cut_overlaps_or_is_too_small(name: str) -> None:
         assert min(across, down) < 3, f"{first!r} lies over {second!r}"
 
 
-def test_tensors_are_channels_first_arrays_channels_last():
+def test_images_and_upsampled_maps_are_those_of_pillow():
     image = person()
     image[:5, :3] = (255, 0, 0)
     for other in (torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image)):
         np.testing.assert_array_equal(as_image(other), image)
-    np.testing.assert_array_equal(as_image(person()[:, :, 0]), person())
-
-
-def test_upsampling_is_that_of_pillow():
     attention = np.random.default_rng(0).random((9, 5))
     picture = Image.fromarray(attention.astype(np.float32)).resize((40, 96), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(upsample(attention, 96, 40), np.asarray(picture), atol=1e-5)
@@ -90,180 +85,138 @@ def test_every_pixel_of_an_overlay_against_a_loop():
         colour = np.array(matplotlib.colormaps["cividis"](value)[:3]) * 255
         expected[row, column] = np.round((1 - share) * image[row, column] + share * colour)
     np.testing.assert_array_equal(figures.overlay(image, attention, 0.4, "cividis"), expected)
-
-
-def test_opacity_scale_and_zero_maps():
-    np.testing.assert_array_equal(figures.overlay(person(), peak(3, 3), opacity=0), person())
-    bright, dim = (figures.overlay(person(), peak(5, 2, value=v), vmax=1.0).max() for v in (1.0, 0.3))
-    assert dim < bright
+    np.testing.assert_array_equal(figures.overlay(image, attention, opacity=0), image)
     assert len(np.unique(figures.overlay(person(), np.zeros((9, 5))).reshape(-1, 3), axis=0)) == 1
     graph = torch.tensor(peak(1, 0), requires_grad=True)
     np.testing.assert_array_equal(figures.overlay(person(), graph), figures.overlay(person(), 0.3 * peak(1, 0)))
 
 
-class TestPair:
-    @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (50, 90)])
-    def test_rows_of_profile_and_picture_line_up(self, shape):
-        figure = figures.show_pair(person(120, *shape), person(), peak(2, 0), peak(9, 4))
-        figure.draw_without_rendering()
-        for (image, shown, profile), row, column in ((figure.axes[:3], 2, 0), (figure.axes[3:6], 9, 4)):
-            edges = [ax.get_window_extent().get_points()[:, 1].round() for ax in (image, shown, profile)]
-            assert np.ptp(edges, 0).max() <= 1
-            bars = region(figure, profile)
-            coloured = (bars.max(2) - bars.min(2) > 60).sum(1)  # coloured pixels in each line of pixels
-            longest = np.flatnonzero(coloured == coloured.max()).mean() / len(coloured)
-            assert abs(longest - (row + 0.5) / 12) < 0.03
-            over = region(figure, shown)
-            down, right = np.unravel_index(glow(over).argmax(), over.shape[:2])
-            assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
-            assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (50, 90)])
+def test_rows_of_profile_and_picture_of_a_pair_line_up(shape):
+    figure = figures.show_pair(person(120, *shape), person(), peak(2, 0), peak(9, 4))
+    figure.draw_without_rendering()
+    for (image, shown, profile), row, column in ((figure.axes[:3], 2, 0), (figure.axes[3:6], 9, 4)):
+        edges = [ax.get_window_extent().get_points()[:, 1].round() for ax in (image, shown, profile)]
+        assert np.ptp(edges, 0).max() <= 1
+        bars = region(figure, profile)
+        coloured = (bars.max(2) - bars.min(2) > 60).sum(1)  # coloured pixels in each line of pixels
+        longest = np.flatnonzero(coloured == coloured.max()).mean() / len(coloured)
+        assert abs(longest - (row + 0.5) / 12) < 0.03
+        over = region(figure, shown)
+        down, right = np.unravel_index(glow(over).argmax(), over.shape[:2])
+        assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
+        assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
 
-    @pytest.mark.parametrize(
-        ("same", "probability", "mark", "colour"),
-        [(True, 0.9, "✓", style.BLUE), (False, 0.9, "✗", style.ORANGE), (True, 0.1, "✗", style.ORANGE)],
-    )
-    def test_verdict_has_mark_and_colour(self, same, probability, mark, colour):
-        figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability, 0.5)
+
+def test_verdict_and_shared_scale_of_a_pair():
+    for same, probability, mark, colour in (
+        (1, 0.9, "✓", style.BLUE),
+        (0, 0.9, "✗", style.ORANGE),
+        (1, 0.1, "✗", None),
+    ):
+        figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), bool(same), probability)
         (found,) = figure.artists
-        assert (found.get_text()[0], found.get_color()) == (mark, colour)
-        assert found.get_text().endswith("feature distance 0.500")
-
-    def test_shared_scale_dims_the_weaker_map(self):
-        maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-        own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
-        assert glow(region(shared, shared.axes[4])).max() < glow(region(own, own.axes[4])).max() - 100
-        assert shared.axes[5].patches[5].get_width() == pytest.approx(0.2)
+        assert (found.get_text()[0], found.get_color()) == (mark, colour or style.ORANGE)
+    maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
+    own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
+    assert glow(region(shared, shared.axes[4])).max() < glow(region(own, own.axes[4])).max() - 100
+    assert shared.axes[5].patches[5].get_width() == pytest.approx(0.2)
 
 
-class TestRankings:
-    def test_only_counted_images_take_a_rank(self):
-        (ax,) = figures.show_rankings([ranking(["same_camera", "correct", "junk", "wrong", "distractor"])]).axes
-        heads = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
-        assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
-        captions = [text.get_text() for text in ax.texts if text.get_weight() != "bold"]
-        assert captions[:2] == ["id 7\ncam 3", "0.125\nid 1\ncam 1"]
-
-    def test_frames_differ_in_colour_and_line_and_the_legend_names_what_is_shown(self):
-        figure = figures.show_rankings([ranking(list(figures.STATUSES))])
-        frames = figure.axes[0].patches[1:]
-        assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
-        assert [to_hex(p.get_edgecolor()).upper() for p in frames[:2]] == [style.BLUE, style.ORANGE]
-        (legend,) = figures.show_rankings([ranking(["correct", "junk"])]).legends
-        assert [t.get_text() for t in legend.get_texts()] == ["✓ same person", "– junk (does not count)"]
-
-    def test_images_stand_in_order_wrap_and_are_pale_where_they_do_not_count(self):
-        axes = figures.show_rankings([ranking(["wrong"] * 6 + ["junk"])], columns=3).axes
-        shown = [round(image.get_array().mean()) for ax in axes for image in ax.images]
-        assert shown == [60, *range(100, 106), 187]
-        lefts = [[image.get_extent()[0] for image in ax.images] for ax in axes]
-        assert lefts[0][1:] == lefts[1]
+def test_only_counted_images_take_a_rank_and_statuses_differ_without_colour():
+    (ax,) = figures.show_rankings([ranking(["same_camera", "correct", "junk", "wrong", "distractor"])]).axes
+    heads = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
+    frames = figures.show_rankings([ranking(list(figures.STATUSES))]).axes[0].patches[1:]
+    assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
 
 
-class TestMaps:
-    def test_identification_shows_mask_and_masked_image(self):
-        mask = np.zeros((HEIGHT, WIDTH))
-        mask[:48, :20] = 1.0
-        figure = figures.show_identification([person(200)], [peak(1, 0)], [mask], [person(90)], ["id 12"], "IA")
-        soft, left = (image.get_array().astype(int).sum(2) for image in figure.axes[0].images[2:])
-        assert soft[:48, :20].min() > soft[48:].max()
-        assert (left == 3 * 90).all()
-
-    def test_outline_follows_the_mask(self):
-        mask = np.zeros((HEIGHT, WIDTH), bool)
-        mask[10:50, 5:20] = True
-        (ax,) = figures.show_maps([person(), person()], {"m": [peak(1, 1)] * 2}, [mask, None]).axes[:2][:1]
-        shown = ax.images[0].get_array()[:, :, 0]
-        assert {tuple(place) for place in np.argwhere(shown == 255)} == {
-            (row, column) for row in range(10, 50) for column in range(5, 20) if row in (10, 49) or column in (5, 19)
-        }
-        assert (shown[12:48, 7:18] == 120).all()
-
-    def test_gallery_of_methods_has_one_scale_per_pair_and_method(self):
-        first, second = np.full((3, 2), 4.0), np.full((3, 2), -1.0)
-        figure = figures.show_gallery_of_methods([(person(), person()[:48, :20])], {"m": [(first, second)]})
-        shown = figure.axes[0].images[1].get_array()
-        assert shown.shape == (HEIGHT, 2 * WIDTH + 4, 3), "the other takes the height of the first; a seam of four"
-        np.testing.assert_array_equal(shown[:, :WIDTH], figures.overlay(person(), first, vmax=4))
-        np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
-
-    def test_signed_channels_share_one_scale_around_white(self):
-        signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
-        shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
-        expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
-        quarters = shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10]
-        np.testing.assert_allclose(quarters, expected, atol=1)
-
-    def test_difference_is_symmetric_around_white(self):
-        first, second = peak(2, 1), peak(8, 3)
-        image = figures.show_difference(first, second).axes[2].images[0]
-        expected = first / first.max() - second / second.max()
-        np.testing.assert_allclose(image.get_array(), expected)
-        assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
-
-    def test_film_puts_each_map_over_its_image_in_its_column_and_keeps_its_size(self):
-        images = [person(60 + 10 * i, 40, 20) for i in range(4)]
-        maps = [[peak(i, e % 5) for i in range(4)] for e in range(7)]
-        figure = figures.show_film(images, maps, range(1, 8), columns=3)
-        for i, ax in enumerate(figure.axes[:4]):
-            wanted = [images[i], *(figures.overlay(images[i], maps[e][i]) for e in (0, 3, 6))]
-            for image, expected in zip(ax.images, wanted, strict=True):
-                np.testing.assert_array_equal(image.get_array(), expected)
-        assert [t.get_text() for t in figure.axes[0].texts] == ["image", "epoch 1", "epoch 4", "epoch 7"]
-        sizes = {tuple(figures.show_film(images, m, range(len(m)), room=7).get_size_inches()) for m in ([], maps)}
-        assert len(sizes) == 1
-
-    def test_batch_reads_like_a_page(self):
-        images = torch.stack([torch.full((3, 16, 8), 10 * i, dtype=torch.uint8) for i in range(5)])
-        axes = figures.show_batch(images, columns=2).axes
-        assert [[image.get_array().mean() for image in ax.images] for ax in axes] == [[0, 10], [20, 30], [40]]
+def test_ranked_images_stand_in_order_wrap_and_are_pale_where_they_do_not_count():
+    axes = figures.show_rankings([ranking(["wrong"] * 6 + ["junk"])], columns=3).axes
+    shown = [round(image.get_array().mean()) for ax in axes for image in ax.images]
+    assert shown == [60, *range(100, 106), 187]
+    lefts = [[image.get_extent()[0] for image in ax.images] for ax in axes]
+    assert lefts[0][1:] == lefts[1]
 
 
-class TestFiles:
-    def test_long_text_keeps_both_ends_and_fits(self):
-        name = style.short("0001_c1s1_000126_00_" * 9 + ".jpg", 20)
-        assert (len(name), name[:4], name[-4:]) == (20, "0001", ".jpg")
-        assert style.short("$x_1$\t\n地", 9) == "$x_1$ □"
-        lines = style.fold(HOSTILE, 20, 3).split("\n")
-        assert len(lines) <= 3
-        assert max(map(len, lines)) <= 20
+def test_identification_shows_mask_and_masked_image_and_an_outline_follows_its_mask():
+    mask = np.zeros((HEIGHT, WIDTH))
+    mask[10:50, 5:20] = 1.0
+    figure = figures.show_identification([person(200)], [peak(1, 0)], [mask], [person(90)], ["id 12"], "IA")
+    soft, left = (image.get_array().astype(int).sum(2) for image in figure.axes[0].images[2:])
+    assert soft[12:48, 7:18].min() > soft[52:].max()
+    assert (left == 3 * 90).all()
+    ax = figures.show_maps([person(), person()], {"m": [peak(1, 1)] * 2}, [mask > 0, None]).axes[0]
+    edge = (mask > 0) & ~np.pad(mask[11:49, 6:19] > 0, ((11, HEIGHT - 49), (6, WIDTH - 19)))
+    np.testing.assert_array_equal(ax.images[0].get_array()[:, :, 0] == 255, edge)
 
-    @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-    def test_files_are_the_same_twice_and_described(self, tmp_path, kind):
-        paths = []
-        for name in ("a", "b"):
-            figure = figures.show_batch([person()], ["id $1$"])
-            paths.append(figures.save_figure(figure, tmp_path / "new" / f"{name}.{kind}", "Tom & <Eva>"))
-        assert paths[0].read_bytes() == paths[1].read_bytes()
-        assert len(list(paths[0].parent.iterdir())) == 2
-        if kind == "svg":
-            assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
-        if kind == "png":
-            with Image.open(paths[0]) as image:
-                assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
 
-    @pytest.mark.parametrize(("name", "alt"), [("a.png", "  \n"), ("a.jpg", "x")])
-    def test_alternative_text_and_a_known_kind_are_required(self, tmp_path, name, alt):
+def test_gallery_of_methods_has_one_scale_per_pair_and_method():
+    first, second = np.full((3, 2), 4.0), np.full((3, 2), -1.0)
+    figure = figures.show_gallery_of_methods([(person(), person()[:48, :20])], {"m": [(first, second)]})
+    shown = figure.axes[0].images[1].get_array()
+    assert shown.shape == (HEIGHT, 2 * WIDTH + 4, 3), "the other takes the height of the first; a seam of four"
+    np.testing.assert_array_equal(shown[:, :WIDTH], figures.overlay(person(), first, vmax=4))
+    np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
+
+
+def test_signed_channels_and_differences_are_symmetric_around_white():
+    signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
+    shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
+    expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
+    np.testing.assert_allclose(shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10], expected, atol=1)
+    first, second = peak(2, 1), peak(8, 3)
+    image = figures.show_difference(first, second).axes[2].images[0]
+    expected = first / first.max() - second / second.max()
+    np.testing.assert_allclose(image.get_array(), expected)
+    assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
+
+
+def test_film_puts_each_map_over_its_image_in_its_column_and_keeps_its_size():
+    images = [person(60 + 10 * i, 40, 20) for i in range(4)]
+    maps = [[peak(i, e % 5) for i in range(4)] for e in range(7)]
+    figure = figures.show_film(images, maps, range(1, 8), columns=3)
+    for i, ax in enumerate(figure.axes[:4]):
+        wanted = [images[i], *(figures.overlay(images[i], maps[e][i]) for e in (0, 3, 6))]
+        for image, expected in zip(ax.images, wanted, strict=True):
+            np.testing.assert_array_equal(image.get_array(), expected)
+    sizes = {tuple(figures.show_film(images, m, range(len(m)), room=7).get_size_inches()) for m in ([], maps)}
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_files_are_the_same_twice_and_described(tmp_path, kind):
+    paths = [tmp_path / "new" / f"{name}.{kind}" for name in "ab"]
+    for path in paths:
+        figures.save_figure(figures.show_batch([person()], ["id $1$"]), path, "Tom & <Eva>")
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(paths[0].parent.iterdir()) == paths
+    if kind == "svg":
+        assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
+    if kind == "png":
+        with Image.open(paths[0]) as image:
+            assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
+    for name, alt in ((f"c.{kind}", "  \n"), ("c.jpg", "x")):
         with pytest.raises(ValueError, match="alternative text"):
             figures.save_figure(Figure(), tmp_path / name, alt)
-        assert not list(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 1
 
-    def test_a_notebook_shows_a_sharp_picture_with_its_words(self):
-        figure = figures.show_cmc({"a <network>": [0.5, 0.75, 1.0]}, title='Who is "first"?')
-        bundle, metadata = figure._repr_mimebundle_(include=None, exclude=None)
-        assert "a &lt;network&gt;" in bundle["text/html"]
-        assert metadata["image/png"]["alt"].startswith('Diagram: Who is "first"?; ')
-        assert "id 7 cam 3" in style.describe(figures.show_rankings([ranking(["wrong"])]))
 
-    def test_the_readers_own_settings_change_nothing_and_survive(self):
-        expected = figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]}))
-        with matplotlib.rc_context({"font.size": 40, "axes.grid": True, "text.color": "red", "lines.linewidth": 9}):
-            before = dict(matplotlib.rcParams)
-            assert figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]})) == expected
-            assert dict(matplotlib.rcParams) == before
+def test_a_notebook_shows_a_picture_with_its_words_whatever_the_readers_settings():
+    figure = figures.show_cmc({"a <network>": [0.5, 0.75, 1.0]}, title='Who is "first"?')
+    bundle, metadata = figure._repr_mimebundle_(include=None, exclude=None)
+    assert "a &lt;network&gt;" in bundle["text/html"]
+    assert metadata["image/png"]["alt"].startswith('Diagram: Who is "first"?; ')
+    expected = figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]}))
+    with matplotlib.rc_context({"font.size": 40, "axes.grid": True, "text.color": "red", "lines.linewidth": 9}):
+        before = dict(matplotlib.rcParams)
+        assert figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]})) == expected
+        assert dict(matplotlib.rcParams) == before
 
-    def test_matplotlib_waits_for_the_first_picture_and_pyplot_shows_nothing(self):
-        script = (
-            "import sys, casnkit.figures as f; assert 'matplotlib' not in sys.modules; "
-            "f.figure_png(f.show_agreement(['a'], [[1.0]])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
-        )
-        subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+
+def test_matplotlib_waits_for_the_first_picture_and_pyplot_shows_nothing():
+    script = (
+        "import sys, casnkit.figures as f; assert 'matplotlib' not in sys.modules; "
+        "f.figure_png(f.show_agreement(['a'], [[1.0]])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)

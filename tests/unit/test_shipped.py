@@ -44,16 +44,12 @@ def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
     assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
-    sizes = [(place / "model.safetensors").stat().st_size for place in (weights / "gap-casn", run)]
-    assert sizes[0] < 0.55 * sizes[1]
 
 
 def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
+    before = torch.get_rng_state()
     first, _ = load_shipped("ide", folder=stored[0])
-    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(torch.get_rng_state(), before)
     second, _ = load_shipped("ide", folder=stored[0])
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -66,9 +62,6 @@ def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> No
     assert fits(config.replace(epochs=2), stored[0]) is None
     assert fits(config.replace(seed=1), stored[0]) is None
     assert fits(Setting("ide+ia").config("smoke", 0, epochs=1), stored[0]) is None
-
-
-def test_missing_network_names_those_that_are_there(stored: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
         load_shipped("casn", "stripes", folder=stored[0])
 
