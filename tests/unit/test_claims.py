@@ -1,7 +1,5 @@
 """The paper's claims as numbers: against planted maps whose truth is known, slow counting, and data that lack the truth."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -61,20 +59,23 @@ def seen(model: ck.CASN, make_images) -> Extracted:
         return Extracted(model.pool(maps), maps)
 
 
-def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN) -> None:
+def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN, make_model) -> None:
     state, rng_state = [m.training for m in model.train().modules()], torch.get_rng_state()
     found = claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
     assert [m.training for m in model.modules()] == state
     assert torch.equal(torch.get_rng_state(), rng_state)
     assert found == claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
-    kinds = ("ia", "siamese", "plain", "ia_train", "plain_train")
-    expected = {f"{m}_{k}" for m, k in itertools.product(("coverage", "spill", "energy_inside"), kinds)}
-    expected |= {f"cue_pairs_{kind}" for kind in ("ia", "siamese", "plain", "different")}
-    expected |= {f"{name}_chance" for name in expected} | {"auc_ia", "auc_siamese", "auc_plain"}
-    expected |= {f"{name}_uniform" for name in ("coverage", "spill", "energy_inside", "cue_pairs")}
-    assert set(found) == expected
+    measures = ("coverage", "spill", "energy_inside", "cue_pairs")
+    expected = {
+        f"{m}_{k}" for m, k in itertools.product(measures, ("ia", "siamese", "plain", "plain_chance", "uniform"))
+    }
+    assert expected | {"auc_ia", "auc_siamese", "auc_plain", "coverage_ia_train"} < set(found)
     assert all(0 <= value <= 100 for value in found.values())
     assert found["cue_pairs_uniform"] == 50
+    model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
+    config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
+    found = claims.measure_claims(model, people, config, max_images=4, max_pairs=6)
+    assert "coverage_ia_train" not in found, "nothing is known of training images"
 
 
 def test_attention_that_is_the_person_is_perfect(people: ReidDataset, model: ck.CASN, monkeypatch) -> None:
@@ -147,14 +148,6 @@ def test_difference_maps_are_grad_cam_of_minus_z_1(model: ck.CASN, seen: Extract
     assert max(m.max() for m in expected) > 0
     found = claims.difference_maps(model, seen, pairs)
     torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-7)
-
-
-def test_another_network_and_mode(people: ReidDataset, make_model) -> None:
-    model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
-    config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
-    found = claims.measure_claims(model, people, config, max_images=4, max_pairs=6)
-    assert 0 <= found["coverage_siamese"] <= 100
-    assert "coverage_ia_train" not in found, "nothing is known of training images"
 
 
 def test_agreement_against_one_pair_after_the_other(model: ck.CASN, seen: Extracted, make_images) -> None:

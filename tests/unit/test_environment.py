@@ -1,7 +1,5 @@
 """environment.yml and pyproject.toml ask for the same: packages, lowest versions, Python."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

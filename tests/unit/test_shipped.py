@@ -1,7 +1,5 @@
 """Networks that come with the kit: what is stored is what was trained, small, and readable without pickle."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from casnkit import runs
 from casnkit.config import VARIANTS
 from casnkit.data import files
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import FOLDER, fits, list_shipped, load_run, load_shipped, shipped_name
+from casnkit.experiments.shipped import FOLDER, fits, load_run, load_shipped, shipped_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,12 +70,7 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     model, info = load_run(shipped_name(variant, pooling))
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
-    assert all(torch.isfinite(p).all() for p in model.parameters())
     assert "/" not in str(info.data), "no path of a machine"
-
-
-def test_together_they_take_at_most_ten_megabytes() -> None:
-    assert set(list_shipped()) == {shipped_name(v, p) for v in VARIANTS for p in ("gap", "stripes")}
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
 
 

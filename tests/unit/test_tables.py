@@ -1,7 +1,5 @@
 """The paper's tables: from raw folders to printed numbers, stopped and resumed, never beside the wrong benchmark."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 from pathlib import Path
@@ -11,11 +9,10 @@ import pytest
 
 from casnkit import runs, training
 from casnkit.config import profile
-from casnkit.data.check import EXPECTED
 from casnkit.data.files import read_json, write_json
 from casnkit.data.imitate import Shape, imitate
 from casnkit.experiments import tables
-from casnkit.experiments.tables import PUBLISHED, make_plan, measure, open_benchmark, published, read_table, to_text
+from casnkit.experiments.tables import make_plan, measure, open_benchmark, published, read_table, to_text
 
 SMALL = Shape(num_train=4, num_test=3, per_camera=2)
 FOLDERS = {
@@ -70,13 +67,11 @@ def read(out: Path, unconfirmed: bool = False) -> dict:
 
 
 def test_headline_numbers_and_what_is_not_confirmed(tmp_path: Path) -> None:
-    known = {("ide", "market1501"): (85.3, 68.5), ("ide", "dukemtmc-reid"): (73.2, 52.8)}
-    known |= {("pcb-casn", "market1501"): (94.4, 82.8), ("pcb-casn", "cuhk03-np-labeled"): (73.7, 68.0)}
+    known = {("ide", "market1501"): (85.3, 68.5), ("pcb-casn", "cuhk03-np-labeled"): (73.7, 68.0)}
     assert {key: (published(*key).rank_1, published(*key).mean_ap) for key in known} == known
     assert published("ide+ia", "market1501") is None
     hidden, shown = to_text(read(tmp_path)), to_text(read(tmp_path, unconfirmed=True))
     assert "91.0" not in hidden
-    assert "a dash: IDE+IA, IDE+SA, CASN (IDE), PCB+IA" in hidden
     assert "91.0?" in shown
     assert "82.8?" not in shown  # confirmed
 
@@ -119,10 +114,8 @@ def test_from_raw_folders_to_a_table_stopped_and_resumed(root: Path, tmp_path: P
         entry = published(row, "market1501")
         assert own["difference"]["rank_1"] == pytest.approx(line["rank_1"] - entry.rank_1, abs=1e-9)
         assert f"{line['mean_ap'] - entry.mean_ap:+.1f}" in out
-    plain = profile("smoke", pooling="stripes")
     assert "train 16 (expected 12936)" in out
-    assert f"train.epochs is 1 (profile smoke: {plain.train.epochs})" in out
-    assert (tmp_path / "table3.txt").read_text().strip() in out
+    assert "train.epochs is 1 (profile smoke: " in out
     assert "| CASN (PCB) | sum | 0 |" in (tmp_path / "table3.md").read_text()
 
 
@@ -150,26 +143,11 @@ def test_no_benchmark_is_taken_for_another(there: str, root: Path) -> None:
             open_benchmark(wanted, place)
 
 
-def test_counts_of_the_whole_benchmark_leave_no_note() -> None:
-    for name in FOLDERS:
-        counts = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
-        assert tables.count_note(name, counts) is None
-        assert "train 7" in tables.count_note(name, {**counts, "train": 7})
-    market = {"train": 12936, "query": 3368, "gallery": 15913}  # without junk images
-    assert tables.count_note("market1501", market) is None
-
-
 def test_reading_needs_no_data_and_takes_every_seed(tmp_path: Path) -> None:
     pretend(tmp_path, "ide", 84.0, 66.0, seed=4)
     pretend(tmp_path, "ide", 88.0, 69.0, seed=7)
     pretend(tmp_path, "pcb-casn", 93.0, 80.0, loss={"threshold": 0.31})
     result = read(tmp_path)
-    ide = record(result, "ide")
-    assert ide["seeds"] == [4, 7]
-    assert (ide["measured"]["rank_1"], ide["measured"]["mean_ap"]) == (86.0, 67.5)
-    assert ide["range"] == {"rank_1": 4.0, "mean_ap": 3.0}
-    assert ide["difference"]["rank_1"] == pytest.approx(86.0 - 85.3)
-    assert ide["difference"]["mean_ap"] == pytest.approx(67.5 - 68.5)
     assert record(result, "pcb-casn", "sum")["difference"]["mean_ap"] == pytest.approx(82.0 - 82.8)
     text, markdown = to_text(result), tables.to_markdown(result)
     line = next(line for line in text.splitlines() if line.startswith("IDE "))
@@ -201,15 +179,15 @@ def test_results_of_other_data_are_made_again(root: Path, tmp_path: Path) -> Non
     assert not tables.is_finished(folder, config, dataset)
 
 
-def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch) -> None:
     def diverging(*_: object, **__: object) -> None:
         raise training.DivergenceError("the loss ia is not finite")
 
     plan = make_plan(3, tmp_path, "smoke", ["ide", "ide+ia"], changes=TINY)
     monkeypatch.setattr(training, "train", diverging)
     text = to_text(read_table(plan, measure(plan, root, "cpu", progress=False)))
-    assert "failed: market1501-smoke-ide-seed0: the loss ia is not finite" in text
-    assert "failed: market1501-smoke-ide_ia-seed0" in text, "the next row is tried all the same"
+    for row in ("ide", "ide_ia"):
+        assert f"failed: market1501-smoke-{row}-seed0: the loss ia is not finite" in text
 
 
 @pytest.mark.parametrize(
@@ -224,13 +202,3 @@ def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch: p
 def test_bad_input_is_one_sentence(number: int, options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan(number, tmp_path, "smoke", **options)
-
-
-def test_the_picture_shows_the_numbers(tmp_path: Path) -> None:
-    pretend(tmp_path, "pcb-casn", 93.0, 80.0)
-    figure = tables.show_table(read(tmp_path))
-    for ax, key, expected in zip(figure.axes, ("rank_1", "mean_ap"), ({93, 94}, {80, 82}), strict=True):
-        drawn = {float(line.get_xdata()[0]) for line in ax.lines}
-        assert drawn == {getattr(p, key) for p in PUBLISHED if p.benchmark == "market1501" and p.confirmed} | expected
-    with pytest.raises(ValueError, match="expected a benchmark out of market1501"):
-        tables.show_table(read(tmp_path), "dukemtmc-reid")
