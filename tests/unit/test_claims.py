@@ -1,7 +1,5 @@
 """The paper's claims as numbers: against planted maps whose truth is known, slow counting, and data that lack the truth."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +33,7 @@ def model(make_model) -> ck.CASN:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, model: ck.CASN, wanted: str) -> None:
-    """Feature maps whose every channel is what is ``wanted`` of each picture: its mask, or one part of it (every other
-    pixel, as resizing to the nearest one takes them)."""
+    """Feature maps whose every channel is what is ``wanted`` of each picture: its mask, or one part of it."""
 
     def planted(split, size, **options):
         parts = np.stack([split.parts(i) for i in range(len(split))])
@@ -62,25 +59,26 @@ def seen(model: ck.CASN, make_images) -> Extracted:
         return Extracted(model.pool(maps), maps)
 
 
-def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN) -> None:
+def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN, make_model) -> None:
     state, rng_state = [m.training for m in model.train().modules()], torch.get_rng_state()
     found = claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
     assert [m.training for m in model.modules()] == state
     assert torch.equal(torch.get_rng_state(), rng_state)
     assert found == claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
-    kinds = ("ia", "siamese", "plain", "ia_train", "plain_train")
-    expected = {f"{m}_{k}" for m, k in itertools.product(("coverage", "spill", "energy_inside"), kinds)}
-    expected |= {f"cue_pairs_{kind}" for kind in ("ia", "siamese", "plain", "different")}
-    expected |= {f"{name}_chance" for name in expected} | {"auc_ia", "auc_siamese", "auc_plain"}
-    expected |= {f"{name}_uniform" for name in ("coverage", "spill", "energy_inside", "cue_pairs")}
-    assert set(found) == expected
+    measures = ("coverage", "spill", "energy_inside", "cue_pairs")
+    expected = {
+        f"{m}_{k}" for m, k in itertools.product(measures, ("ia", "siamese", "plain", "plain_chance", "uniform"))
+    }
+    assert expected | {"auc_ia", "auc_siamese", "auc_plain", "coverage_ia_train"} < set(found)
     assert all(0 <= value <= 100 for value in found.values())
     assert found["cue_pairs_uniform"] == 50
+    model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
+    config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
+    found = claims.measure_claims(model, people, config, max_images=4, max_pairs=6)
+    assert "coverage_ia_train" not in found, "nothing is known of training images"
 
 
-def test_attention_that_is_the_person_is_perfect(
-    people: ReidDataset, model: ck.CASN, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attention_that_is_the_person_is_perfect(people: ReidDataset, model: ck.CASN, monkeypatch) -> None:
     plant(monkeypatch, model, "mask")
     found = claims.measure_claims(model, people, CONFIG, max_images=20, max_pairs=20)
     for name in ("plain", "siamese", "plain_train"):
@@ -92,9 +90,7 @@ def test_attention_that_is_the_person_is_perfect(
 
 
 @pytest.mark.parametrize("part", ["bag", "legs", "torso"])
-def test_a_map_of_one_part_is_right_where_people_differ_in_it(
-    people: ReidDataset, model: ck.CASN, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
+def test_a_map_of_one_part_is_right_where_people_differ_in_it(people, model, monkeypatch, part: str) -> None:
     plant(monkeypatch, model, part)
     found = claims.measure_cues(model, people, CONFIG, 20, np.random.default_rng(0))
     splits, pairs, parts = claims.draw_lookalikes(people, 20, np.random.default_rng(0))
@@ -125,14 +121,11 @@ def test_pairs_are_what_they_are_called(people: ReidDataset) -> None:
         assert ((pids[pairs[:, 0]] == pids[pairs[:, 1]]) == one_person).all()
         assert (camids[pairs[:, 0]] != camids[pairs[:, 1]]).all()
     assert set(map(tuple, matched)) <= set(map(tuple, same))
-
-
-def test_lookalikes_are_drawn_evenly(people: ReidDataset) -> None:
     splits, pairs, parts = claims.draw_lookalikes(people, 24, np.random.default_rng(1))
     pids = np.concatenate([split.pids for split in splits])
     known = {pair[:2]: PARTS.index(pair[2]) for pair in lookalike_pairs(people.root)}
     drawn = [tuple(pids[pair].tolist()) for pair in pairs]
-    assert [known[pair] for pair in drawn] == parts.tolist()
+    assert [known[pair] for pair in drawn] == parts.tolist(), "look-alikes"
     assert max(map(drawn.count, drawn)) <= 24 // len(set(drawn))
 
 
@@ -157,15 +150,6 @@ def test_difference_maps_are_grad_cam_of_minus_z_1(model: ck.CASN, seen: Extract
     torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-7)
 
 
-def test_another_network_and_mode(people: ReidDataset, make_model) -> None:
-    model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
-    config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
-    found = claims.measure_claims(model, people, config, max_images=4, max_pairs=6)
-    assert 0 <= found["coverage_siamese"] <= 100
-    assert "cue_pairs_different" in found
-    assert "coverage_ia_train" not in found, "nothing is known of training images"
-
-
 def test_agreement_against_one_pair_after_the_other(model: ck.CASN, seen: Extracted, make_images) -> None:
     images, maps = make_images(8, 64, 32, torch.float32), seen.feature_maps
     same, different = np.array([[0, 4], [1, 5], [2, 6]]), np.array([[0, 5], [1, 6], [2, 7], [3, 4]])
@@ -185,9 +169,6 @@ def test_without_truth_the_rest_is_measured_and_said(tmp_path: Path, make_model)
     with pytest.warns(UserWarning, match="no person masks, body-part maps, look-alikes in its test"):
         found = claims.measure_claims(model, data, CONFIG.replace(variant="ide"), max_images=6, max_pairs=6)
     assert set(found) == {"auc_ia", "auc_siamese", "auc_plain"}
-
-
-def test_no_query_with_a_match(people: ReidDataset, model: ck.CASN) -> None:
-    alone = replace(people, gallery=people.gallery.subset(people.gallery.pids < 1))
-    with pytest.raises(ValueError, match="a match in the gallery of people, found none"):
+    alone = replace(data, gallery=data.gallery.subset(data.gallery.pids < 1))
+    with pytest.raises(ValueError, match="a match in the gallery of market1501, found none"):
         claims.measure_claims(model, alone, CONFIG)

@@ -1,28 +1,146 @@
-"""Pictures: nothing is cut, overlaps or is too small; images, maps and rankings are read back from what was rendered."""
+"""Pictures: nothing is cut or overlaps; what is drawn is read back and compared with values worked out by hand."""
 
 import io
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from figure_world import DRAWN, HEIGHT, HOSTILE, WIDTH, peak, person, ranking
+import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
 from casnkit import figures
-from casnkit.figures import as_image, style, upsample
+from casnkit.explain.faithfulness import Curves, Faithfulness
+from casnkit.explain.localisation import Interval
+from casnkit.explain.sanity import CHECKS, Line, SanityReport
+from casnkit.figures import as_image, upsample
+from casnkit.figures.style import BLUE, GREY, ORANGE, SERIES
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:seaborn")
+HEIGHT, WIDTH = 96, 40  # taller than wide: a swapped axis shows
+HOSTILE = "a $very$ long_name \\frac{ of a file 地図\n" * 6 + ".jpg"
+
+
+def person(value: int = 120, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def peak(row: int, column: int, height: int = 12, width: int = 5, value: float = 1.0) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return value * np.exp(-((rows - row) ** 2) / 4 - (columns - column) ** 2 / 2)
+
+
+def ranking(statuses: list[str], **changes: object) -> dict[str, object]:
+    count = len(statuses)
+    row = {"query_image": person(60), "query_pid": 7, "query_camid": 3, "statuses": statuses}
+    row["gallery_images"] = [person(100 + i) for i in range(count)]
+    row["distances"] = [0.125 * (i + 1) for i in range(count)]
+    return row | {"pids": list(range(1, count + 1)), "camids": [1 + i % 6 for i in range(count)]} | changes
+
+
+def log(epochs: int, **changes: object) -> list[dict[str, object]]:
+    terms = {"total": 3.0, "ide": 2.0, "ia": 0.3, "bce": 0.6, "consistency": 1.0, "learning_rate": 0.03}
+    terms["images_per_second"] = 250.0
+    return [{"epoch": e + 1, **{k: v / (e + 1) for k, v in terms.items()}, **changes} for e in range(epochs)]
+
+
+def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
+    """Deletion falls in a straight line from ``level`` to 0, insertion rises to it; random masks: half of that."""
+
+    def line(start: float, end: float) -> Curves:
+        values = np.linspace(start, end, 5)[None].repeat(pairs, 0)
+        return Curves(np.linspace(0, 1, 5), values, values, values)
+
+    both = np.zeros((pairs, 2), int), np.ones(pairs, bool)
+    return Faithfulness(*both, line(level, 0), line(0, level), line(level / 2, 0), line(0, level / 2))
+
+
+def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
+    names = ("pair classifier", "ID classifier", "trunk 2 of 2", "trunk 1 of 2")
+    lines = tuple(Line(name, partner, partner - 0.1, partner + 0.1, None, None, "") for name in CHECKS)
+    steps = tuple((n, Interval(v, v - 0.05, v + 0.05, 9)) for n, v in zip(names, values, strict=True))
+    return SanityReport(lines, steps)
+
+
+def league() -> SimpleNamespace:
+    """Methods with energy, the interval of energy over the plain mean, correlation after randomisation, verdict."""
+    better, worse = ("better", 0.7, 0.1, 0.3, 0.1, True), ("worse", 0.4, -0.2, -0.1, 0.2, True)
+    unclear, rows = ("a-method-with-a-long-name", 0.6, -0.1, 0.2, 0.9, False), []
+    for name, energy, low, high, correlation, passed in (("plain-mean", 0.5, 0, 0, 1.0, False), better, worse, unclear):
+        row = {"method": name, "chance": 0.25, "limit": np.nan, "than": ""}
+        rows.append(row | {"measure": "energy", "value": energy, "low": energy - 0.05, "high": energy + 0.05})
+        for measure in ("deletion_probability", "insertion_probability"):
+            rows.append(row | {"measure": measure, "value": -0.1, "low": -0.2, "high": -0.02})
+        own = dict.fromkeys(("value", "low", "high"), correlation)
+        rows.append(row | own | {"measure": "pair classifier", "limit": 0.5, "passed": passed})
+        if name != "plain-mean":
+            rows.append(row | {"measure": "energy", "value": 0.0, "low": low, "high": high, "than": "plain-mean"})
+    settings = {"data": "people", "pairs": {"right": 5, "wrong": 4}}
+    return SimpleNamespace(table=pd.DataFrame(rows).astype({"passed": "boolean"}), settings=settings)
+
+
+IMAGES = [person(), person(90, 128, 64), person(70, 384, 128)]
+MASKS = [np.tile(np.linspace(0, 1, image.shape[1]), (image.shape[0], 1)) for image in IMAGES]
+MAPS = [peak(3, 2), peak(2, 2, 9, 5), peak(11, 3, 24, 8)]
+RANDOM = np.random.default_rng(0).random((11, 12, 5))
+MIXED = ranking([figures.STATUSES[i % 5] for i in range(13)], pids=[1501] * 13, distances=np.linspace(0, 123.456, 13))
+RATES = np.array([0, 0.001, 0.01, 0.1, 1]), np.array([0, 0.2, 0.5, 0.9, 1])
+SHARES, COUNTS = np.array([[np.nan, 0.31, 0.95], [0.52, np.nan, 0.1]]), np.array([[0, 12, 345], [1234, 0, 7]])
+WEIGHTS = np.linspace(0, 1, 11)
+SAME, DIFFERENT = np.random.default_rng(1).normal(1, 0.2, 400), np.random.default_rng(2).normal(1.6, 0.2, 3000)
+FOUND = (0.5, None, None), (1.0, 0.6, 1.4), (-64.0, -66.0, -62.0), (-0.3, -0.8, 0.2)
+ESTIMATES = [*(dict(zip(("mean", "low", "high"), values, strict=True)) for values in FOUND), None]
+MANY = {f"a-method-of-name-{i}": i for i in range(4)}
+
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "rankings": lambda: figures.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
+    "pair": lambda: figures.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
+    "alignment": lambda: figures.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
+    "difference": lambda: figures.show_difference(MAPS[0], 0 * MAPS[0], (HOSTILE, HOSTILE), HOSTILE),
+    "identification": lambda: figures.show_identification(IMAGES, MAPS, MASKS, IMAGES, [HOSTILE, "", "id 3"], HOSTILE),
+    "maps": lambda: figures.show_maps(IMAGES, {HOSTILE: MAPS, "Siamese attention": MAPS}, labels=["a"] * 3),
+    "methods": lambda: figures.show_gallery_of_methods(
+        [IMAGES[:2]] * 2, dict.fromkeys(MANY, [MAPS[:2]] * 2), ["right", HOSTILE]
+    ),
+    "channels": lambda: figures.show_channels(IMAGES[0], RANDOM, [f"channel {2000 + i}" for i in range(11)], columns=6),
+    "film": lambda: figures.show_film(
+        IMAGES * 2, [MAPS * 2] * 40, range(960, 1000), "A title", ["pid 123456 camera 12"] * 6
+    ),
+    "losses": lambda: figures.show_losses({HOSTILE + str(i): log(40) for i in range(9)}, HOSTILE),
+    "progress": lambda: figures.show_progress(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), 40),
+    "cmc": lambda: figures.show_cmc({HOSTILE: np.linspace(0.3, 1, 50), "b": np.linspace(0.5, 1, 50)}, title=HOSTILE),
+    "roc": lambda: figures.show_roc({"features": RATES, HOSTILE: RATES}, {"features": ([0.01], [0.5])}, HOSTILE),
+    "weights of the sum": lambda: figures.show_weight_curve(
+        {HOSTILE: (WEIGHTS, WEIGHTS / 2), "b": ([0.5], [0.5])}, {HOSTILE: 0.3, "b": 0.5}
+    ),
+    "precision": lambda: figures.show_precision([1, 0, 1, 1, 0]),
+    "weights": lambda: figures.show_weights(np.random.default_rng(0).normal(size=2048)),
+    "distributions": lambda: figures.show_distributions({HOSTILE: RANDOM, "b": [1.0, np.nan]}, "x" * 30),
+    "histograms": lambda: figures.show_distance_histograms(
+        SAME, DIFFERENT, {"0.1 %": 1.0, "1 %": 1.01, "10 %": 2.2, "x": 9}
+    ),
+    "cameras": lambda: figures.show_camera_pairs(
+        SHARES, COUNTS, [1, 2], ["north gate, floor", 2, 3], "By features", "rank-1 (%)"
+    ),
+    "agreement": lambda: figures.show_agreement([HOSTILE, "b"], [[1, -0.26], [-0.26, 1]]),
+    "curves": lambda: figures.show_curves({name: faithfulness(0.9) for name in MANY}),
+    "sanity": lambda: figures.show_sanity({name: report() for name in MANY}),
+    "league": lambda: figures.show_league(league()),
+    "differences": lambda: figures.show_differences([HOSTILE, *"bcde"], {"rank-1": ESTIMATES, "mAP": ESTIMATES}),
+}
 
 
 def region(figure: Figure, ax: matplotlib.axes.Axes) -> np.ndarray:
-    """The rendered pixels inside ``ax``, without its frame; row 0 at the top."""
     canvas = np.asarray(Image.open(io.BytesIO(figures.figure_png(figure))).convert("RGB")).astype(int)
     box, height = ax.get_window_extent(), len(canvas)
     rows = slice(round(height - box.y1) + 2, round(height - box.y0) - 2)
@@ -66,15 +184,11 @@ def test_nothing_is_cut_overlaps_or_is_too_small(name: str) -> None:
         assert min(across, down) < 3, f"{first!r} lies over {second!r}"
 
 
-def test_tensors_are_channels_first_arrays_channels_last():
+def test_images_and_upsampled_maps_are_those_of_pillow():
     image = person()
     image[:5, :3] = (255, 0, 0)
     for other in (torch.from_numpy(image).permute(2, 0, 1), Image.fromarray(image)):
         np.testing.assert_array_equal(as_image(other), image)
-    np.testing.assert_array_equal(as_image(person()[:, :, 0]), person())
-
-
-def test_upsampling_is_that_of_pillow():
     attention = np.random.default_rng(0).random((9, 5))
     picture = Image.fromarray(attention.astype(np.float32)).resize((40, 96), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(upsample(attention, 96, 40), np.asarray(picture), atol=1e-5)
@@ -90,180 +204,265 @@ def test_every_pixel_of_an_overlay_against_a_loop():
         colour = np.array(matplotlib.colormaps["cividis"](value)[:3]) * 255
         expected[row, column] = np.round((1 - share) * image[row, column] + share * colour)
     np.testing.assert_array_equal(figures.overlay(image, attention, 0.4, "cividis"), expected)
-
-
-def test_opacity_scale_and_zero_maps():
-    np.testing.assert_array_equal(figures.overlay(person(), peak(3, 3), opacity=0), person())
-    bright, dim = (figures.overlay(person(), peak(5, 2, value=v), vmax=1.0).max() for v in (1.0, 0.3))
-    assert dim < bright
+    np.testing.assert_array_equal(figures.overlay(image, attention, opacity=0), image)
     assert len(np.unique(figures.overlay(person(), np.zeros((9, 5))).reshape(-1, 3), axis=0)) == 1
     graph = torch.tensor(peak(1, 0), requires_grad=True)
     np.testing.assert_array_equal(figures.overlay(person(), graph), figures.overlay(person(), 0.3 * peak(1, 0)))
 
 
-class TestPair:
-    @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (50, 90)])
-    def test_rows_of_profile_and_picture_line_up(self, shape):
-        figure = figures.show_pair(person(120, *shape), person(), peak(2, 0), peak(9, 4))
-        figure.draw_without_rendering()
-        for (image, shown, profile), row, column in ((figure.axes[:3], 2, 0), (figure.axes[3:6], 9, 4)):
-            edges = [ax.get_window_extent().get_points()[:, 1].round() for ax in (image, shown, profile)]
-            assert np.ptp(edges, 0).max() <= 1
-            bars = region(figure, profile)
-            coloured = (bars.max(2) - bars.min(2) > 60).sum(1)  # coloured pixels in each line of pixels
-            longest = np.flatnonzero(coloured == coloured.max()).mean() / len(coloured)
-            assert abs(longest - (row + 0.5) / 12) < 0.03
-            over = region(figure, shown)
-            down, right = np.unravel_index(glow(over).argmax(), over.shape[:2])
-            assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
-            assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (50, 90)])
+def test_rows_of_profile_and_picture_of_a_pair_line_up(shape):
+    figure = figures.show_pair(person(120, *shape), person(), peak(2, 0), peak(9, 4))
+    figure.draw_without_rendering()
+    for (image, shown, profile), row, column in ((figure.axes[:3], 2, 0), (figure.axes[3:6], 9, 4)):
+        edges = [ax.get_window_extent().get_points()[:, 1].round() for ax in (image, shown, profile)]
+        assert np.ptp(edges, 0).max() <= 1
+        bars = region(figure, profile)
+        coloured = (bars.max(2) - bars.min(2) > 60).sum(1)  # coloured pixels in each line of pixels
+        longest = np.flatnonzero(coloured == coloured.max()).mean() / len(coloured)
+        assert abs(longest - (row + 0.5) / 12) < 0.03
+        over = region(figure, shown)
+        down, right = np.unravel_index(glow(over).argmax(), over.shape[:2])
+        assert abs(down / len(over) - (row + 0.5) / 12) < 0.06
+        assert abs(right / over.shape[1] - (column + 0.5) / 5) < 0.12
 
-    @pytest.mark.parametrize(
-        ("same", "probability", "mark", "colour"),
-        [(True, 0.9, "✓", style.BLUE), (False, 0.9, "✗", style.ORANGE), (True, 0.1, "✗", style.ORANGE)],
-    )
-    def test_verdict_has_mark_and_colour(self, same, probability, mark, colour):
-        figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability, 0.5)
+
+def test_verdict_and_shared_scale_of_a_pair():
+    for same, probability, mark, colour in (
+        (1, 0.9, "✓", BLUE),
+        (0, 0.9, "✗", ORANGE),
+        (1, 0.1, "✗", None),
+    ):
+        figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), bool(same), probability)
         (found,) = figure.artists
-        assert (found.get_text()[0], found.get_color()) == (mark, colour)
-        assert found.get_text().endswith("feature distance 0.500")
-
-    def test_shared_scale_dims_the_weaker_map(self):
-        maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-        own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
-        assert glow(region(shared, shared.axes[4])).max() < glow(region(own, own.axes[4])).max() - 100
-        assert shared.axes[5].patches[5].get_width() == pytest.approx(0.2)
+        assert (found.get_text()[0], found.get_color()) == (mark, colour or ORANGE)
+    maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
+    own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
+    assert [figure.axes[5].patches[5].get_width() for figure in (own, shared)] == pytest.approx([1, 0.2])
 
 
-class TestRankings:
-    def test_only_counted_images_take_a_rank(self):
-        (ax,) = figures.show_rankings([ranking(["same_camera", "correct", "junk", "wrong", "distractor"])]).axes
-        heads = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
-        assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
-        captions = [text.get_text() for text in ax.texts if text.get_weight() != "bold"]
-        assert captions[:2] == ["id 7\ncam 3", "0.125\nid 1\ncam 1"]
-
-    def test_frames_differ_in_colour_and_line_and_the_legend_names_what_is_shown(self):
-        figure = figures.show_rankings([ranking(list(figures.STATUSES))])
-        frames = figure.axes[0].patches[1:]
-        assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
-        assert [to_hex(p.get_edgecolor()).upper() for p in frames[:2]] == [style.BLUE, style.ORANGE]
-        (legend,) = figures.show_rankings([ranking(["correct", "junk"])]).legends
-        assert [t.get_text() for t in legend.get_texts()] == ["✓ same person", "– junk (does not count)"]
-
-    def test_images_stand_in_order_wrap_and_are_pale_where_they_do_not_count(self):
-        axes = figures.show_rankings([ranking(["wrong"] * 6 + ["junk"])], columns=3).axes
-        shown = [round(image.get_array().mean()) for ax in axes for image in ax.images]
-        assert shown == [60, *range(100, 106), 187]
-        lefts = [[image.get_extent()[0] for image in ax.images] for ax in axes]
-        assert lefts[0][1:] == lefts[1]
+def test_only_counted_images_take_a_rank_and_statuses_differ_without_colour():
+    (ax,) = figures.show_rankings([ranking(["same_camera", "correct", "junk", "wrong", "distractor"])]).axes
+    heads = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
+    frames = figures.show_rankings([ranking(list(figures.STATUSES))]).axes[0].patches[1:]
+    assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
 
 
-class TestMaps:
-    def test_identification_shows_mask_and_masked_image(self):
-        mask = np.zeros((HEIGHT, WIDTH))
-        mask[:48, :20] = 1.0
-        figure = figures.show_identification([person(200)], [peak(1, 0)], [mask], [person(90)], ["id 12"], "IA")
-        soft, left = (image.get_array().astype(int).sum(2) for image in figure.axes[0].images[2:])
-        assert soft[:48, :20].min() > soft[48:].max()
-        assert (left == 3 * 90).all()
-
-    def test_outline_follows_the_mask(self):
-        mask = np.zeros((HEIGHT, WIDTH), bool)
-        mask[10:50, 5:20] = True
-        (ax,) = figures.show_maps([person(), person()], {"m": [peak(1, 1)] * 2}, [mask, None]).axes[:2][:1]
-        shown = ax.images[0].get_array()[:, :, 0]
-        assert {tuple(place) for place in np.argwhere(shown == 255)} == {
-            (row, column) for row in range(10, 50) for column in range(5, 20) if row in (10, 49) or column in (5, 19)
-        }
-        assert (shown[12:48, 7:18] == 120).all()
-
-    def test_gallery_of_methods_has_one_scale_per_pair_and_method(self):
-        first, second = np.full((3, 2), 4.0), np.full((3, 2), -1.0)
-        figure = figures.show_gallery_of_methods([(person(), person()[:48, :20])], {"m": [(first, second)]})
-        shown = figure.axes[0].images[1].get_array()
-        assert shown.shape == (HEIGHT, 2 * WIDTH + 4, 3), "the other takes the height of the first; a seam of four"
-        np.testing.assert_array_equal(shown[:, :WIDTH], figures.overlay(person(), first, vmax=4))
-        np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
-
-    def test_signed_channels_share_one_scale_around_white(self):
-        signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
-        shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
-        expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
-        quarters = shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10]
-        np.testing.assert_allclose(quarters, expected, atol=1)
-
-    def test_difference_is_symmetric_around_white(self):
-        first, second = peak(2, 1), peak(8, 3)
-        image = figures.show_difference(first, second).axes[2].images[0]
-        expected = first / first.max() - second / second.max()
-        np.testing.assert_allclose(image.get_array(), expected)
-        assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
-
-    def test_film_puts_each_map_over_its_image_in_its_column_and_keeps_its_size(self):
-        images = [person(60 + 10 * i, 40, 20) for i in range(4)]
-        maps = [[peak(i, e % 5) for i in range(4)] for e in range(7)]
-        figure = figures.show_film(images, maps, range(1, 8), columns=3)
-        for i, ax in enumerate(figure.axes[:4]):
-            wanted = [images[i], *(figures.overlay(images[i], maps[e][i]) for e in (0, 3, 6))]
-            for image, expected in zip(ax.images, wanted, strict=True):
-                np.testing.assert_array_equal(image.get_array(), expected)
-        assert [t.get_text() for t in figure.axes[0].texts] == ["image", "epoch 1", "epoch 4", "epoch 7"]
-        sizes = {tuple(figures.show_film(images, m, range(len(m)), room=7).get_size_inches()) for m in ([], maps)}
-        assert len(sizes) == 1
-
-    def test_batch_reads_like_a_page(self):
-        images = torch.stack([torch.full((3, 16, 8), 10 * i, dtype=torch.uint8) for i in range(5)])
-        axes = figures.show_batch(images, columns=2).axes
-        assert [[image.get_array().mean() for image in ax.images] for ax in axes] == [[0, 10], [20, 30], [40]]
+def test_an_outline_follows_its_mask():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:50, 5:20] = True
+    ax = figures.show_maps([person(), person()], {"m": [peak(1, 1)] * 2}, [mask, None]).axes[0]
+    edge = mask & ~np.pad(mask[11:49, 6:19], ((11, HEIGHT - 49), (6, WIDTH - 19)))
+    np.testing.assert_array_equal(ax.images[0].get_array()[:, :, 0] == 255, edge)
 
 
-class TestFiles:
-    def test_long_text_keeps_both_ends_and_fits(self):
-        name = style.short("0001_c1s1_000126_00_" * 9 + ".jpg", 20)
-        assert (len(name), name[:4], name[-4:]) == (20, "0001", ".jpg")
-        assert style.short("$x_1$\t\n地", 9) == "$x_1$ □"
-        lines = style.fold(HOSTILE, 20, 3).split("\n")
-        assert len(lines) <= 3
-        assert max(map(len, lines)) <= 20
+def test_gallery_of_methods_has_one_scale_per_pair_and_method():
+    first, second = np.full((3, 2), 4.0), np.full((3, 2), -1.0)
+    figure = figures.show_gallery_of_methods([(person(), person()[:48, :20])], {"m": [(first, second)]})
+    shown = figure.axes[0].images[1].get_array()
+    assert shown.shape == (HEIGHT, 2 * WIDTH + 4, 3), "the other takes the height of the first; a seam of four"
+    np.testing.assert_array_equal(shown[:, :WIDTH], figures.overlay(person(), first, vmax=4))
+    np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
 
-    @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-    def test_files_are_the_same_twice_and_described(self, tmp_path, kind):
-        paths = []
-        for name in ("a", "b"):
-            figure = figures.show_batch([person()], ["id $1$"])
-            paths.append(figures.save_figure(figure, tmp_path / "new" / f"{name}.{kind}", "Tom & <Eva>"))
-        assert paths[0].read_bytes() == paths[1].read_bytes()
-        assert len(list(paths[0].parent.iterdir())) == 2
-        if kind == "svg":
-            assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
-        if kind == "png":
-            with Image.open(paths[0]) as image:
-                assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
 
-    @pytest.mark.parametrize(("name", "alt"), [("a.png", "  \n"), ("a.jpg", "x")])
-    def test_alternative_text_and_a_known_kind_are_required(self, tmp_path, name, alt):
+def test_signed_channels_and_differences_are_symmetric_around_white():
+    signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
+    shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
+    expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
+    np.testing.assert_allclose(shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10], expected, atol=1)
+    first, second = peak(2, 1), peak(8, 3)
+    image = figures.show_difference(first, second).axes[2].images[0]
+    expected = first / first.max() - second / second.max()
+    np.testing.assert_allclose(image.get_array(), expected)
+    assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_files_are_the_same_twice_and_described(tmp_path, kind):
+    paths = [tmp_path / "new" / f"{name}.{kind}" for name in "ab"]
+    for path in paths:
+        figures.save_figure(figures.show_batch([person()], ["id $1$"]), path, "Tom & <Eva>")
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(paths[0].parent.iterdir()) == paths
+    if kind == "svg":
+        assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
+    if kind == "png":
+        with Image.open(paths[0]) as image:
+            assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
+    for name, alt in ((f"c.{kind}", "  \n"), ("c.jpg", "x")):
         with pytest.raises(ValueError, match="alternative text"):
             figures.save_figure(Figure(), tmp_path / name, alt)
-        assert not list(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 1
 
-    def test_a_notebook_shows_a_sharp_picture_with_its_words(self):
-        figure = figures.show_cmc({"a <network>": [0.5, 0.75, 1.0]}, title='Who is "first"?')
-        bundle, metadata = figure._repr_mimebundle_(include=None, exclude=None)
-        assert "a &lt;network&gt;" in bundle["text/html"]
-        assert metadata["image/png"]["alt"].startswith('Diagram: Who is "first"?; ')
-        assert "id 7 cam 3" in style.describe(figures.show_rankings([ranking(["wrong"])]))
 
-    def test_the_readers_own_settings_change_nothing_and_survive(self):
-        expected = figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]}))
-        with matplotlib.rc_context({"font.size": 40, "axes.grid": True, "text.color": "red", "lines.linewidth": 9}):
-            before = dict(matplotlib.rcParams)
-            assert figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]})) == expected
-            assert dict(matplotlib.rcParams) == before
+def test_a_notebook_shows_a_picture_with_its_words_whatever_the_readers_settings():
+    bundle, _ = figures.show_cmc({"a <network>": [0.5, 1.0]})._repr_mimebundle_(include=None, exclude=None)
+    assert "a &lt;network&gt;" in bundle["text/html"]
+    expected = figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]}))
+    with matplotlib.rc_context({"font.size": 40, "axes.grid": True, "text.color": "red", "lines.linewidth": 9}):
+        before = dict(matplotlib.rcParams)
+        assert figures.figure_png(figures.show_cmc({"a": [0.1, 0.5]})) == expected
+        assert dict(matplotlib.rcParams) == before
 
-    def test_matplotlib_waits_for_the_first_picture_and_pyplot_shows_nothing(self):
-        script = (
-            "import sys, casnkit.figures as f; assert 'matplotlib' not in sys.modules; "
-            "f.figure_png(f.show_agreement(['a'], [[1.0]])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
-        )
-        subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+
+def test_matplotlib_waits_for_the_first_picture_and_pyplot_shows_nothing():
+    script = (
+        "import sys, casnkit.figures as f; assert 'matplotlib' not in sys.modules; "
+        "f.figure_png(f.show_agreement(['a'], [[1.0]])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+
+
+def titles(figure: Figure) -> list[str]:
+    return [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
+
+
+def bars(ax: Axes, colour: str) -> list:
+    return [p for p in ax.patches if hasattr(p, "get_width") and to_hex(p.get_facecolor()) == colour.lower()]
+
+
+def slow_star(attention: np.ndarray, threshold: float, rows: int) -> tuple[int, int, np.ndarray]:
+    """Equation 5's M*, one number at a time: row maximum, crop, linear resize."""
+    profile = [max(row) / attention.max() for row in attention]
+    above = [i for i, value in enumerate(profile) if value > threshold]
+    kept = torch.tensor(profile[above[0] : above[-1] + 1])[None, None]
+    return above[0], above[-1], F.interpolate(kept, size=rows, mode="linear")[0, 0].numpy()
+
+
+@pytest.mark.parametrize(("maps", "t"), [((peak(3, 2), 5 * peak(7, 1)), 0.5), ((MAPS[0], MAPS[2]), 0.2)])
+def test_equation_5_step_by_step(maps, t):
+    expected = [slow_star(m, t, max(map(len, maps))) for m in maps]
+    heading = f"aligned rows\nℓ₂ distance {np.linalg.norm(expected[0][2] - expected[1][2]):.3f}"
+    alignment = figures.show_alignment((person(), person()), maps, t)
+    for i, (first, last, star) in enumerate(expected):
+        cropped, resized = (bars(ax, SERIES[i][0]) for ax in alignment.axes[5 * i + 3 : 5 * i + 5])
+        assert [round(bar.get_y() + bar.get_height() / 2) for bar in cropped] == list(range(first + 1, last + 2))
+        np.testing.assert_allclose([bar.get_width() for bar in resized], star, atol=1e-6)
+    pair = figures.show_pair(person(), person(), *maps, t)
+    for figure in (alignment, pair, figures.show_thresholds(maps, [t])):
+        assert heading in titles(figure)
+        drawn = [line.get_xdata() for line in figure.axes[-1].lines if len(line.get_xdata()) > 2]
+        if figure is pair:
+            drawn = [line.get_xdata() for line in figure.axes[6].lines]
+        np.testing.assert_allclose(drawn, [star for *_, star in expected], atol=1e-6)
+
+
+def test_losses_and_progress():
+    axes = figures.show_losses(log(5)).axes
+    np.testing.assert_allclose([ax.lines[0].get_ydata()[0] for ax in axes], [3, 2, 0.3, 0.6, 1, 0.03, 250])
+    assert len(figures.show_losses(log(4, ia=None, consistency=float("nan"))).axes) == 5
+    rows = [row | {"validation_mean_ap": v} for row, v in zip(log(3), (25, np.nan, 50), strict=True)]
+    assert figures.show_progress(rows, epochs=40).axes[-1].lines[0].get_xydata().tolist() == [[1, 25], [3, 50]]
+
+
+def test_cmc_and_the_weight_of_the_sum():
+    (ax,) = figures.show_cmc({"CASN": np.array([0.713, 0.8, 0.9])}).axes
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 71.3], [2, 80], [3, 90]])
+    (ax,) = figures.show_weight_curve({"minmax": (WEIGHTS, WEIGHTS**2)}, {"minmax": 0.3}).axes
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * WEIGHTS**2)
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.3, 9]])
+
+
+def test_roc_draws_the_curve_its_area_and_its_points():
+    (ax,) = figures.show_roc({"features": RATES}, {"features": ([0.01, 0.1], [0.5, 0.9])}).axes
+    curve, rings, _chance = ax.lines
+    np.testing.assert_allclose(curve.get_ydata(), 100 * RATES[1])
+    np.testing.assert_allclose(curve.get_xdata()[1:], 100 * RATES[0][1:])
+    assert curve.get_xdata()[0] == pytest.approx(ax.get_xlim()[0])  # zero lies at the left edge of a logarithmic axis
+    np.testing.assert_allclose(rings.get_xdata(), [1, 10])
+    steps = zip(*(pair for rate in RATES for pair in (rate, rate[1:])), strict=False)
+    area = sum((b - a) * (s + t) / 2 for a, b, s, t in steps)
+    assert ax.get_legend().get_texts()[0].get_text() == f"features: area {area:.3f}"
+
+
+def test_both_average_precisions_by_hand():
+    found = titles(figures.show_precision([True, False, True]))
+    assert "steps: AP = 0.833" in found  # (1 + 2/3) / 2
+    assert "trapezoids: AP = 0.792" in found  # ((1 + 1) / 2 + (1/2 + 2/3) / 2) / 2
+
+
+def test_weights_distributions_and_indicators_by_hand():
+    (ax,) = figures.show_weights(np.array([0.5, -3, 2, 0, -1, 4])).axes
+    heights = [[bar.get_height() for bar in bars(ax, SERIES[i][0])] for i in (0, 1)]
+    assert heights == [[4, 2, 0.5], [-1, -3]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["5", "2", "0", "4", "1"]
+    (ax,) = figures.show_distributions({"a": [0.0, 1, 1, 2, 10, float("nan")]}, "value", bins=10).axes
+    assert ax.texts[0].get_text() == "median 1.00\nn = 5, 1 undefined"
+    np.testing.assert_allclose(ax.patches[0].get_data().values, np.array([1, 2, 1, *6 * [0], 1]) / 2)
+    figure = figures.show_indicators(torch.tensor([[0, 1, 1, 0], [0, 0, 1, 0], [1, 0, 1, 0]]), ["a", "b", "c"])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+
+
+def test_curves_and_sanity():
+    deletion, _ = figures.show_curves({"m": faithfulness(0.8)}).axes
+    drawn = [line.get_ydata() for line in deletion.lines]
+    np.testing.assert_allclose(drawn, [[0.8, 0.6, 0.4, 0.2, 0], [0.4, 0.3, 0.2, 0.1, 0]], atol=1e-12)
+    assert deletion.get_title("left") == "m\ndeletion: +20.0 points"  # triangles: 0.8 / 2 - 0.4 / 2
+    (ax,) = figures.show_sanity({"m": report(partner=0.7), "flat": report((np.nan,) * 4, np.nan)}).axes
+    assert ax.lines[0].get_ydata().tolist() == pytest.approx([1, 0.9, 0.5, 0.1, -0.3])
+    assert ax.lines[1].get_ydata().tolist() == pytest.approx([0.7, 0.7])
+    assert -1 < ax.get_ylim()[0] < -0.35, "the lowest interval is inside"
+
+
+def points(ax: Axes) -> list[tuple[str, float]]:
+    """Colour and value of every estimate."""
+    drawn = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+    return [(to_hex(line.get_color()).upper(), line.get_xdata()[0]) for line in drawn]
+
+
+def test_league_is_ordered_by_energy_and_coloured_by_the_paired_difference():
+    axes = figures.show_league(league()).axes
+    names = ["✓ better", "✗ a-method-with-a-long-name", "✗ plain-mean", "✓ worse"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == names
+    assert [value for _, value in points(axes[0])] == pytest.approx([70, 60, 50, 40])
+    colours = [[colour for colour, _ in points(ax)] for ax in axes]
+    energy, deletion, insertion = [BLUE, GREY, GREY, ORANGE], [BLUE] * 4, [ORANGE] * 4  # below random: bad for the last
+    assert colours == [energy, deletion, insertion, [BLUE, ORANGE, ORANGE, BLUE]]
+    assert axes[0].lines[0].get_xdata()[0] == 50, "the line is the plain mean"
+
+
+def test_differences_of_single_seeds_and_far_off_ones():
+    (ax,) = figures.show_differences(list("abcde"), {"mAP": ESTIMATES}).axes
+    low, high = ax.get_xlim()
+    assert -10 < low < -0.8 < 1.4 < high < 10, "one far-off value must not squeeze all others"
+    assert [text.get_text() for text in ax.texts] == ["◀ -64.0"]
+    assert [colour for colour, _ in points(ax)] == [GREY, BLUE, GREY]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.as_image(np.zeros((4, 4, 3), np.float32)), "uint8"),
+        (lambda: figures.as_image(np.zeros((3, 8, 4), np.uint8)), r"\(H, W, 3\)"),
+        (lambda: figures.as_mask(np.zeros((40, 96)), person()), "swapped"),
+        (lambda: figures.overlay(person(), np.full((9, 5), np.nan)), "attention: expected finite values"),
+        (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
+        (lambda: figures.show_batch([person()] * 5, ["a"]), "1 captions"),
+        (lambda: figures.show_maps([person()] * 2, {"a": [MAPS[0]]}), "1 maps of a"),
+        (lambda: figures.show_film([person()] * 2, [MAPS[:1]], [4]), "1 maps of epoch 4"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], normalisation="max"), "shared"),
+        (lambda: figures.show_thresholds(MAPS[:2], []), "one to three thresholds"),
+        (lambda: figures.show_difference(np.ones((9, 5)), np.ones((5, 9))), "one shape"),
+        (lambda: figures.show_rankings([]), "0 queries"),
+        (lambda: figures.show_rankings([ranking(["right"])]), "status"),
+        (lambda: figures.show_rankings([ranking(["wrong"], pids=[])]), "one entry per image"),
+        (lambda: figures.show_rankings([ranking(["wrong"], distances=[np.nan])]), "NaN"),
+        (lambda: figures.show_losses({"a": []}), "'epoch' and some of total"),
+        (lambda: figures.show_cmc({"x": [0.5, 0.4]}), "x: expected .* never fall"),
+        (lambda: figures.show_roc({"a": ([0, 1], [0, 0.5, 1])}), "vectors of one length"),
+        (lambda: figures.show_indicators(np.ones((2, 3)), ["a"]), "1 labels"),
+        (lambda: figures.show_precision([0, 0]), "0 hits"),
+        (lambda: figures.show_distance_histograms([1.0], [np.nan]), "none in pairs of two people"),
+        (lambda: figures.show_camera_pairs(SHARES.T, COUNTS, [1, 2], [3] * 3, "", ""), r"got \(3, 2\)"),
+        (lambda: figures.show_weight_curve({"a": (WEIGHTS, 100 * WEIGHTS)}, {"a": 1}), r"values in \[0, 1\]"),
+        (lambda: figures.show_identification([person()], [MAPS[0]], [], [person()], ["a"], ""), "0 masks"),
+        (lambda: figures.show_sanity({}), "none"),
+        (lambda: figures.show_league(SimpleNamespace(table=league().table[:0], settings={})), "0 measured methods"),
+        (lambda: figures.show_differences(list("abc"), {"mAP": ESTIMATES}), "3 names, 5 estimates"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

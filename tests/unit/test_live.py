@@ -39,7 +39,6 @@ def test_pairs_show_one_person_in_two_cameras_where_enough_people_are(dataset: c
     people, cameras = [1, 1, 2, 2, 3, 3, 4, 4, 0, 0, -1, -1, 5], [1, 2, 1, 1, 3, 1, 2, 9, 1, 2, 1, 2, 1]
     part = split(people, cameras)
     assert {tuple(sorted(pair)) for pair in choose_pairs(part).tolist()} == {(0, 1), (4, 5), (6, 7)}
-    assert {tuple(pair) for pair in choose_pairs(part.subset(range(4))).tolist()} == {(0, 1), (2, 3)}
     alone = split([1, 2, 0], [1, 1, 1])
     with pytest.raises(ValueError, match="somebody with two images"):
         LiveView(ck.ReidDataset("x", dataset.root, alone, alone, alone), config())
@@ -84,12 +83,9 @@ def test_looking_changes_nothing(dataset: ck.ReidDataset, tmp_path: Path) -> Non
     assert kept == [True] * 6
     seen, unseen = (runs.read_tensors(tmp_path / n / "model.safetensors") for n in ("seen", "unseen"))
     assert all(torch.equal(seen[key], unseen[key]) for key in unseen)
-    assert [r["epoch"] for r in view.rows] == sorted(view.maps) == [1, 2, 3]
 
 
-def test_widgets_get_new_bytes_and_errors_go_no_further(
-    dataset: ck.ReidDataset, make_model: Any, capsys: pytest.CaptureFixture
-) -> None:
+def test_widgets_get_new_bytes_and_errors_go_no_further(dataset: ck.ReidDataset, make_model: Any, capsys) -> None:
     view, model = LiveView(dataset, config()), make_model()
     curves, film = view.widget.children
     assert curves.layout.display == "none", "an empty image would show as a broken one"
@@ -100,17 +96,8 @@ def test_widgets_get_new_bytes_and_errors_go_no_further(
         assert film.value != before
         sizes.add(Image.open(io.BytesIO(film.value)).size)
     assert len(sizes) == 1, "the page jumps"
-    assert curves.layout.display is None
-    assert np.asarray(Image.open(io.BytesIO(curves.value)).convert("RGB")).std() > 5
     assert (view.widget.children, capsys.readouterr().out) == ((curves, film), "")
     view(3, None, row(3))
     assert "live view not drawn: AttributeError" in capsys.readouterr().out
-
-
-def test_a_repeated_epoch_replaces_what_came_after_it(dataset: ck.ReidDataset, make_model: Any) -> None:
-    view, model = LiveView(dataset, config(), history=[row(1), row(2), row(3)]), make_model()
-    view(2, model, row(2, total=9.0))
-    assert [(r["epoch"], r["total"]) for r in view.rows] == [(1, 2.0), (2, 9.0)]
-    view(3, model, row(3))
-    view(1, model, row(1))
-    assert sorted(view.maps) == [1]
+    view(1, model, row(1, total=9.0))
+    assert ([r["total"] for r in view.rows], sorted(view.maps)) == ([9.0], [1]), "a resumed run goes on from here"

@@ -26,13 +26,11 @@ def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     return notebook.start("smoke", str(imitate("market1501", tmp_path / "data")), folder=tmp_path / "runs")
 
 
-def test_a_run_is_trained_once(market: Session, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_trained_once_and_others_beside_it(market: Session, tmp_path: Path) -> None:
     first = market.run("ide", epochs=1)
-    model, result, info = again = market.run("ide", epochs=1)
-    assert "in the package" not in capsys.readouterr().out, "smoke: the shipped ones are quick"
+    _, result, _ = again = market.run("ide", epochs=1)
     assert again.log == first.log, "the log holds each epoch's speed: equal only if nothing was trained again"
     assert result.rankings["features"].mean_ap == first.result.rankings["features"].mean_ap
-    assert (info.config, model.num_ids) == (market.config("ide", epochs=1), 4)
     (place,) = market.folder.iterdir()
     other = market.run("ide", epochs=1, weight_decay=0.0)
     (beside,) = set(market.folder.iterdir()) - {place}
@@ -40,31 +38,16 @@ def test_a_run_is_trained_once(market: Session, capsys: pytest.CaptureFixture[st
     shutil.rmtree(beside)
     assert market.run("ide", epochs=1, weight_decay=0.0).log == other.log, "the demonstration's"
     assert market.run("ide", epochs=1).log == first.log, "other settings are another run beside it"
-
-
-def test_a_run_on_other_people_of_the_same_folder_is_another_run(market: Session, tmp_path: Path) -> None:
-    first = market.run("ide", epochs=1)
     shutil.rmtree(tmp_path / "data")
     imitate("market1501", tmp_path / "data", shape=Shape(num_train=5))
     again = dataclasses.replace(market, dataset=ck.open_dataset(str(tmp_path / "data")))
-    assert (first.model.num_ids, again.run("ide", epochs=1).model.num_ids) == (4, 5)
-
-
-def test_watching_a_training_where_everybody_has_one_gallery_picture(market: Session) -> None:
-    gallery = market.dataset.gallery
-    one_each = gallery.subset(np.unique(gallery.pids, return_index=True)[1])
-    alone = dataclasses.replace(market, dataset=dataclasses.replace(market.dataset, gallery=one_each))
-    assert len(alone.run("ide", live=True, epochs=1).log) == 1
+    assert (first.model.num_ids, again.run("ide", epochs=1).model.num_ids) == (4, 5), "other people: another run"
 
 
 def test_profile_and_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CASNKIT_RUNS", raising=False)
     monkeypatch.setenv("CASNKIT_PROFILE", "../x")
     with pytest.raises(ValueError, match="profile: expected one of"):
         notebook.start()
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert notebook.default_folder() == Path("../runs")
     monkeypatch.setenv("CASNKIT_RUNS", str(tmp_path))
     assert notebook.default_folder() == tmp_path
 
@@ -78,11 +61,11 @@ def test_findings_and_warnings_are_said(market: Session, capsys: pytest.CaptureF
     with pytest.raises(ValueError, match="no better than chance"):
         drawn.expect(False, "no better than chance")
     for _ in range(2):
-        warnings.showwarning(UserWarning("a note " * 40), UserWarning, "/machine/path.py", 1)
+        warnings.showwarning(UserWarning("a note"), UserWarning, "/machine/path.py", 1)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("Look out: no better than chance. ")
-    assert " ".join(line.strip() for line in said[1:]) == "note: " + "a note " * 39 + "a note", "once"
-    assert max(map(len, said)) <= 115
+    assert said[-1].strip() == "note: a note"
+    assert len(said) <= 3, "once"
 
 
 def test_a_shipped_network_belongs_to_its_own_people_alone(market: Session, tmp_path: Path) -> None:
@@ -112,9 +95,6 @@ def test_which_pairs_and_queries_are_shown(market: Session) -> None:
     kept = data.gallery.pids != data.query.pids[0]  # nobody can find the first person now
     fewer = dataclasses.replace(data, gallery=data.gallery.subset(kept))
     assert set(report.choose_pairs(fewer, distances[:, kept])) == {"right"}
-    ((kind, (i, j)),) = report.choose_pairs(data, 1 - distances).items()
-    assert (kind, data.query.pids[i] == data.gallery.pids[j]) == ("wrong", False)
+    assert set(report.choose_pairs(data, 1 - distances)) == {"wrong"}
     precision = np.array([0.9, np.nan, 0.1, 0.5, 0.7])
-    assert report.spread_queries(precision, 2) == [2, 0], "from the hardest to the easiest"
-    assert report.spread_queries(precision, 9) == [2, 3, 4, 0]
-    assert report.spread_queries(precision[1:2], 3) == []
+    assert report.spread_queries(precision, 9) == [2, 3, 4, 0], "from the hardest to the easiest"

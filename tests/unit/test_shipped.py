@@ -1,7 +1,5 @@
 """Networks that come with the kit: what is stored is what was trained, small, and readable without pickle."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from casnkit import runs
 from casnkit.config import VARIANTS
 from casnkit.data import files
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import FOLDER, fits, list_shipped, load_run, load_shipped, shipped_name
+from casnkit.experiments.shipped import FOLDER, fits, load_run, load_shipped, shipped_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,16 +42,12 @@ def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
     assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
-    sizes = [(place / "model.safetensors").stat().st_size for place in (weights / "gap-casn", run)]
-    assert sizes[0] < 0.55 * sizes[1]
 
 
 def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
+    before = torch.get_rng_state()
     first, _ = load_shipped("ide", folder=stored[0])
-    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(torch.get_rng_state(), before)
     second, _ = load_shipped("ide", folder=stored[0])
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -66,9 +60,6 @@ def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> No
     assert fits(config.replace(epochs=2), stored[0]) is None
     assert fits(config.replace(seed=1), stored[0]) is None
     assert fits(Setting("ide+ia").config("smoke", 0, epochs=1), stored[0]) is None
-
-
-def test_missing_network_names_those_that_are_there(stored: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
         load_shipped("casn", "stripes", folder=stored[0])
 
@@ -79,12 +70,7 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     model, info = load_run(shipped_name(variant, pooling))
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
-    assert all(torch.isfinite(p).all() for p in model.parameters())
     assert "/" not in str(info.data), "no path of a machine"
-
-
-def test_together_they_take_at_most_ten_megabytes() -> None:
-    assert set(list_shipped()) == {shipped_name(v, p) for v in VARIANTS for p in ("gap", "stripes")}
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
 
 

@@ -1,10 +1,6 @@
-"""The paper's tables: from raw folders to printed numbers, stopped and resumed, read back, and never set beside the wrong
-benchmark. Measured numbers are checked against the runs' own files, means and differences by hand."""
-
-from __future__ import annotations
+"""The paper's tables: from raw folders to printed numbers, stopped and resumed, never beside the wrong benchmark."""
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
@@ -13,20 +9,10 @@ import pytest
 
 from casnkit import runs, training
 from casnkit.config import profile
-from casnkit.data.check import EXPECTED
 from casnkit.data.files import read_json, write_json
 from casnkit.data.imitate import Shape, imitate
 from casnkit.experiments import tables
-from casnkit.experiments.tables import (
-    PUBLISHED,
-    ROWS,
-    make_plan,
-    measure,
-    open_benchmark,
-    published,
-    read_table,
-    to_text,
-)
+from casnkit.experiments.tables import make_plan, measure, open_benchmark, published, read_table, to_text
 
 SMALL = Shape(num_train=4, num_test=3, per_camera=2)
 FOLDERS = {
@@ -80,26 +66,12 @@ def read(out: Path, unconfirmed: bool = False) -> dict:
     return read_table(make_plan(3, out, "smoke", seeds=None), unconfirmed=unconfirmed)
 
 
-def test_published_numbers_are_consistent_and_say_where_they_stand() -> None:
-    keys = [(p.system, p.benchmark) for p in PUBLISHED]
-    assert len(set(keys)) == len(keys)
-    sets = {name for _, names in tables.TABLES.values() for name in names}
-    for p in PUBLISHED:
-        assert p.benchmark in sets
-        assert 0 < p.mean_ap <= p.rank_1 < 100, p  # rank-1 is the larger one in every published re-id table
-        assert p.paper
-        assert p.confirmed_in
-        assert p.confirmed or p.system in ROWS
-
-
 def test_headline_numbers_and_what_is_not_confirmed(tmp_path: Path) -> None:
-    known = {("ide", "market1501"): (85.3, 68.5), ("ide", "dukemtmc-reid"): (73.2, 52.8)}
-    known |= {("pcb-casn", "market1501"): (94.4, 82.8), ("pcb-casn", "cuhk03-np-labeled"): (73.7, 68.0)}
+    known = {("ide", "market1501"): (85.3, 68.5), ("pcb-casn", "cuhk03-np-labeled"): (73.7, 68.0)}
     assert {key: (published(*key).rank_1, published(*key).mean_ap) for key in known} == known
     assert published("ide+ia", "market1501") is None
     hidden, shown = to_text(read(tmp_path)), to_text(read(tmp_path, unconfirmed=True))
     assert "91.0" not in hidden
-    assert "a dash: IDE+IA, IDE+SA, CASN (IDE), PCB+IA" in hidden
     assert "91.0?" in shown
     assert "82.8?" not in shown  # confirmed
 
@@ -114,9 +86,7 @@ def test_rows_ask_for_the_papers_networks(tmp_path: Path) -> None:
     assert [c.variant for c in configs.values()] == 2 * ["ide", "ide+ia", "ide+sa", "casn"] + ["ide", "casn"]
 
 
-def test_from_raw_folders_to_a_table_stopped_and_resumed(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_raw_folders_to_a_table_stopped_and_resumed(root: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     real, arguments = training.train, [3, "--root", root, "--out", tmp_path, "--rows", "ide", "pcb-casn", *FAST]
 
     def stopped(dataset: object, config: object, *others: object, **options: object) -> object:
@@ -124,10 +94,10 @@ def test_from_raw_folders_to_a_table_stopped_and_resumed(
             raise KeyboardInterrupt
         return real(dataset, config, *others, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "train", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            table(*arguments)
+    monkeypatch.setattr(training, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        table(*arguments)
+    monkeypatch.setattr(training, "train", real)
     results = tmp_path / "market1501-smoke-ide-seed0" / "results.json"
     before = results.stat().st_mtime_ns
     assert table(*arguments) == 0
@@ -144,19 +114,12 @@ def test_from_raw_folders_to_a_table_stopped_and_resumed(
         entry = published(row, "market1501")
         assert own["difference"]["rank_1"] == pytest.approx(line["rank_1"] - entry.rank_1, abs=1e-9)
         assert f"{line['mean_ap'] - entry.mean_ap:+.1f}" in out
-    plain = profile("smoke", pooling="stripes")
     assert "train 16 (expected 12936)" in out
-    assert f"train.epochs is 1 (profile smoke: {plain.train.epochs})" in out
-    assert f"data.height is 64 (profile smoke: {plain.data.height})" in out
-    assert (tmp_path / "table3.txt").read_text().strip() in out
-    markdown = (tmp_path / "table3.md").read_text()
-    assert "| CASN (PCB) | sum | 0 |" in markdown
-    assert "| PCB+RPP | - | - |" in markdown
+    assert "train.epochs is 1 (profile smoke: " in out
+    assert "| CASN (PCB) | sum | 0 |" in (tmp_path / "table3.md").read_text()
 
 
-def test_a_part_of_the_benchmarks_is_enough_and_the_rest_is_named(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_of_the_benchmarks_is_enough_and_the_rest_is_named(root: Path, tmp_path: Path, capsys) -> None:
     part, out = tmp_path / "disk", tmp_path / "runs"
     shutil.copytree(root / "cuhk03-np" / "detected", part / "cuhk03-np" / "detected")
     assert table(1, "--root", part, "--out", out, "--rows", "ide", *FAST) == 0
@@ -165,32 +128,19 @@ def test_a_part_of_the_benchmarks_is_enough_and_the_rest_is_named(
     (missing,) = (note for note in result["notes"] if note.startswith("missing: "))
     assert str(part) in missing
     assert missing in shown
-    assert "TriNet + Random Erasing" in shown.split("\ncuhk03-np-labeled\n")[1]
     assert table(2, "--root", tmp_path / "nowhere", "--out", out, *FAST) == 1
     shown = capsys.readouterr().out
     assert all(text in shown for text in (str(tmp_path / "nowhere"), "withdrawn", "87.7")), "what is published is shown"
 
 
-@pytest.mark.parametrize("wanted", FOLDERS)
 @pytest.mark.parametrize("there", FOLDERS)
-def test_no_benchmark_is_taken_for_another(wanted: str, there: str, root: Path) -> None:
+def test_no_benchmark_is_taken_for_another(there: str, root: Path) -> None:
     place = root / FOLDERS[there] / (there.rpartition("-")[2] if there.startswith("cuhk03") else "")
-    if wanted == there:
-        assert open_benchmark(wanted, place).name == wanted
-        assert open_benchmark(wanted, root).root in (place, place.parent), "found from above"
-    else:
+    assert open_benchmark(there, place).name == there
+    assert open_benchmark(there, root).root in (place, place.parent), "found from above"
+    for wanted in set(FOLDERS) - {there}:
         with pytest.raises(ValueError, match=wanted):
             open_benchmark(wanted, place)
-
-
-def test_counts_of_the_whole_benchmark_leave_no_note() -> None:
-    for name in FOLDERS:
-        counts = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
-        assert tables.count_note(name, counts) is None
-        assert "train 7" in tables.count_note(name, {**counts, "train": 7})
-    market = {"train": 12936, "query": 3368, "gallery": 15913}  # without junk images
-    assert tables.count_note("market1501", market) is None
-    assert "gallery" in tables.count_note("dukemtmc-reid", {"train": 16522, "query": 2228, "gallery": 15913})
 
 
 def test_reading_needs_no_data_and_takes_every_seed(tmp_path: Path) -> None:
@@ -198,23 +148,14 @@ def test_reading_needs_no_data_and_takes_every_seed(tmp_path: Path) -> None:
     pretend(tmp_path, "ide", 88.0, 69.0, seed=7)
     pretend(tmp_path, "pcb-casn", 93.0, 80.0, loss={"threshold": 0.31})
     result = read(tmp_path)
-    ide = record(result, "ide")
-    assert ide["seeds"] == [4, 7]
-    assert (ide["measured"]["rank_1"], ide["measured"]["mean_ap"]) == (86.0, 67.5)
-    assert ide["range"] == {"rank_1": 4.0, "mean_ap": 3.0}
-    assert ide["difference"]["rank_1"] == pytest.approx(86.0 - 85.3)
-    assert ide["difference"]["mean_ap"] == pytest.approx(67.5 - 68.5)
     assert record(result, "pcb-casn", "sum")["difference"]["mean_ap"] == pytest.approx(82.0 - 82.8)
     text, markdown = to_text(result), tables.to_markdown(result)
     line = next(line for line in text.splitlines() if line.startswith("IDE "))
     assert " ".join(line.split()) == "IDE features 4,7 86.0 98.0 99.0 67.5 85.3 68.5 +0.7 -1.0 4.0 3.0"
-    assert "| IDE | features | 4,7 | 86.0 | 98.0 | 99.0 | 67.5 | 85.3 | 68.5 | +0.7 | -1.0 | 4.0 | 3.0 |" in markdown
-    assert "not the whole benchmark" not in text
+    assert f"| {' | '.join(line.split())} |" in markdown
     assert "loss.threshold is 0.31 (profile smoke: " in text
-    assert json.loads(json.dumps(result)) == result
     chosen = read_table(make_plan(3, tmp_path, "smoke", rows=["ide"], seeds=5))
     assert record(chosen, "ide")["seeds"] == [4]
-    assert not any(r["measured"] for r in read_table(make_plan(3, tmp_path, "quick", seeds=None))["records"])
 
 
 def test_half_finished_runs_are_said_and_not_counted(tmp_path: Path) -> None:
@@ -223,9 +164,7 @@ def test_half_finished_runs_are_said_and_not_counted(tmp_path: Path) -> None:
     write_json(stale / "results.json", {**read_json(stale / "results.json"), "seed": 5})
     result = read(tmp_path)
     assert not any(r["measured"] for r in result["records"])
-    text = to_text(result)
-    assert text.count(f"no results yet, 0 of {profile('smoke').train.epochs} epochs") == 2
-    assert "not trained yet: IDE+IA, IDE+SA, PCB, PCB+IA" in text
+    assert to_text(result).count(f"no results yet, 0 of {profile('smoke').train.epochs} epochs") == 2
 
 
 def test_results_of_other_data_are_made_again(root: Path, tmp_path: Path) -> None:
@@ -240,15 +179,15 @@ def test_results_of_other_data_are_made_again(root: Path, tmp_path: Path) -> Non
     assert not tables.is_finished(folder, config, dataset)
 
 
-def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch) -> None:
     def diverging(*_: object, **__: object) -> None:
         raise training.DivergenceError("the loss ia is not finite")
 
     plan = make_plan(3, tmp_path, "smoke", ["ide", "ide+ia"], changes=TINY)
     monkeypatch.setattr(training, "train", diverging)
     text = to_text(read_table(plan, measure(plan, root, "cpu", progress=False)))
-    assert "failed: market1501-smoke-ide-seed0: the loss ia is not finite" in text
-    assert "failed: market1501-smoke-ide_ia-seed0" in text, "the next row is tried all the same"
+    for row in ("ide", "ide_ia"):
+        assert f"failed: market1501-smoke-{row}-seed0: the loss ia is not finite" in text
 
 
 @pytest.mark.parametrize(
@@ -263,13 +202,3 @@ def test_a_row_that_diverges_is_named(root: Path, tmp_path: Path, monkeypatch: p
 def test_bad_input_is_one_sentence(number: int, options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan(number, tmp_path, "smoke", **options)
-
-
-def test_the_picture_shows_the_numbers(tmp_path: Path) -> None:
-    pretend(tmp_path, "pcb-casn", 93.0, 80.0)
-    figure = tables.show_table(read(tmp_path))
-    for ax, key, expected in zip(figure.axes, ("rank_1", "mean_ap"), ({93, 94}, {80, 82}), strict=True):
-        drawn = {float(line.get_xdata()[0]) for line in ax.lines}
-        assert drawn == {getattr(p, key) for p in PUBLISHED if p.benchmark == "market1501" and p.confirmed} | expected
-    with pytest.raises(ValueError, match="expected a benchmark out of market1501"):
-        tables.show_table(read(tmp_path), "dukemtmc-reid")
