@@ -346,6 +346,7 @@ def stop_ranking(screen: Screen) -> None:
     page.locator(f"{BOX} .widget-toggle-buttons:visible button", has_text="attention").click()
     cancel = page.locator(f"{BOX} button:visible", has_text="Cancel")
     cancel.wait_for(timeout=STEP)
+    screen.says("casn: ranking by attention")  # what was being ranked before has given way
     with screen.changes(screen.query):
         screen.button("next query").click()
     cancel.click()
