@@ -159,13 +159,13 @@ def row_profile(attention: Tensor) -> Tensor:
     return attention.amax(-1)
 
 
-def crop_bounds(profile: Tensor, threshold: float = 0.5) -> tuple[Tensor, Tensor]:
-    """First and last row (inclusive) above ``threshold`` times the profile's maximum: (P, h) -> two (P,) int64.
+def crop_bounds(profile: Tensor, threshold: float = 0.5, relative: bool = True) -> tuple[Tensor, Tensor]:
+    """First and last row (inclusive) above ``threshold``, by default times the profile's maximum: (P, h) -> two (P,) int64.
 
     Where no row is above (a zero profile), the whole profile is kept.
     """
     rows = profile.shape[-1]
-    above = profile > threshold * profile.amax(-1, keepdim=True)
+    above = profile > (threshold * profile.amax(-1, keepdim=True) if relative else threshold)
     index = torch.arange(rows, device=profile.device)
     first = torch.where(above, index, rows).amin(-1)
     last = torch.where(above, index, -1).amax(-1)
@@ -191,20 +191,32 @@ def resize_rows(profile: Tensor, first: Tensor, last: Tensor, rows: int | None =
     return (profile.gather(-1, low) * (1 - share) + profile.gather(-1, high) * share).to(profile.dtype)
 
 
-def aligned_profile(attention: Tensor, threshold: float = 0.5, rows: int | None = None) -> Tensor:
-    """M* of equation 5: row-wise maximum, divided by its own maximum, cropped to first..last row above t, resized.
+SCALES = ("max", "raw", "absolute")  # of equation 5's profiles, see align_rows
 
-    (P, h, w) -> (P, rows), by default (P, h). Crop bounds are constants for the gradient; a zero map gives zeros.
+
+def align_rows(profile: Tensor, threshold: float = 0.5, rows: int | None = None, scale: str = "max") -> Tensor:
+    """M* of equation 5 from row maxima (P, h): cropped to first..last row above t, resized to (P, rows), by default (P, h).
+
+    ``scale``: ``max`` divides each profile by its own maximum first, so that t is a share of it; ``raw`` leaves the values
+    and reads t the same way; ``absolute`` compares the raw values with t itself. Crop bounds are constants for the gradient.
     """
-    profile = normalise_map(row_profile(attention), "max")
-    return resize_rows(profile, *crop_bounds(profile, threshold), rows)
+    if scale not in SCALES:
+        raise ValueError(f"expected a scale of the profiles out of {', '.join(SCALES)}, got {scale!r}")
+    if scale == "max":
+        profile = normalise_map(profile, "max")
+    return resize_rows(profile, *crop_bounds(profile, threshold, relative=scale != "absolute"), rows)
 
 
-def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: float = 0.5) -> Tensor:
+def aligned_profile(attention: Tensor, threshold: float = 0.5, rows: int | None = None, scale: str = "max") -> Tensor:
+    """M* of equation 5 from a map: (P, h, w) -> (P, rows), see :func:`align_rows`; a zero map gives zeros."""
+    return align_rows(row_profile(attention), threshold, rows, scale)
+
+
+def attention_distance(attention_1: Tensor, attention_2: Tensor, threshold: float = 0.5, scale: str = "max") -> Tensor:
     """|| M*_1 - M*_2 ||_2 of equation 5, one number per pair, lower is closer: (P, h, w) twice -> (P,).
 
     Maps of different heights are resized to the taller one's number of rows. The gradient at distance zero is zero.
     """
     rows = max(attention_1.shape[-2], attention_2.shape[-2])
-    difference = aligned_profile(attention_1, threshold, rows) - aligned_profile(attention_2, threshold, rows)
-    return torch.linalg.vector_norm(difference, dim=-1)
+    first, second = (aligned_profile(each, threshold, rows, scale) for each in (attention_1, attention_2))
+    return torch.linalg.vector_norm(first - second, dim=-1)

@@ -19,7 +19,16 @@ from torch import nn
 
 from casnkit import attention
 
-VARIANTS = ("ide", "ide+ia", "ide+sa", "casn")  # with pooling="stripes" these are the paper's PCB rows
+# What each variant trains, as fields of LossConfig; with pooling="stripes" these are the paper's PCB rows. ``bce`` is the
+# pair classifier without equation 5's spatial term, the paper's figure 7a.
+_CONSISTENCY = 0.2  # equation 5, paper 4: alpha
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ide": {"identification_attention": False, "siamese_attention": False, "consistency_weight": _CONSISTENCY},
+    "bce": {"identification_attention": False, "siamese_attention": True, "consistency_weight": 0.0},
+    "ide+ia": {"identification_attention": True, "siamese_attention": False, "consistency_weight": _CONSISTENCY},
+    "ide+sa": {"identification_attention": False, "siamese_attention": True, "consistency_weight": _CONSISTENCY},
+    "casn": {"identification_attention": True, "siamese_attention": True, "consistency_weight": _CONSISTENCY},
+}
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
@@ -85,6 +94,7 @@ class ModelConfig(_Settings):
     id_dropout: float = _within(0.0, 0, 1)  # open: public heads use 0.5 from ImageNet; from scratch it slows training
     pair_hidden: int = _within(512, 1)  # open: width of the pair classifier's first layer
     pair_activation: str = _one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
+    pair_norm: bool = False  # open: BatchNorm as in the ID classifier ("structurally similar", paper 3.2.1)
     pair_dropout: float = _within(0.0, 0, 1)  # open
     weights: str | None = None  # None: random; "imagenet": torchvision's cached file (paper 4.1); or a file's path
 
@@ -97,8 +107,13 @@ class LossConfig(_Settings):
     siamese_attention: bool = True  # SA: equations 3 to 5
     ia_weight: float = _within(0.5, 0)  # equation 6, paper 4.1: lambda_1
     sa_weight: float = _within(0.05, 0)  # equation 6, paper 4.1: lambda_2
-    consistency_weight: float = _within(0.2, 0)  # equation 5, paper 4.1: alpha
-    ia_score: str = _one_of("probability", ("logit", "probability", "sigmoid"))  # open: logit: literal, unbounded below
+    consistency_weight: float = _within(_CONSISTENCY, 0)  # equation 5, paper 4: alpha; 0: no spatial term
+    ia_score: str = _one_of(
+        "probability", ("logit", "probability", "sigmoid", "log")
+    )  # open: see losses.attention_loss
+    ia_stripes: str = _one_of(
+        "mean", ("mean", "sum")
+    )  # open: of the mean logits, or summed over the stripes as L_ide is
     mask_slope: float = _within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
     mask_centre: float = 0.5  # open: b of the soft mask; public relatives use 0.25 to 0.7
     mask_fill: str = _one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
@@ -107,7 +122,13 @@ class LossConfig(_Settings):
     weight_gradient: str = _one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
     pair_order: str = _one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
-    threshold: float = _within(0.5, 0, 1)  # open: t, as a fraction of the map's own maximum
+    threshold: float = _within(0.5, 0, 1)  # open: t of equation 5
+    profile_scale: str = _one_of(
+        "max", attention.SCALES
+    )  # open: what t and the distance refer to, see attention.SCALES
+    consistency_margin: float | None = _within(None, 0)  # open: least distance of negative pairs; None: they are free
+    map_statistics: str = _one_of("running", ("running", "batch"))  # open: of BatchNorm in dy_c/df
+    reduction: str = _one_of("mean", ("mean", "sum"))  # open: equations 1 and 3 sum over the batch; mean suits any size
     ia_start: float = _within(0.0, 0, 1)  # open: share of the epochs before IA; the paper starts at once, from ImageNet
     sa_start: float = _within(0.0, 0, 1)  # open: the same for the consistency term of SA
 
@@ -124,13 +145,18 @@ class DataConfig(_Settings):
     batch_size: int = _within(16, 1)  # paper 4.1: 16; read here as 16 pairs (open: images or pairs)
     positive_share: float = _within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
     across_cameras: bool = True  # open: positives from two cameras where the person was seen by two
+    anchor_share: float = _within(
+        1.0, 0, 1
+    )  # open: of the images that are first in a pair each epoch; 0.5 shows N images
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Settings):
     """The schedule."""
 
-    epochs: int = _within(40, 1)  # paper 4.1; one epoch = every training image is once the first of a pair
+    epochs: int = _within(
+        40, 1
+    )  # paper 4.1; in one epoch every training image is once the first of a pair, see anchor_share
     learning_rate: float = _within(0.03, 0)  # paper 4.1
     trunk_rate: float = _within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
     milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4.1: after epoch 30 of 40; shares of epochs
@@ -156,6 +182,7 @@ class RankingConfig(_Settings):
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: as in LossConfig
     pair_order: str = _one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
     threshold: float = _within(0.5, 0, 1)  # open: t
+    profile_scale: str = _one_of("max", attention.SCALES)  # open: as in LossConfig
     normalisation: str = _one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
     normalise_per: str = _one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
     attention_weight: float = _within(0.5, 0, 1)  # paper 3.2.3 sums the two; 0.5 is that sum up to scale
@@ -175,8 +202,12 @@ class Config:
 
     @property
     def variant(self) -> str:
-        """The row of the paper's ablation: ide, ide+ia, ide+sa or casn."""
-        return VARIANTS[self.loss.identification_attention + 2 * self.loss.siamese_attention]
+        """What is trained: a name in :data:`VARIANTS`, or ``bce+ia`` where a casn has no spatial term."""
+        loss = self.loss
+        if loss.siamese_attention and not loss.consistency_weight:
+            return "bce+ia" if loss.identification_attention else "bce"
+        ia, sa = loss.identification_attention, loss.siamese_attention
+        return {(False, False): "ide", (True, False): "ide+ia", (False, True): "ide+sa", (True, True): "casn"}[ia, sa]
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with other fields: groups by mapping, fields by their name, ``replace(epochs=3, loss={"threshold": 0.3})``.
@@ -188,8 +219,10 @@ class Config:
             owners = [group for group in _GROUPS if name in values[group]]
             if name == "variant":
                 check_choice(name, value, VARIANTS)
-                ia, sa = VARIANTS.index(value) % 2 == 1, VARIANTS.index(value) >= 2
-                values["loss"] |= {"identification_attention": ia, "siamese_attention": sa}
+                terms = dict(VARIANTS[value])
+                if terms["consistency_weight"] and values["loss"]["consistency_weight"]:
+                    del terms["consistency_weight"]  # a weight of one's own stays
+                values["loss"] |= terms
             elif name in _GROUPS:
                 values[name] = values[name] | value if isinstance(value, Mapping) else value
             elif len(owners) == 1:
@@ -268,11 +301,27 @@ def profile(name: str = "quick", **changes: Any) -> Config:
 
 
 def paper_literal(config: Config) -> Config:
-    """The same run with every open point at its most literal reading: the label's logit as L_ia, attention from the
-    first step, statistics updated by the masked pass, one learning rate, both distances with the same weight."""
-    loss = {"ia_score": "logit", "masked_batchnorm": "update", "ia_start": 0.0, "sa_start": 0.0}
-    train = {"pair_rate": 1.0, "pair_weight_decay": None}
-    return config.replace(loss=loss, train=train, ranking={"attention_weight": 0.5})
+    """The same run with every open point at its most literal reading.
+
+    The label's logit as L_ia; sums over batch and stripes; attention from the first step, on raw maps, with the batch's own
+    statistics; statistics updated by the masked pass; a pair classifier built like the ID classifier; one learning rate;
+    an epoch that shows every image once; no augmentation; both distances with the same weight. A logit has no lower bound
+    and a sum multiplies the rate by the size of a batch: expect such a run to diverge from random weights.
+    """
+    loss = {"ia_score": "logit", "ia_stripes": "sum", "masked_batchnorm": "update", "map_statistics": "batch"}
+    loss |= {"reduction": "sum", "ia_start": 0.0, "sa_start": 0.0, "profile_scale": "absolute"}
+    train = {"pair_rate": 1.0, "pair_weight_decay": None, "trunk_rate": 1.0, "warmup": 0.0, "clip_norm": None}
+    data = {"flip": 0.0, "padding": 0, "erase": 0.0, "anchor_share": 0.5}
+    ranking = {"attention_weight": 0.5, "profile_scale": "absolute"}
+    model = {"pair_norm": config.model.id_norm, "pair_activation": config.model.id_activation}
+    return config.replace(loss=loss, train=train, data=data, ranking=ranking, model=model)
+
+
+def pcb_recipe(config: Config) -> Config:
+    """PCB's own protocol (Sun et al. 2018), which the paper says it follows for the PCB baseline: 60 epochs from 0.1, a
+    tenth of that for the trunk, divided by ten after 40; dropout of one half."""
+    train = {"epochs": 60, "learning_rate": 0.1, "trunk_rate": 0.1, "milestones": (2 / 3,)}
+    return config.replace(model={"pooling": "stripes", "id_dropout": 0.5}, train=train, height=384, width=128)
 
 
 def assignments(given: Iterable[str]) -> dict[str, Any]:

@@ -27,11 +27,18 @@ def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
 def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probability") -> Tensor:
     """Equation 2, L_ia: the label's score on the masked image, mean over images; small when nothing was left to see.
 
-    (B, num_ids) logits; ``score``: ``logit`` (literal; has no lower bound), ``probability`` (softmax) or ``sigmoid``.
+    (B, num_ids) logits; ``score``: ``logit`` (literal; has no lower bound), ``probability`` p (softmax), ``sigmoid``, or
+    ``log``: -log(1 - p), whose gradient does not fade while p is near one.
     """
-    scores = {"logit": masked_scores, "probability": masked_scores.softmax(1), "sigmoid": masked_scores.sigmoid()}
-    check_choice("score of L_ia", score, scores)
-    return scores[score].gather(1, labels[:, None]).mean()
+    check_choice("score of L_ia", score, ("logit", "probability", "sigmoid", "log"))
+    own = labels[:, None]
+    if score == "log":
+        others = masked_scores.scatter(1, own, -torch.inf).logsumexp(1)
+        return (masked_scores.logsumexp(1) - others).mean()
+    scores = {"logit": lambda x: x, "probability": lambda x: x.softmax(1), "sigmoid": torch.sigmoid}[score](
+        masked_scores
+    )
+    return scores.gather(1, own).mean()
 
 
 def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
@@ -40,16 +47,28 @@ def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
 
 
 def consistency_loss(
-    map_1: Tensor, map_2: Tensor, same: Tensor, threshold: float = 0.5, positives: float | None = None
+    map_1: Tensor,
+    map_2: Tensor,
+    same: Tensor,
+    threshold: float = 0.5,
+    positives: float | None = None,
+    scale: str = "max",
+    margin: float | None = None,
 ) -> Tensor:
     """The spatial term of equation 5: mean distance of aligned row profiles over the positive pairs; 0 without any.
 
-    Two raw Siamese maps (P, h, w) and (P,) bool -> scalar. ``positives``: what to divide by; None: the positive pairs here.
-    (The mean over a batch's parts, on several processes, is the whole batch's only if all divide by the same number.)
+    With ``margin`` m the negative pairs add the mean of max(0, m - distance): without it one profile for everybody is the
+    optimum. Two raw Siamese maps (P, h, w) and (P,) bool -> scalar. ``positives``: what to divide by; None: the positive
+    pairs here. (The mean over a batch's parts is the whole batch's only if all divide by the same number.)
     """
-    same = same.to(map_1.dtype)
-    count = same.sum().clamp_min(1) if positives is None else max(positives, 1e-9)
-    return (attention.attention_distance(map_1, map_2, threshold) * same).sum() / count
+    distance = attention.attention_distance(map_1, map_2, threshold, scale)
+    same = same.to(distance.dtype)
+    count = same.sum() if positives is None else torch.as_tensor(float(positives))
+    loss = (distance * same).sum() / count.clamp_min(1 if positives is None else 1e-9)
+    if margin is None:
+        return loss
+    short = (margin - distance).clamp_min(0) * (1 - same)
+    return loss + short.sum() / (len(same) - count).clamp_min(1e-9)
 
 
 class CASNLoss:
@@ -81,30 +100,47 @@ class CASNLoss:
         if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
             for labels, images in ((labels_1, images_1), (labels_2, images_2)):
                 model.check_labels(labels, len(images))
-        images, labels = torch.cat([images_1, images_2]), torch.cat([labels_1, labels_2])
+        images, labels, same = torch.cat([images_1, images_2]), torch.cat([labels_1, labels_2]), labels_1 == labels_2
         feature_map, feature, scores = model(images)
         terms = {"ide": identification_loss(scores, labels)}
-        total = terms["ide"]
         if config.identification_attention and progress >= config.ia_start:
-            gradient = model.label_gradient(feature, labels, create_graph=config.weight_gradient == "second")
-            maps = attention.identification_map(feature_map, gradient)
-            mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
-            masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
-            _, _, scores = masked_pass(model, masked, config.masked_batchnorm, frozen=config.ia_gradient == "mask")
-            terms["ia"] = attention_loss(scores.mean(1), labels, config.ia_score)
-            total = total + config.ia_weight * terms["ia"]
+            terms["ia"] = self.masked_score(model, images, labels, feature_map, feature)
         if config.siamese_attention:
-            same = labels_1 == labels_2
             terms["bce"] = pair_loss(model.pair_scores(torch.sub(*feature.chunk(2))), same)
+            if config.consistency_weight and progress >= config.sa_start:
+                modes = config.siamese_mode, config.pair_order
+                maps = model.siamese_attention_of(*feature_map.chunk(2), *modes)
+                how = config.profile_scale, config.consistency_margin
+                terms["consistency"] = consistency_loss(*maps, same, config.threshold, positives, *how)
+        return terms | {"total": self.total(terms, pairs=len(same))}
+
+    def masked_score(self, model: CASN, images: Tensor, labels: Tensor, feature_map: Tensor, feature: Tensor) -> Tensor:
+        """L_ia of a batch (equation 2): attention, mask, and the same network on what the mask leaves."""
+        config = self.config
+        second, batch = config.weight_gradient == "second", config.map_statistics == "batch"
+        gradient = model.label_gradient(feature, labels, create_graph=second, batch_statistics=batch)
+        maps = attention.identification_map(feature_map, gradient)
+        mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
+        masked = attention.hide(images, mask, fill_of(images, config.mask_fill))
+        _, _, scores = masked_pass(model, masked, config.masked_batchnorm, frozen=config.ia_gradient == "mask")
+        if config.ia_stripes == "mean":
+            return attention_loss(scores.mean(1), labels, config.ia_score)
+        stripes = scores.shape[1]
+        return stripes * attention_loss(scores.flatten(0, 1), labels.repeat_interleave(stripes), config.ia_score)
+
+    def total(self, terms: dict[str, Tensor], pairs: int) -> Tensor:
+        """Equations 5 and 6 from the unweighted terms, which are means; as sums they count each image and each pair."""
+        config = self.config
+        image, pair = (2 * pairs, pairs) if config.reduction == "sum" else (1, 1)
+        total = image * terms["ide"]
+        if "ia" in terms:
+            total = total + image * config.ia_weight * terms["ia"]
+        if "bce" in terms:
             siamese = terms["bce"]
-            if progress >= config.sa_start:
-                maps = model.siamese_attention_of(
-                    *feature_map.chunk(2), mode=config.siamese_mode, order=config.pair_order
-                )
-                terms["consistency"] = consistency_loss(*maps, same, config.threshold, positives)
+            if "consistency" in terms:
                 siamese = siamese + config.consistency_weight * terms["consistency"]
-            total = total + config.sa_weight * siamese
-        return terms | {"total": total}
+            total = total + pair * config.sa_weight * siamese
+        return total
 
 
 def fill_of(images: Tensor, fill: str) -> Tensor | float:

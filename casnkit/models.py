@@ -8,10 +8,13 @@ layer that is called twice see only one image, silently. Weights come from files
 """
 
 import contextlib
+import copy
+import itertools
 import math
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +74,15 @@ def _halving(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
     return nn.Sequential(features, nn.ReLU())
 
 
+def _striding(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
+    """Networks whose last halving is a convolution. EfficientNet's last activation is a SiLU: a ReLU after it, so A >= 0."""
+    features = make().features
+    if last_stride == 1:
+        [*_, last] = (m for m in features.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2))
+        last.stride = (1, 1)
+    return nn.Sequential(features, nn.ReLU())
+
+
 def _vgg16() -> SimpleNamespace:
     features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # without a classifier of 120 million weights
     for layer in features:
@@ -90,8 +102,13 @@ class Trunk(NamedTuple):
 
 TRUNKS = {  # a trunk is one entry here
     "resnet50": Trunk(partial(_resnet, zoo.resnet50), zoo.ResNet50_Weights.IMAGENET1K_V1),
+    "resnet101": Trunk(partial(_resnet, zoo.resnet101), zoo.ResNet101_Weights.IMAGENET1K_V1),
+    "resnet34": Trunk(partial(_resnet, zoo.resnet34), zoo.ResNet34_Weights.IMAGENET1K_V1),
     "resnet18": Trunk(partial(_resnet, zoo.resnet18), zoo.ResNet18_Weights.IMAGENET1K_V1),
     "densenet121": Trunk(partial(_halving, zoo.densenet121), zoo.DenseNet121_Weights.IMAGENET1K_V1),
+    "densenet201": Trunk(partial(_halving, zoo.densenet201), zoo.DenseNet201_Weights.IMAGENET1K_V1),
+    "mobilenet_v2": Trunk(partial(_striding, zoo.mobilenet_v2), zoo.MobileNet_V2_Weights.IMAGENET1K_V1),
+    "efficientnet_b0": Trunk(partial(_striding, zoo.efficientnet_b0), zoo.EfficientNet_B0_Weights.IMAGENET1K_V1),
     "vgg16": Trunk(partial(_halving, _vgg16), zoo.VGG16_BN_Weights.IMAGENET1K_V1),
     "squeezenet1_1": Trunk(partial(_halving, zoo.squeezenet1_1), zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
     "small": Trunk(SmallTrunk, None, smallest=16),
@@ -137,11 +154,21 @@ class PairHead(nn.Sequential):
 
     def __init__(self, features: int, config: ModelConfig) -> None:
         bend, dropout = ACTIVATIONS[config.pair_activation](), nn.Dropout(config.pair_dropout)
+        if config.pair_norm:
+            bend = nn.Sequential(nn.BatchNorm1d(config.pair_hidden), bend)
         super().__init__(nn.Linear(features, config.pair_hidden), bend, dropout, nn.Linear(config.pair_hidden, 2))
         nn.init.kaiming_normal_(self[0].weight, nonlinearity="relu")
         nn.init.zeros_(self[0].bias)
         nn.init.normal_(self[3].weight, std=0.01)
         nn.init.zeros_(self[3].bias)
+
+    def layers(self) -> tuple[nn.Linear, nn.Module, nn.Linear]:
+        """The same classifier in eval mode as linear layer, activation, linear layer: BatchNorm becomes part of the first."""
+        first, bend, _, last = self
+        if isinstance(bend, nn.Sequential):
+            norm, bend = bend
+            first = torch.nn.utils.fusion.fuse_linear_bn_eval(copy.deepcopy(first).eval(), norm)
+        return first, bend, last
 
 
 class CASN(nn.Module):
@@ -170,8 +197,7 @@ class CASN(nn.Module):
         if not given:
             check_choice("backbone", name, TRUNKS)
             backbone = TRUNKS[name].build(config.last_stride or (1 if pooling == "stripes" else 2))
-        with evaluating(backbone), torch.no_grad():
-            self.trunk, self.channels = backbone, backbone(torch.zeros(1, 3, 128, 64)).shape[1]
+        self.trunk, self.channels = backbone, trunk_channels(backbone, name)
         self.feature_size = self.stripes * self.channels
         self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
         self.pair_head = PairHead(self.feature_size, config)
@@ -261,8 +287,13 @@ class CASN(nn.Module):
         turned_2, turned_1 = self.siamese_attention_of(map_2, map_1, mode)
         return (maps[0] + turned_1) / 2, (maps[1] + turned_2) / 2
 
-    def label_gradient(self, feature: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
-        """dy_c/df of the label's logit, (B, D), with the ID classifier in eval mode: BatchNorm would mix the samples."""
+    def label_gradient(
+        self, feature: Tensor, labels: Tensor, create_graph: bool = False, batch_statistics: bool = False
+    ) -> Tensor:
+        """dy_c/df of the label's logit, (B, D), with the ID classifier in eval mode: BatchNorm would mix the samples.
+
+        ``batch_statistics``: in the mode that the classifier is in, as a plain backward pass of a training batch would.
+        """
 
         def score(feature: Tensor) -> Tensor:
             # on copies: a later pass may change running statistics in place, under a graph that needs these, and
@@ -272,7 +303,7 @@ class CASN(nn.Module):
             scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
             return scores.gather(1, labels.clone()[:, None])[:, 0]
 
-        with evaluating(self.identity_head):
+        with contextlib.nullcontext() if batch_statistics else evaluating(self.identity_head):
             return attention.score_gradient(score, feature, create_graph)
 
     def pair_gradient(self, difference: Tensor) -> Tensor:
@@ -287,6 +318,40 @@ class CASN(nn.Module):
             found = f"{int(labels.min())} .. {int(labels.max())}" if whole else f"{labels.dtype} {tuple(labels.shape)}"
             wanted = f"{count} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
             raise ValueError(f"expected {wanted}, got {found}")
+
+
+def trunk_channels(trunk: nn.Module, name: str) -> int:
+    """C of the feature map that a trunk makes of a blank image; a warning where the map has values below zero.
+
+    Raises ValueError for a module that gives anything but a feature map (B, C, h, w).
+    """
+    sizes, failure = ((128, 64), (256, 128), (224, 224)), ""
+    parameter = next(trunk.parameters(), torch.zeros(()))
+    for height, width in sizes:
+        blank = torch.linspace(-2, 2, 3 * height * width).view(1, 3, height, width).to(parameter)
+        try:
+            with evaluating(trunk), torch.no_grad():
+                found = trunk(blank)
+            break
+        except (RuntimeError, AssertionError, ValueError) as error:
+            failure = failure or str(error).splitlines()[0][:200]
+    else:
+        tried = ", ".join(f"{height}x{width}" for height, width in sizes)
+        raise ValueError(f"the backbone {name!r} failed on blank images of {tried}: {failure}")
+    advice = "give a module that ends before pooling and classifier, such as nn.Sequential(*children[:-2])"
+    if not isinstance(found, Tensor) or found.dim() != 4:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if isinstance(found, Tensor) and found.dim() == 3:
+            advice = "reshape its tokens (B, N, C) to a grid, without the class token"
+        raise ValueError(f"the backbone {name!r}: expected a feature map (B, C, h, w), got {shape}; {advice}")
+    _, channels, rows, columns = found.shape
+    if abs(channels * width - rows * height) < abs(rows * width - columns * height):  # the shape of the image
+        turned = "end it with torchvision.ops.Permute([0, 3, 1, 2])"
+        raise ValueError(f"the backbone {name!r} gives {tuple(found.shape)}, its channels last: {turned}")
+    if not found.is_meta and (least := float(found.min())) < 0:
+        told = f"the feature map of {name!r} has values below zero, down to {least:.3g}"
+        warnings.warn(f"{told}: the ReLU of a map cuts them, end it with nn.ReLU() for maps that sum up", stacklevel=3)
+    return channels
 
 
 @contextlib.contextmanager
@@ -319,23 +384,42 @@ def seeded(seed: int, stream: int) -> Iterator[None]:
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
     """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
 
-    Names as in torchvision, also with ``module.`` or the like in front, or those of this kit's runs; classifiers are ignored.
+    Names as in torchvision with any prefix in front (``module.``, ``backbone.``, ...), or those of this kit's runs. What
+    the file holds besides, such as classifiers, is ignored with a warning.
     """
-    if str(weights) == "imagenet":
+    imagenet = str(weights) == "imagenet"
+    if imagenet:
         if name not in TRUNKS or not TRUNKS[name].weights:
             raise ValueError(f"the backbone {name!r} has no ImageNet weights: train it from scratch, or choose another")
         weights = Path(torch.hub.get_dir(), "checkpoints", TRUNKS[name].weights.url.rpartition("/")[2])
-    own = {_bare(key): key for key in trunk.state_dict()}
-    bare = {_bare(key): value for key, value in read_tensors(weights).items()}
-    heads = ("fc.", "classifier.", "identity_head.", "pair_head.", "head.", "bottleneck.")
-    load_state(trunk, {own.get(key, key): bare[key] for key in bare if not key.startswith(heads)}, weights)
+    # torchvision's oldest DenseNet files write norm.1 for norm1
+    dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+    given = {dense.sub(r"\1\2.", key): value for key, value in read_tensors(weights).items()}
+    own = trunk.state_dict()
+    levels = zip(*(key.split(".") for key in own), strict=False)
+    wrapper = "".join(f"{names[0]}." for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+    bare = {key.removeprefix(wrapper): key for key in own}
+    prefixes = Counter(key.removesuffix(tail) for key in given for tail in _tails(key) if tail in bare)
+    prefix = max(prefixes, key=lambda each: (prefixes[each], -len(each)), default="")
+    stages = {tail.partition(".")[0] for tail in bare}  # a tensor of the same stage that does not fit: another network
+    known = {key: tail for key, tail in _under(prefix, given) if tail.partition(".")[0] in stages}
+    state = {bare.get(tail, tail): given[key] for key, tail in known.items()}
+    counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}  # old files have none
+    load_state(trunk, counters | state, weights)
+    ignored = [key for key in given if key not in known and not key.startswith(("identity_head.", "pair_head."))]
+    if ignored and not imagenet:
+        told = f"{len(known)} of {len(given)} tensors of {weights} fill the trunk {name!r}"
+        warnings.warn(f"{told}; ignored: {', '.join(ignored[:4])}{', ...' * (len(ignored) > 4)}", stacklevel=3)
 
 
-def _bare(key: str) -> str:
-    """A tensor's name without the wrappers that files put in front; torchvision's oldest DenseNet names mended."""
-    place = r"0\.(?=\d+\.|conv0|norm0|dense|transition|norm5)"  # in a Sequential; "0.weight" numbers a layer
-    key = re.sub(rf"^((module|network|features|backbone|trunk)\.|{place})+", "", key)
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
+def _under(prefix: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((name, name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+
+
+def _tails(key: str) -> Iterator[str]:
+    """A tensor's name, and the name without its first part, its first two parts, and so on."""
+    parts = key.split(".")
+    return (".".join(parts[start:]) for start in range(len(parts)))
 
 
 def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:

@@ -181,7 +181,8 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
         torch.manual_seed(seed + part)  # dropout
         with accelerator.accumulate(run.step):
             found = run.step(images.contiguous(memory_format=torch.channels_last), labels, share, positives)
-            accelerator.backward(found["total"])  # divided by the number of parts, exchanged after the last one
+            scale = parts if config.loss.reduction == "sum" else 1
+            accelerator.backward(scale * found["total"])  # divided by the number of parts, exchanged after the last one
         for name, value in found.items():
             terms[name] = terms.get(name, 0.0) + value.detach() / config.train.accumulate
     if config.train.clip_norm:
@@ -207,7 +208,8 @@ def make_accelerator(device: str | torch.device | None = None, **options: Any) -
 def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
     """The sampler of the training pairs that ``config`` describes; what it has to say is warned of."""
     data, split, seed = config.data, dataset.train, config.train.seed
-    sampler = PairSampler(split.pids, split.camids, data.batch_size, data.positive_share, data.across_cameras, seed)
+    how = data.batch_size, data.positive_share, data.across_cameras, seed
+    sampler = PairSampler(split.pids, split.camids, *how)
     for note in sampler.notes:
         warnings.warn(note, stacklevel=3)
     return sampler

@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from casnkit.config import PROFILES, VARIANTS, Config, LossConfig, ModelConfig, assignments, paper_literal, profile
+from casnkit.config import (
+    PROFILES,
+    VARIANTS,
+    Config,
+    LossConfig,
+    ModelConfig,
+    assignments,
+    paper_literal,
+    pcb_recipe,
+    profile,
+)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -42,24 +52,47 @@ def test_the_image_size_follows_the_pooling_unless_it_is_given(changes):
     assert config.model == dataclasses.replace(profile("quick").model, pooling="stripes")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_is_a_name_for_two_switches(variant):
-    ia, sa = {"ide": (False, False), "ide+ia": (True, False), "ide+sa": (False, True), "casn": (True, True)}[variant]
-    loss = {"identification_attention": ia, "siamese_attention": sa}
+@pytest.mark.parametrize(("variant", "terms"), VARIANTS.items())
+def test_a_variant_is_a_name_for_three_fields(variant, terms):
     config = profile("quick", variant=variant)
-    assert config == profile("quick", loss=loss)
+    assert config == profile("quick", loss=terms)
     assert config.variant == variant
-    assert config.train.pair_rate == (20 if sa else 1), "only Siamese attention needs another rate"
+    sa = terms["siamese_attention"]
+    assert config.train.pair_rate == (20 if sa else 1), "only the pair classifier needs another rate"
     assert profile("quick", variant=variant, pair_rate=3.0).train.pair_rate == 3
+    again = profile("quick", variant="bce").replace(variant=variant)
+    assert again.variant == variant
+    assert again.loss.consistency_weight == (0 if variant == "bce" else 0.2)
 
 
-def test_paper_literal():
-    config = profile("paper", ia_start=0.3, epochs=5)
+def test_a_weight_of_ones_own_survives_another_variant():
+    assert profile("quick", consistency_weight=3.0).replace(variant="ide+sa").loss.consistency_weight == 3.0
+    assert profile("quick", consistency_weight=0.0, variant="ide+ia").variant == "ide+ia"
+
+
+def test_paper_literal_moves_every_open_point_and_nothing_else():
+    config = profile("quick", variant="casn", ia_start=0.3, epochs=5, erase=0.5)
     literal = paper_literal(config)
     assert (literal.loss.ia_score, literal.loss.masked_batchnorm, literal.loss.ia_start) == ("logit", "update", 0.0)
-    assert dataclasses.replace(literal, loss=config.loss) == config
-    train = paper_literal(profile("quick", variant="casn")).train
-    assert (train.pair_rate, train.pair_weight_decay) == (1.0, None)
+    assert (literal.loss.reduction, literal.ranking.profile_scale, literal.loss.profile_scale) == (
+        "sum",
+        *2 * ("absolute",),
+    )
+    assert (literal.train.pair_rate, literal.train.pair_weight_decay) == (1.0, None)
+    assert (literal.data.flip, literal.data.erase, literal.data.anchor_share, literal.model.pair_norm) == (
+        0,
+        0,
+        0.5,
+        True,
+    )
+    assert (literal.train.epochs, literal.model.backbone, literal.variant) == (5, "small", "casn")
+    assert paper_literal(literal) == literal
+
+
+def test_pcbs_recipe():
+    striped = pcb_recipe(profile("paper"))
+    assert (striped.model.pooling, striped.data.height, striped.data.width) == ("stripes", 384, 128)
+    assert [share * striped.train.epochs for share in striped.train.milestones] == [40]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +102,7 @@ def test_paper_literal():
         ({"qqqq": 3}, "no setting 'qqqq'; known are .*backbone"),
         ({"loss": {"treshold": 0.3}}, "no setting loss.treshold; did you mean 'threshold'"),
         ({"threshold": 0.3}, "'threshold' stands in the groups loss and ranking"),
-        ({"variant": "ide+sia"}, r"variant: expected one of ide, ide\+ia, ide\+sa, casn, got 'ide\+sia'"),
+        ({"variant": "ide+sia"}, r"variant: expected one of ide, bce, ide\+ia, ide\+sa, casn, got 'ide\+sia'"),
         ({"loss": {"siamese_mode": "papre"}}, "loss.siamese_mode: expected one of paper, .* v1, got 'papre'"),
         ({"learning_rate": float("nan")}, "train.learning_rate: expected a number, got nan"),
         ({"id_norm": 1}, "model.id_norm: expected true or false, got 1"),

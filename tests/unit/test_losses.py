@@ -48,6 +48,17 @@ def test_equation_2_by_hand():
     assert attention_loss(logits, labels, "logit").item() == pytest.approx(math.log(5) / 2, abs=1e-15)
     # sigmoid(log o) = o / (o + 1): 5/6 and 1/2, mean 2/3.
     assert attention_loss(logits, labels, "sigmoid").item() == pytest.approx(2 / 3, abs=1e-15)
+    # -log(1 - p): -log 3/8 = 0.9808293 and -log 4/5 = 0.2231436, mean 0.6019864.
+    assert attention_loss(logits, labels, "log").item() == pytest.approx(0.6019864, abs=1e-7)
+
+
+def test_the_logarithm_keeps_its_gradient_where_the_probability_loses_it():
+    logits = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)
+    gradients = {}
+    for score in ("probability", "log"):
+        (gradients[score],) = torch.autograd.grad(attention_loss(logits, torch.tensor([0]), score), logits)
+    assert gradients["probability"].abs().max() < 1e-15
+    torch.testing.assert_close(gradients["log"], torch.tensor([[1.0, -0.5, -0.5]]))
 
 
 def test_equations_3_5_and_6_by_hand():
@@ -66,11 +77,65 @@ def test_equations_3_5_and_6_by_hand():
     # Two positive pairs: the mean, (0.6373774 + 0) / 2.
     spatial = consistency_loss(torch.stack([one, one]), torch.stack([two, one]), same | True, 0.4)
     assert spatial.item() == pytest.approx(0.3186887, abs=1e-7)
+    # A margin of 0.8 for the negative pair: with its maps at a distance d, max(0, 0.8 - d) more.
+    two_of_one = torch.stack([one, one]), torch.stack([two, two])
+    d = attention.attention_distance(one[None], two[None], 0.4).item()
+    with_margin = consistency_loss(*two_of_one, same, 0.4, margin=0.8)
+    assert with_margin.item() == pytest.approx(d + 0.8 - d, abs=1e-12)
+    assert consistency_loss(*two_of_one, same, 0.4, margin=0.5).item() == pytest.approx(d, abs=1e-12), (
+        "far enough apart"
+    )
     # Without positive pairs: zero, with a finite gradient.
     maps = torch.rand(2, 3, 9, 5, requires_grad=True)
     loss = consistency_loss(maps[0], maps[1], torch.zeros(3, dtype=torch.bool))
     loss.backward()
     assert loss == maps.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(("scale", "threshold"), [("raw", 0.4), ("absolute", 1.5)])
+def test_profiles_as_they_are(scale, threshold):
+    # The maps worked out in test_attention: row maxima 0 2 4 1 and 3 3 0 0. Raw, 0.4 of the maximum keeps rows 1, 2 and
+    # rows 0, 1, as does an absolute 1.5: (2, 4) and (3, 3), resized to four rows 2 2.5 3.5 4 and 3 3 3 3.
+    one = torch.tensor([[[0.0, 0.0], [2.0, 1.0], [4.0, 3.0], [0.0, 1.0]]], dtype=torch.float64)
+    two = torch.tensor([[[3.0, 0.0], [1.0, 3.0], [0.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
+    assert attention.attention_distance(one, two, threshold, scale).item() == pytest.approx(2.5**0.5, abs=1e-12)
+    whole = attention.attention_distance(one, two, 9.0, "absolute").item()  # no row above: nothing is cropped
+    assert whole == pytest.approx((9 + 1 + 16 + 1) ** 0.5, abs=1e-12)
+    with pytest.raises(ValueError, match="max, raw, absolute, got 'maximum'"):
+        attention.attention_distance(one, two, 0.5, "maximum")
+
+
+def test_sums_count_images_and_pairs(make_model, make_images):
+    model, images = make_model(pooling="stripes", stripes=2), (make_images(4), make_images(4, seed=1))
+    mean = CASNLoss(LossConfig(ia_stripes="sum"))(model, *images, LABELS_1, LABELS_2)
+    total = CASNLoss(LossConfig(ia_stripes="sum", reduction="sum"))(model, *images, LABELS_1, LABELS_2)["total"]
+    siamese = mean["bce"] + 0.2 * mean["consistency"]
+    torch.testing.assert_close(total, 8 * (mean["ide"] + 0.5 * mean["ia"]) + 4 * 0.05 * siamese)
+
+
+def test_l_ia_of_each_stripe(make_model, make_images):
+    model, images = make_model(pooling="stripes", stripes=2), (make_images(4), make_images(4, seed=1))
+    parts, whole = [], CASNLoss(LossConfig(ia_stripes="sum"))(model, *images, LABELS_1, LABELS_2)["ia"]
+    for stripe in range(2):
+        A, f, _ = model(torch.cat(images))
+        M = attention.identification_map(A, model.label_gradient(f, torch.cat([LABELS_1, LABELS_2])))
+        masked = attention.hide(torch.cat(images), attention.image_mask(M, images[0].shape[2:]))
+        scores = model(masked)[2][:, stripe]
+        parts.append(attention_loss(scores, torch.cat([LABELS_1, LABELS_2])))
+    torch.testing.assert_close(whole, sum(parts))
+
+
+def test_the_gradient_of_a_training_batch_mixes_its_samples(make_model):
+    model, labels = make_model(id_norm=True).train(), torch.tensor([0, 1, 2])
+    f = torch.rand(3, model.feature_size, dtype=torch.float64, requires_grad=True)
+    before = {k: v.clone() for k, v in model.identity_head.named_buffers()}
+    ours = model.label_gradient(f, labels, batch_statistics=True)
+    expected = torch.autograd.grad(model.id_scores(f).gather(1, labels[:, None]).sum(), f)[0]
+    assert not torch.allclose(ours, model.label_gradient(f, labels))
+    torch.testing.assert_close(ours, expected)
+    fresh = make_model(id_norm=True).train()
+    fresh.label_gradient(f, labels, batch_statistics=True)
+    assert all(torch.equal(v, before[k]) for k, v in fresh.identity_head.named_buffers()), "no statistics are counted"
 
 
 def slow_loss(model: CASN, images_1: Tensor, images_2: Tensor, config: LossConfig) -> dict[str, float]:
@@ -320,7 +385,7 @@ def test_second_order_weights_are_not_disturbed_by_the_masked_pass(batchnorm, ma
 
 
 def test_unknown_names_and_labels_are_refused(make_model, make_images):
-    with pytest.raises(ValueError, match="logit, probability, sigmoid, got 'prob'"):
+    with pytest.raises(ValueError, match="logit, probability, sigmoid, log, got 'prob'"):
         attention_loss(torch.zeros(1, 2), torch.tensor([0]), "prob")
     with pytest.raises(ValueError, match="mean, black, blur, got 'grey'"):
         fill_of(torch.zeros(1, 3, 8, 8), "grey")

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -10,25 +11,33 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 from torch import nn
 from torchvision import models as zoo
 
 from casnkit import models
 from casnkit.config import ModelConfig
+from casnkit.losses import CASNLoss
 from casnkit.models import CASN, TRUNKS, IdentityHead, Trunk, load_trunk_weights, read_tensors
 
 # (C, h, w) at 288x144, stride 2 in the last stage (gap), and at 384x128, stride 1 (stripes). resnet50's are the
 # paper's and PCB's; densenet121 and vgg16 halve five times and round down; squeezenet1_1 four times, without padding.
 SIZES = {
     "resnet50": ((2048, 9, 5), (2048, 24, 8)),
+    "resnet101": ((2048, 9, 5), (2048, 24, 8)),
+    "resnet34": ((512, 9, 5), (512, 24, 8)),
     "resnet18": ((512, 9, 5), (512, 24, 8)),
     "densenet121": ((1024, 9, 4), (1024, 24, 8)),
+    "densenet201": ((1920, 9, 4), (1920, 24, 8)),
+    "mobilenet_v2": ((1280, 9, 5), (1280, 24, 8)),
+    "efficientnet_b0": ((1280, 9, 5), (1280, 24, 8)),
     "vgg16": ((512, 9, 4), (512, 24, 8)),
     "squeezenet1_1": ((512, 17, 8), (512, 47, 15)),
     "small": ((128, 18, 9), (128, 48, 16)),
 }
 FILES = ["resnet50-0676ba61.pth", "resnet18-f37072fd.pth", "densenet121-a639ec97.pth"]  # as torchvision documents them
-FILES += ["vgg16_bn-6c64b313.pth", "squeezenet1_1-b8a52dc0.pth"]
+FILES += ["vgg16_bn-6c64b313.pth", "squeezenet1_1-b8a52dc0.pth", "resnet101-63fe2227.pth", "resnet34-b627a593.pth"]
+FILES += ["densenet201-c1103571.pth", "mobilenet_v2-b0353104.pth", "efficientnet_b0_rwightman-7f5810bc.pth"]
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
@@ -53,13 +62,13 @@ def test_shapes_at_the_papers_sizes_and_at_the_smallest(backbone, pooling):
 
 
 def test_a_trunk_is_one_entry(monkeypatch):
-    build = partial(models._resnet, zoo.resnet34)
-    monkeypatch.setitem(TRUNKS, "resnet34", Trunk(build, zoo.ResNet34_Weights.IMAGENET1K_V1))
+    build = partial(models._resnet, zoo.resnet152)
+    monkeypatch.setitem(TRUNKS, "resnet152", Trunk(build, zoo.ResNet152_Weights.IMAGENET1K_V1))
     with torch.device("meta"):
-        model = CASN.from_config(3, ModelConfig(backbone="resnet34", pooling="stripes"))
-        assert model(torch.empty(2, 3, 384, 128))[0].shape == (2, 512, 24, 8)
-    with pytest.raises(ValueError, match=r"resnet34-b627a593\.pth"):
-        load_trunk_weights(model.trunk, "resnet34", "imagenet")
+        model = CASN.from_config(3, ModelConfig(backbone="resnet152", pooling="stripes"))
+        assert model(torch.empty(2, 3, 384, 128))[0].shape == (2, 2048, 24, 8)
+    with pytest.raises(ValueError, match=r"resnet152-394f9c45\.pth"):
+        load_trunk_weights(model.trunk, "resnet152", "imagenet")
 
 
 def test_a_module_is_a_trunk_too(make_images):
@@ -70,6 +79,44 @@ def test_a_module_is_a_trunk_too(make_images):
     assert (f.shape, scores.shape, model.config.backbone) == ((2, 14), (2, 2, 4), "Sequential")
     with pytest.raises(ValueError, match=r"backbone: expected one of resnet50, .*, got 'Sequential'"):
         CASN.from_config(4, model.config)
+
+
+class Tokens(nn.Module):
+    """A vision transformer's output in miniature: 1 + 8 x 4 tokens."""
+
+    def forward(self, images):
+        return torch.nn.functional.avg_pool2d(images, 16).flatten(2).transpose(1, 2)
+
+
+def test_torchvisions_own_networks_are_trunks_where_they_give_a_map(make_images):
+    images = torch.randn(2, 3, 128, 64)
+    resnet = nn.Sequential(*list(zoo.resnet18().children())[:-2])
+    swin = zoo.swin_t().features
+    turned = nn.Sequential(swin, torchvision.ops.Permute([0, 3, 1, 2]))
+    with pytest.raises(ValueError, match=r"\(1, 4, 2, 768\), its channels last: .*Permute"):
+        CASN(3, swin)
+    with pytest.warns(UserWarning, match="values below zero, down to -"):
+        turned = CASN(3, turned)
+    for model in (turned, CASN(3, resnet, "stripes", stripes=4)):
+        loss = CASNLoss()(model, images[:1], images[1:], torch.tensor([0]), torch.tensor([0]))["total"]
+        loss.backward()
+        assert all(p.grad is not None for p in model.trunk.parameters())
+        maps = model.siamese_attention(images[:1], images[1:])
+        assert [m.shape for m in maps] == [(1, 4, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (zoo.resnet18(), r"expected a feature map \(B, C, h, w\), got \(1, 1000\); give a module that ends before"),
+        (Tokens(), r"got \(1, 32, 3\); reshape its tokens"),
+        (nn.Linear(3, 4), "failed on blank images of 128x64, 256x128, 224x224"),
+    ],
+    ids=["classifier", "tokens", "no images"],
+)
+def test_a_module_that_gives_no_map_is_refused(module, message):
+    with pytest.raises(ValueError, match=message):
+        CASN(3, module)
 
 
 def test_pooling_by_hand(make_model):
@@ -99,6 +146,17 @@ def test_the_id_classifier_is_two_layers_with_batchnorm_per_stripe(training, sha
         y = (y - mean) / (var + head.norm.eps).sqrt() * head.norm.weight.view(2, 6)[p]
         y = torch.where(y > 0, y, 0.01 * y) @ head.second.weight[p].T + head.second.bias[p]
         torch.testing.assert_close(ours[:, p], y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pair_classifier_with_batchnorm_is_two_layers_in_eval_mode():
+    model = CASN(2, "small", pair_norm=True, pair_hidden=7)
+    norm, d = model.pair_head[1][0], torch.randn(5, 128)
+    with torch.no_grad():
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        norm.weight.normal_()
+    first, bend, last = model.eval().pair_head.layers()
+    torch.testing.assert_close(last(bend(first(d))), model.pair_scores(d))
 
 
 STRIPED = CASN(2, "small", "stripes")
@@ -172,7 +230,7 @@ def test_the_cached_file_of_every_trunk_gives_torchvisions_own_features(name, tm
         torch.testing.assert_close(trunk(image), expected)
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "trunk.", "backbone."])
+@pytest.mark.parametrize("prefix", ["", "module.", "trunk.", "backbone.", "base.", "module.encoder_q."])
 @pytest.mark.parametrize("nesting", [None, (), ("state_dict",), ("model",), ("model", "state_dict")], ids=str)
 def test_files_by_whatever_name(prefix, nesting, make_model, tmp_path):
     small = make_model(dtype=torch.float32)
@@ -184,9 +242,22 @@ def test_files_by_whatever_name(prefix, nesting, make_model, tmp_path):
         for key in nesting:
             state = {key: state, "epoch": 7}
         torch.save(small.state_dict() if prefix == "trunk." and not nesting else state, path)
-    model = CASN(9, backbone="small", last_stride=1, weights=path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing was ignored
+        model = CASN(9, backbone="small", last_stride=1, weights=path)
     assert all(torch.equal(model.trunk.state_dict()[key], value) for key, value in small.trunk.state_dict().items())
     assert model.config.weights == str(path)
+
+
+def test_what_a_file_holds_besides_is_said(make_model, tmp_path):
+    trunk = make_model(dtype=torch.float32).trunk
+    state = {f"backbone.{key}": value for key, value in trunk.state_dict().items() if "num_batches" not in key}
+    torch.save(
+        {"model": {"pixel_mean": torch.zeros(3), "heads.weight": torch.zeros(2, 3), **state}}, tmp_path / "f.pth"
+    )
+    with pytest.warns(UserWarning, match=r"fill the trunk 'small'; ignored: pixel_mean, heads\.weight$"):
+        model = CASN(9, backbone="small", last_stride=1, weights=tmp_path / "f.pth")
+    assert torch.equal(model.trunk.stem[0].weight, trunk.stem[0].weight)
 
 
 class Malicious:
