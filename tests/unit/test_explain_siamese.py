@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import casnkit as ck
-from casnkit.explain.siamese import agreement, alpha_facts, frozen_pair_head
+from casnkit.explain.siamese import agreement, alpha_facts, frozen_pair_head, gradient_norms
 from casnkit.models import CASN
 from casnkit.ranking import extract
 
@@ -73,3 +73,23 @@ def test_a_head_on_frozen_features_learns_and_leaves_the_network_alone(dataset, 
             for name, net in (("random", model), ("trained", network))
         }
     assert loss["trained"] < loss["random"]
+
+
+@pytest.mark.parametrize("variant", ["ide", "casn"])
+def test_gradient_norms_add_up_to_the_whole_gradient(variant, make_model, make_images):
+    model, config = make_model(dtype=torch.float32), ck.profile("smoke", variant=variant)
+    images = make_images(4, dtype=torch.float32), make_images(4, dtype=torch.float32, seed=1)
+    labels = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 4, 2, 1])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = gradient_norms(model, *images, *labels, config)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert list(found.index) == (["ide"] if variant == "ide" else ["ide", "ia", "bce", "consistency"])
+    assert (found.loc["ide", "relative"], found.loc["ide", "cosine"]) == (1, pytest.approx(1))
+    model.train()
+    ck.losses.CASNLoss(config.loss)(model, *images, *labels)["total"].backward()
+    whole = torch.cat([p.grad.flatten() for p in model.trunk.parameters()]).norm()
+    if variant == "ide":
+        assert found.loc["ide", "norm"] == pytest.approx(whole.item(), rel=1e-5)
+    else:  # the parts of a sum are at most as far from its largest part as they are long
+        rest = found["norm"].drop("ide").sum()
+        assert abs(whole.item() - found.loc["ide", "norm"]) <= rest * 1.001
