@@ -1,9 +1,10 @@
-"""What the Siamese branch says: what alpha of equation 4 selects, and how well maps agree, judged fairly.
+"""What the Siamese branch says: what alpha of equation 4 selects, how loud its losses are, and how well maps agree.
 
 In a trained pair classifier z_1 is close to a bias minus a norm of f^-, so dz_1/df^- points along -f^- and alpha is about
-[f^- < 0]: the channels in which image 1 is *weaker* than image 2. :func:`alpha_facts` measures how far that holds.
-:func:`gradient_norms` measures how much of each loss reaches the trunk. :func:`agreement` holds two rulers against the maps of pairs, the distance between images of one person and the area under
-the ROC curve; a pair classifier trained on the frozen network (:func:`frozen_pair_head`) tells what the head alone does.
+[f^- < 0]: the channels in which image 1 is *weaker* than image 2. :func:`alpha_facts` measures how far that holds,
+:func:`gradient_norms` how much of each loss reaches the trunk. :func:`agreement` judges maps of pairs by the distance
+between images of one person and by the area under the ROC curve; a pair classifier trained on the frozen network
+(:func:`frozen_pair_head`) tells what the head alone does.
 """
 
 import copy

@@ -77,8 +77,8 @@ def test_a_head_on_frozen_features_learns_and_leaves_the_network_alone(dataset, 
 
 @pytest.mark.parametrize("variant", ["ide", "casn"])
 def test_gradient_norms_add_up_to_the_whole_gradient(variant, make_model, make_images):
-    model, config = make_model(dtype=torch.float32), ck.profile("smoke", variant=variant)
-    images = make_images(4, dtype=torch.float32), make_images(4, dtype=torch.float32, seed=1)
+    model, config = make_model(), ck.profile("smoke", variant=variant)
+    images = make_images(4), make_images(4, seed=1)
     labels = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 4, 2, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = gradient_norms(model, *images, *labels, config)
