@@ -105,11 +105,13 @@ show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i,
 # %% [markdown]
 # ## 4 · Why these two?
 #
-# **Siamese attention** asks: which parts of *both* pictures speak for "same person"? Beside each picture stand the largest
-# values of each row; cropped to the rows above the threshold $t$ and resized, the two profiles should agree. Their
-# distance is what CASN's consistency loss makes small. The line on top is the judgement of the pair classifier, ✓ where it
-# is right. It is *not* the ranking: it learned with a small weight, and may call a pair different that the distances put
-# first.
+# **Siamese attention** picks channels by the gradient of "same person" and shows where each picture responds in them. (In a
+# trained network these are mostly the channels in which the first picture is *weaker* than the second; notebook 04 shows
+# why. So do not read the map as "the parts that speak for the same person".) Beside each picture stand the largest values
+# of each row, cropped to the rows above the threshold $t$ and resized. CASN's consistency loss asks these two profiles to
+# agree for pictures of one person; notebook 05 measures whether they do. The line on top is the judgement of the pair
+# classifier, ✓ where it is right. It is *not* the ranking: it learned with a small weight, and may call a pair different
+# that the distances put first.
 
 # %%
 pairs = report.choose_pairs(dataset, casn.result.distances["sum"])
@@ -163,11 +165,11 @@ print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 # | the paper's | what it is about | our counterpart |
 # |---|---|---|
 # | figure 1 | two pictures of one person should be looked at in the same way | notebook 03, section 12 |
-# | figure 4 | identification attention, the soft mask, what the mask leaves | section 5 above; notebook 03, section 10 |
-# | figure 5 | where a baseline looks, and where CASN looks | section 5 above; notebook 03, section 11 |
+# | figure 4 | identification loss alone, and with attention learning | notebook 03, section 11 |
+# | figure 5 | maps of a pair classifier, for pairs of one person and of two | notebook 05, section 6 |
 # | figure 6 | two maps, row by row: maximum, crop, alignment | notebook 04, section 9; notebook 07, section 4 |
-# | figure 7 | a query, its ranked gallery, and the Siamese attention of the pairs | notebook 04, section 5; notebook 07 |
-# | figure 8 | a wrong pair beside a right one | notebook 07, section 3; notebook 08, section 4 |
+# | figure 7 | the same pair without and with the consistency loss; first matches | notebook 05, section 6; notebook 07 |
+# | figure 8 | a wrong first match beside the true one; a true match without and with SA | notebook 08, section 4 |
 
 # %% [markdown]
 # ## A question for the next notebook

@@ -276,7 +276,7 @@ print(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"), sep="\n")
 # %% [markdown]
 # ## 10 · Does the network still know?
 #
-# In the manner of the paper's figure 4, on our data: picture, attention, mask, and what the mask leaves.
+# Picture, attention, mask, and what the mask leaves:
 
 # %% Cover what attention found tags=["slide"]
 report.identification_figure(model, train, casn.info, name="casn")
@@ -371,12 +371,13 @@ print({name: getattr(options, name) for name in open_points})
 # %% [markdown]
 # ## 11 · Do they look at different things?
 #
-# The paper's claim (see its figures 4 and 5): a baseline finds *something* by which a person can be told, a stripe or a bag,
-# while attention trained by equation 2 covers *the person*. First the pictures, our counterpart to the paper's figure 5,
-# each with its plain mean beside it. The outline, where the data knows it, is the true person.
+# The paper's claim (see its figure 4): a baseline finds *something* by which a person can be told, a stripe or a bag, while
+# attention trained by equation 2 covers *the person*. First the pictures, our counterpart to that figure: the identification
+# loss alone, and with attention learning (`ide+ia`), each with its plain mean beside it. The outline, where the data knows
+# it, is the true person.
 
 # %%
-report.where_they_look({"ide": tuple(baseline), "casn": tuple(casn)}, train)
+report.where_they_look({"ide": tuple(baseline), "ide+ia": tuple(session.run("ide+ia"))}, train)
 
 # %% [markdown]
 # Pictures invite stories. Our people were drawn, so we know which pixel is person and can *measure* (photographs need
@@ -434,8 +435,8 @@ else:
 # %% [markdown]
 # ## 12 · One person, several pictures
 #
-# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it; the Siamese
-# attention that `casn` has learned besides does. Our counterpart to the paper's figure 1: one person under several cameras,
+# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it; equation 5, by
+# which `casn` was trained as well, does. Our counterpart to the paper's figure 1: one person under several cameras,
 # through the eyes of the baseline and of CASN.
 
 # %%

@@ -41,6 +41,7 @@ import torch
 import casnkit as ck
 from casnkit import attention, exercises, figures, report
 from casnkit.experiments import ablation
+from casnkit.explain import siamese
 from casnkit.ranking import attention_distances, ignored_mask, matches_mask
 
 session = ck.notebook.start(profile, data)
@@ -156,6 +157,25 @@ for name, value in zip(names[1:], overlap[1:], strict=True):
     print(f"overlap of the first pair with ({name}): {value:.0%}")
 
 # %% [markdown]
+# **What does $\alpha$ select?** The classifier has to call small differences "same" and large ones "different". So, in a
+# trained network, nearly every hidden unit speaks *against* "same": $z_1$ is a bias minus something like a norm of $f^-$.
+# The gradient of minus a norm points back to zero, along $-f^-$. Where is it positive? Where $f^-$ is *negative*:
+#
+# $$\alpha_k \approx [f^-_k < 0] = [f_{1k} < f_{2k}],$$
+#
+# the channels in which picture 1 is **weaker** than picture 2. Not "what both share", and nothing about the person:
+
+# %%
+everybody = np.argwhere(same | different)
+drawn = everybody[np.random.default_rng(0).permutation(len(everybody))[:1000]]
+facts = siamese.alpha_facts(model, result.query.features[drawn[:, 0]], result.gallery.features[drawn[:, 1]])
+print(f"hidden units that raise z_1: {facts['positive_weights']:.0%}")
+print(f"alpha is [f- < 0] in {facts['weaker']:.0%} of the channels (a coin: 50 %),", end=" ")
+print(f"in {facts['weaker_weighted']:.0%} counted by the size of f-")
+print(f"rank correlation of p(same) with minus the norm of f-: {facts['norm_rank_correlation']:.2f}")
+print(f"p(same) of a picture with itself: {facts['p_at_zero']:.2f}; the largest of all pairs: {facts['p_largest']:.2f}")
+
+# %% [markdown]
 # ## 5 · Two scores, two maps
 #
 # **Formula (equation 4).** The channels that are on are added up, in the features and in the feature maps:
@@ -179,8 +199,8 @@ t = casn.info.config.ranking.threshold
 figures.show_pair(*pictures[:2], M_1[0], M_2[0], t, titles=("query", names[0]), same=truth, probability=p_same)
 
 # %% [markdown]
-# And all partners, in the order of section 1: our counterpart to the paper's figure 7, a query and its gallery with the
-# Siamese attention of each pair. The query's map is drawn once for each partner.
+# And all partners, in the order of section 1: a query and its gallery with the Siamese attention of each pair. The query's
+# map is drawn once for each partner.
 
 # %%
 seen = [(pictures[0], picture) for picture in pictures[1:]]
@@ -284,10 +304,20 @@ overlap = (on & alpha_turned).sum(1) / (on | alpha_turned).sum(1)
 for name, there, back, share in zip(names, z.softmax(1)[:, 1], turned, overlap, strict=True):
     print(f"{name:16} p(same): (q, g) {there:.3f}, (g, q) {back:.3f}; overlap of the two \u03b1: {share:.0%}")
 
+# %% [markdown]
+# That follows from section 4: with the pictures exchanged, $f^-$ changes its sign, and "weaker in picture 1" becomes
+# "stronger". The two $\alpha$ are nearly complements, so the *mean* of both orders selects every channel about once: it is
+# close to the plain mean of $A$, which knows neither partner nor classifier.
+
 # %%
+both = model.siamese_attention_of(A_1, A_2, order="both")
+near = [
+    attention.map_correlation(m, attention.mean_map(A)).mean().item() for m, A in zip(both, (A_1, A_2), strict=True)
+]
+print(f"overlap of the two \u03b1 over many pairs {facts['swap_overlap']:.0%} (chance {facts['swap_chance']:.0%})")
+print(f"correlation of both orders' mean with the plain mean: {near[0]:.3f} and {near[1]:.3f}")
 _, as_second = model.siamese_attention_of(A_2[:1], A_1[:1])
-ratio = pictures[0].height / pictures[0].width
-heads = ("query first", "query second")
+ratio, heads = pictures[0].height / pictures[0].width, ("query first", "query second")
 figures.show_difference(M_1[0], as_second[0], heads, "The query's map in both orders", ratio)
 
 # %% [markdown]
@@ -344,9 +374,9 @@ print(*ablation.evidence("threshold"), sep="\n")
 # %% [markdown]
 # ## 10 · Do maps of one person agree more?
 #
-# Training made this distance small for pairs of one person, and only for those. Does it carry over to people never seen?
-# One pair would be an anecdote, so we look at *every* query and gallery picture, and at two rivals: the same row profiles
-# of the **plain mean**, and of an **untrained** pair classifier on the same trunk.
+# Training asks for a small distance in pairs of one person, and only in those. Do people never seen show it? One pair would
+# be an anecdote, so we look at *every* query and gallery picture, and at two rivals: the same row profiles of the
+# **plain mean**, and of an **untrained** pair classifier on the same trunk.
 
 # %%
 torch.manual_seed(1)
@@ -386,8 +416,6 @@ closer = {name: how_often_closer(matrix) for name, matrix in {**distances, "feat
 for name, share in closer.items():
     print(f"{name:21} one person's pair is closer in {share:.1%} of the draws")
 session.expect(closer["features"] > 0.5, "the features rank no better than a coin")
-
-# %%
 best = max((name for name in distances), key=closer.get)
 gain = closer["trained attention"] - closer["untrained classifier"]
 lead = closer["features"] - closer[best]

@@ -47,8 +47,8 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · The instrument
 #
-# Two networks are at hand: the baseline **IDE**, which learned names, and **CASN**, which learned to look at two pictures
-# of one person in the same way. The next cell is all it takes.
+# Two networks are at hand: the baseline **IDE**, which learned names, and **CASN**, which was trained with both kinds of
+# attention besides. The next cell is all it takes.
 
 # %%
 casn, ide = session.run("casn"), session.run("ide")
@@ -107,7 +107,7 @@ assert on_screen == in_table, "the screen and the library disagree"
 # ## 3 · Why did the stranger come first?
 #
 # **Idea.** Take the stranger, and beside it the true match that should have been there. The paper's figure 8 does the same:
-# (a) a wrong pair, (b) a right one.
+# in its part (a): the wrong first match, and the true one.
 
 # %%
 inspector.figure("failures")

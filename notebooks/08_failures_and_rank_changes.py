@@ -218,7 +218,7 @@ inspector.figure("pair")
 # %% [markdown]
 # ## 7 · Inconsistent attention
 #
-# **Idea.** CASN is trained so that the maps of one person's pictures agree (equation 5). If that matters, queries whose
+# **Idea.** Equation 5 asks that the maps of one person's pictures agree. If that matters, queries whose
 # attention *disagrees* with their nearest true match should fail more often. Do they?
 
 # %%

@@ -30,7 +30,7 @@
 # read, and only a toy is trained here. **Hardware** a laptop. Filling the tables in at `paper` takes a GPU and hours.
 
 # %% tags=["parameters"]
-profile = "paper"  # whose runs to read: "paper" (section 4.1), or "smoke" and "quick" for a try
+profile = "paper"  # whose runs to read: "paper" (section 4), or "smoke" and "quick" for a try
 
 # %%
 from IPython.display import Markdown

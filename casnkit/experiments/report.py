@@ -138,7 +138,9 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         change = changes.get(key, pd.DataFrame())
         entry["differences"] = {name: estimate(change[name], pooled[name]) for name in change}
         entries.append(entry)
-    entries.sort(key=lambda entry: (entry["pooling"], VARIANTS.index(entry["variant"]), bool(entry["differences"])))
+    entries.sort(
+        key=lambda entry: (entry["pooling"], list(VARIANTS).index(entry["variant"]), bool(entry["differences"]))
+    )
     fewest = {name: min((len(values) for values in samples[name] if len(values) > 1), default=0) for name in SHOWN}
     spread = {name: (*pooled[name], fewest[name]) for name in SHOWN if fewest[name]}
     facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
