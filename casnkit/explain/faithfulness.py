@@ -1,10 +1,9 @@
-"""Faithfulness for retrieval: does what a map calls important matter to the score, to the rank, to the average precision?
+"""Faithfulness for retrieval: does what a map calls important matter to the score and to the query's average precision?
 
-**Deletion** hides the strongest pixels first, **insertion** shows nothing but them, both in steps of equal area. At each
-step the changed image is looked at again, and three things are read off: the probability that the pair is one person
-(softmax of z), the reciprocal rank of the pair's gallery image, and the query's average precision. The partner stays whole:
-two equal grey pictures would be at distance zero. Hiding a third of a picture hurts wherever it lies, and a hole is
-something that the network has never seen, so every map is held against random masks of the same area and shape.
+**Deletion** hides the strongest pixels first, **insertion** shows nothing but them, in steps of equal area; the changed
+image is then looked at again. The partner stays whole: two equal grey pictures would be at distance zero. Hiding a third
+of a picture hurts wherever it lies, and a hole is something that the network has never seen, so every map is held against
+random masks of the same area and shape.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from casnkit.config import check_choice
 from casnkit.evaluation import SIDES, Evaluation, pair_probability
-from casnkit.explain.localisation import bootstrap
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
-from casnkit.explain.pair import check_choice, check_count
-from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
+from casnkit.explain.pair import check_count
+from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, matches_mask
 
-AXES = ("probability", "reciprocal_rank", "average_precision")
+AXES = ("probability", "average_precision")
 _IMAGES_AT_ONCE = 128
 
 
@@ -34,14 +32,8 @@ class Curves:
     """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion)."""
 
     shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
-    probability: np.ndarray  # (P, S) of "same person", in [0, 1]
-    reciprocal_rank: np.ndarray  # (P, S) of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it
+    probability: np.ndarray  # (P, S) of "same person" (softmax of z), in [0, 1]
     average_precision: np.ndarray  # (P, S) of the query; NaN where it has no match. Its mean over pairs is the mAP
-
-    def auc(self, axis: str = "probability") -> np.ndarray:
-        """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
-        check_choice("an axis", axis, AXES)
-        return trapezoid(getattr(self, axis), self.shares, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +47,16 @@ class Faithfulness:
     random_deletion: Curves
     random_insertion: Curves
 
+    def area(self, kind: str, axis: str = "probability") -> np.ndarray:
+        """(P,) area under each pair's curve by trapezoids, in [0, 1]; precision of right pairs alone, NaN for others."""
+        check_choice("axis", axis, AXES)
+        curves = getattr(self, kind)
+        areas = trapezoid(getattr(curves, axis), curves.shares, axis=1)
+        return np.where(self.right | (axis == "probability"), areas, np.nan)
+
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under the curve minus the random masks' own: below 0 is good for deletion, above 0 for insertion."""
-        return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
-
-    def table(self, rng: np.random.Generator) -> pd.DataFrame:
-        """A row per curve and axis: gain with 95 % interval, random masks' area; rank and precision of right pairs alone."""
-        rows = []
-        for kind in ("deletion", "insertion"):
-            for axis in AXES if self.right.any() else AXES[:1]:
-                chosen = self.right | (axis == "probability")
-                found = bootstrap(self.gain(kind, axis)[chosen], rng)
-                random = pd.Series(getattr(self, f"random_{kind}").auc(axis)[chosen]).mean()  # without NaN
-                rows.append({"curve": kind, "axis": axis, **found._asdict(), "chance": random})
-        return pd.DataFrame(rows)
+        return self.area(kind, axis) - self.area(f"random_{kind}", axis)
 
 
 def faithfulness(
@@ -92,7 +80,22 @@ def faithfulness(
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
     """
+    check_choice("where", where, (*SIDES, "alternate"))
+    check_count("steps", steps)
     pairs, maps = np.asarray(pairs), [m.detach().float().cpu() for m in (query_maps, gallery_maps)]
+    _check_pairs(retrieval, pairs, maps)
+    column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
+    generator, found = torch.Generator().manual_seed(seed), {}
+    for name in ("", "random_"):
+        shown = [random_like(m, generator) if name else m for m in maps]
+        deletion, insertion = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
+        found[f"{name}deletion"] = _curves(retrieval, pairs, column, deletion)
+        found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
+
+
+def _check_pairs(retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor]) -> None:
     limits = len(retrieval.query), len(retrieval.gallery)
     good = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu" and len(pairs)
     if not good or (pairs < 0).any() or (pairs >= limits).any():
@@ -100,25 +103,21 @@ def faithfulness(
     for side, m in zip(SIDES, maps, strict=True):
         if m.dim() != 3 or len(m) != len(pairs):
             raise ValueError(f"{side}_maps: expected ({len(pairs)}, h, w), one map per pair, got {tuple(m.shape)}")
-    check_choice("where", where, (*SIDES, "alternate"))
-    check_count("steps", steps)
-    column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
-    generator, found = torch.Generator().manual_seed(seed), {}
+
+
+def _seen_anew(
+    retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor], column: np.ndarray, steps: int, *how: object
+) -> tuple[Tensor, Tensor]:
+    """Features (P, steps + 1, D) of each pair's changed image along deletion, and along insertion."""
     seen = retrieval.query.features, retrieval.gallery.features
     whole = torch.stack([seen[k][pair[k]] for pair, k in zip(pairs, column, strict=True)])[:, None]
-    for name in ("", "random_"):
-        shown = [random_like(m, generator) if name else m for m in maps]
-        changed = whole.new_empty(len(pairs), 2 * steps - 1, whole.shape[2])
-        for k in np.unique(column):
-            rows = np.flatnonzero(column == k)
-            batches = _masked(retrieval, SIDES[k], pairs[rows, k], shown[k][rows], steps, fill, generator)
-            changed[rows] = extract(retrieval.model, batches, keep_maps=False).features.unflatten(0, (len(rows), -1))
-        deletion, insertion = changed.split([steps, steps - 1], 1)
-        found[f"{name}deletion"] = _curves(retrieval, pairs, column, torch.cat([whole, deletion], 1))
-        insertion = torch.cat([deletion[:, -1:], insertion, whole], 1)
-        found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
-    q, g = retrieval.dataset.query, retrieval.dataset.gallery
-    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
+    changed = whole.new_empty(len(pairs), 2 * steps - 1, whole.shape[2])
+    for k in np.unique(column):
+        rows = np.flatnonzero(column == k)
+        batches = _masked(retrieval, SIDES[k], pairs[rows, k], maps[k][rows], steps, *how)
+        changed[rows] = extract(retrieval.model, batches, keep_maps=False).features.unflatten(0, (len(rows), -1))
+    deletion, insertion = changed.split([steps, steps - 1], 1)
+    return torch.cat([whole, deletion], 1), torch.cat([deletion[:, -1:], insertion, whole], 1)
 
 
 def _masked(
@@ -137,7 +136,7 @@ def _masked(
 
 
 def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:
-    """Probability, rank and average precision from the changed features (P, S, D)."""
+    """Probability and average precision from the changed features (P, S, D)."""
     count, points, _ = changed.shape
     seen, is_query = (retrieval.query.features, retrieval.gallery.features), torch.from_numpy(column == 0)
     is_query = is_query[:, None, None]
@@ -150,8 +149,6 @@ def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, change
         own = seen[0][pairs[p, :1]]
         distances[p, :, pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
     q, g = retrieval.dataset.query.subset(pairs[:, 0]), retrieval.dataset.gallery
-    ignored = ignored_mask(q.pids, q.camids, g.pids, g.camids)
-    ranks = [_reciprocal_ranks(*row) for row in zip(distances, pairs[:, 1], ignored, strict=True)]
     precision = np.full(count * points, np.nan)
     if matches_mask(q.pids, q.camids, g.pids, g.camids).any():
         with warnings.catch_warnings():
@@ -159,13 +156,4 @@ def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, change
             repeated = np.repeat(q.pids, points), np.repeat(q.camids, points)
             found = evaluate_ranking(distances.reshape(count * points, -1), *repeated, g.pids, g.camids)
         precision = found.average_precision
-    return Curves(np.linspace(0, 1, points), probability.numpy(), np.stack(ranks), precision.reshape(count, points))
-
-
-def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.ndarray:
-    """(S,) 1 / rank of gallery image j in each row of (S, G); equal distances by index, as the protocol ranks them."""
-    if ignored[j]:
-        return np.full(len(distances), np.nan)
-    own, before = distances[:, [j]], np.arange(distances.shape[1]) < j
-    ahead = ((distances < own) | ((distances == own) & before)) & ~ignored
-    return 1 / (1 + ahead.sum(1))
+    return Curves(np.linspace(0, 1, points), probability.numpy(), precision.reshape(count, points))

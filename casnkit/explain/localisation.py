@@ -29,7 +29,7 @@ Array = Tensor | np.ndarray
 class Interval(NamedTuple):
     """A mean over pairs with its bootstrap interval; ``count`` pairs had a value, the others (NaN) are left out."""
 
-    mean: float
+    value: float
     low: float
     high: float
     count: int

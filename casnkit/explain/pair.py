@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from casnkit.config import check_choice
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, check_mask
 from casnkit.models import CASN, evaluating, fork_random
@@ -182,12 +183,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"expected {name} out of {', '.join(choices)}, got {value!r}")
-
-
 def check_count(name: str, value: object) -> int:
     """A whole number of at least 1, or ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -252,20 +247,13 @@ def counterfactual(
         ranked_by: ``features``, ``attention`` or ``sum`` (both).
         image: (3, H, W) normalised, in place of reading the file again.
     """
-    check_choice("where", where, SIDES)
-    check_choice("ranked_by", ranked_by, RANKED_BY)
-    if where == "gallery" and gallery_index is None:
-        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
-    i, j, whole = int(query_index), gallery_index, {"query": retrieval.query, "gallery": retrieval.gallery}
-    for side, index in (("query", i), ("gallery", j or 0)):
-        if not 0 <= index < len(whole[side]):
-            raise ValueError(f"{side}_index: expected 0 .. {len(whole[side]) - 1}, got {index}")
-    rows = [retrieval.row(i, ranked_by)] * 2
+    _check_question(retrieval, query_index, gallery_index, where, ranked_by)
+    i, rows = int(query_index), [retrieval.row(query_index, ranked_by)] * 2
     before = retrieval.rank(i, rows[0])
-    j = int((before.kept if len(before.kept) else before.order)[0]) if j is None else int(j)
+    j = int(np.concatenate([before.kept, before.order])[0]) if gallery_index is None else int(gallery_index)
     given = retrieval.images(where, [i if where == "query" else j]) if image is None else image[None]
     hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
-    old = {"query": whole["query"].subset([i]), "gallery": whole["gallery"].subset([j])}
+    old = {"query": retrieval.query.subset([i]), "gallery": retrieval.gallery.subset([j])}
     new = dict(old)
     if hidden:
         new[where] = extract(retrieval.model, [changed], keep_maps=ranked_by != "features")
@@ -277,6 +265,16 @@ def counterfactual(
         changes = rank_changes(rows[0][None], rows[1][None], q.pids, q.camids, g.pids, g.camids)
     shown, after = changed[0].detach().cpu(), retrieval.rank(i, rows[1])
     return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after, changes)
+
+
+def _check_question(retrieval: Evaluation, query: int, gallery: int | None, where: str, ranked_by: str) -> None:
+    check_choice("where", where, SIDES)
+    check_choice("ranked_by", ranked_by, RANKED_BY)
+    if where == "gallery" and gallery is None:
+        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
+    for side, index, images in (("query", query, retrieval.query), ("gallery", gallery or 0, retrieval.gallery)):
+        if not 0 <= index < len(images):
+            raise ValueError(f"{side}_index: expected 0 .. {len(images) - 1}, got {index}")
 
 
 def _row_after(

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,40 +42,38 @@ _BATCH = 32  # pairs at a time
 _STAGES = 4  # at most so many steps through a trunk
 
 
-class Line(NamedTuple):
-    """One check. ``passed`` and ``limit`` are None for what is only reported."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    limit: float | None
-    passed: bool | None
-    why: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SanityReport:
-    """All lines of one method, and its correlation at each step of the cascade."""
+    """All checks of one method: correlations, and a share for ``flat``."""
 
-    lines: tuple[Line, ...]
-    steps: tuple[tuple[str, Interval], ...]
+    checks: Mapping[str, Interval]  # by name, see CHECKS
+    steps: Mapping[str, Interval]  # of the cascade
+    values: Mapping[str, np.ndarray]  # (P,) that a check is the mean of
+
+    @property
+    def failed(self) -> list[str]:
+        """The checks that failed."""
+        return [name for name, found in self.checks.items() if passes(name, found.value) is False]
 
     @property
     def passed(self) -> bool:
-        """No line failed."""
-        return all(line.passed is not False for line in self.lines)
+        """No check failed."""
+        return not self.failed
 
-    def __getitem__(self, name: str) -> Line:
-        """A line by its name."""
-        return next(line for line in self.lines if line.name == name)
+    def __getitem__(self, name: str) -> Any:
+        """A check by its name."""
+        return self.checks[name]
 
     def table(self) -> pd.DataFrame:
         """A row for each check: its mark, the correlation with its interval, what it means."""
         marks = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
-        rows = [(marks[x.passed], f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})", x.why) for x in self.lines]
-        index = pd.Index([line.name for line in self.lines], name="check")
-        return pd.DataFrame(rows, index, ["", "correlation", "what it means"])
+        rows = {}
+        for name, (limit, why) in CHECKS.items():
+            mean, low, high, _ = self.checks[name]
+            why += "" if limit is None else f" (at {'least' if name == 'repeat' else 'most'} {limit:g})"
+            rows[name] = marks[passes(name, mean)], f"{mean:.2f} ({low:.2f} to {high:.2f})", why
+        columns = ["", "correlation", "what it means"]
+        return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("check")
 
 
 def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor) -> Maps:
@@ -132,7 +130,7 @@ def sanity_checks(
     Args:
         explainer: as for :func:`compute_maps`.
         query_images, gallery_images: (P, 3, H, W) normalised, at least two pairs; all query images different.
-        every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same lines.
+        every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same checks.
     """
     if len(query_images) < 2:
         raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query_images)}")
@@ -144,7 +142,7 @@ def sanity_checks(
         taken += prefixes
         cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query_images, gallery_images))
     exchanged = ask(model, query_images, gallery_images.roll(1, 0))
-    measured = {
+    values = {
         "flat": torch.stack([flat(m) for m in maps]).float().mean(0).numpy(),
         "repeat": correlation(maps, ask(model, query_images, gallery_images)),
         "image": correlation(maps, tuple(m.roll(1, 0) for m in maps)),
@@ -153,14 +151,15 @@ def sanity_checks(
         "partner": correlation(maps, (exchanged[0], exchanged[1].roll(-1, 0))),
         "order": correlation(maps, ask(model, gallery_images, query_images)[::-1]),
     }
-    rng, lines = np.random.default_rng(seed), []
-    for name, (limit, why) in CHECKS.items():
-        mean, low, high, _ = bootstrap(measured[name], rng)
-        least = name == "repeat"
-        passed = None if limit is None else mean >= limit if least else mean <= limit  # NaN passes nothing
-        why += "" if limit is None else f" (at {'least' if least else 'most'} {limit:g})"
-        lines.append(Line(name, mean, low, high, limit, passed, why))
-    return SanityReport(tuple(lines), tuple((name, bootstrap(values, rng)) for name, values in cascaded.items()))
+    rng = np.random.default_rng(seed)
+    checks = {name: bootstrap(values[name], rng) for name in CHECKS}
+    return SanityReport(checks, {name: bootstrap(step, rng) for name, step in cascaded.items()}, values)
+
+
+def passes(name: str, mean: float) -> bool | None:
+    """Whether a check's mean keeps to its limit: NaN does not. None for what is only reported."""
+    limit, _ = CHECKS[name]
+    return None if limit is None else bool(mean >= limit if name == "repeat" else mean <= limit)
 
 
 def cascade(model: CASN) -> dict[str, tuple[str, ...]]:
