@@ -8,7 +8,6 @@ random masks of the same area and shape.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from casnkit.config import check_choice
 from casnkit.evaluation import SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
 from casnkit.explain.pair import check_count
-from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, matches_mask
+from casnkit.ranking import extract, feature_distances, matches_mask
 
 AXES = ("probability", "average_precision")
 _IMAGES_AT_ONCE = 128
@@ -148,12 +147,6 @@ def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, change
     for p in np.flatnonzero(column == 1):  # one gallery image is another one now
         own = seen[0][pairs[p, :1]]
         distances[p, :, pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
-    q, g = retrieval.dataset.query.subset(pairs[:, 0]), retrieval.dataset.gallery
-    precision = np.full(count * points, np.nan)
-    if matches_mask(q.pids, q.camids, g.pids, g.camids).any():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RankingWarning)  # queries without a match are known, and become NaN
-            repeated = np.repeat(q.pids, points), np.repeat(q.camids, points)
-            found = evaluate_ranking(distances.reshape(count * points, -1), *repeated, g.pids, g.camids)
-        precision = found.average_precision
+    rows = zip(np.repeat(pairs[:, 0], points), distances.reshape(count * points, -1), strict=True)
+    precision = np.array([retrieval.rank(i, row).average_precision for i, row in rows])
     return Curves(np.linspace(0, 1, points), probability.numpy(), precision.reshape(count, points))

@@ -109,28 +109,22 @@ class LeaguePairs:
         return {kind: int((self.kinds == kind).sum()) for kind in KINDS}
 
     def localisation(self, maps: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, pd.DataFrame]:
-        """By measure, a row per pair (the mean of its two images; the right cue: of the look-alikes): ``found``, ``chance``.
-
-        Chance is the same map moved by a random step; the right cue's is a share of hits too.
-        """
-        found = {}
-        for name, measure in MEASURES.items() if self.masks is not None else ():
-            sides = list(zip(maps, self.masks, strict=True))
-            moved = [chance(measure, *side, generator=torch.Generator().manual_seed(seed)) for side in sides]
-            found[name] = {"found": [measure(*side) for side in sides], "chance": moved}
+        """By measure, a row per pair (the mean of its two images; the cue: of the look-alikes): ``found`` and ``chance``."""
+        cases = {}
+        if self.masks is not None:
+            cases = {name: (_mean_of_sides, maps, measure, self.masks) for name, measure in MEASURES.items()}
         if self.parts is not None:
-            alike, truth = torch.from_numpy(self.kinds == "look-alike"), (self.differs_in, len(PARTS))
-            sides, generator = tuple(m[alike] for m in maps), torch.Generator().manual_seed(seed)
+            alike = torch.from_numpy(self.kinds == "look-alike")
+            cases["cue"] = right_cue, [m[alike] for m in maps], self.parts, self.differs_in, len(PARTS)
+        found = {}
+        for name, (measure, own, *truth) in cases.items():
+            moved = chance(measure, own, *truth, generator=torch.Generator().manual_seed(seed))
+            found[name] = pd.DataFrame({"found": measure(own, *truth), "chance": moved})
+        return found
 
-            def of_one(m: Tensor, parts: Tensor) -> Tensor:
-                return right_cue((m,), (parts,), *truth)
 
-            moved = [chance(of_one, *side, generator=generator) for side in zip(sides, self.parts, strict=True)]
-            found["cue"] = {"found": [right_cue(sides, self.parts, *truth)], "chance": moved}
-        return {
-            name: pd.DataFrame({kind: torch.stack(values).nanmean(0).numpy() for kind, values in both.items()})
-            for name, both in found.items()
-        }
+def _mean_of_sides(maps: Sequence[Tensor], measure: Callable[..., Tensor], masks: Sequence[Tensor]) -> Tensor:
+    return torch.stack([measure(*side) for side in zip(maps, masks, strict=True)]).nanmean(0)
 
 
 def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
