@@ -143,16 +143,16 @@ def _sum(maps: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def layer_gradcam(pair: PairModel) -> Found:
-    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum itself leaves out the ReLU."""
-    pair.need_layer()
-    options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}
-    return tuple(m[:, 0] for m in attr.LayerGradCam(pair, pair.taps).attribute((pair.query, pair.gallery), **options))
+    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017)."""
+    maps, features = pair.leaves()
+    gradients = torch.autograd.grad(pair.score(*features, *pair.labels).sum(), maps)
+    return tuple(attention.weighted_map(m.detach(), g.mean((2, 3))) for m, g in zip(maps, gradients, strict=True))
 
 
 def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
     """Guided backpropagation times Grad-CAM (grown to the image; captum: ``nearest``), summed over colours; signed."""
     if not any(isinstance(m, nn.ReLU) for m in pair.modules()):
-        warnings.warn("guided backpropagation changes nn.ReLU modules, and this network has none", stacklevel=4)
+        warnings.warn("guided backpropagation changes nn.ReLU modules, and this network has none", stacklevel=3)
     coarse = [F.interpolate(m[:, None], pair.query.shape[2:], mode=interpolate) for m in layer_gradcam(pair)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
@@ -235,7 +235,7 @@ def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
 def _hidden(pair: PairModel, method: Callable[..., Any], **options: Any) -> Found:
     """captum's attribution of either image with the other one whole, which is embedded once, not once for every window."""
     labels, score, embed = pair.settled_labels(), pair.score, pair.embed
-    query, gallery = pair.features(pair.query, pair.gallery)
+    query, gallery = embed(torch.cat([pair.query, pair.gallery])).chunk(2)
     pair.scores = score(query, gallery, *labels)
     options["perturbations_per_eval"] = max(1, _WINDOWS_AT_ONCE // len(query))
 
@@ -327,34 +327,28 @@ def explain(
         labels: for ``identity``: (P,) class labels for both images, or two of them; default: each image's best label.
         **options: of the method; its function's docstring says which.
     """
-    _check_model(model)
     found, images = _find(method, options), _checked_images(model, query_images, gallery_images)
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
     pair = PairModel(model, images, target, _checked_labels(model, target, labels, images[0]), layer)
-    clock = _clock(images[0])
+    start = time.perf_counter()
     with undisturbed(model):
         maps = found.work(pair, **options)
         if pair.scores is None:
             with torch.no_grad():
                 pair(*images, *pair.settled_labels())
-    seconds = _clock(images[0]) - clock
+    _check_finite(model, (pair.scores, *maps[:2]))  # waits for the device, too
+    seconds = time.perf_counter() - start
     query, gallery, *delta = (m.detach() for m in maps)
-    if not all(value.isfinite().all() for value in (pair.scores, query, gallery)):
-        bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
-        reason = f"the weight {bad[0]!r} holds NaN or infinity" if bad else "all weights are finite, a sum overflowed"
-        raise ValueError(f"the explanation came out NaN or infinite: {reason}; load or train the model again")
     return PairMaps(query, gallery, method, target, pair.scores, seconds, *delta)
 
 
-def _check_model(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
-    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
-        raise ValueError("torch.inference_mode() is on, or was when the model was made: use torch.no_grad() instead")
-    if model.training:
-        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
+def _check_finite(model: nn.Module, tensors: Sequence[Tensor]) -> None:
+    if not all(value.isfinite().all() for value in tensors):
+        bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
+        reason = f"the weight {bad[0]!r} holds NaN or infinity" if bad else "all weights are finite, a sum overflowed"
+        raise ValueError(f"the explanation came out NaN or infinite: {reason}; load or train the model again")
 
 
 def _find(method: str, options: dict[str, Any]) -> Method:
@@ -371,6 +365,12 @@ def _find(method: str, options: dict[str, Any]) -> Method:
 
 def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
     """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
+    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
+        raise ValueError("torch.inference_mode() is on, or was when the model was made: use torch.no_grad() instead")
+    if model.training:
+        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
     both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
     for side, x in zip(SIDES, both, strict=True):
         tensor = isinstance(x, Tensor)
@@ -411,10 +411,3 @@ def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) 
     for one in pair:
         model.check_labels(one, len(images))
     return tuple(one.to(images.device) for one in pair)
-
-
-def _clock(images: Tensor) -> float:
-    """The time in seconds, when the device has finished what it was asked."""
-    if images.is_cuda:
-        torch.cuda.synchronize(images.device)
-    return time.perf_counter()

@@ -1,8 +1,7 @@
 """A pair's score as one function of both images, and the same pair with a part of one image hidden.
 
 The trunk of a Siamese network belongs to both branches. A hook on it sees two calls, and attribution tools then answer for
-one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair, and both halves pass
-through one :class:`PairTap`: a hook on the tap gets both maps, in order.
+one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair.
 """
 
 from __future__ import annotations
@@ -49,13 +48,6 @@ class PairMaps:
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
-class PairTap(nn.Module):
-    """Hands on the feature maps of both branches, (P, C, h, w) each, as they are."""
-
-    def forward(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-        return query, gallery
-
-
 class PairModel(nn.Module):
     """(query images, gallery images, *labels) -> (P,) score of the target.
 
@@ -65,29 +57,23 @@ class PairModel(nn.Module):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: tuple[Tensor, Tensor],
-        target: str,
-        labels: tuple[Tensor, ...],
-        layer: nn.Module | str | None,
+        self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, labels: tuple[Tensor, ...], layer: Any
     ) -> None:
         super().__init__()
-        self.model, self.taps, self.is_casn = model, PairTap(), isinstance(model, CASN)
+        self.model, self.is_casn = model, isinstance(model, CASN)
         self.query, self.gallery = images
         self.target, self.labels = target, labels
         self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
         modules = dict(model.named_modules())
         layer = modules.get(layer, layer) if isinstance(layer, str) else layer
         if layer is not None and not any(layer is module for module in modules.values()):
-            raise ValueError(
-                f"expected a layer out of {', '.join(list(modules)[1:9])}, ..., or a module, got {layer!r}"
-            )
+            names = ", ".join(list(modules)[1:9])
+            raise ValueError(f"expected a layer out of {names}, ..., or a module, got {layer!r}")
         self.layer = [layer]  # in a list: not a submodule a second time
         self.scores: Tensor | None = None
 
     def forward(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
-        scores = self.score(*self.features(query, gallery), *labels)
+        scores = self.score(*self.embed(torch.cat([query, gallery])).chunk(2), *labels)
         if query is self.query and gallery is self.gallery:
             self.scores = scores.detach()
         return scores
@@ -109,28 +95,31 @@ class PairModel(nn.Module):
         different, same = self.model.pair_scores(difference).unbind(1)
         return {"same": same, "different": different, "log-odds": same - different}[self.target]
 
-    def features(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings, (P, D) each; the feature maps pass through ``taps`` where there are any."""
-        images, layer = torch.cat([query, gallery]), self.layer[0]
-        if layer is None and self.is_casn:
-            return tuple(self.model.pool(m) for m in self.taps(*self.model.feature_map(images).chunk(2)))
-        if layer is None:
-            return self.embed(images).chunk(2)
-        outputs: list[Tensor] = []
+    def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Both feature maps as leaves of a graph, and both embeddings as functions of them. Nothing below the maps."""
+        images, layer, outputs, kept = torch.cat([self.query, self.gallery]), self.layer[0], [], []
 
-        def tap(_: nn.Module, __: object, output: Tensor) -> Tensor | None:
+        def cut(output: Tensor) -> Tensor | None:
             outputs.append(output)
-            # a copy: a later in-place ReLU cannot change what was seen
-            return torch.cat(self.taps(*output.chunk(2))) if output.dim() == 4 and len(output) == len(images) else None
+            if output.dim() != 4 or len(output) != len(images):
+                return None
+            kept[:] = [m.detach().requires_grad_() for m in output.chunk(2)]
+            return torch.cat(kept)  # a copy: a later in-place ReLU cannot change what was seen
 
-        with layer.register_forward_hook(tap):
-            features = self.embed(images).chunk(2)
-        if len(outputs) != 1 or outputs[0].dim() != 4 or len(outputs[0]) != len(images):
+        if self.is_casn:
+            features = self.model.pool(cut(self.model.feature_map(images))).chunk(2)
+        elif layer is None:
+            raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
+        else:
+            with layer.register_forward_hook(lambda _, __, output: cut(output)):
+                features = self.embed(images).chunk(2)
+        if len(outputs) != 1 or not kept:
             name = next(name for name, module in self.model.named_modules() if module is layer)
             found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
             expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
             raise ValueError(f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call")
-        return features
+        self.scores = self.score(*features, *self.settled_labels(features)).detach()
+        return tuple(kept), features
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D), each image by itself."""
@@ -142,32 +131,13 @@ class PairModel(nn.Module):
             raise ValueError(f"expected the network to give an embedding ({len(images)}, D), got {shape}")
         return found.flatten(1)
 
-    def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Both feature maps as leaves of a graph, and both embeddings as functions of them. Nothing below the maps."""
-        self.need_layer()
-        kept: list[Tensor] = []
-
-        def cut(_: nn.Module, __: object, maps: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            kept[:] = [m.detach().requires_grad_() for m in maps]
-            return tuple(kept)
-
-        with self.taps.register_forward_hook(cut):
-            features = self.features(self.query, self.gallery)
-        self.scores = self.score(*features, *self.settled_labels(features)).detach()
-        return tuple(kept), features
-
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
         if self.target == "identity" and not self.labels:
             with torch.no_grad():
-                features = features or self.features(self.query, self.gallery)
+                features = features or [self.embed(x) for x in (self.query, self.gallery)]
                 self.labels = tuple(self.model.id_scores(f).argmax(1) for f in features)
         return self.labels
-
-    def need_layer(self) -> None:
-        """Raise ValueError where no feature map is named."""
-        if self.layer[0] is None and not self.is_casn:
-            raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
 
 
 @contextlib.contextmanager
