@@ -8,7 +8,7 @@ random masks of the same area and shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from casnkit.explain.pair import check_count
 from casnkit.ranking import extract, feature_distances, matches_mask
 
 AXES = ("probability", "average_precision")
-_IMAGES_AT_ONCE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,33 +104,27 @@ def _check_pairs(retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor
 
 
 def _seen_anew(
-    retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor], column: np.ndarray, steps: int, *how: object
+    retrieval: Evaluation,
+    pairs: np.ndarray,
+    maps: Sequence[Tensor],
+    column: np.ndarray,
+    steps: int,
+    fill: str,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Features (P, steps + 1, D) of each pair's changed image along deletion, and along insertion."""
-    seen = retrieval.query.features, retrieval.gallery.features
-    whole = torch.stack([seen[k][pair[k]] for pair, k in zip(pairs, column, strict=True)])[:, None]
-    changed = whole.new_empty(len(pairs), 2 * steps - 1, whole.shape[2])
-    for k in np.unique(column):
-        rows = np.flatnonzero(column == k)
-        batches = _masked(retrieval, SIDES[k], pairs[rows, k], maps[k][rows], steps, *how)
-        changed[rows] = extract(retrieval.model, batches, keep_maps=False).features.unflatten(0, (len(rows), -1))
-    deletion, insertion = changed.split([steps, steps - 1], 1)
-    return torch.cat([whole, deletion], 1), torch.cat([deletion[:, -1:], insertion, whole], 1)
-
-
-def _masked(
-    retrieval: Evaluation, side: str, index: np.ndarray, maps: Tensor, steps: int, fill: str, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Batches of images with more and more hidden, then more and more shown, the 2 steps - 1 of an image in a row."""
-    at_once = max(1, _IMAGES_AT_ONCE // max(1, 2 * steps - 2))
-    for some, shown in zip(torch.from_numpy(index).split(at_once), maps.split(at_once), strict=True):
-        images = retrieval.images(side, some.numpy())
-        size = images.shape[2:]
-        ranks = pixel_ranks(shown, size, generator).to(images.device)[:, None]
-        counts = [round(size.numel() * step / steps) for step in range(1, steps + 1)]
-        counts = torch.tensor(counts, device=images.device)[:, None, None]
-        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
-        yield apply_mask(images.repeat_interleave(hidden.shape[1], 0), hidden.flatten(0, 1), fill, generator)
+    seen, deletion, insertion = (retrieval.query.features, retrieval.gallery.features), [], []
+    for p, k in enumerate(column):
+        image, whole = retrieval.images(SIDES[k], pairs[p, [k]]), seen[k][pairs[p, [k]]]
+        ranks = pixel_ranks(maps[k][[p]], image.shape[2:], generator).to(image.device)
+        counts = [round(ranks.numel() * step / steps) for step in range(1, steps + 1)]
+        counts = torch.tensor(counts, device=image.device)[:, None, None]
+        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]])[:, None].float()
+        images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, generator)
+        changed = extract(retrieval.model, [images], keep_maps=False).features
+        deletion.append(torch.cat([whole, changed[:steps]]))
+        insertion.append(torch.cat([changed[steps - 1 :], whole]))
+    return torch.stack(deletion), torch.stack(insertion)
 
 
 def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:

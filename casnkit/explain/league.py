@@ -1,6 +1,4 @@
-"""Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed.
-
-    casnkit league --run RUN --data people --out OUT
+"""Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed (``casnkit league``).
 
 The published league lies in ``figures/results``. A row of the table is a ``measure`` of a ``method``: ``value`` with its
 95 % interval ``low``, ``high`` over ``count`` pairs, and ``chance``, what the same map gets when it is moved at random
@@ -12,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +153,7 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
 
     def truth(load: Callable[..., Tensor | None], rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
         splits = [retrieval.split(side).subset(rows[:, k]) for k, side in enumerate(SIDES)]
-        loaded = tuple(load(split, (size.height, size.width)) for split in splits) if len(rows) else (None,)
+        loaded = tuple(load(split, (size.height, size.width)) for split in splits)
         return None if any(one is None for one in loaded) else loaded
 
     alike = kinds == "look-alike"
@@ -218,11 +217,7 @@ def _measure(
 ) -> pd.DataFrame:
     """A row per pair and measure of one method. ``key`` is a digest of the ``case``, which the cache ignores."""
     retrieval, chosen, images = case
-
-    def ask(model: CASN, query: Tensor, gallery: Tensor) -> Any:
-        return explain(model, query, gallery, name, **options)
-
-    model, count = retrieval.model, len(chosen.pairs)
+    model, count, ask = retrieval.model, len(chosen.pairs), partial(explain, method=name, **options)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
     found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
     maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)

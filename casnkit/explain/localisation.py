@@ -91,7 +91,7 @@ def pointing_game(maps: Array, masks: Array) -> Tensor:
 MEASURES = {"energy": energy_inside, "pointing": pointing_game, "iou": iou}  # of the league
 
 
-def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, count: int) -> Tensor:
+def right_cue(maps: Sequence[Tensor], parts: Sequence[Tensor], part: Array, count: int) -> Tensor:
     """Do maps of pairs put more weight per pixel on the part in which they differ than on the rest of the person?
 
     (P,): 1 where they do, 0 where not, 0.5 where equal; NaN where the part cannot be seen, or nothing else can, or the maps
@@ -101,8 +101,20 @@ def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, co
         maps, parts: (P, h, w) and part maps (P, H, W) for each image of the pairs.
         part: (P,) whole numbers in 0 .. count - 1.
     """
-    both = [_part_shares(m, p, torch.as_tensor(part), count) for m, p in zip(maps, parts, strict=True)]
-    energy, area = (torch.stack(values).nanmean(0) for values in zip(*both, strict=True))
+    sides, maps, parts = len(maps), torch.cat(tuple(maps)), torch.cat(tuple(parts))
+    part = torch.as_tensor(part).repeat(sides)
+    fits = parts.dim() == 3 and len(parts) == len(maps) and part.shape == (len(maps),)
+    if not fits or parts.max() > count or part.min() < 0 or part.max() >= count:
+        raise ValueError(
+            f"expected part maps (B, H, W) of 0 .. {count} and one part in 0 .. {count - 1} for each of {len(maps)} maps, "
+            f"got part maps {tuple(parts.shape)} up to {parts.max()} and parts {part.tolist()}"
+        )
+    maps = resized_maps(maps, tuple(parts.shape[1:]))
+    person, here = (parts > 0).to(maps), (parts == part.to(parts)[:, None, None] + 1).to(maps)
+    seen = here.amax((1, 2), keepdim=True) * (person - here)  # nothing where there is no part, or no rest
+    energy, area = _share(maps * here, maps * person, seen), _share(here, person, seen)
+    area = torch.where(energy.isnan(), torch.nan, area)
+    energy, area = (shares.view(sides, -1).nanmean(0) for shares in (energy, area))
     hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
     return torch.where(energy.isnan(), torch.nan, hit)
 
@@ -114,22 +126,6 @@ def chance(measure: Callable[..., Tensor], maps: Sequence[Array], *truth: Any, g
     """
     draws = [[random_like(torch.as_tensor(m), generator) for m in maps] for _ in range(4)]
     return torch.stack([measure(moved, *truth) for moved in draws]).mean(0)
-
-
-def _part_shares(maps: Array, parts: Array, part: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The part's shares of the map's sum over the person and of the person's area; both NaN where either is undefined."""
-    parts = torch.as_tensor(parts)
-    fits = parts.dim() == 3 and len(parts) == len(maps) and part.shape == (len(maps),)
-    if not fits or parts.max() > count or part.min() < 0 or part.max() >= count:
-        raise ValueError(
-            f"expected part maps (B, H, W) of 0 .. {count} and one part in 0 .. {count - 1} for each of {len(maps)} maps, "
-            f"got part maps {tuple(parts.shape)} up to {parts.max()} and parts {part.tolist()}"
-        )
-    maps = resized_maps(maps, tuple(parts.shape[1:]))
-    person, here = (parts > 0).to(maps), (parts == part.to(parts)[:, None, None] + 1).to(maps)
-    seen = here.amax((1, 2), keepdim=True) * (person - here)  # nothing where there is no part, or no rest
-    energy = _share(maps * here, maps * person, seen)
-    return energy, torch.where(energy.isnan(), torch.nan, _share(here, person, seen))
 
 
 def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from casnkit.config import check_choice
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
-from casnkit.explain.masks import apply_mask, check_mask
+from casnkit.explain.masks import apply_mask
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
@@ -222,7 +222,7 @@ def counterfactual(
     before = retrieval.rank(i, rows[0])
     j = int(np.concatenate([before.kept, before.order])[0]) if gallery_index is None else int(gallery_index)
     given = retrieval.images(where, [i if where == "query" else j]) if image is None else image[None]
-    hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
+    changed, hidden = apply_mask(given, mask, fill, generator), float(mask.double().mean())
     old = {"query": retrieval.query.subset([i]), "gallery": retrieval.gallery.subset([j])}
     new = dict(old)
     if hidden:

@@ -51,14 +51,9 @@ class SanityReport:
     values: Mapping[str, np.ndarray]  # (P,) that a check is the mean of
 
     @property
-    def failed(self) -> list[str]:
-        """The checks that failed."""
-        return [name for name, found in self.checks.items() if passes(name, found.value) is False]
-
-    @property
     def passed(self) -> bool:
         """No check failed."""
-        return not self.failed
+        return all(passes(name, found.value) is not False for name, found in self.checks.items())
 
     def __getitem__(self, name: str) -> Any:
         """A check by its name."""
@@ -76,15 +71,15 @@ class SanityReport:
         return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("check")
 
 
-def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor) -> Maps:
+def compute_maps(explainer: str | Explainer, model: CASN, query: Tensor, gallery: Tensor) -> Maps:
     """Both maps of each pair, (P, h, w) float32 on the CPU, a few pairs at a time.
 
     ``explainer``: a method by name, or a function (model, query images, gallery images) that returns the two maps, or
     something that has them as ``query`` and ``gallery``.
     """
     ask, found = explainer if callable(explainer) else partial(explain, method=explainer), []
-    for query, gallery in zip(query_images.split(_BATCH), gallery_images.split(_BATCH), strict=True):
-        maps = ask(model, query, gallery)
+    for images in zip(query.split(_BATCH), gallery.split(_BATCH), strict=True):
+        maps = ask(model, *images)
         maps = (maps.query, maps.gallery) if hasattr(maps, "query") else maps
         found.append([m.detach().float().cpu() for m in maps])
     return tuple(torch.cat(side) for side in zip(*found, strict=True))
@@ -117,39 +112,33 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
 
 
 def sanity_checks(
-    explainer: str | Explainer,
-    model: CASN,
-    query_images: Tensor,
-    gallery_images: Tensor,
-    *,
-    every_step: bool = True,
-    seed: int = 0,
+    explainer: str | Explainer, model: CASN, query: Tensor, gallery: Tensor, *, every_step: bool = True, seed: int = 0
 ) -> SanityReport:
     """All checks of one method on P pairs; the model is left as it is.
 
     Args:
         explainer: as for :func:`compute_maps`.
-        query_images, gallery_images: (P, 3, H, W) normalised, at least two pairs; all query images different.
+        query, gallery: images (P, 3, H, W), normalised, at least two pairs; all query images different.
         every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same checks.
     """
-    if len(query_images) < 2:
-        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query_images)}")
+    if len(query) < 2:
+        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query)}")
     ask = partial(compute_maps, explainer)
-    maps, images = ask(model, query_images, gallery_images), torch.cat([query_images, gallery_images])
+    maps, images = ask(model, query, gallery), torch.cat([query, gallery])
     once = {"pair classifier": ("pair_head.",), "everything": ("identity_head.", "trunk.")}
     cascaded, taken = {}, ()
     for name, prefixes in (cascade(model) if every_step else once).items():
         taken += prefixes
-        cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query_images, gallery_images))
-    exchanged = ask(model, query_images, gallery_images.roll(1, 0))
+        cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query, gallery))
+    exchanged = ask(model, query, gallery.roll(1, 0))
     values = {
         "flat": torch.stack([flat(m) for m in maps]).float().mean(0).numpy(),
-        "repeat": correlation(maps, ask(model, query_images, gallery_images)),
+        "repeat": correlation(maps, ask(model, query, gallery)),
         "image": correlation(maps, tuple(m.roll(1, 0) for m in maps)),
         "pair classifier": cascaded["pair classifier"],
         "everything": list(cascaded.values())[-1],
         "partner": correlation(maps, (exchanged[0], exchanged[1].roll(-1, 0))),
-        "order": correlation(maps, ask(model, gallery_images, query_images)[::-1]),
+        "order": correlation(maps, ask(model, gallery, query)[::-1]),
     }
     rng = np.random.default_rng(seed)
     checks = {name: bootstrap(values[name], rng) for name in CHECKS}

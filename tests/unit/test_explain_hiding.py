@@ -211,8 +211,7 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
 
 
 @pytest.mark.parametrize("where", ["query", "gallery", "alternate"])
-def test_against_a_slow_loop(retrieval, where, monkeypatch):
-    monkeypatch.setattr("casnkit.explain.faithfulness._IMAGES_AT_ONCE", 8)
+def test_against_a_slow_loop(retrieval, where):
     pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
     maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps)
