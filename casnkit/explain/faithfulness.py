@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.integrate import trapezoid
-from torch import Tensor
+from torch import Generator, Tensor
 
 from casnkit.config import check_choice
 from casnkit.evaluation import SIDES, Evaluation, pair_probability
@@ -74,7 +74,6 @@ def faithfulness(
         pairs: (P, 2) query index and gallery index.
         query_maps, gallery_maps: (P, h, w), larger = more important.
         where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the one in every other pair.
-        steps: equal steps of area; ``steps + 1`` points of a curve.
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
     """
@@ -83,7 +82,7 @@ def faithfulness(
     pairs, maps = np.asarray(pairs), [m.detach().float().cpu() for m in (query_maps, gallery_maps)]
     _check_pairs(retrieval, pairs, maps)
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
-    generator, found = torch.Generator().manual_seed(seed), {}
+    generator, found = Generator().manual_seed(seed), {}
     for name in ("", "random_"):
         shown = [random_like(m, generator) if name else m for m in maps]
         deletion, insertion = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
@@ -104,23 +103,17 @@ def _check_pairs(retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor
 
 
 def _seen_anew(
-    retrieval: Evaluation,
-    pairs: np.ndarray,
-    maps: Sequence[Tensor],
-    column: np.ndarray,
-    steps: int,
-    fill: str,
-    generator: torch.Generator,
+    retrieval: Evaluation, pairs: np.ndarray, maps: list, column: np.ndarray, steps: int, fill: str, dice: Generator
 ) -> tuple[Tensor, Tensor]:
     """Features (P, steps + 1, D) of each pair's changed image along deletion, and along insertion."""
     seen, deletion, insertion = (retrieval.query.features, retrieval.gallery.features), [], []
     for p, k in enumerate(column):
         image, whole = retrieval.images(SIDES[k], pairs[p, [k]]), seen[k][pairs[p, [k]]]
-        ranks = pixel_ranks(maps[k][[p]], image.shape[2:], generator).to(image.device)
+        ranks = pixel_ranks(maps[k][[p]], image.shape[2:], dice).to(image.device)
         counts = [round(ranks.numel() * step / steps) for step in range(1, steps + 1)]
         counts = torch.tensor(counts, device=image.device)[:, None, None]
         hidden = torch.cat([ranks < counts, ranks >= counts[:-1]])[:, None].float()
-        images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, generator)
+        images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, dice)
         changed = extract(retrieval.model, [images], keep_maps=False).features
         deletion.append(torch.cat([whole, changed[:steps]]))
         insertion.append(torch.cat([changed[steps - 1 :], whole]))

@@ -204,6 +204,7 @@ def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int 
     return *(g.sum(1) for g in found), delta.to(pair.query.dtype)
 
 
+@torch.no_grad()
 def occlusion(pair: PairModel, *, window: Sequence[int] | None = None, stride: Sequence[int] | None = None) -> Found:
     """A sliding grey window (Zeiler and Fergus 2014) in one image while the other stays whole; signed.
 
@@ -213,38 +214,35 @@ def occlusion(pair: PairModel, *, window: Sequence[int] | None = None, stride: S
     height, width = pair.query.shape[2:]
     window = _size("window", window or (max(1, height // 8), max(1, width // 4)), (height, width))
     stride = _size("stride", stride or [max(1, n // 2) for n in window], window)
-    return _hidden(pair, attr.Occlusion, sliding_window_shapes=(3, *window), strides=(3, *stride))
+    labels, score, embed = pair.settled_labels(), pair.score, pair.embed
+    query, gallery = embed(torch.cat([pair.query, pair.gallery])).chunk(2)  # once, not once for every window
+    pair.scores = score(query, gallery, *labels)
+    options = {"sliding_window_shapes": (3, *window), "strides": (3, *stride)}
+    options["perturbations_per_eval"] = max(1, _WINDOWS_AT_ONCE // len(query))
+
+    def ask(forward: Callable[..., Tensor], images: Tensor, other: Tensor) -> Tensor:
+        found = attr.Occlusion(forward).attribute(images, additional_forward_args=(other, *labels), **options)
+        return found[:, 0].to(images.dtype)  # all colours are equal; captum answers in float32
+
+    first = ask(lambda images, other, *y: score(embed(images), other, *y), pair.query, gallery)
+    return first, ask(lambda images, other, *y: score(other, embed(images), *y), pair.gallery, query)
 
 
 def feature_ablation(pair: PairModel, *, rows: int = 8) -> Found:
-    """Hide ``rows`` horizontal stripes of equal height, one after the other: (P, H, W), signed, constant over a stripe."""
-    height = pair.query.shape[2]
+    """Hide ``rows`` horizontal stripes, one after the other: (P, H, W), signed, constant over a stripe.
+
+    Where ``rows`` does not divide the height, stripes are a pixel higher and the last one is what remains.
+    """
+    height, width = pair.query.shape[2:]
     if check_count("rows", rows) > height:
         raise ValueError(f"expected at most {height} rows for images of that height, got {rows}")
-    stripes = torch.arange(height, device=pair.query.device) * rows // height
-    return _hidden(pair, attr.FeatureAblation, feature_mask=stripes[:, None].expand(1, *pair.query.shape[1:]))
+    return occlusion(pair, window=(-(-height // rows), width), stride=(-(-height // rows), width))
 
 
 def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
     """captum's answer for both images."""
     images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
     return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
-
-
-@torch.no_grad()
-def _hidden(pair: PairModel, method: Callable[..., Any], **options: Any) -> Found:
-    """captum's attribution of either image with the other one whole, which is embedded once, not once for every window."""
-    labels, score, embed = pair.settled_labels(), pair.score, pair.embed
-    query, gallery = embed(torch.cat([pair.query, pair.gallery])).chunk(2)
-    pair.scores = score(query, gallery, *labels)
-    options["perturbations_per_eval"] = max(1, _WINDOWS_AT_ONCE // len(query))
-
-    def ask(forward: Callable[..., Tensor], images: Tensor, other: Tensor) -> Tensor:
-        found = method(forward).attribute(images, additional_forward_args=(other, *labels), **options)
-        return found[:, 0].to(images.dtype)  # all colours are equal; Occlusion answers in float32
-
-    first = ask(lambda images, other, *y: score(embed(images), other, *y), pair.query, gallery)
-    return first, ask(lambda images, other, *y: score(other, embed(images), *y), pair.gallery, query)
 
 
 def _size(name: str, value: Sequence[int], largest: Sequence[int]) -> tuple[int, int]:
