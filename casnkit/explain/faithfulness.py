@@ -68,12 +68,11 @@ def faithfulness(
     fill: str = "mean",
     seed: int = 0,
 ) -> Faithfulness:
-    """Deletion and insertion for P pairs, and the same with random masks.
+    """Deletion and insertion for pairs (P, 2) of query and gallery index, by maps (P, h, w), and by random masks.
 
     Args:
-        pairs: (P, 2) query index and gallery index.
-        query_maps, gallery_maps: (P, h, w), larger = more important.
         where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the one in every other pair.
+        steps: of equal area; a curve has a point more.
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
     """

@@ -22,10 +22,8 @@ FILLS = ("mean", "black", "blur", "noise")
 def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None) -> Tensor:
     """Normalised images (B, 3, H, W) with a mask hidden; equal to ``images`` to the last bit where nothing is hidden.
 
-    Args:
-        mask: (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1].
-        fill: ``mean`` (zero: the data's mean), ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (normal, of
-            mean 0 and deviation 1, from a ``generator`` on the CPU).
+    The mask is (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1]. ``fill``: ``mean`` (zero: the data's mean),
+    ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (standard normal, by a ``generator`` on the CPU).
     """
     shaped = mask[None, None] if mask.dim() == 2 else mask[:, None] if mask.dim() == 3 else mask
     fits = shaped.dim() == 4 and shaped.shape[0] in (1, len(images)) and shaped.shape[1] == 1

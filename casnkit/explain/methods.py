@@ -400,10 +400,8 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
 
 
 def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) -> tuple[Tensor, ...]:
-    if labels is None:
-        return ()
-    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels)
-    if target != "identity" or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
+    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels or ())
+    if pair and (target != "identity" or [isinstance(one, Tensor) for one in pair] != [True, True]):
         expected = "expected labels as a tensor (P,), or one for each image, and only for target 'identity'"
         raise ValueError(f"{expected}, got a {type(labels).__name__} for target {target!r}")
     for one in pair:

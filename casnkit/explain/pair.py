@@ -40,9 +40,6 @@ class PairMaps:
     seconds: float  # of all P pairs together
     delta: Tensor | None = None  # (P,) by how much both maps together exceed the sum that the method promises
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
     def cpu(self) -> PairMaps:
         """The same in main memory."""
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})

@@ -114,12 +114,10 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
 def sanity_checks(
     explainer: str | Explainer, model: CASN, query: Tensor, gallery: Tensor, *, every_step: bool = True, seed: int = 0
 ) -> SanityReport:
-    """All checks of one method on P pairs; the model is left as it is.
+    """All checks of one method (see :func:`compute_maps`); the model is left as it is.
 
-    Args:
-        explainer: as for :func:`compute_maps`.
-        query, gallery: images (P, 3, H, W), normalised, at least two pairs; all query images different.
-        every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same checks.
+    The images are (P, 3, H, W), normalised: at least two pairs, all query images different. ``every_step``: take the trunk
+    away stage by stage; False: in one step, which is cheaper and gives the same checks.
     """
     if len(query) < 2:
         raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query)}")
