@@ -35,12 +35,12 @@ def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
     return ((psi * 2.4 + 0.5 * (row % 2)) % 1.0 - 0.5) ** 2 + ((v / 0.042) % 1.0 - 0.5) ** 2 < 0.085
 
 
-def _face(psi: np.ndarray, t: np.ndarray, hairline: float, back: float, glasses: bool = False) -> np.ndarray:
-    """Hair (1) above the line and behind, down to ``back``; eyes or glasses and a mouth (2)."""
-    front = np.abs(psi)
+def _face(psi: np.ndarray, t: np.ndarray, v: np.ndarray, *features: str) -> np.ndarray:
+    """Hair (1) above the line and behind, or a bald head; eyes or glasses and a mouth (2)."""
+    front, (hairline, back) = np.abs(psi), (-1.0, 0.0) if "bald" in features else (0.3, 0.62)
     behind = ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
     hair = (t < hairline + 0.06 * np.cos(2.5 * psi)) | behind
-    high, middle, wide = (0.06, 0.45, 0.3) if glasses else (0.05, 0.42, 0.14)
+    high, middle, wide = (0.06, 0.45, 0.3) if "glasses" in features else (0.05, 0.42, 0.14)
     eyes = (np.abs(t - 0.5) < high) & (np.abs(front - middle) < wide)
     mouth = (np.abs(t - 0.79) < 0.03) & (front < 0.25)
     return np.where(hair, 1, np.where(eyes | mouth, 2, 0))
@@ -62,11 +62,8 @@ _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
     "faded": lambda psi, t, v: (np.abs(psi) < 0.75) & ((t - 0.5) ** 2 + (psi / 1.6) ** 2 < 0.16),
     "hem": lambda psi, t, v: np.abs(t - 0.86) < 0.07,
     "panel": lambda psi, t, v: (t > 0.5) & (t < 0.9) & (np.cos(psi) < 0.3),
-    "face": lambda psi, t, v: _face(psi, t, 0.3, 0.62),
-    "face-glasses": lambda psi, t, v: _face(psi, t, 0.3, 0.62, glasses=True),
-    "face-bald": lambda psi, t, v: _face(psi, t, -1.0, 0.0),
-    "face-bald-glasses": lambda psi, t, v: _face(psi, t, -1.0, 0.0, glasses=True),
-    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t, -1.0, 0.0)),
+    "face": _face,
+    "hood": lambda psi, t, v: np.where((t < 0.24) | (np.abs(psi) > 0.85) | (t > 0.9), 1, _face(psi, t, v, "bald")),
 }
 
 
@@ -195,7 +192,8 @@ def _colour(
             continue
         here = np.flatnonzero(k == number)
         psi = (np.arcsin(s[here]) - turn + np.pi) % (2 * np.pi) - np.pi
-        chosen = _PATTERNS[cloth.pattern](psi, t[here], t[here] * solid.length).astype(np.intp)
+        name, *features = cloth.pattern.split("-")
+        chosen = _PATTERNS[name](psi, t[here], t[here] * solid.length, *features).astype(np.intp)
         if cloth.neckline:
             chosen[t[here] < cloth.neckline * (1 - np.abs(psi))] = 2
         choice[here] = chosen
