@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from casnkit.data.people.look import PALETTE, Difficulty, Person, Rng, palette
-from casnkit.data.people.paint import FOLDS, Cloth, Column, Layer, Point, Solid, View, paint
+from casnkit.data.people.paint import FOLDS, Cloth, Colour, Column, Layer, Point, Solid, View, paint
 
 FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
 _BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
@@ -34,16 +34,14 @@ _TROUSERS = {"slim": (0.058, 0.04, 0.026), "straight": (0.064, 0.047, 0.036), "w
 _SOLES = {"sneakers": 0.028, "boots": 0.03, "flats": 0.022}
 
 _OFF_WHITE = (225.0, 225.0, 222.0)
-_HAIR_COLOURS = palette("black 1a1616 darkbrown 3a261c brown 62422a blond be985c grey 969492 ginger 964e28")
-_SKINS = palette("light e8bea6 medium ce9c7c tan aa7656 dark 6c4836")
+_COLOURS = {  # of what is no cloth
+    "hair": palette("black 1a1616 darkbrown 3a261c brown 62422a blond be985c grey 969492 ginger 964e28"),
+    "skin": palette("light e8bea6 medium ce9c7c tan aa7656 dark 6c4836"),
+}
 _SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 _EGG = np.array([(np.cos(angle), float(np.sin(angle)) ** 0.8) for angle in np.linspace(0.0, np.pi, 11)]).T
 
 _Frame = namedtuple("_Frame", "shoulder chest waist hip limb head")  # half widths and sizes of one body
-
-
-def _between(one: Point, other: Point, share: float) -> Point:
-    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
 
 
 def _egg(top: float, bottom: float, half: float, deep: float, jaw: float = 0.0) -> tuple[Column, Column, Column]:
@@ -53,7 +51,7 @@ def _egg(top: float, bottom: float, half: float, deep: float, jaw: float = 0.0) 
     return (top + bottom) / 2 + (top - bottom) / 2 * up, half * size, deep * size
 
 
-def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, ...]:
+def _leg(phase: float, stride: float, frame: _Frame, side: int) -> np.ndarray:
     """Hip, knee, ankle and toe; the knee bends most while the leg swings forward."""
     thigh = 0.37 * stride * np.sin(phase) + 0.08 * stride
     shin = thigh - (0.06 + stride * (0.12 + 0.8 * max(0.0, float(np.cos(phase + 0.35))) ** 1.3))
@@ -62,10 +60,10 @@ def _leg(phase: float, stride: float, frame: _Frame, side: int) -> tuple[Point, 
     ankle = (x * 0.85, knee[1] - 0.235 * np.cos(shin), knee[2] + 0.235 * np.sin(shin))
     tilt, reach = min(0.25, shin * 0.75 + 0.12), 0.098
     toe = (x * 0.95 + side * 0.012, ankle[1] - 0.022 + reach * np.sin(tilt), ankle[2] + reach * np.cos(tilt))
-    return (x, 0.51, 0.0), knee, ankle, toe
+    return np.array([(x, 0.51, 0.0), knee, ankle, toe])
 
 
-def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | None) -> tuple[Point, ...]:
+def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | None) -> np.ndarray:
     """Shoulder, elbow and hand."""
     swing = 0.5 * stride * np.sin(phase)
     bend = 0.3 + 0.25 * stride * max(0.0, float(np.sin(phase)))
@@ -74,7 +72,7 @@ def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | 
     elbow = (x + side * reach * np.sin(out), 0.79 - reach * np.cos(out) * np.cos(upper), reach * np.sin(upper))
     hand_x = elbow[0] - side * reach * np.sin(inwards - 0.04)
     hand = (hand_x, elbow[1] - reach * np.cos(fore), elbow[2] + reach * np.sin(fore))
-    return (x, 0.79, 0.0), elbow, hand
+    return np.array([(x, 0.79, 0.0), elbow, hand])
 
 
 class _Figure:
@@ -89,8 +87,13 @@ class _Figure:
         limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
         head = _HEADS[self["height"]] * (1.0 if male else 0.97) * wobble[5]
         self.frame = _Frame(*(np.array(base) * wobble[:4] * growth).tolist(), float(limb), float(head))
-        self._walk(rng, difficulty.pose)
-        lowest = float(min(min(ankle[1] - 0.045, toe[1] - 0.022) for _, _, ankle, toe in self.leg_joints))
+        phase = rng.uniform(0, 2 * np.pi)  # of the walk; one in five hardly moves
+        stride = difficulty.pose * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
+        left, right = (_ANGLES[gesture] for gesture in rng.choice(len(_GESTURES), 2, p=_GESTURES))
+        behind = phase + np.pi  # the other leg, and the arm above this one
+        self.leg_joints = [_leg(phase, stride, self.frame, +1), _leg(behind, stride, self.frame, -1)]
+        self.arm_joints = [_arm(behind, stride, self.frame, +1, left), _arm(phase, stride, self.frame, -1, right)]
+        lowest = min((joints[2:, 1] - (0.045, 0.022)).min() for joints in self.leg_joints)  # ankles and toes
         self.view = replace(view, y=view.y + lowest * view.scale)  # the foot that stands is on the ground
         self.facing = float(np.cos(view.turn))  # 1 = we see the front, -1 = the back
         jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
@@ -104,19 +107,9 @@ class _Figure:
     def __getitem__(self, name: str) -> str:
         return self.attributes[name]
 
-    def _walk(self, rng: Rng, strength: float) -> None:
-        """A moment of a walk, or somebody standing; arms swing, rest in a pocket, hold a phone or a strap."""
-        phase = rng.uniform(0, 2 * np.pi)
-        stride = strength * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
-        left, right = (_ANGLES[gesture] for gesture in rng.choice(len(_GESTURES), 2, p=_GESTURES))
-        behind = phase + np.pi  # the other leg, and the arm above this one
-        self.leg_joints = [_leg(phase, stride, self.frame, +1), _leg(behind, stride, self.frame, -1)]
-        self.arm_joints = [_arm(behind, stride, self.frame, +1, left), _arm(phase, stride, self.frame, -1, right)]
-
-    def dye(self, slot: str, attribute: str) -> Point:
+    def dye(self, slot: str, attribute: str) -> Colour:
         """The colour that an attribute names, this garment's dye, and a little of the moment's."""
-        table = {"hair": _HAIR_COLOURS, "skin": _SKINS}.get(slot, PALETTE)
-        named = np.asarray(table.get(self[attribute], _OFF_WHITE), float)  # nobody sees the colour of what is not worn
+        named = np.asarray(_COLOURS.get(slot, PALETTE).get(self[attribute], _OFF_WHITE), float)  # what is not worn: any
         return tuple((named + self.dyes[slot]).clip(6, 245))
 
     def legs(self) -> list[Solid]:
@@ -136,27 +129,24 @@ class _Figure:
         for hip, knees, ankles, toes in self.leg_joints:
             depth = view.depth(ankles) + 2 * view.depth(hip)
             dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
-            heel = (ankles[0], ankles[1] - 0.022, ankles[2] - 0.012)
+            heel = ankles - (0, 0.022, 0.012)
             solids += [
                 view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (sole, sole * 0.72), dim),
                 view.limb(order, "legs", shin, knees, ankles, (knee, ankle), dim),
                 view.limb(order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
             ]
             if self["shoes"] == "boots":
-                top, low = _between(ankles, knees, 0.38), order + (0.0005 if tucked else -0.1)
+                top, low = ankles + 0.38 * (knees - ankles), order + (0.0005 if tucked else -0.1)
                 radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
                 solids.append(view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
-        return solids + self._skirt(cloth) if lower in _SKIRTS else solids
-
-    def _skirt(self, cloth: Cloth) -> list[Solid]:
-        spread = max(0.03, *(abs(knees[2]) for _, knees, _, _ in self.leg_joints))
-        hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
-        up, wide = (
-            (0.59, 0.52, 0.42, _SKIRTS[self["lower"]]),
-            (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare),
-        )
-        deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-        return [self.view.turned(2.0, "legs", cloth, (up, wide, deep, 0, 0))]
+        if lower in _SKIRTS:
+            spread = max(0.03, *(abs(knees[2]) for _, knees, _, _ in self.leg_joints))
+            hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
+            wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
+            deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
+            rings = ((0.59, 0.52, 0.42, _SKIRTS[lower]), wide, deep, 0, 0)
+            solids.append(view.turned(2.0, "legs", cloth, rings))
+        return solids
 
     def trunk(self) -> Solid:
         coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
@@ -179,7 +169,8 @@ class _Figure:
     def arms(self) -> list[Solid]:
         bare, size, view = self.bare, self.frame.limb, self.view
         second = self.dye("second", "sleeve_second")
-        sleeve = Cloth(self.dye("upper", "sleeve_colour"), second, pattern=self["sleeve_pattern"])
+        pattern = "hstripes" if self["sleeve_pattern"] == "striped" else "plain"
+        sleeve = Cloth(self.dye("upper", "sleeve_colour"), second, pattern=pattern)
         short = sleeve._replace(cut=0.62, skin=self.skin)
         upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[self["sleeves"]]
         thick = size * _UPPER[self["upper"]][3]
@@ -191,7 +182,7 @@ class _Figure:
             order, dim = (0.5, 0.86) if far else (5.0, 1.0)
             crossing = 5.2 if forward > 0 and not far else 0.45  # before the trunk or behind it
             low_order = order + 0.01 if abs(forward) < 0.06 else crossing
-            wrist, fingers = _between(hand, elbow, 0.06), _between(hand, elbow, -0.2)
+            wrist, fingers = hand + 0.06 * (elbow - hand), hand - 0.2 * (elbow - hand)
             solids += [
                 view.limb(low_order - 0.005, "arms", bare, hand, fingers, (0.019 * size, 0.017 * size), dim * 0.97),
                 view.limb(low_order, "arms", fore, elbow, wrist, radii[1:], dim),
@@ -227,7 +218,7 @@ class _Figure:
             return [self.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
         return []
 
-    def _hat(self, colour: Point, size: float) -> list[Solid]:
+    def _hat(self, colour: Colour, size: float) -> list[Solid]:
         hat = self["hat"]
         if hat == "none":
             return []

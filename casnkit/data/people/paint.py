@@ -22,20 +22,21 @@ _CAP = np.stack([np.cos(_ARC), np.sin(_ARC)], axis=1)
 _SOLIDS = 12  # of one part that have folds of their own
 FOLDS = _SOLIDS * (len(PARTS) + 1)  # rows of random numbers that paint needs
 
+Values = np.ndarray  # one for each covered pixel
+Point = tuple[float, float, float] | np.ndarray  # (left, up, forward) in body heights
 Colour = tuple[float, float, float]
-Point = tuple[float, float, float]  # (left, up, forward) in body heights
 Column = float | Sequence[float] | np.ndarray  # a number for each ring of a solid, or one for all
 Rings = tuple[Column, ...]  # heights, half widths, half depths, x and z of the centres
 Layer = tuple[np.ndarray, np.ndarray]  # RGB of the canvas, black where not covered; part index, or where it covers
 _BLACK = (0.0, 0.0, 0.0)
 
 
-def _dots(psi: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _dots(psi: Values, t: Values, v: Values) -> Values:
     row = np.floor(v / 0.042)
     return ((psi * 2.4 + 0.5 * (row % 2)) % 1.0 - 0.5) ** 2 + ((v / 0.042) % 1.0 - 0.5) ** 2 < 0.085
 
 
-def _face(psi: np.ndarray, t: np.ndarray, v: np.ndarray, *features: str) -> np.ndarray:
+def _face(psi: Values, t: Values, v: Values, *features: str) -> Values:
     """Hair (1) above the line and behind, or a bald head; eyes or glasses and a mouth (2)."""
     front, (hairline, back) = np.abs(psi), (-1.0, 0.0) if "bald" in features else (0.3, 0.62)
     behind = ((front > 1.25) & (t < back)) | ((front > 1.9) & (t < back + 0.15))
@@ -47,8 +48,8 @@ def _face(psi: np.ndarray, t: np.ndarray, v: np.ndarray, *features: str) -> np.n
 
 
 # which of a solid's colours (class 0, 1 or 2) a point has, by psi, t and v, which is t in body heights
-_PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "plain": lambda psi, t, v: np.zeros(len(t), np.intp),
+_PATTERNS: dict[str, Callable[..., Values]] = {
+    "plain": lambda psi, t, v: np.zeros(len(t)),
     "hstripes": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
     "vstripes": lambda psi, t, v: (psi * 2.8) % 1.0 < 0.36,
     "checks": lambda psi, t, v: ((psi * 2.6) % 1.0 < 0.38) | ((v / 0.045) % 1.0 < 0.38),
@@ -57,7 +58,6 @@ _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
     "block": lambda psi, t, v: t > 0.5,
     "open": lambda psi, t, v: np.abs(psi) < 0.42 - 0.12 * t,
     "zip": lambda psi, t, v: (np.abs(psi) < 0.09) | ((t < 0.16) & (np.abs(psi) < 1.2)),
-    "striped": lambda psi, t, v: (v / 0.062) % 1.0 < 0.45,
     "sidestripe": lambda psi, t, v: np.abs(np.abs(psi) - np.pi / 2) < 0.42,
     "faded": lambda psi, t, v: (np.abs(psi) < 0.75) & ((t - 0.5) ** 2 + (psi / 1.6) ** 2 < 0.16),
     "hem": lambda psi, t, v: np.abs(t - 0.86) < 0.07,
@@ -135,10 +135,8 @@ def paint(solids: Sequence[Solid], view: View, folds: np.ndarray) -> Layer:
     Each part uses rows of its own of ``folds``, (FOLDS, 3) random phases, frequencies and amplitudes, so that what one
     part wears leaves the others as they are.
     """
-    rows, seen = [], dict.fromkeys(PARTS, -1)
-    for solid in solids:
-        seen[solid.part] = min(seen[solid.part] + 1, _SOLIDS - 1)
-        rows.append(PART_INDEX[solid.part] * _SOLIDS + seen[solid.part])
+    own = [PART_INDEX[solid.part] for solid in solids]
+    rows = [part * _SOLIDS + min(own[:number].count(part), _SOLIDS - 1) for number, part in enumerate(own)]
     drawn = sorted(range(len(solids)), key=lambda number: solids[number].order)
     solids, folds = [solids[number] for number in drawn], folds[[rows[number] for number in drawn]]
     canvas = Image.new("L", CANVAS)
@@ -165,7 +163,7 @@ def _each(solids: Sequence[Solid], value: Callable[[Solid], object]) -> np.ndarr
     return np.array([value(solid) for solid in solids], np.float32)
 
 
-def _locate(solids: Sequence[Solid], covered: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _locate(solids: Sequence[Solid], covered: np.ndarray, k: Values) -> tuple[Values, Values]:
     """Where each pixel lies on its solid: t in [0, 1] along the axis, s in [-1, 1] across it."""
     start = _each(solids, lambda solid: solid.start)
     axis = _each(solids, lambda solid: solid.end) - start
@@ -179,9 +177,7 @@ def _locate(solids: Sequence[Solid], covered: np.ndarray, k: np.ndarray) -> tupl
     return t, np.clip(lateral / widths[k, (t * _BINS).astype(np.intp)], -1.0, 1.0)
 
 
-def _colour(
-    solids: Sequence[Solid], turn: float, k: np.ndarray, t: np.ndarray, s: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _colour(solids: Sequence[Solid], turn: float, k: Values, t: Values, s: Values) -> tuple[Values, Values]:
     """Colour (n, 3) and part index (n,) of each pixel."""
     table = _each(solids, lambda solid: (solid.cloth.colour, solid.cloth.second, solid.cloth.third, solid.cloth.skin))
     choice = np.zeros(len(k), np.intp)
