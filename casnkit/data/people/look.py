@@ -5,7 +5,7 @@ Colours follow what streets look like, so that many people share an attribute an
 
 from collections import namedtuple
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
@@ -36,10 +36,6 @@ class PeopleSize:
     gallery: int  # images of the test identities in bounding_box_test, at least one for each query
     distractors: int  # further files there with pid 0: other people, false alarms
     junk: int  # and with pid -1: bad crops
-
-    @property
-    def images(self) -> int:
-        return sum(astuple(self)) - self.train_ids - self.test_ids
 
 
 SIZES = {
@@ -75,12 +71,9 @@ class Difficulty:
     def __post_init__(self) -> None:
         share = (0, 1)
         limits = {"lookalike_share": share, "bad_crop": share, "occluder": share, "colours": (6, 16), "jpeg": (1, 92)}
-        wrong = []
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                wrong.append(f"{name} in [{low}, {high}], got {getattr(self, name)}")
-        if wrong:
-            raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
+                raise ValueError(f"expected a Difficulty with {name} in [{low}, {high}], got {getattr(self, name)}")
 
 
 DIFFICULTY = Difficulty()
@@ -101,7 +94,6 @@ _WORN = {  # how often each of them is worn as an upper garment, as a lower one 
     "lower": (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5),
     "shoe": (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1),
 }
-_VISIBLE_STEP = 85.0  # least distance of two colours that count as different at a glance, 0-255 RGB
 
 # what is drawn first, and how often; the rest depends on it
 _CHOICES = {
@@ -161,9 +153,9 @@ def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
 def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> str:
     """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
     weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
-    if unlike is not None:
+    if unlike is not None:  # told apart at a glance
         steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in weights}
-        weights = {name: weight for name, weight in weights.items() if steps[name] > _VISIBLE_STEP}
+        weights = {name: weight for name, weight in weights.items() if steps[name] > 85}
     return _pick(rng, weights)
 
 

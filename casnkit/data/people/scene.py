@@ -81,14 +81,13 @@ class _Brush:
             colour = self.vary(tuple(int(c * (1 - dy / tall)) for c in leaf), 9)
             self.blob(x + dx, foot - tall * 0.72 + dy, tall * 0.085, tall * 0.07, colour)
 
-    def windows(self, places: Iterable[tuple[float, float]], wide: float, tall: float, frame: RGB, glass: RGB) -> None:
-        for x, y in places:
-            self.box(x - 2, y - 2, x + wide + 2, y + tall + 2, frame)
-            self.box(x, y, x + wide, y + tall, self.vary(glass, 8))
-            low = y + tall
-            gleam = [(x + wide * 0.15, low), (x + wide * 0.45, y), (x + wide * 0.7, y), (x + wide * 0.4, low)]
-            self.shape(gleam, tuple(min(255, c + 32) for c in glass))
-            self.box(x + wide / 2 - 0.8, y, x + wide / 2 + 0.8, y + tall, frame)
+    def window(self, x: float, y: float, wide: float, tall: float, frame: RGB, glass: RGB) -> None:
+        self.box(x - 2, y - 2, x + wide + 2, y + tall + 2, frame)
+        self.box(x, y, x + wide, y + tall, self.vary(glass, 8))
+        low = y + tall
+        gleam = [(x + wide * 0.15, low), (x + wide * 0.45, y), (x + wide * 0.7, y), (x + wide * 0.4, low)]
+        self.shape(gleam, tuple(min(255, c + 32) for c in glass))
+        self.box(x + wide / 2 - 0.8, y, x + wide / 2 + 0.8, y + tall, frame)
 
     def car(self, x: float, y: float, colour: RGB) -> None:
         """A parked car with its left end on the ground at (x, y)."""
@@ -104,8 +103,8 @@ class _Brush:
         self.sky(120, (176, 198, 222), (216, 224, 230))
         for x in range(0, SCENE_WIDTH, 190):  # an office front of glass and concrete
             self.box(x, 18, x + 176, _WALL_FOOT, self.vary((176, 174, 168), 5))
-            places = ((x + 9 + column, row) for row, column in product(range(28, 164, 34), range(0, 168, 28)))
-            self.windows(places, 19, 24, (120, 124, 128), (92, 116, 138))
+            for row, column in product(range(4), range(6)):
+                self.window(x + 9 + column * 28, 28 + row * 34, 19, 24, (120, 124, 128), (92, 116, 138))
         for x in range(30, SCENE_WIDTH, 120):
             self.box(x, _WALL_FOOT - 16, x + 62, _WALL_FOOT + 3, (118, 116, 112))
             for _ in range(26):
@@ -116,7 +115,8 @@ class _Brush:
     def lawn(self) -> None:
         self.sky(150, (160, 192, 226), (214, 226, 232))
         self.box(120, 66, 420, 170, (198, 182, 154))
-        self.windows(product(range(134, 410, 34), (76, 106, 136)), 16, 19, (228, 220, 204), (84, 98, 110))
+        for x, y in product(range(134, 410, 34), (76, 106, 136)):
+            self.window(x, y, 16, 19, (228, 220, 204), (84, 98, 110))
         self.shape([(112, 68), (428, 68), (404, 46), (136, 46)], (132, 74, 58))
         for x in range(-20, SCENE_WIDTH + 60, 46):
             aside, down = self.rng.uniform(-14, 14), self.rng.uniform(-6, 4)
@@ -134,9 +134,9 @@ class _Brush:
         for row, y in enumerate(np.arange(0, _WALL_FOOT, 7)):
             for x in np.arange(-17 * (row % 2) / 2, SCENE_WIDTH, 17):
                 self.box(x, y, x + 15.8, min(y + 5.8, _WALL_FOOT), self.vary((152, 84, 66), 9))
-        columns = range(24, SCENE_WIDTH, 128)
-        self.box(-5, 98, 57, 104, (196, 188, 172), at=columns)
-        self.windows(product(columns, (34,)), 52, 64, (222, 216, 204), (66, 78, 92))
+        for x in range(24, SCENE_WIDTH, 128):
+            self.box(x - 5, 98, x + 57, 104, (196, 188, 172))
+            self.window(x, 34, 52, 64, (222, 216, 204), (66, 78, 92))
         for x in (92, 480):  # doors
             self.box(x - 4, 74, x + 44, _WALL_FOOT, (206, 200, 186))
             self.box(x, 78, x + 40, _WALL_FOOT, (58, 86, 72))
@@ -170,8 +170,8 @@ class _Brush:
         self.sky(110, (196, 204, 214), (222, 224, 226))
         for x in range(0, SCENE_WIDTH, 96):
             self.box(x, 40 + self.rng.uniform(-26, 26), x + 96, 150, self.vary((164, 158, 152), 14))
-            places = ((x + 8 + column, row) for row, column in product(range(70, 148, 26), range(0, 88, 22)))
-            self.windows(places, 11, 15, (140, 138, 136), (84, 92, 104))
+            for row, column in product(range(3), range(4)):
+                self.window(x + 8 + 22 * column, 70 + 26 * row, 11, 15, (140, 138, 136), (84, 92, 104))
         self.bands((138, 152, (74, 106, 62)), (150, 192, (98, 98, 102)))
         colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
         for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):

@@ -117,9 +117,8 @@ def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty)
     kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
     if kind < 3:
         return draw_thing(kind, view, side, rng)
-    x = view.x + side * view.scale * rng.uniform(0.2, 0.32)
-    turn, y = rng.uniform(0, 2 * np.pi), view.y + 0.04 * view.scale
-    other = replace(view, turn=turn, scale=view.scale * 1.06, x=x, y=y)
+    x, y = view.x + side * view.scale * rng.uniform(0.2, 0.32), view.y + 0.04 * view.scale
+    other = replace(view, turn=rng.uniform(0, 2 * np.pi), scale=view.scale * 1.06, x=x, y=y)
     stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
     rgb, parts = draw_figure(stranger, other, rng, difficulty)
     return rgb, parts > 0
