@@ -4,6 +4,7 @@ Joints and rings are in body heights: x to the person's left, y up, z forward. O
 """
 
 from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -112,7 +113,7 @@ class _Figure:
         named = np.asarray(_COLOURS.get(slot, PALETTE).get(self[attribute], _OFF_WHITE), float)  # what is not worn: any
         return tuple((named + self.dyes[slot]).clip(6, 245))
 
-    def legs(self) -> list[Solid]:
+    def legs(self) -> Iterator[Solid]:
         size, lower, pattern, view = self.frame.limb, self["lower"], self["lower_pattern"], self.view
         colour, shoe, sole = self.dye("lower", "lower_colour"), self.dye("shoe", "shoe_colour"), _SOLES[self["shoes"]]
         trimmed = pattern in ("sidestripe", "hem") and sum(colour) < 480
@@ -125,30 +126,25 @@ class _Figure:
             upper, shin = cloth._replace(cut=0.82, skin=self.skin), self.bare
             thigh, knee, ankle = thigh * 1.08, 0.043 * size, 0.03 * size
         tucked = lower in _SKIRTS or self["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
-        solids = []
         for hip, knees, ankles, toes in self.leg_joints:
             depth = view.depth(ankles) + 2 * view.depth(hip)
             dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
             heel = ankles - (0, 0.022, 0.012)
-            solids += [
-                view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (sole, sole * 0.72), dim),
-                view.limb(order, "legs", shin, knees, ankles, (knee, ankle), dim),
-                view.limb(order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim),
-            ]
+            yield view.limb(order - 0.001, "shoes", Cloth(shoe, folds=0.4), heel, toes, (sole, sole * 0.72), dim)
+            yield view.limb(order, "legs", shin, knees, ankles, (knee, ankle), dim)
+            yield view.limb(order + 0.001, "legs", upper, hip, knees, (thigh, knee), dim)
             if self["shoes"] == "boots":
                 top, low = ankles + 0.38 * (knees - ankles), order + (0.0005 if tucked else -0.1)
                 radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
-                solids.append(view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim))
+                yield view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim)
         if lower in _SKIRTS:
             spread = max(0.03, *(abs(knees[2]) for _, knees, _, _ in self.leg_joints))
             hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
             wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
             deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-            rings = ((0.59, 0.52, 0.42, _SKIRTS[lower]), wide, deep, 0, 0)
-            solids.append(view.turned(2.0, "legs", cloth, rings))
-        return solids
+            yield view.turned(2.0, "legs", cloth, ((0.59, 0.52, 0.42, _SKIRTS[lower]), wide, deep, 0, 0))
 
-    def trunk(self) -> Solid:
+    def trunk(self) -> Iterator[Solid]:
         coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
         throat = (224.0, 224.0, 220.0) if coat else self.skin
         colours = (self.dye("upper", "upper_colour"), self.dye("second", "upper_second"), throat)
@@ -164,18 +160,16 @@ class _Figure:
         if coat:
             below = ((0.42, hem), (hip * 1.02, hip * 1.1), (hip * 0.78, hip * 0.92), (0, 0))
         up, wide, deep, forward = (a + b for a, b in zip((up, wide, deep, forward), below, strict=True))
-        return self.view.turned(3.0, "torso", cloth, (up, wide, deep, 0, forward))
+        yield self.view.turned(3.0, "torso", cloth, (up, wide, deep, 0, forward))
 
-    def arms(self) -> list[Solid]:
+    def arms(self) -> Iterator[Solid]:
         bare, size, view = self.bare, self.frame.limb, self.view
-        second = self.dye("second", "sleeve_second")
         pattern = "hstripes" if self["sleeve_pattern"] == "striped" else "plain"
-        sleeve = Cloth(self.dye("upper", "sleeve_colour"), second, pattern=pattern)
+        sleeve = Cloth(self.dye("upper", "sleeve_colour"), self.dye("second", "sleeve_second"), pattern=pattern)
         short = sleeve._replace(cut=0.62, skin=self.skin)
         upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[self["sleeves"]]
         thick = size * _UPPER[self["upper"]][3]
         radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if self["sleeves"] == "long" else size))
-        solids = []
         for shoulder, elbow, hand in self.arm_joints:
             far = view.depth(shoulder) < -0.04
             forward = (view.depth(elbow) + view.depth(hand)) / 2
@@ -183,14 +177,11 @@ class _Figure:
             crossing = 5.2 if forward > 0 and not far else 0.45  # before the trunk or behind it
             low_order = order + 0.01 if abs(forward) < 0.06 else crossing
             wrist, fingers = hand + 0.06 * (elbow - hand), hand - 0.2 * (elbow - hand)
-            solids += [
-                view.limb(low_order - 0.005, "arms", bare, hand, fingers, (0.019 * size, 0.017 * size), dim * 0.97),
-                view.limb(low_order, "arms", fore, elbow, wrist, radii[1:], dim),
-                view.limb(order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim),
-            ]
-        return solids
+            yield view.limb(low_order - 0.005, "arms", bare, hand, fingers, (0.019 * size, 0.017 * size), dim * 0.97)
+            yield view.limb(low_order, "arms", fore, elbow, wrist, radii[1:], dim)
+            yield view.limb(order + 0.02, "arms", upper, shoulder, elbow, radii[:2], dim)
 
-    def head(self) -> list[Solid]:
+    def head(self) -> Iterator[Solid]:
         size, hood = self.frame.head, self["hat"] == "hood"
         chin, grow = 1.0 - 0.138 * size, 1.22 if hood else 1.0
         pattern = "hood" if hood else f"face-{self['hair']}-{self['glasses']}"
@@ -198,95 +189,91 @@ class _Figure:
         cloth = Cloth(self.skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25, second_part="hair")
         skull = _egg(1.0 + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.2)
         throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
-        neck = self.view.limb(2.9, "face", Cloth(self.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
-        solids = [neck, self.view.turned(4.0, "face", cloth, (*skull, 0, 0.012))]
-        return solids if hood else solids + self._hair(Cloth(hair, folds=0.7), size) + self._hat(hat, size)
+        yield self.view.limb(2.9, "face", Cloth(self.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)
+        yield self.view.turned(4.0, "face", cloth, (*skull, 0, 0.012))
+        if not hood:
+            yield from self._hair(Cloth(hair, folds=0.7), size)
+            yield from self._hat(hat, size)
 
-    def _hair(self, cloth: Cloth, size: float) -> list[Solid]:
+    def _hair(self, cloth: Cloth, size: float) -> Iterator[Solid]:
         behind = self.facing > -0.35  # the back of the head is turned away
         order = 2.85 if behind else 4.7
         if self["hair"] == "long":
             up = (1.006, 0.97, 1 - 0.09 * size, 1 - 0.15 * size, 1 - 0.2 * size)
             wide, deep = size * np.array([(0.02, 0.05, 0.06, 0.064, 0.058), (0.02, 0.045, 0.04, 0.034, 0.026)])
             back = (-0.004, -0.014, -0.026, -0.034, -0.04)
-            return [self.view.turned(order, "hair", cloth, (up, wide, deep, 0, back))]
-        if self["hair"] == "bun":
+            yield self.view.turned(order, "hair", cloth, (up, wide, deep, 0, back))
+        elif self["hair"] == "bun":
             rings = _egg(1.012, 1 - 0.045 * size, 0.028 * size, 0.03 * size)
-            return [self.view.turned(3.9 if behind else 4.3, "hair", cloth, (*rings, 0, -0.058 * size))]
-        if self["hair"] == "ponytail":
+            yield self.view.turned(3.9 if behind else 4.3, "hair", cloth, (*rings, 0, -0.058 * size))
+        elif self["hair"] == "ponytail":
             start, end = (0, 1 - 0.04 * size, -0.062 * size), (0, 1 - 0.17 * size, -0.085 * size)
-            return [self.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))]
-        return []
+            yield self.view.limb(order, "hair", cloth, start, end, (0.016 * size, 0.022 * size))
 
-    def _hat(self, colour: Colour, size: float) -> list[Solid]:
+    def _hat(self, colour: Colour, size: float) -> Iterator[Solid]:
         hat = self["hat"]
         if hat == "none":
-            return []
+            return
         low = 1 - (0.056 if hat == "beanie" else 0.05) * size
         wide, deep = size * np.array([(0.016, 0.034, 0.048, 0.054, 0.055), (0.018, 0.04, 0.058, 0.066, 0.067)])
         rings = ((1.016, 1.011, 0.994, 1 - 0.025 * size, low), wide, deep, 0, (0.008, 0.008, 0.009, 0.01, 0.01))
-        solids = [self.view.turned(4.4, "hair", Cloth(colour, folds=0.4), rings)]
+        yield self.view.turned(4.4, "hair", Cloth(colour, folds=0.4), rings)
         stiff = Cloth(colour, folds=0)
         if hat == "cap":
             brim, order = _egg(low + 0.014, low - 0.01, 0.046 * size, 0.05 * size), 3.95 if self.facing < -0.1 else 4.45
-            solids.append(self.view.turned(order, "hair", stiff, (*brim, 0, 0.075 * size), 0.82))
+            yield self.view.turned(order, "hair", stiff, (*brim, 0, 0.075 * size), 0.82)
         elif hat == "brimmed":
             brim = _egg(low + 0.018, low - 0.012, 0.105 * size, 0.112 * size)
-            solids.append(self.view.turned(4.35, "hair", stiff, (*brim, 0, 0.01), 0.85))
-        return solids
+            yield self.view.turned(4.35, "hair", stiff, (*brim, 0, 0.01), 0.85)
 
-    def bag(self) -> list[Solid]:
+    def bag(self) -> Iterator[Solid]:
         if self["bag"] == "none":
-            return []
+            return
         colour = self.dye("bag", "bag_colour")
         dark = tuple(c * 0.62 for c in colour)
         cloth, strap = Cloth(colour, dark, pattern="panel", folds=0.8), Cloth(dark, folds=0)
         side = 1 if self["bag_side"] == "left" else -1
-        return getattr(self, f"_{self['bag']}")(cloth, strap, side)  # the method that has the bag's name
+        yield from getattr(self, f"_{self['bag']}")(cloth, strap, side)  # the method that has the bag's name
 
-    def _backpack(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    def _backpack(self, cloth: Cloth, strap: Cloth, side: int) -> Iterator[Solid]:
         trunk, view = self.frame.chest * _DEPTH, self.view
         wide, deep = (0.045, 0.078, 0.088, 0.086, 0.07), (0.03, 0.05, 0.06, 0.062, 0.05)
         rings = ((0.83, 0.815, 0.72, 0.6, 0.575), wide, deep, 0, -(trunk + 0.05))
-        solids = [view.turned(0.3 if self.facing > -0.1 else 4.6, "bag", cloth, rings)]
+        yield view.turned(0.3 if self.facing > -0.1 else 4.6, "bag", cloth, rings)
         for x in (0.066, -0.066):
             top, bottom = (x, 0.825, 0.01), (x * 1.15, 0.63, trunk * 0.95)
             if view.depth(bottom) > 0 or (abs(self.facing) < 0.5 and view.depth((x, 0.7, 0)) > 0):
-                solids.append(view.limb(4.5, "bag", strap, top, bottom, (0.012, 0.011)))
-        return solids
+                yield view.limb(4.5, "bag", strap, top, bottom, (0.012, 0.011))
 
     def _sack(self, order: float, cloth: Cloth, top: Point, size: Point) -> Solid:
         (x, y, z), (height, half, deep) = top, size
         up, wide = (y, y - height * 0.15, y - height), (half * 0.82, half * 0.9, half)
         return self.view.turned(order, "bag", cloth, (up, wide, (deep * 0.6, deep, deep), x, z))
 
-    def _shoulder(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    def _shoulder(self, cloth: Cloth, strap: Cloth, side: int) -> Iterator[Solid]:
         x, top = side * (self.frame.shoulder + 0.022), (side * (self.frame.shoulder - 0.035), 0.822, 0.0)
         order = 5.5 if self.view.depth((x, 0.5, 0)) > -0.05 else 0.3
-        bag = self._sack(order, cloth, (x, 0.63, -0.01), (0.15, 0.045, 0.085))
-        return [bag, self.view.limb(order - 0.01, "bag", strap, top, (x, 0.62, 0.0), (0.01, 0.01))]
+        yield self._sack(order, cloth, (x, 0.63, -0.01), (0.15, 0.045, 0.085))
+        yield self.view.limb(order - 0.01, "bag", strap, top, (x, 0.62, 0.0), (0.01, 0.01))
 
-    def _crossbody(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    def _crossbody(self, cloth: Cloth, strap: Cloth, side: int) -> Iterator[Solid]:
         x, z, frame = side * (self.frame.hip + 0.02), -0.01, self.frame
         order = 5.5 if self.view.depth((x, 0.5, z)) > -0.05 else 0.3
         deep = frame.chest * _DEPTH * (1 if self.facing >= 0 else -1)
-        joints = (
-            (-side * (frame.shoulder - 0.045), 0.824, 0.0),
-            (0.0, 0.69, deep),
-            (side * frame.hip, 0.555, 0.3 * deep),
-        )
-        straps = [self.view.limb(4.5, "bag", strap, *ends, (0.011, 0.011)) for ends in pairwise(joints)]
-        return [self._sack(order, cloth, (x, 0.56, z), (0.11, 0.045, 0.075)), *straps]
+        top, low = (-side * (frame.shoulder - 0.045), 0.824, 0.0), (side * frame.hip, 0.555, 0.3 * deep)
+        yield self._sack(order, cloth, (x, 0.56, z), (0.11, 0.045, 0.075))
+        for ends in pairwise((top, (0.0, 0.69, deep), low)):
+            yield self.view.limb(4.5, "bag", strap, *ends, (0.011, 0.011))
 
-    def _handbag(self, cloth: Cloth, strap: Cloth, side: int) -> list[Solid]:
+    def _handbag(self, cloth: Cloth, strap: Cloth, side: int) -> Iterator[Solid]:
         shoulder, elbow, hand = self.arm_joints[0 if side > 0 else 1]
         x, y, z = elbow if hand[1] > elbow[1] - 0.05 else hand  # a raised arm carries it in the crook
         order = 5.6 if self.view.depth(shoulder) > -0.04 else 0.4
-        bag = self._sack(order, cloth, (x, y - 0.06, z), (0.14, 0.04, 0.085))
-        return [bag, self.view.limb(order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))]
+        yield self._sack(order, cloth, (x, y - 0.06, z), (0.14, 0.04, 0.085))
+        yield self.view.limb(order - 0.01, "bag", strap, (x, y - 0.01, z), (x, y - 0.07, z), (0.016, 0.03))
 
 
 def draw_figure(person: Person, view: View, rng: Rng, difficulty: Difficulty) -> Layer:
     """The person alone on the canvas; nothing that is drawn from ``rng`` depends on what look-alikes differ in."""
     f = _Figure(person, view, rng, difficulty)
-    return paint([*f.legs(), f.trunk(), *f.head(), *f.arms(), *f.bag()], view, f.folds)
+    return paint([*f.legs(), *f.trunk(), *f.head(), *f.arms(), *f.bag()], view, f.folds)

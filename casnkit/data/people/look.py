@@ -25,19 +25,10 @@ Sightings = list[tuple[int, int]]  # (pid, camera)
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
 
 
-@dataclass(frozen=True)
-class PeopleSize:
-    """How many identities and files one size has."""
-
-    train_ids: int
-    train_images: int  # in bounding_box_train
-    test_ids: int  # identities in query and bounding_box_test; none of them is in training
-    queries: int  # images in query, one for each (identity, camera) in which the identity was seen
-    gallery: int  # images of the test identities in bounding_box_test, at least one for each query
-    distractors: int  # further files there with pid 0: other people, false alarms
-    junk: int  # and with pid -1: bad crops
-
-
+# identities and images in training; other identities in query and gallery; images in query, one for each (identity, camera)
+# in which an identity was seen; their images in the gallery, at least one for each query; further files there with pid 0
+# (other people, false alarms) and with pid -1 (bad crops)
+PeopleSize = namedtuple("PeopleSize", "train_ids train_images test_ids queries gallery distractors junk")
 SIZES = {
     "tiny": PeopleSize(12, 72, 10, 24, 48, 8, 8),
     "quick": PeopleSize(150, 1500, 100, 300, 780, 110, 110),
@@ -239,16 +230,12 @@ def _draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) 
     return people
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image to be made."""
+class Job(namedtuple("Job", "folder pid person identity camid number")):
+    """One image to be made, of a person or of a false alarm (None).
 
-    folder: str
-    pid: int  # of the file's name: 0 for a distractor, -1 for a bad crop
-    person: Person | None  # who is in it; None: a false alarm
-    identity: int  # with the camera, what the passage's random numbers depend on
-    camid: int  # 1 .. 6
-    number: int  # unique in the data set
+    ``pid`` is that of the file's name: 0 for a distractor, -1 for a bad crop. The passage's random numbers depend on
+    ``identity`` and ``camid`` (1 .. 6); ``number`` is unique in the data set.
+    """
 
     @property
     def name(self) -> str:
