@@ -21,7 +21,6 @@ PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
 PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 CAMERA_COUNT = 6
 Rng = np.random.Generator
-Sightings = list[tuple[int, int]]  # (pid, camera)
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
 
 
@@ -278,8 +277,8 @@ def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarra
     return counts
 
 
-def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
-    """All passages, at least two cameras for everybody; and the same once for each of the images."""
+def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[list, list]:
+    """All passages (pid, camera), at least two for everybody; and the same once for each of the images."""
     seen = []
     for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
         seen += [(pid, camid) for camid in sorted((rng.permutation(CAMERA_COUNT)[:cameras] + 1).tolist())]

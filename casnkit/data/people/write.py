@@ -165,8 +165,6 @@ def synthesize(
 
 def _inspect(root: Path, wanted: dict[str, object]) -> bool:
     """Whether a whole data set of the wanted kind is there; refuses folders that hold anything else."""
-    if root.is_file():
-        raise ValueError(f"expected a folder at {root}, found a file; choose another folder")
     for marker in filter(Path.exists, (root / _MARKER, root / _PARTIAL)):
         found = read_json(marker)
         for key, value in wanted.items():
@@ -174,9 +172,9 @@ def _inspect(root: Path, wanted: dict[str, object]) -> bool:
                 difference = f"another {key}: expected {value}, found {found.get(key)}"
                 raise ValueError(f"{root} holds people of {difference}; delete that folder or choose another one")
         return marker.name == _MARKER
-    strangers = sorted(path.name for path in root.glob("*") if not path.match(_UNFINISHED))
-    if strangers:
-        found = ", ".join(strangers[:5])
+    names = ["a file"] if root.is_file() else [path.name for path in root.glob("*") if not path.match(_UNFINISHED)]
+    if names:
+        found = ", ".join(sorted(names)[:5])
         raise ValueError(f"expected {root} to be empty or to hold synthetic people, found {found}; choose another one")
     return False
 
