@@ -76,11 +76,11 @@ def _arm(phase: float, stride: float, frame: _Frame, side: int, angles: tuple | 
     return np.array([(x, 0.79, 0.0), elbow, hand])
 
 
-class _Figure:
-    """A person in a pose drawn at random, as one camera sees it, in this image's colours."""
+class _Figure(dict):
+    """A person's attributes, and a pose drawn at random, as one camera sees it, in this image's colours."""
 
     def __init__(self, person: Person, view: View, rng: Rng, difficulty: Difficulty) -> None:
-        self.attributes = person.attributes
+        super().__init__(person.attributes)
         wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
         build, male = _BUILDS[self["build"]], self["frame"] == "male"
         base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
@@ -104,9 +104,6 @@ class _Figure:
         self.dyes = dict(zip(_SLOTS, own + jitter, strict=True))
         self.skin = self.dye("skin", "skin")
         self.bare = Cloth(self.skin, folds=0.3)
-
-    def __getitem__(self, name: str) -> str:
-        return self.attributes[name]
 
     def dye(self, slot: str, attribute: str) -> Colour:
         """The colour that an attribute names, this garment's dye, and a little of the moment's."""

@@ -99,11 +99,9 @@ class View:
         """How far a point of the body lies towards the camera."""
         return self.project(*point)[2]
 
-    def limb(
-        self, order: float, part: str, cloth: Cloth, start: Point, end: Point, radii: tuple, dim: float = 1.0
-    ) -> Solid:
-        """A tapered limb with round ends between two points of the body."""
-        (x0, y0, _), (x1, y1, _) = self.project(*start), self.project(*end)
+    def limb(self, order: float, part: str, cloth: Cloth, a: Point, b: Point, radii: tuple, dim: float = 1) -> Solid:
+        """A tapered limb with round ends between two points of the body, ``a`` and ``b``."""
+        (x0, y0, _), (x1, y1, _) = self.project(*a), self.project(*b)
         unit = self.scale * SUPERSAMPLING
         r0, r1 = radii[0] * unit, radii[1] * unit
         dx, dy = x1 - x0, y1 - y0
@@ -116,7 +114,7 @@ class View:
         widths = r0 + (r1 - r0) * _GRID
         return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, length / unit, dim)
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim: float = 1.0) -> Solid:
+    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim: float = 1) -> Solid:
         """A solid of elliptic rings from top to bottom."""
         up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in rings))
         cos, sin = np.cos(self.turn), np.sin(self.turn)

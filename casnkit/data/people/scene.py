@@ -24,11 +24,8 @@ _NOISE_BANK = 512
 RGB = tuple[int, int, int]
 
 
-class _Brush:
+class _Brush(namedtuple("_Brush", "draw rng")):
     """Draws in scene coordinates on an enlarged canvas."""
-
-    def __init__(self, image: Image.Image, rng: Rng) -> None:
-        self.rng, self.draw = rng, ImageDraw.Draw(image)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: RGB, at: Iterable[int] = (0,)) -> None:
         for x in at:
@@ -219,7 +216,7 @@ def scene(camid: int) -> Image.Image:
     """The panorama of a camera, (SCENE_WIDTH, SCENE_HEIGHT) RGB, before the camera's colour response."""
     rng = np.random.default_rng([20_19, camid])
     image = Image.new("RGB", (SCENE_WIDTH * _ZOOM, SCENE_HEIGHT * _ZOOM), (150, 150, 150))
-    CAMERAS[camid].paint(_Brush(image, rng))
+    CAMERAS[camid].paint(_Brush(ImageDraw.Draw(image), rng))
     pixels = np.asarray(image.reduce(_ZOOM), np.float32)
     for cell, strength in ((60, 4.0), (11, 3.0), (2, 4.0)):  # stains and grain, so that no surface is one colour
         shape = (SCENE_HEIGHT // cell + 2, SCENE_WIDTH // cell + 2)

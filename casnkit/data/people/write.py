@@ -101,15 +101,11 @@ def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarra
 
 def _shadow(ground: np.ndarray, view: View) -> np.ndarray:
     """Darken the ground: a pool under the feet, and away from the sun."""
-    first = max(0, int(view.y - 0.16 * view.scale))
-    rows, columns = ROWS[first:], COLUMNS[first:]
-    dy = (rows - view.y) / (0.028 * view.scale)
-    dx = (columns - view.x) / (0.15 * view.scale)
-    cast = (columns - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
+    dy = (ROWS - view.y) / (0.028 * view.scale)
+    dx = (COLUMNS - view.x) / (0.15 * view.scale)
+    cast = (COLUMNS - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
     dark = 0.5 * np.exp(-dx * dx - dy * dy) + 0.32 * view.light[0] * np.exp(-cast * cast - dy * dy)
-    shaded = ground.copy()
-    shaded[first:] *= (1 - dark.clip(0, 0.75))[..., None]
-    return shaded
+    return (ground * (1 - dark.clip(0, 0.75))[..., None]).astype(np.float32)
 
 
 def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty) -> Layer:
