@@ -5,7 +5,6 @@ Joints and rings are in body heights: x to the person's left, y up, z forward. O
 
 from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -95,7 +94,7 @@ class _Figure(dict):
         self.leg_joints = [_leg(phase, stride, self.frame, +1), _leg(behind, stride, self.frame, -1)]
         self.arm_joints = [_arm(behind, stride, self.frame, +1, left), _arm(phase, stride, self.frame, -1, right)]
         lowest = min((joints[2:, 1] - (0.045, 0.022)).min() for joints in self.leg_joints)  # ankles and toes
-        self.view = replace(view, y=view.y + lowest * view.scale)  # the foot that stands is on the ground
+        self.view = view._replace(y=view.y + lowest * view.scale)  # the foot that stands is on the ground
         self.facing = float(np.cos(view.turn))  # 1 = we see the front, -1 = the back
         jitter = difficulty.jitter * rng.standard_normal((len(_SLOTS), 3))
         self.folds = rng.random((FOLDS, 3)) * (2 * np.pi, 14.0, 0.07) + (0.0, 4.0, 0.015)
@@ -145,7 +144,7 @@ class _Figure(dict):
         coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
         throat = (224.0, 224.0, 220.0) if coat else self.skin
         colours = (self.dye("upper", "upper_colour"), self.dye("second", "upper_second"), throat)
-        cloth = Cloth(*colours, self["upper_pattern"], folds=1.3, neckline=neckline)
+        cloth = Cloth(*colours, pattern=self["upper_pattern"], folds=1.3, neckline=neckline)
         shoulder, d = self.frame.shoulder, _DEPTH
         chest, waist, hip = self.frame.chest + fit, self.frame.waist + fit * 1.5, self.frame.hip + fit
         belly = (chest + waist) / 2
@@ -183,7 +182,8 @@ class _Figure(dict):
         chin, grow = 1.0 - 0.138 * size, 1.22 if hood else 1.0
         pattern = "hood" if hood else f"face-{self['hair']}-{self['glasses']}"
         hair, hat = self.dye("hair", "hair_colour"), self.dye("hat", "hat_colour")
-        cloth = Cloth(self.skin, hat if hood else hair, (52.0, 38.0, 36.0), pattern, folds=0.25, second_part="hair")
+        colours = (self.skin, hat if hood else hair, (52.0, 38.0, 36.0))
+        cloth = Cloth(*colours, pattern=pattern, folds=0.25, second_part="hair")
         skull = _egg(1.0 + 0.012 * (grow - 1) * 5, chin - 0.012 * hood, 0.049 * size * grow, 0.06 * size * grow, 0.2)
         throat, nape = (0, chin - 0.045, -0.004), (0, chin + 0.03, 0.004)
         yield self.view.limb(2.9, "face", Cloth(self.skin, folds=0.2), throat, nape, (0.032 * size,) * 2, 0.85)

@@ -6,7 +6,7 @@ positive to the person's left). Patterns are functions of the two: a logo vanish
 
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,9 +26,7 @@ Values = np.ndarray  # one for each covered pixel
 Point = tuple[float, float, float] | np.ndarray  # (left, up, forward) in body heights
 Colour = tuple[float, float, float]
 Column = float | Sequence[float] | np.ndarray  # a number for each ring of a solid, or one for all
-Rings = tuple[Column, ...]  # heights, half widths, half depths, x and z of the centres
 Layer = tuple[np.ndarray, np.ndarray]  # RGB of the canvas, black where not covered; part index, or where it covers
-_BLACK = (0.0, 0.0, 0.0)
 
 
 def _dots(psi: Values, t: Values, v: Values) -> Values:
@@ -67,18 +65,17 @@ _PATTERNS: dict[str, Callable[..., Values]] = {
 }
 
 
-# what covers a solid: the colours of classes 0, 1 and 2, and their pattern; skin shows past ``cut`` along the axis; how
-# strong folds are; how deep, as a share of the axis, a throat of class 2 reaches in front; the body part of class 1, where
-# it is another one (hair on a head)
-_PLAIN = (_BLACK, _BLACK, "plain", 2.0, _BLACK, 1.0, 0.0, "")
-Cloth = namedtuple("Cloth", "colour second third pattern cut skin folds neckline second_part", defaults=_PLAIN)
+# what covers a solid: the colours of classes 0, 1 and 2, and of the skin, which shows past ``cut`` along the axis; the
+# pattern of the classes; how strong folds are; how deep, as a share of the axis, a throat of class 2 reaches in front; the
+# body part of class 1, where it is another one (hair on a head)
+_PLAIN = (*[(0.0, 0.0, 0.0)] * 3, "plain", 2.0, 1.0, 0.0, "")
+Cloth = namedtuple("Cloth", "colour second third skin pattern cut folds neckline second_part", defaults=_PLAIN)
 # one projected solid, in pixels of the canvas: small orders are drawn first; outline (n, 2) columns and rows; start and end
 # of its axis, and half widths along it; length in body heights; dim is a factor of the brightness
 Solid = namedtuple("Solid", "order part cloth outline start end half_widths length dim")
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Orthographic projection; ``turn`` 0 shows the front, pi/2 somebody who walks to the right, pi the back."""
 
     turn: float  # the person's rotation about the vertical axis, radians
@@ -114,8 +111,8 @@ class View:
         widths = r0 + (r1 - r0) * _GRID
         return Solid(order, part, cloth, outline, (x0, y0), (x1, y1), widths, length / unit, dim)
 
-    def turned(self, order: float, part: str, cloth: Cloth, rings: Rings, dim: float = 1) -> Solid:
-        """A solid of elliptic rings from top to bottom."""
+    def turned(self, order: float, part: str, cloth: Cloth, rings: tuple[Column, ...], dim: float = 1) -> Solid:
+        """A solid of elliptic rings from top to bottom: heights, half widths, half depths, x and z of the centres."""
         up, wide, deep, x, z = np.broadcast_arrays(*(np.asarray(column, float) for column in rings))
         cos, sin = np.cos(self.turn), np.sin(self.turn)
         half = np.sqrt((wide * cos) ** 2 + (deep * sin) ** 2) * self.scale * SUPERSAMPLING
@@ -148,36 +145,32 @@ def paint(solids: Sequence[Solid], view: View, folds: np.ndarray) -> Layer:
     strength, right, front = view.light
     shade = 1.0 + strength * (0.55 * (np.sqrt(1.0 - s * s) * front + s * right) - 0.42)
     phase, frequency, amplitude = folds.astype(np.float32).T
-    amplitude = amplitude * _each(solids, lambda solid: solid.cloth.folds)
+    amplitude = amplitude * np.float32([solid.cloth.folds for solid in solids])
     shade += amplitude[k] * np.sin(phase[k] + frequency[k] * t + 2.2 * s)
-    shade *= _each(solids, lambda solid: solid.dim)[k]
+    shade *= np.float32([solid.dim for solid in solids])[k]
     rgb, parts = np.zeros((*ids.shape, 3), np.uint8), np.zeros(ids.shape, np.uint8)
     colours, parts[covered] = _colour(solids, view.turn, k, t, s)
     rgb[covered] = (colours * shade[:, None]).clip(0, 255).astype(np.uint8)
     return rgb, parts
 
 
-def _each(solids: Sequence[Solid], value: Callable[[Solid], object]) -> np.ndarray:
-    return np.array([value(solid) for solid in solids], np.float32)
-
-
 def _locate(solids: Sequence[Solid], covered: np.ndarray, k: Values) -> tuple[Values, Values]:
     """Where each pixel lies on its solid: t in [0, 1] along the axis, s in [-1, 1] across it."""
-    start = _each(solids, lambda solid: solid.start)
-    axis = _each(solids, lambda solid: solid.end) - start
+    start = np.float32([solid.start for solid in solids])
+    axis = np.float32([solid.end for solid in solids]) - start
     square = np.maximum((axis**2).sum(1), 1e-6)
     along = axis / square[:, None]
     across = np.stack([axis[:, 1], -axis[:, 0]], 1) / np.sqrt(square)[:, None]
     y, x = (values.astype(np.float32) for values in np.nonzero(covered))
     t = np.clip(along[k, 0] * x + along[k, 1] * y - (along * start).sum(1)[k], 0.0, 0.9999)
     lateral = across[k, 0] * x + across[k, 1] * y - (across * start).sum(1)[k]
-    widths = np.maximum(_each(solids, lambda solid: solid.half_widths), 0.5)
+    widths = np.maximum(np.float32([solid.half_widths for solid in solids]), 0.5)
     return t, np.clip(lateral / widths[k, (t * _BINS).astype(np.intp)], -1.0, 1.0)
 
 
 def _colour(solids: Sequence[Solid], turn: float, k: Values, t: Values, s: Values) -> tuple[Values, Values]:
     """Colour (n, 3) and part index (n,) of each pixel."""
-    table = _each(solids, lambda solid: (solid.cloth.colour, solid.cloth.second, solid.cloth.third, solid.cloth.skin))
+    table = np.float32([solid.cloth[:4] for solid in solids])  # its four colours
     choice = np.zeros(len(k), np.intp)
     part = np.array([PART_INDEX[solid.part] for solid in solids], np.uint8)[k]
     for number, solid in enumerate(solids):
@@ -193,5 +186,5 @@ def _colour(solids: Sequence[Solid], turn: float, k: Values, t: Values, s: Value
         choice[here] = chosen
         if cloth.second_part:
             part[here[chosen == 1]] = PART_INDEX[cloth.second_part]
-    choice[t > _each(solids, lambda solid: solid.cloth.cut)[k]] = 3
+    choice[t > np.float32([solid.cloth.cut for solid in solids])[k]] = 3
     return table.reshape(-1, 3)[k * 4 + choice], part

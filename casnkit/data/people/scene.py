@@ -255,12 +255,11 @@ def draw_thing(kind: int, view: View, side: int, rng: Rng) -> Layer:
     else:
         colour = tuple(rng.integers(20, 200, 3).tolist())
         wide, wheel, dark = max(2, int(unit * 0.014)), unit * 0.15, (25, 25, 25)
-        left, right, axle = x - unit * 0.22, x + unit * 0.22, y - wheel
-        seat, crank = (x - unit * 0.1, y - unit * 0.36), (x - unit * 0.02, axle)
-        bar = (x + unit * 0.15, y - unit * 0.38)
-        for hub in (left, right):
+        places = np.array([(-0.22, -0.15), (0.22, -0.15), (-0.1, -0.36), (-0.02, -0.15), (0.15, -0.38)]) * unit + (x, y)
+        rear, front, seat, crank, bar = map(tuple, places.tolist())
+        for hub, axle in (rear, front):
             draw.ellipse([hub - wheel, axle - wheel, hub + wheel, axle + wheel], outline=(28, 28, 30), width=wide)
-        for line in ([(left, axle), seat, crank, (left, axle)], [seat, bar, crank], [bar, (right, axle)]):
+        for line in ([rear, seat, crank, rear], [seat, bar, crank], [bar, front]):
             draw.line(line, fill=colour, width=wide + 1)
         draw.line([(seat[0] - unit * 0.05, seat[1]), (seat[0] + unit * 0.05, seat[1])], fill=dark, width=wide * 2)
         draw.line([bar, (bar[0] - unit * 0.06, bar[1] - unit * 0.04)], fill=dark, width=wide)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty)
     if kind < 3:
         return draw_thing(kind, view, side, rng)
     x, y = view.x + side * view.scale * rng.uniform(0.2, 0.32), view.y + 0.04 * view.scale
-    other = replace(view, turn=rng.uniform(0, 2 * np.pi), scale=view.scale * 1.06, x=x, y=y)
+    other = view._replace(turn=rng.uniform(0, 2 * np.pi), scale=view.scale * 1.06, x=x, y=y)
     stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
     rgb, parts = draw_figure(stranger, other, rng, difficulty)
     return rgb, parts > 0
