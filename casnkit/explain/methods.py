@@ -143,10 +143,15 @@ def _sum(maps: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def layer_gradcam(pair: PairModel) -> Found:
-    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017)."""
-    maps, features = pair.leaves()
-    gradients = torch.autograd.grad(pair.score(*features, *pair.labels).sum(), maps)
-    return tuple(attention.weighted_map(m.detach(), g.mean((2, 3))) for m, g in zip(maps, gradients, strict=True))
+    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default.
+
+    The layer is called once, for both branches together: captum sees only the last call of a layer.
+    """
+    pair.leaves()  # raises for a layer that is called more often, or gives no map
+    layer = pair.model.trunk if pair.is_casn else pair.layer[0]
+    options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}
+    found = attr.LayerGradCam(pair, layer).attribute((pair.query, pair.gallery), **options)
+    return found[:, 0].chunk(2)
 
 
 def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
