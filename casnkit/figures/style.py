@@ -5,13 +5,11 @@ as in a README, the smallest letter is 12.5 px. matplotlib's constrained layout 
 """
 
 import base64
-import contextlib
-import functools
 import html
 import io
 import os
 import textwrap
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -41,46 +39,35 @@ SERIES = (
     ("#44AA99", (0, (3, 3)), "P"),
 )
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+_KNOWN_CHARACTERS = frozenset(get_font(findfont(_FONT)).get_charmap())
+_SMALL_TEXTS = ("axes.labelsize", "figure.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize")
 _RC = {
     "font.family": _FONT,
     "font.size": NORMAL,
-    "text.parse_math": False,  # a "$" in a file name is a dollar sign
-    "text.color": INK,
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.labelsize": SMALL,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
     "axes.titlesize": NORMAL,
-    "figure.labelsize": SMALL,
     "figure.titlesize": LARGE,
     "figure.titleweight": "bold",
+    "axes.titlelocation": "left",
+    **dict.fromkeys(_SMALL_TEXTS, SMALL),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "text.parse_math": False,  # a "$" in a file name is a dollar sign
+    "axes.axisbelow": True,
     "grid.color": LIGHT,
     "grid.linewidth": 0.6,
     "image.interpolation": "nearest",
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
     "legend.handlelength": 3.2,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": SMALL,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": SMALL,
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
 
-@contextlib.contextmanager
-def figure_style() -> Iterator[None]:
-    """Draw in the kit's style inside the block; matplotlib's settings are restored afterwards."""
-    with matplotlib.style.context(_RC, after_reset=True):
-        yield
+def figure_style() -> AbstractContextManager[None]:
+    """The kit's style, as a ``with`` block or a decorator; matplotlib's settings are restored afterwards."""
+    return matplotlib.style.context(_RC, after_reset=True)
 
 
 class Picture(Figure):
@@ -102,8 +89,7 @@ class Picture(Figure):
 
 def new_figure(width: float, height: float, title: str = "", note: str = "", layout: str = "constrained") -> Picture:
     """An empty figure of so many inches with a heading at its top left and a remark at its bottom left."""
-    figure = Picture(figsize=(width, height), dpi=100, layout=layout)
-    rim = 0.1  # inches
+    figure, rim = Picture(figsize=(width, height), dpi=100, layout=layout), 0.1
     figure.get_layout_engine().set(rect=(rim / width, rim / height, 1 - 2 * rim / width, 1 - 2 * rim / height))
     if title:
         figure.suptitle(fold(title, 9 * width - 2), x=rim / width, ha="left")
@@ -128,26 +114,20 @@ def series(number: int) -> dict[str, Any]:
     return {"color": colour, "linestyle": SERIES[(number + number // len(SERIES)) % len(SERIES)][1], "marker": marker}
 
 
+def _plain(text: Any) -> str:
+    """One line, with a box for what the font does not have."""
+    return "".join(c if ord(c) in _KNOWN_CHARACTERS else "□" for c in " ".join(str(text).split()))
+
+
 def short(text: Any, letters: float) -> str:
-    """One line of at most so many characters: an ellipsis in its middle, and a box for what the font does not have."""
-    text = "".join(c if ord(c) in _known_characters() else "□" for c in " ".join(str(text).split()))
-    keep = max(int(letters), 3) - 1
+    """One line of at most so many characters, with an ellipsis in its middle."""
+    text, keep = _plain(text), max(int(letters), 3) - 1
     return text if len(text) <= keep + 1 else text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
 
-@functools.cache
-def _known_characters() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
-
-
 def fold(text: Any, letters: float, lines: int = 2) -> str:
-    """``text`` broken between words into at most so many lines of so many characters, shortened in its middle."""
-    width = max(int(letters), 3)
-    for keep in range(width * lines, 2, -1):
-        broken = textwrap.wrap(short(text, keep), width)
-        if len(broken) <= lines:
-            break
-    return "\n".join(broken)
+    """``text`` broken between words into at most so many lines of so many characters, with an ellipsis at its end."""
+    return "\n".join(textwrap.wrap(_plain(text), max(int(letters), 3), max_lines=lines, placeholder="…"))
 
 
 def frame(ax: Axes, colour: str = LIGHT) -> None:
