@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +23,6 @@ MARKS = {
     "same_camera": ("=", style.GREY, (0, (6, 2)), 1.4, "same person and camera (does not count)"),
 }
 STATUSES = tuple(MARKS)
-_UNCOUNTED = ("junk", "same_camera")
 
 
 @figure_style()
@@ -34,16 +34,16 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
     unknown); optionally ``title``. ``columns``: gallery images per line; longer lists go on below.
     """
     same_length(queries=rows)
-    columns = min(columns, max(len(row["statuses"]) for row in rows) or 1)
-    lines = []
+    columns, lines = min(columns, max(len(row["statuses"]) for row in rows) or 1), []
     for row in rows:
-        marked, count = gallery_row(row), len(row["statuses"])
-        for start in range(0, count or 1, columns):
-            part, first = slice(start, start + columns), not start
-            line = Row([as_image(row["query_image"], "query image") if first else None, *marked.images[part]])
-            line.heads, line.frames = ["query", *marked.heads[part]], [(style.INK, "-", 1.4), *marked.frames[part]]
+        marked = gallery_row(row)
+        for start in range(0, len(row["statuses"]) or 1, columns):
+            part = slice(start, start + columns)
+            line = Row([None, *marked.images[part]], ["query", *marked.heads[part]])
+            line.frames = [(style.INK, "-", 1.4), *marked.frames[part]]
             line.captions = [f"id {row['query_pid']}\n{_camera(row['query_camid'])}", *marked.captions[part]]
-            line.title = row.get("title", "") if first else ""
+            if not start:
+                line.images[0], line.title = as_image(row["query_image"], "query image"), row.get("title", "")
             lines.append(line)
     found = {status for row in rows for status in row["statuses"]}
     keys = [
@@ -67,7 +67,7 @@ def gallery_row(row: Mapping[str, Any]) -> Row:
     out, rank = Row([], [], [], frames=[]), 0
     for image, status, distance, pid, camid in zip(as_images(row[keys[0]]), *(row[k] for k in keys[1:]), strict=True):
         glyph, *frame, _ = MARKS[status]
-        counted = status not in _UNCOUNTED
+        counted = status not in ("junk", "same_camera")
         rank += counted
         out.images.append(image if counted else (255 - (255 - image.astype(float)) * 0.45).astype(np.uint8))
         out.heads.append(f"{rank} {glyph}" if counted else glyph)
@@ -102,9 +102,8 @@ def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
     """Correlations (n, n) in [-1, 1] of n methods: blue where they agree, orange where one contradicts the other."""
     values, count = to_array(matrix).astype(float), len(names)
     if values.shape != (count, count) or not count or not (np.abs(values) <= 1 + 1e-6).all():
-        raise ValueError(
-            f"expected {count} x {count} correlations in [-1, 1], got {values.shape} up to {values.max():g}"
-        )
+        found = f"{values.shape} up to {values.max():g}"
+        raise ValueError(f"expected {count} x {count} correlations in [-1, 1], got {found}")
     note = "Correlation of their maps, mean over images: 1 the same up to scale, 0 nothing in common."
     side = min(style.PAGE_WIDTH, 0.46 * count + 2.2)
     ax = new_figure(max(5.5, side), side, "Which methods say the same?", note).subplots()
@@ -113,38 +112,35 @@ def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
     return _heatmap(ax, values, np.round(values, 1) + 0.0, labels, labels, vmin=-1, vmax=1, cmap=colours, square=True)
 
 
-def _heatmap(
-    ax: Axes, values: np.ndarray, text: np.ndarray, rows: list[str], columns: list[str], **look: Any
-) -> Figure:
-    look |= {"annot": text, "fmt": "", "annot_kws": {"size": style.SMALL}, "linewidths": 1, "cbar": False}
-    seaborn.heatmap(values, ax=ax, yticklabels=rows, xticklabels=columns, **look)
-    ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0)
-    if max(map(len, columns)) > 4:
-        ax.set_xticklabels(columns, rotation=45, ha="right", rotation_mode="anchor")
-    return ax.figure
-
-
 @figure_style()
 def show_camera_pairs(
-    values: Any, counts: Any, query_cameras: Any, gallery_cameras: Any, title: str, label: str
+    values: Any, counts: Any, query_cameras: Sequence, gallery_cameras: Sequence, title: str, label: str
 ) -> Figure:
     """A number for every pair of cameras, A queries' in rows and B gallery's in columns; below it, how many queries.
 
     ``values``: (A, B) shares in [0, 1], NaN where there is nothing to find; ``counts``: (A, B) queries with a match.
     """
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
-    rows, columns = ([short(c, 16) for c in np.asarray(side).tolist()] for side in (query_cameras, gallery_cameras))
+    rows, columns = ([short(camera, 16) for camera in side] for side in (query_cameras, gallery_cameras))
     shape = len(rows), len(columns)
     if shares.shape != shape or numbers.shape != shape or not np.isfinite(shares).any():
-        raise ValueError(
-            f"expected values, at least one, and counts of shape {shape}, got {shares.shape}, {numbers.shape}"
-        )
+        found = f"{shares.shape}, {numbers.shape}"
+        raise ValueError(f"expected values, at least one, and counts of shape {shape}, got {found}")
     size = min(style.PAGE_WIDTH, max(5.5, 0.85 * shape[1] + 1.6)), 0.5 * shape[0] + 1.3 + 0.06 * max(map(len, columns))
     ax = new_figure(*size, f"{title} \u00b7 {label}, below it the queries").subplots()
     text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shape)
-    _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
+    figure = _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
     ax.set(xlabel="gallery camera", ylabel="query camera")
+    return figure
+
+
+def _heatmap(ax: Axes, values: np.ndarray, text: np.ndarray, rows: list, columns: list, **look: Any) -> Figure:
+    look |= {"annot": text, "fmt": "", "annot_kws": {"size": style.SMALL}, "linewidths": 1, "cbar": False}
+    seaborn.heatmap(values, ax=ax, yticklabels=rows, xticklabels=columns, **look)
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
+    if max(map(len, columns)) > 4:
+        ax.set_xticklabels(columns, rotation=45, ha="right", rotation_mode="anchor")
     return ax.figure
 
 
@@ -159,33 +155,27 @@ def show_differences(
     """
     same_length(names=names, **{f"estimates each, one per name: {heading}": v for heading, v in panels.items()})
     note = "filled: the interval leaves zero out (blue above, orange below); hollow: undecided; arrow: off the axis"
-    points = {
-        head: ([v and {**v, "side": _side(v["low"], v["high"])} for v in values], 0, "points")
-        for head, values in panels.items()
+    columns = ["mean", "low", "high"]
+    tables = {
+        head: pd.DataFrame([v or {} for v in values], columns=columns, dtype=float) for head, values in panels.items()
     }
-    return _intervals(names, points, title, note)
+    return _intervals(names, {head: (_sided(table), 0, "points") for head, table in tables.items()}, title, note)
 
 
-def _side(low: float | None, high: float | None, line: float = 0.0) -> int:
-    """1: the interval lies above the line, -1: below, 0: undecided."""
-    return 0 if low is None else int(low > line) - int(high < line)
+def _sided(table: pd.DataFrame, line: float = 0, sign: int = 1) -> pd.DataFrame:
+    """With ``side``: 1 where the interval lies on the line's good side (``sign`` 1: above), -1 on the other, 0 undecided."""
+    return table.assign(side=sign * ((table.low > line).astype(int) - (table.high < line)))
 
 
 def _intervals(names: Sequence[str], panels: Mapping[str, tuple], title: str, note: str) -> Figure:
-    """Panels side by side with a row for each name: points (or None), the vertical line, the unit.
-
-    A mean more than three times as far from the line as most others are is an arrow at the edge, with its number.
-    """
+    """Panels side by side with a row for each name: a table in their order, the vertical line, the unit."""
     figure = new_figure(style.PAGE_WIDTH, 0.26 * len(names) + 1.9, title, note)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (heading, (points, line, unit)) in zip(axes, panels.items(), strict=True):
+    for ax, (heading, (table, line, unit)) in zip(axes, panels.items(), strict=True):
         ax.set_title(heading, size=style.SMALL)
         ax.set_xlabel(unit)
         ax.axvline(line, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=1)
-        far = 3 * np.median([abs(point["mean"] - line) for point in points if point] or [0]) + 1
-        for i, point in enumerate(points):
-            if point:
-                _draw_point(ax, i, point, line, far)
+        _draw_points(ax, table.assign(row=range(len(names))).dropna(subset="mean"), line)
         ax.grid()
         ax.locator_params(axis="x", nbins=3)
         ax.spines["left"].set_visible(False)
@@ -195,22 +185,25 @@ def _intervals(names: Sequence[str], panels: Mapping[str, tuple], title: str, no
     return figure
 
 
-def _draw_point(ax: Axes, row: int, point: Mapping[str, Any], line: float, far: float) -> None:
-    """A point and its interval: blue, orange or hollow grey by its ``side``; a grey tick at ``chance``."""
-    colour, marker = {1: (style.BLUE, "o"), -1: (style.ORANGE, "s"), 0: (style.GREY, "o")}[point["side"]]
-    mean, fill = point["mean"], colour if point["side"] else "white"
-    if abs(mean - line) > far:
-        align = "left" if mean < line else "right"
-        text = f"\u25c0 {mean:+.1f}" if mean < line else f"{mean:+.1f} \u25b6"
-        ax.text(align == "right", row, text, transform=ax.get_yaxis_transform(), ha=align, va="center", color=colour)
-        return
-    if point["low"] is not None:
-        ax.plot(
-            [point["low"], point["high"]], [row, row], color=colour, linestyle="-" if point["side"] else style.DASHED
-        )
-    ax.plot(mean, row, marker=marker, markersize=6, color=colour, markerfacecolor=fill)
-    if np.isfinite(point.get("chance", np.nan)):
-        ax.plot(point["chance"], row, marker="|", markersize=9, markeredgewidth=1.8, color=style.GREY)
+def _draw_points(ax: Axes, table: pd.DataFrame, line: float) -> None:
+    """Points and intervals: blue, orange or hollow grey by their ``side``; grey ticks at ``chance``.
+
+    A mean more than three times as far from the line as most others are is an arrow at the edge, with its number.
+    """
+    off = (table["mean"] - line).abs()
+    far = off > 3 * off.median() + 1
+    looks = {1: (style.BLUE, "o", "-"), -1: (style.ORANGE, "s", "-"), 0: (style.GREY, "o", style.DASHED)}
+    for side, (colour, marker, dashes) in looks.items():
+        part, hollow = table[(table.side == side) & ~far], {} if side else {"markerfacecolor": "white"}
+        ax.hlines(part.row, part.low, part.high, color=colour, linestyle=dashes, linewidth=1.8)
+        ax.plot(part["mean"], part.row, marker, markersize=6, color=colour, **hollow)
+        for point in table[(table.side == side) & far].itertuples():
+            mean, left = point.mean, point.mean < line
+            place = {"transform": ax.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
+            text = f"\u25c0 {mean:+.1f}" if left else f"{mean:+.1f} \u25b6"
+            ax.text(1 - left, point.row, text, color=colour, **place)
+    if "chance" in table:
+        ax.plot(table.chance[~far], table.row[~far], "|", markersize=9, markeredgewidth=1.8, color=style.GREY)
 
 
 @figure_style()
@@ -226,41 +219,29 @@ def show_league(league: Any) -> Figure:
     methods = list(dict.fromkeys([*first.method, *table.method]))
     failed = set(table.method[table.passed.eq(False).fillna(False)])
     names = [("\u2717 " if name in failed else "\u2713 ") + name for name in methods]
-    plain = 100 * first.value[first.method == "plain-mean"].max()
+
+    def panel(measure: str, line: float, sign: int = 1, scale: float = 100, rows: pd.DataFrame = own) -> pd.DataFrame:
+        found = rows[rows.measure == measure].set_index("method")[["value", "low", "high", "chance"]]
+        return _sided(scale * found.reindex(methods).rename(columns={"value": "mean"}), line, sign)
+
+    plain = np.nan_to_num(100 * first.value[first.method == "plain-mean"].max())
     limit = own.limit[own.measure == "pair classifier"].max()
+    better = panel("energy", 0, rows=table[table.than == "plain-mean"])
     panels = {
-        "energy\non the person": _panel(own, methods, "energy", np.nan_to_num(plain), unit="percent"),
-        "right cue\nof look-alikes": _panel(own, methods, "cue", 50, unit="percent"),
-        "deletion\ngood: below 0": _panel(own, methods, "deletion_probability", sign=-1),
-        "insertion\ngood: above 0": _panel(own, methods, "insertion_probability"),
-        "randomised\ngood: below line": _panel(own, methods, "pair classifier", limit, -1, 1, "correlation"),
+        "energy\non the person": (panel("energy", plain).assign(side=better.side), plain, "percent"),
+        "right cue\nof look-alikes": (panel("cue", 50), 50, "percent"),
+        "deletion\ngood: below 0": (panel("deletion_probability", 0, -1).drop(columns="chance"), 0, "points"),
+        "insertion\ngood: above 0": (panel("insertion_probability", 0).drop(columns="chance"), 0, "points"),
+        "randomised\ngood: below line": (
+            panel("pair classifier", limit, -1, 1).drop(columns="chance"),
+            limit,
+            "correlation",
+        ),
     }
-    better = _panel(table[table.than == "plain-mean"], methods, "energy")[0]
-    for point, difference in zip(panels["energy\non the person"][0], better, strict=True):
-        if point:
-            point["side"] = difference["side"] if difference else 0
     note = (
         "\u2713 passed all sanity checks, \u2717 failed one. Filled: clearly better (blue dot) or worse (orange square) "
         "than the line; hollow: undecided. Line: plain mean (energy), half (cue), random masks (deletion, insertion), "
         "the limit (correlation with the map beside a random pair classifier). Grey tick: chance, the same map moved."
     )
     heading = f"Explanations compared \u00b7 {about['data']}, {sum(about['pairs'].values())} test pairs"
-    return _intervals(names, {head: found for head, found in panels.items() if any(found[0])}, heading, note)
-
-
-def _panel(
-    table: Any,
-    methods: Sequence[str],
-    measure: str,
-    line: float = 0,
-    sign: int = 1,
-    scale: float = 100,
-    unit: str = "points",
-) -> tuple[list[dict[str, Any] | None], float, str]:
-    """A point for each method that has a row; ``sign``: 1 where more is better, -1 where less is."""
-    rows = table[table.measure == measure].set_index("method")
-    numbers = (scale * rows[["value", "low", "high", "chance"]]).rename(columns={"value": "mean"})
-    numbers["chance"] = numbers.chance if unit == "percent" else np.nan
-    numbers["side"] = [sign * _side(row.low, row.high, line) for row in numbers.itertuples()]
-    points = numbers.to_dict("index")
-    return [points.get(name) for name in methods], line, unit
+    return _intervals(names, {h: found for h, found in panels.items() if found[0]["mean"].count()}, heading, note)

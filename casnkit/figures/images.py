@@ -22,12 +22,9 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from casnkit.figures import style
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
-SCALES = {
-    "own maximum": "each map divided by its own maximum",
-    "shared": "both maps divided by the larger maximum",
-}
+SCALES = {"own maximum": "each map divided by its own maximum", "shared": "both maps divided by the larger maximum"}
 BRIGHTEST = 99.0  # percentile of a pair's values that gets the brightest colour: single pixels would darken the rest
-_GAP, _LEAD, _RIM = 0.16, 0.14, 0.04  # shares of a tile's width: between tiles, after the first, from image to frame
+_GAP, _RIM = 0.16, 0.04  # shares of a tile's width: between tiles, from image to frame
 _SHARE = (style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
 
@@ -113,15 +110,20 @@ def overlay(
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
-    pixels, values = as_image(image), scaled(as_map(attention), vmax)
-    values = upsample(values, *pixels.shape[:2])
+    pixels = as_image(image)
+    values = upsample(scaled(as_map(attention), vmax), *pixels.shape[:2])
     share = np.minimum(opacity * (2 / 3 + 5 / 6 * values), 1)[:, :, None]
-    return ((1 - share) * pixels + share * _coloured(values, colormap)).round().astype(np.uint8)
+    colours = 255 * matplotlib.colormaps[colormap](values)[..., :3]
+    return ((1 - share) * pixels + share * colours).round().astype(np.uint8)
 
 
-def _coloured(values: np.ndarray, colormap: str) -> np.ndarray:
-    """(H, W) in [0, 1] -> (H, W, 3) in [0, 255]."""
-    return matplotlib.colormaps[colormap](values)[..., :3] * 255
+def outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """``image`` (H, W, 3) with the outline of ``mask`` (H, W), white on black so that it shows on any picture."""
+    if mask is None:
+        return image
+    inside = as_mask(mask, image) > 0.5
+    white, black = inside & ~binary_erosion(inside), binary_dilation(inside) & ~inside
+    return np.where(white[:, :, None], np.uint8(255), np.where(black[:, :, None], np.uint8(0), image))
 
 
 @dataclass
@@ -137,44 +139,36 @@ class Row:
 
     @property
     def tall(self) -> float:
-        """Height of the tallest picture where each is fitted into a tile of width 1."""
-        return min(3.0, max(image.shape[0] / image.shape[1] for image in self.images if image is not None))
+        """Height of the tallest picture at width 1."""
+        return max(image.shape[0] / image.shape[1] for image in self.images if image is not None)
+
+    def lines(self) -> float:
+        """Room for its words, in lines of text."""
+        written = [max((text.count("\n") + 1 for text in texts), default=0) for texts in (self.heads, self.captions)]
+        return 1 + sum(written) + 1.6 * bool(self.title)
 
 
-def draw_row(ax: Axes, row: Row, columns: int, lead: float = _LEAD) -> None:
-    """Draw ``row`` into ``ax``, whose unit is a tile's width; the first tile stands ``lead`` apart."""
-    tall, look = row.tall, {"textcoords": "offset points", "ha": "center", "linespacing": 1.15}
-    rim = _RIM if row.frames else 0
+def draw_row(ax: Axes, row: Row, columns: int) -> None:
+    """Draw ``row`` into ``ax``, whose unit is a picture's width; all stand on one line."""
+    tall, rim = row.tall, _RIM if row.frames else 0
+    look = {"textcoords": "offset points", "ha": "center", "linespacing": 1.15}
     for column, image in enumerate(row.images):
         if image is None:
             continue
-        left = column * (1 + _GAP) + (lead if column else 0)
-        scale = min(1 / image.shape[1], tall / image.shape[0])
-        wide, high = image.shape[1] * scale, image.shape[0] * scale
-        x, y = left + (1 - wide) / 2, tall - high
-        ax.imshow(image, extent=(x, x + wide, tall, y), interpolation="antialiased")
+        left, high = column * (1 + _GAP), image.shape[0] / image.shape[1]
+        ax.imshow(image, extent=(left, left + 1, tall, tall - high), interpolation="antialiased")
         colour, line, width = row.frames[column] if row.frames else (style.LIGHT, "-", 0.8)
         border = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False, "clip_on": False}
-        ax.add_patch(Rectangle((x - rim, y - rim), wide + 2 * rim, high + 2 * rim, **border))
+        ax.add_patch(Rectangle((left - rim, tall - high - rim), 1 + 2 * rim, high + 2 * rim, **border))
         if row.heads:
             bold = {"color": colour, "weight": "bold"} if row.frames else {"size": style.SMALL}
             ax.annotate(row.heads[column], (left + 0.5, 0), (0, 7), va="baseline", **look, **bold)
         if row.captions:
             ax.annotate(row.captions[column], (left + 0.5, tall), (0, -6), va="top", size=style.SMALL, **look)
-    if row.label:
-        ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
+    ax.annotate(row.label, (0, tall / 2), (-8, 0), va="center", size=style.SMALL, **(look | {"ha": "right"}))
     ax.set_title(row.title, pad=24)
     ax.set_axis_off()
-    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + lead + _RIM), ylim=(tall, 0), aspect="equal")
-
-
-def outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """``image`` (H, W, 3) with the outline of ``mask`` (H, W), white on black so that it shows on any picture."""
-    if mask is None:
-        return image
-    inside = as_mask(mask, image) > 0.5
-    white, black = inside & ~binary_erosion(inside), binary_dilation(inside) & ~inside
-    return np.where(white[:, :, None], np.uint8(255), np.where(black[:, :, None], np.uint8(0), image))
+    ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + _RIM), ylim=(tall, 0), aspect="equal")
 
 
 def sheet(
@@ -186,14 +180,14 @@ def sheet(
     keys: Any = (),
     note: str = "",
 ) -> Figure:
-    """Rows of pictures, one below the other, at one scale: tiles of at most ``widest`` inches, ``columns`` in a row.
+    """Rows of pictures, one below the other, at one scale: each at most ``widest`` inches wide, ``columns`` in a row.
 
     ``bars``: colour bars below, each as colours, lowest and highest value, and label; ``keys``: handles of a legend below.
     """
     columns = columns or max(len(row.images) for row in rows)
     labels = [fold(row.label, 12, 3) for row in rows]
     beside = 0.3 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))
-    units = columns * (1 + _GAP) - _GAP + _LEAD
+    units = columns * (1 + _GAP) - _GAP
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
     letters = 13 * tile * (1 + _GAP)
@@ -202,12 +196,9 @@ def sheet(
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
     lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
-    for row in rows:
-        written = (max((text.count("\n") + 1 for text in texts), default=0) for texts in (row.heads, row.captions))
-        lines += 1 + sum(written) + 1.6 * bool(row.title)
+    lines += sum(row.lines() for row in rows)
     tall = [row.tall for row in rows]
-    height = tile * sum(tall) + 0.155 * lines + 0.2
-    figure = new_figure(width, height, title, note, "compressed")
+    figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, row in zip(axes, rows, strict=True):
@@ -227,21 +218,25 @@ def colour_bar(axes: Any, colours: str, low: float, high: float, label: str = ""
     bar.outline.set_linewidth(0.5)
 
 
+def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: str, **look: Any) -> Figure:
+    """Named columns of pictures: the names above the first row, a label before each row."""
+    pictures = list(zip(*named.values(), strict=True))
+    rows = [Row(row, label=label) for row, label in zip(pictures, labels or [""] * len(pictures), strict=True)]
+    rows[0].heads = list(named)
+    return sheet(rows, title, **look)
+
+
 @figure_style()
-def show_batch(images: Sequence[Any], captions: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """A contact sheet: images as :func:`as_image` reads them in reading order, captions below, ``columns`` in a line."""
-    pictures = as_images(images)
-    return _wrapped(pictures, [""] * len(pictures) if captions is None else captions, columns)
-
-
-def _wrapped(pictures: list, captions: Sequence[str], columns: int, title: str = "", bars: Any = ()) -> Figure:
+def show_batch(
+    images: Sequence, captions: Sequence[str] | None = None, columns: int = 8, title: str = "", bars: Any = ()
+) -> Figure:
+    """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
+    pictures, captions = as_images(images), captions or [""] * len(images)
     same_length(images=pictures, captions=captions)
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    rows = [Row(pictures[p], captions=[str(caption) for caption in captions[p]]) for p in parts]
-    return sheet(rows, title, widest=1.2, bars=bars)
+    return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
 
 
-@figure_style()
 def show_channels(
     image: Any, maps: Sequence, captions: Sequence[str], columns: int = 8, signed: bool = False, title: str = "Channels"
 ) -> Figure:
@@ -251,12 +246,14 @@ def show_channels(
     """
     picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
     limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
-    bar, shown = (style.ATTENTION_COLOURS, 0, limit, "value"), [overlay(picture, v, vmax=limit) for v in values]
     if signed:
-        bar = (style.DIFFERENCE_COLOURS, -limit, limit, "value")
-        cells = [Image.fromarray(_coloured(v / limit / 2 + 0.5, bar[0]).astype(np.uint8)) for v in values]
+        bar, colours = (style.DIFFERENCE_COLOURS, -limit, limit), matplotlib.colormaps[style.DIFFERENCE_COLOURS]
+        cells = [Image.fromarray(colours(v / limit / 2 + 0.5, bytes=True)[..., :3]) for v in values]
         shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
-    return _wrapped([picture, *shown], ["image", *captions], columns, f"{title} \u00b7 one scale for all maps", [bar])
+    else:
+        bar, shown = (style.ATTENTION_COLOURS, 0, limit), [overlay(picture, v, vmax=limit) for v in values]
+    heading = f"{title} \u00b7 one scale for all maps"
+    return show_batch([picture, *shown], ["image", *captions], columns, heading, [(*bar, "value")])
 
 
 @figure_style()
@@ -269,109 +266,88 @@ def show_identification(
     differentiated, e.g. ``"id 12, p = 0.97"``.
     """
     same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
-    columns = {"image": as_images(images)}
-    columns["attention"] = list(map(overlay, columns["image"], maps))
-    soft = [_coloured(as_mask(*pair), style.MASK_COLOURS) for pair in zip(masks, columns["image"], strict=True)]
-    columns["soft mask S"] = [mask.astype(np.uint8) for mask in soft]
-    columns["image \u00d7 (1 \u2212 S)"] = as_images(masked_images)
+    pictures, colours = as_images(images), matplotlib.colormaps[style.MASK_COLOURS]
+    columns = {
+        "image": pictures,
+        "attention": list(map(overlay, pictures, maps)),
+        "soft mask S": [colours(soft, bytes=True)[..., :3] for soft in map(as_mask, masks, pictures)],
+        "image \u00d7 (1 \u2212 S)": as_images(masked_images),
+    }
     bars = [_SHARE, (style.MASK_COLOURS, 0, 1, "mask value")]
-    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
-
-
-def _rows(columns: Mapping[str, Sequence], labels: Sequence[str] | None) -> list[Row]:
-    """Named columns of pictures as rows: the names above the first one, a label before each."""
-    rows = [Row(pictures) for pictures in zip(*columns.values(), strict=True)]
-    rows[0].heads = list(columns)
-    for row, label in zip(rows, labels or [""] * len(rows), strict=True):
-        row.label = label
-    return rows
+    return _table(columns, labels, f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
 
 
 @figure_style()
 def show_maps(
-    images: Sequence[Any],
-    maps_by_name: Mapping[str, Sequence[Any]],
-    masks: Sequence[Any] | None = None,
-    labels: Sequence[str] | None = None,
-    title: str = "Attention maps",
+    images: Sequence, maps_by_name: Mapping, masks: Any = None, labels: Any = None, title: str = "Attention maps"
 ) -> Figure:
-    """Methods side by side: a row per image, a column per method; each map is divided by its own maximum.
+    """A row per image, a column per method; each map is divided by its own maximum.
 
-    ``maps_by_name``: method -> N maps (h, w), each method in its own resolution if need be. ``masks``: N person masks
-    (H, W), bool, drawn as outlines; None entries where there is none. ``labels``: of the rows.
+    N images; method -> N maps (h, w), each method in its own resolution; N person masks (H, W), bool, drawn as outlines,
+    None where there is none; N row labels.
     """
-    pictures, masks = as_images(images), [None] * len(images) if masks is None else masks
+    pictures, masks = as_images(images), masks or [None] * len(images)
     named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
     same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
     columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
     columns = {name: list(map(outlined, column, masks)) for name, column in columns.items()}
-    return sheet(_rows(columns, labels), f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
+    return _table(columns, labels, f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
 
 
 @figure_style()
 def show_gallery_of_methods(
     pairs: Sequence,
     maps_by_method: Mapping,
-    labels: Sequence[str] | None = None,
-    masks: Sequence | None = None,
+    labels: Any = None,
+    masks: Any = None,
     title: str = "Explanations of pairs",
 ) -> Figure:
-    """A row per pair, a column per method, both images in each; the persons' outlines where masks are given.
+    """:func:`show_maps` for P pairs of images: pairs of maps and of masks, both images of a pair in one place.
 
-    P pairs of images; method -> P pairs of maps (h, w), each method in its own resolution; P row labels; P pairs of person
-    masks (H, W), bool, None where there are none. Negative values are drawn as zero. Each method has one scale for both
-    images of a pair, up to the 99th percentile.
+    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile.
     """
     pictures = [as_images(pair) for pair in pairs]
     masks = [(None, None) if pair is None else pair for pair in masks or [None] * len(pairs)]
     named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
     same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
-    columns = {"pair": [_side_by_side(*map(outlined, *parts)) for parts in zip(pictures, masks, strict=True)]}
+    columns = {"pair": list(map(_side_by_side, pictures, masks))}
     for name, maps in maps_by_method.items():
-        parts = zip(pictures, maps, masks, strict=True)
-        columns[name.replace("-", " ")] = [_pair_overlay(*part) for part in parts]
-    heading = f"{title} \u00b7 values above zero, one scale per pair and method"
-    return sheet(_rows(columns, labels), heading, bars=[(*_SHARE[:3], "share of 99th percentile")])
+        laid = map(_pair_overlays, pictures, maps)
+        columns[name.replace("-", " ")] = list(map(_side_by_side, laid, masks))
+    heading, bar = f"{title} \u00b7 values above zero, one scale per pair and method", "share of 99th percentile"
+    return _table(columns, labels, heading, bars=[(*_SHARE[:3], bar)])
 
 
-def _pair_overlay(images: Sequence[np.ndarray], maps: Sequence[Any], masks: Sequence) -> np.ndarray:
+def _pair_overlays(images: Sequence[np.ndarray], maps: Sequence) -> list[np.ndarray]:
     values = [as_map(m).clip(0) for m in maps]
     joined = np.concatenate([v.ravel() for v in values])
     top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
-    parts = zip(images, values, masks, strict=True)
-    return _side_by_side(*(outlined(overlay(image, v, vmax=top), mask) for image, v, mask in parts))
+    return [overlay(image, v, vmax=top) for image, v in zip(images, values, strict=True)]
 
 
-def _side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two images (H, W, 3) at one height, that of the first, with a seam of four pixels between them."""
-    rows, columns = first.shape[0], round(second.shape[1] * first.shape[0] / second.shape[0])
-    second = second[np.arange(rows) * second.shape[0] // rows][:, np.arange(columns) * second.shape[1] // columns]
-    return np.concatenate([first, np.full((rows, 4, 3), 255, np.uint8), second], 1)
+def _side_by_side(images: Sequence[np.ndarray], masks: Sequence) -> np.ndarray:
+    """Two images (H, W, 3), outlined, at the height of the first, with a seam of four pixels between them."""
+    first, second = map(outlined, images, masks)
+    size = round(second.shape[1] * len(first) / len(second)), len(first)
+    second = np.asarray(Image.fromarray(second).resize(size, Image.Resampling.NEAREST))
+    return np.concatenate([first, np.full((len(first), 4, 3), 255, np.uint8), second], 1)
 
 
 @figure_style()
 def show_film(
-    images: Sequence[Any],
-    maps_by_epoch: Sequence[Sequence[Any]],
-    epochs: Sequence[int],
-    title: str = "Attention by epoch",
-    labels: Sequence[str] | None = None,
-    columns: int = 10,
-    room: int = 0,
-    pixels: int = 200,
+    images: Sequence, maps_by_epoch: Sequence, epochs: Sequence[int], title: str, labels: Any = None, room: int = 0
 ) -> Figure:
     """A film strip: one row per image, one column per epoch, each map by its own maximum.
 
-    ``maps_by_epoch``: for each of the ``epochs``, also none, N maps (h, w). At most ``columns`` epochs are shown, evenly
-    spread, the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
-    ``pixels``: width of a picture, at most: less is drawn faster.
+    ``maps_by_epoch``: for each of the ``epochs``, also none, N maps (h, w). At most ten epochs are shown, evenly spread,
+    the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
     """
     pictures = [Image.fromarray(picture) for picture in as_images(images)]
     same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
     for picture in pictures:
-        picture.thumbnail((pixels, 3 * pixels))
-    shown = {"image": [np.asarray(picture) for picture in pictures]}
-    for k in np.linspace(0, len(epochs) - 1, min(len(epochs), columns)).round().astype(int):
-        shown[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
+        picture.thumbnail((100, 300))  # what a screen shows of them: drawn faster
+    columns = {"image": list(map(np.asarray, pictures))}
+    for k in np.linspace(0, len(epochs) - 1, min(len(epochs), 10)).round().astype(int):
+        columns[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
     heading = f"{title} \u00b7 {SCALES['own maximum']}"
-    return sheet(_rows(shown, labels), heading, max(len(shown), room + 1), widest=0.62, bars=[_SHARE])
+    return _table(columns, labels, heading, columns=max(len(columns), room + 1), widest=0.62, bars=[_SHARE])

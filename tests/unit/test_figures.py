@@ -117,7 +117,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         IMAGES * 2, [MAPS * 2] * 40, range(960, 1000), "A title", ["pid 123456 camera 12"] * 6
     ),
     "losses": lambda: figures.show_losses({HOSTILE + str(i): log(40) for i in range(9)}, HOSTILE),
-    "progress": lambda: figures.show_progress(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), 40),
+    "progress": lambda: figures.show_losses(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), epochs=40),
     "cmc": lambda: figures.show_cmc({HOSTILE: np.linspace(0.3, 1, 50), "b": np.linspace(0.5, 1, 50)}, title=HOSTILE),
     "roc": lambda: figures.show_roc({"features": RATES, HOSTILE: RATES}, {"features": ([0.01], [0.5])}, HOSTILE),
     "weights of the sum": lambda: figures.show_weight_curve(
@@ -353,7 +353,7 @@ def test_losses_and_progress():
     np.testing.assert_allclose([ax.lines[0].get_ydata()[0] for ax in axes], [3, 2, 0.3, 0.6, 1, 0.03, 250])
     assert len(figures.show_losses(log(4, ia=None, consistency=float("nan"))).axes) == 5
     rows = [row | {"validation_mean_ap": v} for row, v in zip(log(3), (25, np.nan, 50), strict=True)]
-    assert figures.show_progress(rows, epochs=40).axes[-1].lines[0].get_xydata().tolist() == [[1, 25], [3, 50]]
+    assert figures.show_losses(rows, epochs=40).axes[-1].lines[0].get_xydata().tolist() == [[1, 25], [3, 50]]
 
 
 def test_cmc_and_the_weight_of_the_sum():
@@ -406,9 +406,10 @@ def test_curves_and_sanity():
 
 
 def points(ax: Axes) -> list[tuple[str, float]]:
-    """Colour and value of every estimate."""
+    """Colour and value of every estimate, from top to bottom."""
     drawn = [line for line in ax.lines if line.get_marker() in ("o", "s")]
-    return [(to_hex(line.get_color()).upper(), line.get_xdata()[0]) for line in drawn]
+    found = [(y, to_hex(line.get_color()).upper(), x) for line in drawn for x, y in line.get_xydata()]
+    return [(colour, x) for _, colour, x in sorted(found)]
 
 
 def test_league_is_ordered_by_energy_and_coloured_by_the_paired_difference():
@@ -440,7 +441,7 @@ def test_differences_of_single_seeds_and_far_off_ones():
         (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
         (lambda: figures.show_batch([person()] * 5, ["a"]), "1 captions"),
         (lambda: figures.show_maps([person()] * 2, {"a": [MAPS[0]]}), "1 maps of a"),
-        (lambda: figures.show_film([person()] * 2, [MAPS[:1]], [4]), "1 maps of epoch 4"),
+        (lambda: figures.show_film([person()] * 2, [MAPS[:1]], [4], "a"), "1 maps of epoch 4"),
         (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
         (lambda: figures.show_pair(person(), person(), *MAPS[:2], normalisation="max"), "shared"),
         (lambda: figures.show_thresholds(MAPS[:2], []), "one to three thresholds"),
