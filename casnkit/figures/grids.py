@@ -85,15 +85,13 @@ def show_indicators(alpha: Any, labels: Sequence[str], title: str = "Indicator \
     """Which channels are on: ``alpha`` (P, C), zero or not, as a row for each of P labelled pairs, dark = on."""
     on = to_array(alpha) != 0
     same_length(pairs=on, labels=labels)
-    order = np.argsort(-on.mean(0), kind="stable")
-    ax = new_figure(style.PAGE_WIDTH, 0.27 * len(on) + 0.9, title).subplots()
-    ax.imshow(on[:, order], cmap="Greys", vmin=0, vmax=1.15, aspect="auto")
-    ax.hlines(np.arange(1, len(on)) - 0.5, -0.5, on.shape[1] - 0.5, color="white", linewidth=2)
-    ax.set(xticks=[], xlabel="channels, those that are on most often first")
     names = [f"{short(label, 28)}: {row.sum()} on" for label, row in zip(labels, on, strict=True)]
-    ax.set_yticks(range(len(on)), names)
+    ax = new_figure(style.PAGE_WIDTH, 0.27 * len(on) + 0.9, title).subplots()
+    shown = on[:, np.argsort(-on.mean(0), kind="stable")]
+    seaborn.heatmap(shown, ax=ax, cmap="Greys", vmin=0, vmax=1.15, cbar=False, yticklabels=names, xticklabels=False)
+    ax.hlines(np.arange(1, len(on)), 0, on.shape[1], color="white", linewidth=2)
+    ax.set_xlabel("channels, those that are on most often first")
     ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
     return ax.figure
 
 

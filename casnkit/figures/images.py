@@ -23,7 +23,6 @@ from casnkit.figures import style
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 SCALES = {"own maximum": "each map divided by its own maximum", "shared": "both maps divided by the larger maximum"}
-BRIGHTEST = 99.0  # percentile of a pair's values that gets the brightest colour: single pixels would darken the rest
 _GAP, _RIM = 0.16, 0.04  # shares of a tile's width: between tiles, from image to frame
 _SHARE = (style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
@@ -267,17 +266,13 @@ def show_identification(
     """
     same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
     pictures, colours = as_images(images), matplotlib.colormaps[style.MASK_COLOURS]
-    columns = {
-        "image": pictures,
-        "attention": list(map(overlay, pictures, maps)),
-        "soft mask S": [colours(soft, bytes=True)[..., :3] for soft in map(as_mask, masks, pictures)],
-        "image \u00d7 (1 \u2212 S)": as_images(masked_images),
-    }
+    columns = {"image": pictures, "attention": list(map(overlay, pictures, maps))}
+    columns["soft mask S"] = [colours(soft, bytes=True)[..., :3] for soft in map(as_mask, masks, pictures)]
+    columns["image \u00d7 (1 \u2212 S)"] = as_images(masked_images)
     bars = [_SHARE, (style.MASK_COLOURS, 0, 1, "mask value")]
     return _table(columns, labels, f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
 
 
-@figure_style()
 def show_maps(
     images: Sequence, maps_by_name: Mapping, masks: Any = None, labels: Any = None, title: str = "Attention maps"
 ) -> Figure:
@@ -286,15 +281,11 @@ def show_maps(
     N images; method -> N maps (h, w), each method in its own resolution; N person masks (H, W), bool, drawn as outlines,
     None where there is none; N row labels.
     """
-    pictures, masks = as_images(images), masks or [None] * len(images)
-    named = {f"maps of {name}": maps for name, maps in maps_by_name.items()}
-    same_length(images=pictures, masks=masks, labels=labels or pictures, **named)
-    columns = {"image": pictures, **{name: list(map(overlay, pictures, maps)) for name, maps in maps_by_name.items()}}
-    columns = {name: list(map(outlined, column, masks)) for name, column in columns.items()}
-    return _table(columns, labels, f"{title} \u00b7 {SCALES['own maximum']}", bars=[_SHARE])
+    maps = {name: [[values] for values in maps] for name, maps in maps_by_name.items()}
+    outlines, heading = masks and [[mask] for mask in masks], f"{title} \u00b7 {SCALES['own maximum']}"
+    return _methods([[image] for image in images], maps, outlines, labels, heading, "image", 100)
 
 
-@figure_style()
 def show_gallery_of_methods(
     pairs: Sequence,
     maps_by_method: Mapping,
@@ -304,33 +295,42 @@ def show_gallery_of_methods(
 ) -> Figure:
     """:func:`show_maps` for P pairs of images: pairs of maps and of masks, both images of a pair in one place.
 
-    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile.
+    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile:
+    single pixels would darken the rest.
     """
-    pictures = [as_images(pair) for pair in pairs]
-    masks = [(None, None) if pair is None else pair for pair in masks or [None] * len(pairs)]
+    heading = f"{title} \u00b7 values above zero, one scale per pair and method"
+    return _methods(pairs, maps_by_method, masks, labels, heading, "pair", 99)
+
+
+@figure_style()
+def _methods(
+    groups: Sequence, maps_by_method: Mapping, masks: Any, labels: Any, title: str, head: str, brightest: int
+) -> Figure:
+    """A row per group of one or two images, a column per method; a percentile of all maps is the brightest colour."""
+    pictures = [as_images(group) for group in groups]
+    masks = [(None, None) if mask is None else mask for mask in masks or [None] * len(groups)]
     named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
-    same_length(pairs=pictures, labels=labels or masks, masks=masks, **named)
-    columns = {"pair": list(map(_side_by_side, pictures, masks))}
+    same_length(images=pictures, labels=labels or masks, masks=masks, **named)
+    columns = {head: list(map(_side_by_side, pictures, masks))}
     for name, maps in maps_by_method.items():
-        laid = map(_pair_overlays, pictures, maps)
-        columns[name.replace("-", " ")] = list(map(_side_by_side, laid, masks))
-    heading, bar = f"{title} \u00b7 values above zero, one scale per pair and method", "share of 99th percentile"
-    return _table(columns, labels, heading, bars=[(*_SHARE[:3], bar)])
-
-
-def _pair_overlays(images: Sequence[np.ndarray], maps: Sequence) -> list[np.ndarray]:
-    values = [as_map(m).clip(0) for m in maps]
-    joined = np.concatenate([v.ravel() for v in values])
-    top = float(np.percentile(joined, BRIGHTEST)) or float(joined.max())
-    return [overlay(image, v, vmax=top) for image, v in zip(images, values, strict=True)]
+        laid = []
+        for group, raw in zip(pictures, maps, strict=True):
+            values = [as_map(m).clip(0) for m in raw]
+            joined = np.concatenate([v.ravel() for v in values])
+            top = float(np.percentile(joined, brightest)) or float(joined.max())
+            laid.append([overlay(image, v, vmax=top) for image, v in zip(group, values, strict=True)])
+        columns[str(name).replace("-", " ")] = list(map(_side_by_side, laid, masks))
+    share = "share of maximum" if brightest == 100 else f"share of {brightest}th percentile"
+    return _table(columns, labels, title, bars=[(*_SHARE[:3], share)])
 
 
 def _side_by_side(images: Sequence[np.ndarray], masks: Sequence) -> np.ndarray:
-    """Two images (H, W, 3), outlined, at the height of the first, with a seam of four pixels between them."""
-    first, second = map(outlined, images, masks)
-    size = round(second.shape[1] * len(first) / len(second)), len(first)
-    second = np.asarray(Image.fromarray(second).resize(size, Image.Resampling.NEAREST))
-    return np.concatenate([first, np.full((len(first), 4, 3), 255, np.uint8), second], 1)
+    """Images (H, W, 3), outlined, at the height of the first, with a seam of four pixels between them."""
+    parts, seam = [], np.full((len(images[0]), 4, 3), 255, np.uint8)
+    for image, mask in zip(images, masks, strict=False):
+        size = round(image.shape[1] * len(seam) / len(image)), len(seam)
+        parts += [seam, Image.fromarray(outlined(image, mask)).resize(size, Image.Resampling.NEAREST)]
+    return np.concatenate(parts[1:], 1)
 
 
 @figure_style()
@@ -349,5 +349,5 @@ def show_film(
     columns = {"image": list(map(np.asarray, pictures))}
     for k in np.linspace(0, len(epochs) - 1, min(len(epochs), 10)).round().astype(int):
         columns[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
-    heading = f"{title} \u00b7 {SCALES['own maximum']}"
-    return _table(columns, labels, heading, columns=max(len(columns), room + 1), widest=0.62, bars=[_SHARE])
+    heading, places = f"{title} \u00b7 {SCALES['own maximum']}", max(len(columns), room + 1)
+    return _table(columns, labels, heading, columns=places, widest=0.62, bars=[_SHARE])

@@ -69,7 +69,7 @@ def draw_pair(
         for ax, shown in zip(parts, (image, overlay(image, values, vmax=limits[i])), strict=False):
             ax.imshow(shown, extent=(0, columns, rows, 0), interpolation="antialiased")
             style.frame(ax)
-        for edge in _draw_profile(parts[2], values, rows, t, limits[i], i):
+        for edge in _draw_profile(parts[2], values, rows, t, i, limits[i]):
             parts[1].axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
     _draw_aligned(axes[6], maps, t)
 
@@ -90,17 +90,17 @@ def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
     """Below the heading: a mark once both truth and judgement are known, then both in words."""
-    parts, mark, colour, judged = [], "", style.INK, probability is not None and probability >= 0.5
-    if probability is not None:
-        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
-        if same is not None:
-            mark, colour = ("\u2713 ", style.BLUE) if judged == bool(same) else ("\u2717 ", style.ORANGE)
-    if same is not None:
-        parts.append("truth: same person" if same else "truth: different people")
-    if distance is not None:
-        parts.append(f"feature distance {distance:.3f}")
+    judged = probability is not None and probability >= 0.5
+    words = [
+        probability is not None and f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}",
+        same is not None and f"truth: {'same person' if same else 'different people'}",
+        distance is not None and f"feature distance {distance:.3f}",
+    ]
+    text, colour = " \u00b7 ".join(filter(None, words)), style.INK
+    if same is not None and probability is not None:
+        mark, colour = ("\u2713", style.BLUE) if judged == bool(same) else ("\u2717", style.ORANGE)
+        text = f"{mark} {text}"
     heading.set_text(heading.get_text() + "\n ")  # room for one more line
-    text = mark + " \u00b7 ".join(parts)
     heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
 
 
@@ -111,12 +111,10 @@ def _cropped(attention: np.ndarray, threshold: float, limit: float | None = None
     return profile, int(first), int(last)
 
 
-def _draw_profile(
-    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float | None, number: int
-) -> tuple[float, float]:
+def _draw_profile(ax: Axes, attention: np.ndarray, image_rows: int, t: float, number: int, limit: Any = None) -> tuple:
     """Row-wise maxima as bars beside the image's rows; returns the edges outside which equation 5 cuts: pale bars."""
-    profile, first, last = _cropped(attention, threshold, limit)
-    rows, step, line = np.arange(len(profile)), image_rows / len(profile), threshold * profile.max()
+    profile, first, last = _cropped(attention, t, limit)
+    rows, step, line = np.arange(len(profile)), image_rows / len(profile), t * profile.max()
     colours = np.where((rows >= first) & (rows <= last), style.SERIES[number][0], style.LIGHT)
     ax.barh((rows + 0.5) * step, profile, height=step * 0.86, color=colours)
     ax.axvline(line, color="white", linewidth=2.6)  # so that the dashes show on dark bars too
@@ -148,8 +146,7 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     rows = np.arange(1, len(aligned[0]) + 1)
     ax.fill_betweenx(rows, *aligned, color=style.LIGHT, linewidth=0)
     for number, profile in enumerate(aligned):
-        look = style.series(number) | {"marker": ""}
-        ax.plot(profile, rows, label=f"map {number + 1}", **look)
+        ax.plot(profile, rows, label=f"map {number + 1}", **style.series(number) | {"marker": ""})
     _share_axis(ax, threshold, len(rows) + 0.5, 0.5, [1, len(rows)])
     distance = float(attention_distance(*(torch.from_numpy(m)[None] for m in maps), threshold))
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
@@ -223,6 +220,6 @@ def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
         for j in range(2):
             axes[j].set_title(f"map {j + 1}", color=style.SERIES[j][0], size=style.SMALL)
-            _draw_profile(axes[j], values[j], image_rows, threshold, None, j)
+            _draw_profile(axes[j], values[j], image_rows, threshold, j)
         _draw_aligned(axes[2], values, threshold)
     return figure

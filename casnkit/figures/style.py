@@ -30,14 +30,9 @@ BLUE, ORANGE, GREY, LIGHT, INK, NOTE = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 ATTENTION_COLOURS, MASK_COLOURS, DIFFERENCE_COLOURS = "inferno", "cividis", "RdBu_r"
 # Runs, methods and the two images of a pair: never the blue and orange that mean right and wrong.
-SERIES = (
-    ("#332288", "-", "o"),
-    ("#AA4499", "--", "s"),
-    ("#117733", "-.", "^"),
-    ("#999933", ":", "D"),
-    ("#882255", (0, (5, 1, 1, 1)), "v"),
-    ("#44AA99", (0, (3, 3)), "P"),
-)
+_COLOURS = ("#332288", "#AA4499", "#117733", "#999933", "#882255", "#44AA99")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)))
+SERIES = tuple(zip(_COLOURS, _LINES, "os^DvP", strict=True))
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 _KNOWN_CHARACTERS = frozenset(get_font(findfont(_FONT)).get_charmap())
 _SMALL_TEXTS = ("axes.labelsize", "figure.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize")
@@ -73,10 +68,7 @@ def figure_style() -> AbstractContextManager[None]:
 class Picture(Figure):
     """A figure that has the kit's style wherever it is drawn, and that a notebook shows sharp, with its words."""
 
-    def draw(self, renderer: Any) -> None:
-        """Draw in the kit's style: ticks are made only now."""
-        with figure_style():
-            super().draw(renderer)
+    draw = figure_style()(Figure.draw)  # ticks are made only now
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """PNG for tools that take pictures out of a notebook, and an HTML image for its page: only that has an ``alt``."""
@@ -114,20 +106,16 @@ def series(number: int) -> dict[str, Any]:
     return {"color": colour, "linestyle": SERIES[(number + number // len(SERIES)) % len(SERIES)][1], "marker": marker}
 
 
-def _plain(text: Any) -> str:
-    """One line, with a box for what the font does not have."""
-    return "".join(c if ord(c) in _KNOWN_CHARACTERS else "□" for c in " ".join(str(text).split()))
-
-
 def short(text: Any, letters: float) -> str:
-    """One line of at most so many characters, with an ellipsis in its middle."""
-    text, keep = _plain(text), max(int(letters), 3) - 1
+    """One line of at most so many characters: an ellipsis in its middle, and a box for what the font does not have."""
+    text = "".join(c if ord(c) in _KNOWN_CHARACTERS else "□" for c in " ".join(str(text).split()))
+    keep = max(int(letters), 3) - 1
     return text if len(text) <= keep + 1 else text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
 
 def fold(text: Any, letters: float, lines: int = 2) -> str:
     """``text`` broken between words into at most so many lines of so many characters, with an ellipsis at its end."""
-    return "\n".join(textwrap.wrap(_plain(text), max(int(letters), 3), max_lines=lines, placeholder="…"))
+    return "\n".join(textwrap.wrap(short(text, 999), max(int(letters), 3), max_lines=lines, placeholder="…"))
 
 
 def frame(ax: Axes, colour: str = LIGHT) -> None:
@@ -148,8 +136,7 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
 
     ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
-    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised. ``dpi``: pixels per
-    inch; 150 makes a page-wide figure 1350 pixels wide.
+    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
     kind = path.suffix.lower()

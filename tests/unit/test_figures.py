@@ -391,7 +391,7 @@ def test_weights_distributions_and_indicators_by_hand():
     assert ax.texts[0].get_text() == "median 1.00\nn = 5, 1 undefined"
     np.testing.assert_allclose(ax.patches[0].get_data().values, np.array([1, 2, 1, *6 * [0], 1]) / 2)
     figure = figures.show_indicators(torch.tensor([[0, 1, 1, 0], [0, 0, 1, 0], [1, 0, 1, 0]]), ["a", "b", "c"])
-    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(figure.axes[0].collections[0].get_array(), [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
 
 
 def test_curves_and_sanity():
