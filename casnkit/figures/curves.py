@@ -37,10 +37,8 @@ def show_losses(
 ) -> Figure:
     """Every term of the loss by epoch, unweighted, one panel each; learning rate, speed and validation where logged.
 
-    ``log_rows``: the rows of one run's log, or run name -> rows, which share the panels. A row has ``epoch`` and any of
-    ``total``, ``ide``, ``ia``, ``bce``, ``consistency``, ``learning_rate``, ``images_per_second``, ``validation_mean_ap``,
-    ``validation_rank_1``. What is None, missing or not finite is left out, and so is a panel without any value.
-    ``epochs``: where the axes end, for a run that is still trained.
+    ``log_rows``: the rows of one run's ``log.jsonl``, or run name -> rows, which share the panels. What is None, missing
+    or not finite is left out, and so is a panel without any value. ``epochs``: where the axes of an unfinished run end.
     """
     runs = log_rows if isinstance(log_rows, Mapping) else {"": log_rows}
     logs = [pd.DataFrame(list(rows), columns=["epoch", *_TERMS], dtype=float) for rows in runs.values()]
@@ -48,8 +46,7 @@ def show_losses(
     terms = [term for term in _TERMS if any(log[term].count() for log in logs)]
     if not terms:
         raise ValueError(f"expected log rows with 'epoch' and some of {', '.join(_TERMS)}, found none")
-    columns = max(3, math.ceil(len(terms) / 2))
-    lines = math.ceil(len(terms) / columns)
+    columns, lines = max(3, math.ceil(len(terms) / 2)), 2 if len(terms) > 3 else 1
     figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + 0.2 * len(runs) * (len(runs) > 1), title)
     for i, term in enumerate(terms):
         ax = figure.add_subplot(lines, columns, i + 1, title=_TERMS[term])
@@ -82,10 +79,7 @@ def _scale(ax: Axes, values: pd.Series, logarithmic: bool) -> None:
 def _lines(
     title: str, curves: Mapping[str, tuple], say: Callable[..., str], rings: Mapping[str, tuple], rising: bool = True
 ) -> Axes:
-    """A line in percent for each name: x and its shares in [0, 1], which may never fall where ``rising``, both (K,).
-
-    ``say`` ends its words in the legend, from name, x and shares; rings lie at x and shares of the same name.
-    """
+    """For each name a line, its words in the legend ended by ``say``, and rings: x and shares in [0, 1], both (K,)."""
     same_length(curves=curves)
     ax, ring = new_figure(6.4, 4.2, title).subplots(), {"marker": "o", "ms": 10, "mfc": "none", "ls": ""}
     for number, (name, curve) in enumerate(curves.items()):
@@ -105,10 +99,7 @@ def _lines(
 
 @figure_style()
 def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching characteristic") -> Figure:
-    """How often the right person is among the first 1 to 20: one curve per method, its rank-1 in the legend.
-
-    ``results``: method -> (ranks,) shares in [0, 1] that never fall, entry 0 is rank 1.
-    """
+    """How often the right person is among the first 1 to 20: method -> (ranks,) rising shares, entry 0 is rank 1."""
     curves = {name: (np.arange(len(cmc[:20])) + 1, cmc[:20]) for name, cmc in results.items()}
     ax = _lines(title, curves, lambda name, ranks, shares: f"rank-1 {100 * shares[0]:.1f} %", {})
     lowest, ranks = min(line.get_ydata()[0] for line in ax.lines), max(len(cmc) for _, cmc in curves.values())
@@ -122,7 +113,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
 def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
     """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
 
-    ``curves``: name -> (weights, shares), both (K,) in [0, 1]; ``best``: name -> the chosen weight, which gets a ring.
+    Name -> (weights, mAP), both (K,) in [0, 1]; name -> the chosen weight, which gets a ring.
     """
     rings = {name: (best[name], np.interp(best[name], *curve)) for name, curve in curves.items()}
     title = "How much should attention count?"
@@ -135,16 +126,14 @@ def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) ->
 
 @figure_style()
 def show_roc(curves: Mapping[str, tuple], points: Mapping[str, tuple] = {}, title: str = "Same person?") -> Figure:
-    """How many pairs of one person are accepted, at every rate of false accepts; the area below in the legend.
+    """How many pairs of one person are accepted at every rate of false accepts, and the area below.
 
-    ``curves``: method -> (false accept rates, true accept rates), ascending in [0, 1]; ``points``, rings: chosen thresholds.
+    Method -> (false accept rates, true accept rates), ascending in [0, 1]; the same at chosen thresholds, drawn as rings.
     """
     rates = np.concatenate([[0.1], *(to_array(false) for false, _ in curves.values())])
     low = float(10.0 ** np.floor(np.log10(max(rates[rates > 0].min(), 1e-6))))  # a logarithmic axis has no zero
-    drawn, rings = (
-        {name: (100 * np.maximum(false, low), true) for name, (false, true) in found.items()}
-        for found in (curves, points)
-    )
+    drawn = {name: (100 * np.maximum(false, low), true) for name, (false, true) in curves.items()}
+    rings = {name: (100 * np.maximum(false, low), true) for name, (false, true) in points.items()}
     ax = _lines(title, drawn, lambda name, *_: f"area {auc(*curves[name]):.3f}", rings)
     chance = 100 * np.geomspace(low, 1, 200)
     ax.plot(chance, chance, **_DOTTED, label="by chance")
@@ -160,7 +149,7 @@ def show_roc(curves: Mapping[str, tuple], points: Mapping[str, tuple] = {}, titl
 def show_precision(hits: Any) -> Figure:
     """Precision over recall of one ranked list: as steps (today's average precision) and joined by trapezoids.
 
-    ``hits``: (K,) one entry per gallery image that counts, closest first; true where it shows the query's person.
+    ``hits``: (K,), closest first, without images that do not count; true where one shows the query's person.
     """
     ranks = np.flatnonzero(to_array(hits).astype(bool))
     same_length(hits=ranks)
@@ -191,8 +180,7 @@ def show_weights(weights: Any, title: str = "Channel weights", label: str = "wei
     ends = ordered if len(ordered) <= 20 else pd.concat([ordered[:10], ordered[-10:]])
     heading = f"{title} \u00b7 {(values > 0).sum()} of {len(values)} channels above zero, {(values < 0).sum()} below"
     ax = new_figure(style.PAGE_WIDTH, 2.75, heading).subplots()
-    colours = np.where(ends > 0, style.SERIES[0][0], style.SERIES[1][0])
-    ax.bar(ends.index.astype(str), ends, color=colours)
+    ax.bar(ends.index.astype(str), ends, color=np.where(ends > 0, style.SERIES[0][0], style.SERIES[1][0]))
     ax.axhline(0, color=style.INK, linewidth=0.8)
     ax.set(xlabel="channel", ylabel=label)
     return ax.figure
@@ -200,51 +188,42 @@ def show_weights(weights: Any, title: str = "Channel weights", label: str = "wei
 
 @figure_style()
 def show_distributions(
-    samples: Mapping[str, Any],
-    label: str,
-    title: str = "Distribution",
-    bins: int = 40,
-    limits: Any = None,
-    marks: Any = None,
+    samples: Mapping[str, Any], label: str, title: str = "", bins: int = 40, limits: Any = None, marks: Any = None
 ) -> Figure:
-    """Histograms of several samples under each other on one axis, each with its median.
+    """Histograms of several samples under each other on one axis, named ``label``, each with its median.
 
-    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``label``: of the
-    axis they share, with unit or direction; ``limits``: its ends; ``marks``: name -> value, a line across all histograms.
+    ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``limits``: ends of
+    the axis; ``marks``: name -> value, a line across all histograms.
     """
-    values = {name: to_array(v).astype(float).ravel() for name, v in samples.items()}
-    kept = {name: v[np.isfinite(v)] for name, v in values.items()}
-    same_length(samples=kept)
-    if empty := [str(name) for name, sample in kept.items() if not sample.size]:
+    same_length(samples=samples)
+    frame = {name: pd.Series(to_array(v).ravel(), dtype=float) for name, v in samples.items()}
+    table = pd.DataFrame(frame).replace([-np.inf, np.inf], np.nan)
+    if empty := [str(name) for name in table if not table[name].count()]:
         raise ValueError(f"expected finite values in each sample, got none in {', '.join(empty)}")
-    everything, marks = np.concatenate(list(kept.values())), marks or {}
-    low, high = limits or (everything.min(), everything.max())
+    low, high = limits or (table.min().min(), table.max().max())
     high = high if high > low else low + 1
-    edges, decimals = np.linspace(low, high, bins + 1), max(0, 3 - math.floor(math.log10(high - low)))
-    figure = new_figure(style.PAGE_WIDTH, 0.75 * len(kept) + 0.95 + 0.4 * bool(marks), title)
-    axes = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
-    for number, (ax, (name, sample)) in enumerate(zip(axes, kept.items(), strict=True)):
-        colour, median, left_out = series(number)["color"], np.median(sample), values[name].size - sample.size
-        counts, _ = np.histogram(np.clip(sample, low, high), edges)
-        ax.stairs(counts / counts.max(), edges, fill=True, color=colour, alpha=0.75)
-        ax.axvline(median, color="white", linewidth=3)
-        ax.axvline(median, color=style.INK, linewidth=1.4, linestyle=style.DASHED)
-        for (mark, value), line in zip(marks.items(), ("-", style.DOTTED, "-.", "--"), strict=False):
+    decimals = max(0, 3 - math.floor(math.log10(high - low)))
+    figure = new_figure(style.PAGE_WIDTH, 0.75 * len(frame) + 0.95 + 0.4 * bool(marks), title)
+    axes = figure.subplots(len(frame), 1, sharex=True, squeeze=False)[:, 0]
+    for number, (ax, name) in enumerate(zip(axes, table, strict=True)):
+        colour, sample = series(number)["color"], table[name].dropna()
+        ax.hist(sample.clip(low, high), np.linspace(low, high, bins + 1), color=colour, alpha=0.75)
+        ax.axvline(sample.median(), color="white", linewidth=3)
+        ax.axvline(sample.median(), color=style.INK, linewidth=1.4, linestyle=style.DASHED)
+        for (mark, value), line in zip((marks or {}).items(), ("-", style.DOTTED, "-.", "--"), strict=False):
             ax.axvline(value, color=style.ORANGE, linestyle=line, label=f"{short(mark, 30)}: {value:.3g}")
-        ax.set(xlim=(low, high), ylim=(0, 1.08))
-        ax.set_yticks([0.5], [fold(name, 26)], color=colour, weight="bold")
-        ax.tick_params(axis="y", length=0)
-        text = f"median {median:.{decimals}f}\nn = {sample.size}" + (f", {left_out} undefined" if left_out else "")
+        ax.set(xlim=(low, high), yticks=[])
+        ax.set_ylabel(fold(name, 26), color=colour, weight="bold", rotation=0, ha="right", va="center")
+        left_out = frame[name].size - sample.size
+        text = f"median {sample.median():.{decimals}f}\nn = {sample.size}" + f", {left_out} undefined" * bool(left_out)
         ax.annotate(text, (1, 0.5), (8, 0), "axes fraction", "offset points", va="center", size=style.SMALL)
     axes[-1].set_xlabel(label)
     if marks:
-        figure.legend(handles=axes[0].get_legend_handles_labels()[0], loc="outside lower left", ncols=4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4)
     return figure
 
 
-def show_distance_histograms(
-    same: Any, different: Any, thresholds: Any = None, title: str = "Distances of pairs"
-) -> Figure:
+def show_distance_histograms(same: Any, different: Any, thresholds: Any = None, title: str = "") -> Figure:
     """Distances of pairs of one person (n,) and of two people (m,), with up to four named thresholds."""
     samples = {"pairs of one person": same, "pairs of two people": different}
     return show_distributions(samples, "distance, lower is closer", title, 60, marks=thresholds)
@@ -252,10 +231,7 @@ def show_distance_histograms(
 
 @figure_style()
 def show_curves(found: Mapping[str, Any]) -> Figure:
-    """Mean probability over pairs with its 95 % band, and that of random masks (dotted): a column for each method.
-
-    ``found``: method -> :class:`casnkit.explain.faithfulness.Faithfulness`, of the same pairs.
-    """
+    """Method -> :class:`casnkit.explain.faithfulness.Faithfulness` as columns: mean probability with its 95 % band."""
     same_length(methods=found)
     heading = f"Deletion and insertion: probability, mean of {len(next(iter(found.values())).pairs)} pairs"
     note = "dotted: random masks of the same area; points: area minus theirs (good: deletion below 0, insertion above)"
@@ -264,24 +240,19 @@ def show_curves(found: Mapping[str, Any]) -> Figure:
     for column, (name, curves) in enumerate(found.items()):
         for ax, kind, pixels in zip(axes[:, column], ("deletion", "insertion"), ("hidden", "shown"), strict=True):
             own, random = getattr(curves, kind), getattr(curves, f"random_{kind}")
-            looks = series(column) | {"marker": ""}, {"color": style.GREY, "linestyle": style.DOTTED}
-            for drawn, look in zip((own, random), looks, strict=True):
+            for drawn, look in ((own, series(column) | {"marker": ""}), (random, _DOTTED)):
                 shares = np.tile(to_array(drawn.shares), len(drawn.probability))
                 seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
             points = 100 * float(np.nanmean(own.auc()) - np.nanmean(random.auc()))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
-            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}")
-            ax.set_ylabel("" if column else "probability")
+            ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}", ylabel="probability")
             ax.grid()
     return figure
 
 
 @figure_style()
 def show_sanity(reports: Mapping[str, Any]) -> Figure:
-    """How much of a map stays as the network forgets, step by step; and beside another partner, or in the other order.
-
-    ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps.
-    """
+    """Method -> :class:`casnkit.explain.sanity.SanityReport`: how much of a map stays as the network forgets."""
     steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
     if len(steps) != 1:
         raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
