@@ -25,13 +25,11 @@ MARKS = {
 STATUSES = tuple(MARKS)
 
 
-@figure_style()
 def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: int = 10) -> Figure:
     """Queries with their ranked gallery images; those that the protocol leaves out are pale and take no rank number.
 
-    ``rows``: for each query a mapping with ``query_image``, ``query_pid``, ``query_camid`` and, parallel and closest first,
-    ``gallery_images``, ``statuses`` (out of :data:`STATUSES`), ``distances`` (lower is closer), ``pids`` and ``camids`` (-1:
-    unknown); optionally ``title``. ``columns``: gallery images per line; longer lists go on below.
+    A row: ``query_image``, ``query_pid``, ``query_camid``; parallel and closest first ``gallery_images``, ``statuses`` (out
+    of :data:`STATUSES`), ``distances``, ``pids``, ``camids`` (-1: unknown); maybe a ``title``. ``columns``: images per line.
     """
     same_length(queries=rows)
     columns, lines = min(columns, max(len(row["statuses"]) for row in rows) or 1), []
@@ -43,16 +41,15 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
             line.frames = [(style.INK, "-", 1.4), *marked.frames[part]]
             line.captions = [f"id {row['query_pid']}\n{_camera(row['query_camid'])}", *marked.captions[part]]
             if not start:
-                line.images[0], line.title = as_image(row["query_image"], "query image"), row.get("title", "")
+                line.images[0] = as_image(row["query_image"], "query image")
+                line.title = row.get("title", "") if len(row["statuses"]) else "no gallery image to rank"
             lines.append(line)
     found = {status for row in rows for status in row["statuses"]}
-    keys = [
-        Rectangle((0, 0), 1, 1, label=f"{glyph} {text}", edgecolor=colour, linestyle=line, linewidth=width, fill=False)
-        for status, (glyph, colour, line, width, text) in MARKS.items()
-        if status in found
-    ]
-    note = "" if keys else "no gallery image to rank"
-    return sheet(lines, title, columns + 1, widest=0.95, keys=keys, note=note)
+    keys = []
+    for glyph, colour, line, width, text in (MARKS[status] for status in MARKS if status in found):
+        look = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False}
+        keys.append(Rectangle((0, 0), 1, 1, label=f"{glyph} {text}", **look))
+    return sheet(lines, title, columns + 1, widest=0.95, keys=keys)
 
 
 def gallery_row(row: Mapping[str, Any]) -> Row:
@@ -114,9 +111,9 @@ def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
 def show_camera_pairs(
     values: Any, counts: Any, query_cameras: Sequence, gallery_cameras: Sequence, title: str, label: str
 ) -> Figure:
-    """A number for every pair of cameras, A queries' in rows and B gallery's in columns; below it, how many queries.
+    """Shares (A, B) in [0, 1], NaN where there is nothing to find, for the cameras of queries (rows) and gallery (columns).
 
-    ``values``: (A, B) shares in [0, 1], NaN where there is nothing to find; ``counts``: (A, B) queries with a match.
+    ``counts``: (A, B) queries with a match, written below.
     """
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
     rows, columns = ([short(camera, 16) for camera in side] for side in (query_cameras, gallery_cameras))
@@ -148,8 +145,7 @@ def show_differences(
 ) -> Figure:
     """A point with its 95 % interval for each of the named settings, from top to bottom; one panel for each number.
 
-    ``panels``: heading -> estimates in the order of ``names``: mappings with ``mean``, ``low``, ``high`` (the bounds may
-    be None for a single seed), or None where nothing was measured.
+    Heading -> for each name ``mean``, ``low``, ``high`` (bounds of a single seed: None), or None where nothing is known.
     """
     same_length(names=names, **{f"estimates each, one per name: {heading}": v for heading, v in panels.items()})
     note = "filled: the interval leaves zero out (blue above, orange below); hollow: undecided; arrow: off the axis"
@@ -206,10 +202,7 @@ def _draw_points(ax: Axes, table: pd.DataFrame, line: float) -> None:
 
 @figure_style()
 def show_league(league: Any) -> Figure:
-    """Each method's localisation, faithfulness and sanity as points with 95 % intervals.
-
-    ``league`` has a tidy ``table`` and ``settings``, as :func:`casnkit.explain.league.read_league` gives them.
-    """
+    """Each method's measures with 95 % intervals; ``league``: as :func:`casnkit.explain.league.read_league` gives it."""
     table, about = league.table, league.settings
     same_length(measured_methods=table.method.tolist())
     own = table[(table.than == "") & table.value.notna()]

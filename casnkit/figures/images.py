@@ -31,7 +31,7 @@ def to_array(values: Any) -> np.ndarray:
     """A numpy view of an array, a sequence or a tensor on any device, without its graph."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        values = values.float() if values.dtype == torch.bfloat16 else values
     return np.asarray(values)
 
 
@@ -39,20 +39,18 @@ def as_image(image: Any, name: str = "image") -> np.ndarray:
     """An image as (H, W, 3) uint8: from a PIL image, a (H, W, 3) or (H, W) uint8 array, or a (3, H, W) uint8 tensor."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
-    array = to_array(image)
-    if array.ndim == 2:  # grey
-        array = np.stack([array] * 3, -1)
-    elif isinstance(image, torch.Tensor) and array.ndim == 3:
-        array = array.transpose(1, 2, 0)
+    found = to_array(image)
+    array = np.stack([found] * 3, -1) if found.ndim == 2 else found
+    if isinstance(image, torch.Tensor) and found.ndim == 3:
+        array = found.transpose(1, 2, 0)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ValueError(
-            f"{name}: expected a PIL image, a (H, W, 3) array or a (3, H, W) tensor of uint8 values, got "
-            f"{array.dtype} of shape {to_array(image).shape}; undo a normalisation and multiply by 255 first"
-        )
+        wanted = "a PIL image, a (H, W, 3) array or a (3, H, W) tensor of uint8 values"
+        hint = "undo a normalisation and multiply by 255 first"
+        raise ValueError(f"{name}: expected {wanted}, got {found.dtype} of shape {found.shape}; {hint}")
     return array
 
 
-def as_images(images: Sequence[Any]) -> list[np.ndarray]:
+def as_images(images: Sequence) -> list[np.ndarray]:
     """Images as :func:`as_image` reads them."""
     return [as_image(image, f"image {i}") for i, image in enumerate(images)]
 
@@ -60,21 +58,19 @@ def as_images(images: Sequence[Any]) -> list[np.ndarray]:
 def as_map(values: Any, name: str = "attention") -> np.ndarray:
     """A map as (h, w) float64, from (h, w) or (1, h, w); another shape, NaN or infinity raise a ``ValueError``."""
     array = to_array(values).astype(np.float64)
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name}: expected one map of shape (h, w), got shape {array.shape}; index a batch first")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if array.ndim != 2 or not array.size or not np.isfinite(array).all():
+        found = f"shape {array.shape}" if array.ndim != 2 or not array.size else "NaN or infinity"
+        raise ValueError(f"{name}: expected finite values in one map of shape (h, w), got {found}; index a batch first")
     return array
 
 
-def as_mask(values: Any, image: np.ndarray, name: str = "mask") -> np.ndarray:
+def as_mask(values: Any, image: np.ndarray) -> np.ndarray:
     """A mask as (H, W) float64; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
-    mask = as_map(values, name)
+    mask = as_map(values, "mask")
     if mask.shape != image.shape[:2]:
         hint = "; height and width are swapped" if mask.shape == image.shape[1::-1] else ""
-        raise ValueError(f"{name}: expected the image's size (H, W) = {image.shape[:2]}, got {mask.shape}{hint}")
+        raise ValueError(f"mask: expected the image's size (H, W) = {image.shape[:2]}, got {mask.shape}{hint}")
     return mask
 
 
@@ -103,9 +99,8 @@ def overlay(
 ) -> np.ndarray:
     """An attention map (h, w) of any scale laid over its image, upsampled bilinearly: (H, W, 3) uint8.
 
-    ``opacity``, in [0, 1], is the map's share in the mixture at two fifths of its range; it rises with the map, so that the
-    picture stays legible where the map is silent. ``vmax`` gets the brightest colour, by default the map's own maximum.
-    Negative values are drawn as zero, a zero map stays dark.
+    ``opacity``, in [0, 1], is the map's share in the mixture at two fifths of its range and rises with it: the picture
+    stays legible where the map is silent. ``vmax`` (default: the map's maximum) is brightest; values below 0 are dark.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
@@ -120,9 +115,9 @@ def outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """``image`` (H, W, 3) with the outline of ``mask`` (H, W), white on black so that it shows on any picture."""
     if mask is None:
         return image
-    inside = as_mask(mask, image) > 0.5
-    white, black = inside & ~binary_erosion(inside), binary_dilation(inside) & ~inside
-    return np.where(white[:, :, None], np.uint8(255), np.where(black[:, :, None], np.uint8(0), image))
+    inside, drawn = as_mask(mask, image) > 0.5, image.copy()
+    drawn[inside & ~binary_erosion(inside)], drawn[binary_dilation(inside) & ~inside] = 255, 0
+    return drawn
 
 
 @dataclass
@@ -170,14 +165,9 @@ def draw_row(ax: Axes, row: Row, columns: int) -> None:
     ax.set(xlim=(-_RIM, columns * (1 + _GAP) - _GAP + _RIM), ylim=(tall, 0), aspect="equal")
 
 
+@figure_style()
 def sheet(
-    rows: Sequence[Row],
-    title: str,
-    columns: int = 0,
-    widest: float = 1.45,
-    bars: Any = (),
-    keys: Any = (),
-    note: str = "",
+    rows: Sequence[Row], title: str, columns: int = 0, widest: float = 1.45, bars: Any = (), keys: Any = ()
 ) -> Figure:
     """Rows of pictures, one below the other, at one scale: each at most ``widest`` inches wide, ``columns`` in a row.
 
@@ -188,16 +178,15 @@ def sheet(
     beside = 0.3 + 0.08 * max(len(line) for label in labels for line in label.split("\n"))
     units = columns * (1 + _GAP) - _GAP
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
-    width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if note or keys else 0))
+    width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if keys else 0))
     letters = 13 * tile * (1 + _GAP)
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + 1.5 * bool(note)
-    lines += sum(row.lines() for row in rows)
+    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + sum(row.lines() for row in rows)
     tall = [row.tall for row in rows]
-    figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, note, "compressed")
+    figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, layout="compressed")
     figure.get_layout_engine().set(hspace=0)
     axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, row in zip(axes, rows, strict=True):
@@ -211,9 +200,8 @@ def sheet(
 
 def colour_bar(axes: Any, colours: str, low: float, high: float, label: str = "", **place: Any) -> None:
     """A horizontal colour bar below one or several axes, with its ends as ticks."""
-    ticks, shades = [low, 0, high] if low < 0 < high else [low, high], ScalarMappable(Normalize(low, high), colours)
-    figure = np.atleast_1d(axes)[0].figure
-    bar = figure.colorbar(shades, ax=axes, location="bottom", ticks=ticks, format="%.2g", label=label, **place)
+    place |= {"ticks": sorted({low, max(low, 0), high}), "format": "%.2g", "label": label, "location": "bottom"}
+    bar = np.atleast_1d(axes)[0].figure.colorbar(ScalarMappable(Normalize(low, high), colours), ax=axes, **place)
     bar.outline.set_linewidth(0.5)
 
 
@@ -225,7 +213,6 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
     return sheet(rows, title, **look)
 
 
-@figure_style()
 def show_batch(
     images: Sequence, captions: Sequence[str] | None = None, columns: int = 8, title: str = "", bars: Any = ()
 ) -> Figure:
@@ -251,18 +238,16 @@ def show_channels(
         shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
     else:
         bar, shown = (style.ATTENTION_COLOURS, 0, limit), [overlay(picture, v, vmax=limit) for v in values]
-    heading = f"{title} \u00b7 one scale for all maps"
-    return show_batch([picture, *shown], ["image", *captions], columns, heading, [(*bar, "value")])
+    title = f"{title} \u00b7 one scale for all maps"
+    return show_batch([picture, *shown], ["image", *captions], columns, title, [(*bar, "value")])
 
 
-@figure_style()
 def show_identification(
     images: Sequence, maps: Sequence, masks: Sequence, masked_images: Sequence, labels: Sequence[str], title: str
 ) -> Figure:
     """Identification attention at work (paper 3.1, figure 4), a row per image: image, map, soft mask, what it leaves.
 
-    Raw maps (h, w), soft masks (H, W) in [0, 1], the images without what the masks cover; ``labels`` say whose score was
-    differentiated, e.g. ``"id 12, p = 0.97"``.
+    Raw maps (h, w), soft masks (H, W) in [0, 1]; ``labels`` say whose score was differentiated: ``"id 12, p = 0.97"``.
     """
     same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
     pictures, colours = as_images(images), matplotlib.colormaps[style.MASK_COLOURS]
@@ -276,10 +261,9 @@ def show_identification(
 def show_maps(
     images: Sequence, maps_by_name: Mapping, masks: Any = None, labels: Any = None, title: str = "Attention maps"
 ) -> Figure:
-    """A row per image, a column per method; each map is divided by its own maximum.
+    """N images in rows, method -> N maps (h, w) of any resolution in columns; each is divided by its own maximum.
 
-    N images; method -> N maps (h, w), each method in its own resolution; N person masks (H, W), bool, drawn as outlines,
-    None where there is none; N row labels.
+    N person masks (H, W), bool, are drawn as outlines, None where there is none; N row labels.
     """
     maps = {name: [[values] for values in maps] for name, maps in maps_by_name.items()}
     outlines, heading = masks and [[mask] for mask in masks], f"{title} \u00b7 {SCALES['own maximum']}"
@@ -293,16 +277,14 @@ def show_gallery_of_methods(
     masks: Any = None,
     title: str = "Explanations of pairs",
 ) -> Figure:
-    """:func:`show_maps` for P pairs of images: pairs of maps and of masks, both images of a pair in one place.
+    """:func:`show_maps` for P pairs of images, of maps and of masks: both images of a pair in one place.
 
-    Negative values are drawn as zero. Each method has one scale for both images of a pair, up to the 99th percentile:
-    single pixels would darken the rest.
+    Each method has one scale for a pair, from zero to the 99th percentile: single pixels would darken the rest.
     """
     heading = f"{title} \u00b7 values above zero, one scale per pair and method"
     return _methods(pairs, maps_by_method, masks, labels, heading, "pair", 99)
 
 
-@figure_style()
 def _methods(
     groups: Sequence, maps_by_method: Mapping, masks: Any, labels: Any, title: str, head: str, brightest: int
 ) -> Figure:
@@ -333,14 +315,12 @@ def _side_by_side(images: Sequence[np.ndarray], masks: Sequence) -> np.ndarray:
     return np.concatenate(parts[1:], 1)
 
 
-@figure_style()
 def show_film(
     images: Sequence, maps_by_epoch: Sequence, epochs: Sequence[int], title: str, labels: Any = None, room: int = 0
 ) -> Figure:
-    """A film strip: one row per image, one column per epoch, each map by its own maximum.
+    """A film strip: N images in rows and for each of the ``epochs`` N maps (h, w), each by its own maximum.
 
-    ``maps_by_epoch``: for each of the ``epochs``, also none, N maps (h, w). At most ten epochs are shown, evenly spread,
-    the first and the last among them; the place of ``room`` columns is kept, so that a growing strip keeps its size.
+    At most ten epochs are shown, evenly spread, first and last included; ``room``: columns kept for epochs to come.
     """
     pictures = [Image.fromarray(picture) for picture in as_images(images)]
     same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
@@ -349,5 +329,5 @@ def show_film(
     columns = {"image": list(map(np.asarray, pictures))}
     for k in np.linspace(0, len(epochs) - 1, min(len(epochs), 10)).round().astype(int):
         columns[f"epoch {epochs[k]}"] = list(map(overlay, pictures, maps_by_epoch[k]))
-    heading, places = f"{title} \u00b7 {SCALES['own maximum']}", max(len(columns), room + 1)
-    return _table(columns, labels, heading, columns=places, widest=0.62, bars=[_SHARE])
+    heading = f"{title} \u00b7 {SCALES['own maximum']}"
+    return _table(columns, labels, heading, columns=max(len(columns), room + 1), widest=0.62, bars=[_SHARE])
