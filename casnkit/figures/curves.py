@@ -28,13 +28,11 @@ _TERMS = {
     "validation_mean_ap": "validation: mAP (%)",
     "validation_rank_1": "validation: rank-1 (%)",
 }
-_DOTTED = {"color": style.GREY, "linestyle": style.DOTTED, "linewidth": 1.2}
+_DOTTED = {"color": style.GREY, "linestyle": style.DOTTED, "linewidth": 1.5}
 
 
 @figure_style()
-def show_losses(
-    log_rows: Sequence[Mapping] | Mapping[str, Sequence[Mapping]], title: str = "Training", epochs: int = 0
-) -> Figure:
+def show_losses(log_rows: Sequence | Mapping, title: str = "Training", epochs: int = 0) -> Figure:
     """Every term of the loss by epoch, unweighted, one panel each; learning rate, speed and validation where logged.
 
     ``log_rows``: the rows of one run's ``log.jsonl``, or run name -> rows, which share the panels. What is None, missing
@@ -76,9 +74,7 @@ def _scale(ax: Axes, values: pd.Series, logarithmic: bool) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _lines(
-    title: str, curves: Mapping[str, tuple], say: Callable[..., str], rings: Mapping[str, tuple], rising: bool = True
-) -> Axes:
+def _lines(title: str, curves: Mapping, say: Callable, rings: Mapping, rising: bool = True) -> Axes:
     """For each name a line, its words in the legend ended by ``say``, and rings: x and shares in [0, 1], both (K,)."""
     same_length(curves=curves)
     ax, ring = new_figure(6.4, 4.2, title).subplots(), {"marker": "o", "ms": 10, "mfc": "none", "ls": ""}
@@ -164,8 +160,8 @@ def show_precision(hits: Any) -> Figure:
         ax.plot(recall, precision, "o", color=style.BLUE, markersize=6)
         for x, y in zip(recall[:8], precision[:8], strict=True):
             ax.text(x, y + 0.02, f"{y:.2f}", ha="right", color=style.ORANGE)
-        ax.set(title=f"{name}: AP = {(start + precision).mean() / 2:.3f}", ylabel="precision")
-        ax.set(xlim=(0, 1.04), ylim=(0, 1.12), xlabel="recall: share of the matches found")
+        ax.set(title=f"{name}: AP = {(start + precision).mean() / 2:.3f}", xlabel="recall: share of the matches found")
+        ax.set(xlim=(0, 1.04), ylim=(0, 1.12), ylabel="precision")
         ax.grid()
     return axes[0].figure
 

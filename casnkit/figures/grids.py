@@ -39,7 +39,7 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
             part = slice(start, start + columns)
             line = Row([None, *marked.images[part]], ["query", *marked.heads[part]])
             line.frames = [(style.INK, "-", 1.4), *marked.frames[part]]
-            line.captions = [f"id {row['query_pid']}\n{_camera(row['query_camid'])}", *marked.captions[part]]
+            line.captions = [f"id {row['query_pid']}\ncam {row['query_camid']}", *marked.captions[part]]
             if not start:
                 line.images[0] = as_image(row["query_image"], "query image")
                 line.title = row.get("title", "") if len(row["statuses"]) else "no gallery image to rank"
@@ -69,12 +69,8 @@ def gallery_row(row: Mapping[str, Any]) -> Row:
         out.images.append(image if counted else (255 - (255 - image.astype(float)) * 0.45).astype(np.uint8))
         out.heads.append(f"{rank} {glyph}" if counted else glyph)
         out.frames.append(tuple(frame))
-        out.captions.append(f"{distance:.3f}\nid {pid}\n{_camera(camid)}")
+        out.captions.append(f"{distance:.3f}\nid {pid}\ncam {camid if camid >= 0 else '?'}")
     return out
-
-
-def _camera(camid: int) -> str:
-    return f"cam {camid}" if camid >= 0 else "cam ?"
 
 
 @figure_style()
@@ -121,8 +117,8 @@ def show_camera_pairs(
     if shares.shape != shape or numbers.shape != shape or not np.isfinite(shares).any():
         found = f"{shares.shape}, {numbers.shape}"
         raise ValueError(f"expected values, at least one, and counts of shape {shape}, got {found}")
-    size = min(style.PAGE_WIDTH, max(5.5, 0.85 * shape[1] + 1.6)), 0.5 * shape[0] + 1.3 + 0.06 * max(map(len, columns))
-    ax = new_figure(*size, f"{title} \u00b7 {label}, below it the queries").subplots()
+    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * shape[1] + 1.6)), 0.5 * shape[0] + 1.6
+    ax = new_figure(width, height, f"{title} \u00b7 {label}, below it the queries").subplots()
     text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shape)
     figure = _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
     ax.set(xlabel="gallery camera", ylabel="query camera")
@@ -140,20 +136,18 @@ def _heatmap(ax: Axes, values: np.ndarray, text: np.ndarray, rows: list, columns
 
 
 @figure_style()
-def show_differences(
-    names: Sequence[str], panels: Mapping[str, Sequence], title: str = "Difference to the default"
-) -> Figure:
+def show_differences(names: Sequence, panels: Mapping, title: str = "Difference to the default") -> Figure:
     """A point with its 95 % interval for each of the named settings, from top to bottom; one panel for each number.
 
     Heading -> for each name ``mean``, ``low``, ``high`` (bounds of a single seed: None), or None where nothing is known.
     """
     same_length(names=names, **{f"estimates each, one per name: {heading}": v for heading, v in panels.items()})
     note = "filled: the interval leaves zero out (blue above, orange below); hollow: undecided; arrow: off the axis"
-    columns = ["mean", "low", "high"]
-    tables = {
-        head: pd.DataFrame([v or {} for v in values], columns=columns, dtype=float) for head, values in panels.items()
-    }
-    return _intervals(names, {head: (_sided(table), 0, "points") for head, table in tables.items()}, title, note)
+    drawn = {}
+    for heading, values in panels.items():
+        table = pd.DataFrame([value or {} for value in values], columns=["mean", "low", "high"], dtype=float)
+        drawn[heading] = _sided(table), 0, "points"
+    return _intervals(names, drawn, title, note)
 
 
 def _sided(table: pd.DataFrame, line: float = 0, sign: int = 1) -> pd.DataFrame:
@@ -170,6 +164,8 @@ def _intervals(names: Sequence[str], panels: Mapping[str, tuple], title: str, no
         ax.set_xlabel(unit)
         ax.axvline(line, color=style.INK, linewidth=1, linestyle=style.DASHED, zorder=1)
         _draw_points(ax, table.assign(row=range(len(names))).dropna(subset="mean"), line)
+        if unit == "percent":  # chance
+            ax.plot(table.chance, range(len(names)), "|", markersize=9, markeredgewidth=1.8, color=style.GREY)
         ax.grid()
         ax.locator_params(axis="x", nbins=3)
         ax.spines["left"].set_visible(False)
@@ -180,10 +176,7 @@ def _intervals(names: Sequence[str], panels: Mapping[str, tuple], title: str, no
 
 
 def _draw_points(ax: Axes, table: pd.DataFrame, line: float) -> None:
-    """Points and intervals: blue, orange or hollow grey by their ``side``; grey ticks at ``chance``.
-
-    A mean more than three times as far from the line as most others are is an arrow at the edge, with its number.
-    """
+    """Points and intervals by their side; a mean thrice as far from the line as most is an arrow with its number."""
     off = (table["mean"] - line).abs()
     far = off > 3 * off.median() + 1
     looks = {1: (style.BLUE, "o", "-"), -1: (style.ORANGE, "s", "-"), 0: (style.GREY, "o", style.DASHED)}
@@ -192,12 +185,9 @@ def _draw_points(ax: Axes, table: pd.DataFrame, line: float) -> None:
         ax.hlines(part.row, part.low, part.high, color=colour, linestyle=dashes, linewidth=1.8)
         ax.plot(part["mean"], part.row, marker, markersize=6, color=colour, **hollow)
         for point in table[(table.side == side) & far].itertuples():
-            mean, left = point.mean, point.mean < line
-            place = {"transform": ax.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
-            text = f"\u25c0 {mean:+.1f}" if left else f"{mean:+.1f} \u25b6"
-            ax.text(1 - left, point.row, text, color=colour, **place)
-    if "chance" in table:
-        ax.plot(table.chance[~far], table.row[~far], "|", markersize=9, markeredgewidth=1.8, color=style.GREY)
+            left = point.mean < line
+            text, align = (f"\u25c0 {point.mean:+.1f}", "left") if left else (f"{point.mean:+.1f} \u25b6", "right")
+            ax.text(1 - left, point.row, text, ha=align, va="center", color=colour, transform=ax.get_yaxis_transform())
 
 
 @figure_style()
@@ -211,24 +201,22 @@ def show_league(league: Any) -> Figure:
     failed = set(table.method[table.passed.eq(False).fillna(False)])
     names = [("\u2717 " if name in failed else "\u2713 ") + name for name in methods]
 
-    def panel(measure: str, line: float, sign: int = 1, scale: float = 100, rows: pd.DataFrame = own) -> pd.DataFrame:
+    def panel(measure: str, line: float, unit: str = "points", sign: int = 1, rows: pd.DataFrame = own) -> tuple:
         found = rows[rows.measure == measure].set_index("method")[["value", "low", "high", "chance"]]
-        return _sided(scale * found.reindex(methods).rename(columns={"value": "mean"}), line, sign)
+        scaled = (1 if unit == "correlation" else 100) * found.reindex(methods).rename(columns={"value": "mean"})
+        return _sided(scaled, line, sign), line, unit
 
     plain = np.nan_to_num(100 * first.value[first.method == "plain-mean"].max())
     limit = own.limit[own.measure == "pair classifier"].max()
-    better = panel("energy", 0, rows=table[table.than == "plain-mean"])
     panels = {
-        "energy\non the person": (panel("energy", plain).assign(side=better.side), plain, "percent"),
-        "right cue\nof look-alikes": (panel("cue", 50), 50, "percent"),
-        "deletion\ngood: below 0": (panel("deletion_probability", 0, -1).drop(columns="chance"), 0, "points"),
-        "insertion\ngood: above 0": (panel("insertion_probability", 0).drop(columns="chance"), 0, "points"),
-        "randomised\ngood: below line": (
-            panel("pair classifier", limit, -1, 1).drop(columns="chance"),
-            limit,
-            "correlation",
-        ),
+        "energy\non the person": panel("energy", plain, "percent"),
+        "right cue\nof look-alikes": panel("cue", 50, "percent"),
+        "deletion\ngood: below 0": panel("deletion_probability", 0, sign=-1),
+        "insertion\ngood: above 0": panel("insertion_probability", 0),
+        "randomised\ngood: below line": panel("pair classifier", limit, "correlation", -1),
     }
+    paired, *_ = panel("energy", 0, rows=table[table.than == "plain-mean"])
+    panels["energy\non the person"][0]["side"] = paired.side
     note = (
         "\u2713 passed all sanity checks, \u2717 failed one. Filled: clearly better (blue dot) or worse (orange square) "
         "than the line; hollow: undecided. Line: plain mean (energy), half (cue), random masks (deletion, insertion), "

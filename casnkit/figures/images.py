@@ -136,11 +136,6 @@ class Row:
         """Height of the tallest picture at width 1."""
         return max(image.shape[0] / image.shape[1] for image in self.images if image is not None)
 
-    def lines(self) -> float:
-        """Room for its words, in lines of text."""
-        written = [max((text.count("\n") + 1 for text in texts), default=0) for texts in (self.heads, self.captions)]
-        return 1 + sum(written) + 1.6 * bool(self.title)
-
 
 def draw_row(ax: Axes, row: Row, columns: int) -> None:
     """Draw ``row`` into ``ax``, whose unit is a picture's width; all stand on one line."""
@@ -180,11 +175,13 @@ def sheet(
     tile = min(widest, (style.PAGE_WIDTH - beside) / units)
     width = min(style.PAGE_WIDTH, max(beside + units * tile, 0.12 * len(title), 5.0 if keys else 0))
     letters = 13 * tile * (1 + _GAP)
+    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3)  # of text
     for row, row.label in zip(rows, labels, strict=True):
         row.heads = [fold(head, letters) for head in row.heads]
         row.captions = ["\n".join(short(line, letters) for line in text.split("\n")) for text in row.captions]
         row.title = short(row.title, 11 * width)
-    lines = 2.2 * bool(title) + 4 * bool(bars) + 1.4 * -(-len(keys) // 3) + sum(row.lines() for row in rows)
+        lines += 1 + 1.6 * bool(row.title)
+        lines += sum(max((text.count("\n") + 1 for text in texts), default=0) for texts in (row.heads, row.captions))
     tall = [row.tall for row in rows]
     figure = new_figure(width, tile * sum(tall) + 0.155 * lines + 0.2, title, layout="compressed")
     figure.get_layout_engine().set(hspace=0)
@@ -213,9 +210,7 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
     return sheet(rows, title, **look)
 
 
-def show_batch(
-    images: Sequence, captions: Sequence[str] | None = None, columns: int = 8, title: str = "", bars: Any = ()
-) -> Figure:
+def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: str = "", bars: Any = ()) -> Figure:
     """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
     pictures, captions = as_images(images), captions or [""] * len(images)
     same_length(images=pictures, captions=captions)
@@ -285,16 +280,14 @@ def show_gallery_of_methods(
     return _methods(pairs, maps_by_method, masks, labels, heading, "pair", 99)
 
 
-def _methods(
-    groups: Sequence, maps_by_method: Mapping, masks: Any, labels: Any, title: str, head: str, brightest: int
-) -> Figure:
+def _methods(groups: Any, methods: Mapping, masks: Any, labels: Any, title: str, head: str, brightest: int) -> Figure:
     """A row per group of one or two images, a column per method; a percentile of all maps is the brightest colour."""
     pictures = [as_images(group) for group in groups]
     masks = [(None, None) if mask is None else mask for mask in masks or [None] * len(groups)]
-    named = {f"maps of {name}": maps for name, maps in maps_by_method.items()}
+    named = {f"maps of {name}": maps for name, maps in methods.items()}
     same_length(images=pictures, labels=labels or masks, masks=masks, **named)
     columns = {head: list(map(_side_by_side, pictures, masks))}
-    for name, maps in maps_by_method.items():
+    for name, maps in methods.items():
         laid = []
         for group, raw in zip(pictures, maps, strict=True):
             values = [as_map(m).clip(0) for m in raw]

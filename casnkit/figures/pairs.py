@@ -33,10 +33,9 @@ def show_pair(
 ) -> Figure:
     """Where a Siamese map looks in each of two images, row by row, and how far apart the two are (paper 3.2.2, eq. 5).
 
-    Two images with their maps (h, w), any scale. ``threshold`` is t of equation 5, a share of each profile's own maximum, in
-    [0, 1). Where they are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the
-    ``distance`` of the two features, lower is closer. ``normalisation``: how maps become colours, ``"own maximum"`` or
-    ``"shared"``; the distance of equation 5 does not depend on it.
+    Maps (h, w) of any scale; ``threshold``: t of equation 5, a share of each profile's own maximum, in [0, 1). Where they
+    are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
+    two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
     """
     images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
     limits = map_limits(*maps, normalisation)
@@ -62,15 +61,15 @@ def draw_pair(
 ) -> None:
     """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
-        parts, (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
-        parts[0].set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
-        parts[1].set_title("map", size=style.SMALL)
-        parts[2].set_title("row max.", size=style.SMALL)
-        for ax, shown in zip(parts, (image, overlay(image, values, vmax=limits[i])), strict=False):
+        (picture, over, profile), (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
+        picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
+        over.set_title("map", size=style.SMALL)
+        profile.set_title("row max.", size=style.SMALL)
+        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i]))):
             ax.imshow(shown, extent=(0, columns, rows, 0), interpolation="antialiased")
             style.frame(ax)
-        for edge in _draw_profile(parts[2], values, rows, t, i, limits[i]):
-            parts[1].axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
+        for edge in _draw_profile(profile, values, rows, t, i, limits[i]):
+            over.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
     _draw_aligned(axes[6], maps, t)
 
 
@@ -127,9 +126,9 @@ def _draw_profile(ax: Axes, attention: np.ndarray, image_rows: int, t: float, nu
     return edges
 
 
-def _share_axis(ax: Axes, threshold: float | None, bottom: float, top: float, rows: Sequence[int]) -> None:
+def _share_axis(ax: Axes, t: float, bottom: float, top: float, rows: Sequence[int]) -> None:
     """From 0 to 1 across, with t where there is room for it, and downwards; ticks at ``rows``."""
-    ticks = {0.0: "0", 1.0: "1"} | ({threshold: "t"} if 0.15 < (threshold or 0) < 0.85 else {})
+    ticks = {0.0: "0", 1.0: "1"} | ({t: "t"} if 0.15 < t < 0.85 else {})
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.set(xlim=(0, 1.04), ylim=(bottom, top), yticks=sorted(set(rows)))
 
@@ -162,33 +161,26 @@ def show_difference(
     aspect: float = 2.0,
     normalisation: str = "own maximum",
 ) -> Figure:
-    """Two maps (h, w) of one image and their difference, in diverging colours with symmetric limits.
-
-    ``aspect``: the image's height over its width; ``normalisation``: ``"own maximum"`` or ``"shared"``.
-    """
+    """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
     maps = _checked_maps((map_1, map_2), 0)
     if maps[0].shape != maps[1].shape:
         raise ValueError(f"expected two maps of one shape, got {maps[0].shape} and {maps[1].shape}")
     first, second = map(scaled, maps, map_limits(*maps, normalisation))
     limit = float(np.abs(first - second).max()) or 1.0
     figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
-    looks = [(style.ATTENTION_COLOURS, 0, 1)] * 2 + [(style.DIFFERENCE_COLOURS, -limit, limit)]
-    shown, heads = (first, second, first - second), (*titles, "first \u2212 second")
-    for ax, values, head, look in zip(figure.subplots(1, 3), shown, heads, looks, strict=True):
-        shape = aspect * values.shape[1] / values.shape[0]
-        ax.imshow(values, cmap=look[0], vmin=look[1], vmax=look[2], aspect=shape)
+    share, signed = (style.ATTENTION_COLOURS, 0, 1), (style.DIFFERENCE_COLOURS, -limit, limit)
+    panels = (first, titles[0], share), (second, titles[1], share), (first - second, "first \u2212 second", signed)
+    for ax, (values, head, (colours, low, high)) in zip(figure.subplots(1, 3), panels, strict=True):
+        ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect * values.shape[1] / values.shape[0])
         ax.set_title(fold(head, 20), size=style.SMALL)
         style.frame(ax)
-        colour_bar(ax, *look, pad=0.02)
+        colour_bar(ax, colours, low, high, pad=0.02)
     return figure
 
 
 @figure_style()
 def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = _NAMES) -> Figure:
-    """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance.
-
-    Two images, their maps (h, w) of any scale, and t, a share of each profile's own maximum, in [0, 1).
-    """
+    """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance."""
     values, pictures = _checked_maps(maps, threshold), as_images(images)
     heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
     figure, widest = new_figure(style.PAGE_WIDTH, 5.6, heading), max(p.shape[1] / p.shape[0] for p in pictures)
@@ -201,7 +193,7 @@ def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, tit
         for ax, (head, entries, start) in zip(axes[i][3:], parts, strict=True):
             rows = np.arange(start, start + len(entries))
             ax.barh(rows, entries, height=0.86, color=style.SERIES[i][0])
-            _share_axis(ax, None, len(star) + 0.5, 0.5, [rows[0], rows[-1]])
+            _share_axis(ax, 0, len(star) + 0.5, 0.5, rows[[0, -1]])
             ax.set_title(head, size=style.SMALL)
         for ax in axes[i][2:]:
             ax.set_box_aspect(1 / 0.6)

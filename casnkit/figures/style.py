@@ -84,7 +84,7 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", lay
     figure, rim = Picture(figsize=(width, height), dpi=100, layout=layout), 0.1
     figure.get_layout_engine().set(rect=(rim / width, rim / height, 1 - 2 * rim / width, 1 - 2 * rim / height))
     if title:
-        figure.suptitle(fold(title, 9 * width - 2), x=rim / width, ha="left")
+        figure.suptitle(fold(short(title, 16 * width), 9 * width - 2), x=rim / width, ha="left")
     if note:
         figure.supxlabel(fold(note, 12.5 * width, 3), x=rim / width, ha="left", color=NOTE)
     return figure
@@ -118,9 +118,9 @@ def fold(text: Any, letters: float, lines: int = 2) -> str:
     return "\n".join(textwrap.wrap(short(text, 999), max(int(letters), 3), max_lines=lines, placeholder="…"))
 
 
-def frame(ax: Axes, colour: str = LIGHT) -> None:
+def frame(ax: Axes) -> None:
     """Draw all four sides of ``ax`` and leave out its ticks."""
-    ax.spines[:].set(visible=True, color=colour)
+    ax.spines[:].set(visible=True, color=LIGHT)
     ax.set(xticks=[], yticks=[])
 
 
