@@ -1,9 +1,5 @@
 """Every picture of the kit: functions of plain arrays and PIL images that return a matplotlib ``Figure``.
 
-    style    one look, figures as files     pairs    two images, their maps, equation 5 step by step
-    images   overlays and rows of images    curves   training, ranking, verification, distributions
-    grids    ranked lists, tables of colours, intervals of many methods
-
 No model, nothing shown: a notebook displays what a function returns, a command passes it to :func:`save_figure`.
 """
 

@@ -47,31 +47,22 @@ def show_losses(log_rows: Sequence | Mapping, title: str = "Training", epochs: i
     columns, lines = max(3, math.ceil(len(terms) / 2)), 2 if len(terms) > 3 else 1
     figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + 0.2 * len(runs) * (len(runs) > 1), title)
     for i, term in enumerate(terms):
-        ax = figure.add_subplot(lines, columns, i + 1, title=_TERMS[term])
-        ax.set_xlabel("epoch" if i + columns >= len(terms) else "")
+        xlabel = "epoch" if i + columns >= len(terms) else ""
+        ax = figure.add_subplot(lines, columns, i + 1, title=_TERMS[term], xlabel=xlabel)
         for number, (name, log) in enumerate(zip(runs, logs, strict=True)):
             curve = log[term].dropna()
             ax.plot(curve, label=short(name, 40), markevery=max(1, len(curve) // 8), **series(number))
-        _scale(ax, pd.concat([log[term] for log in logs]), term == "learning_rate")
+        values = pd.concat([log[term] for log in logs])
+        if values.min() >= 0:
+            ax.set_ylim(0, 1.08 * values.max() or 1)
+        ax.grid(axis="y")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         if epochs:
             ax.set_xlim(1 - 0.03 * epochs, 1.03 * epochs)
     if len(runs) > 1:
         longest = max(len(short(name, 40)) for name in runs)
         figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
     return figure
-
-
-def _scale(ax: Axes, values: pd.Series, logarithmic: bool) -> None:
-    """From zero upwards, or a logarithmic axis with the ends as ticks."""
-    least, most = values.min(), values.max()
-    if logarithmic and least > 0:
-        ax.set(yscale="log", ylim=(least / 2, most * 2))
-        ax.minorticks_off()
-        ax.set_yticks(sorted({least, most}), [f"{rate:.2g}" for rate in sorted({least, most})])
-    elif least >= 0:
-        ax.set_ylim(0, 1.08 * most or 1)
-    ax.grid(axis="y")
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def _lines(title: str, curves: Mapping, say: Callable, rings: Mapping, rising: bool = True) -> Axes:
@@ -170,8 +161,6 @@ def show_precision(hits: Any) -> Figure:
 def show_weights(weights: Any, title: str = "Channel weights", label: str = "weight") -> Figure:
     """The ten most positive and ten most negative entries of (C,) as bars, and how many of each sign there are."""
     values = pd.Series(to_array(weights).astype(float))
-    if not values.size or not np.isfinite(values).all():
-        raise ValueError(f"weights: expected finite values in one vector of shape (channels,), got {values.shape}")
     ordered = values[values != 0].sort_values(ascending=False, kind="stable")
     ends = ordered if len(ordered) <= 20 else pd.concat([ordered[:10], ordered[-10:]])
     heading = f"{title} \u00b7 {(values > 0).sum()} of {len(values)} channels above zero, {(values < 0).sum()} below"

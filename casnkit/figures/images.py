@@ -212,7 +212,7 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
 
 def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: str = "", bars: Any = ()) -> Figure:
     """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
-    pictures, captions = as_images(images), captions or [""] * len(images)
+    pictures, captions = as_images(images), [""] * len(images) if captions is None else captions
     same_length(images=pictures, captions=captions)
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
     return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
@@ -261,7 +261,8 @@ def show_maps(
     N person masks (H, W), bool, are drawn as outlines, None where there is none; N row labels.
     """
     maps = {name: [[values] for values in maps] for name, maps in maps_by_name.items()}
-    outlines, heading = masks and [[mask] for mask in masks], f"{title} \u00b7 {SCALES['own maximum']}"
+    outlines = None if masks is None else [[mask] for mask in masks]
+    heading = f"{title} \u00b7 {SCALES['own maximum']}"
     return _methods([[image] for image in images], maps, outlines, labels, heading, "image", 100)
 
 
