@@ -98,10 +98,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
 
 @figure_style()
 def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
-    """mAP against the share of attention in the sum, one curve per way to put the distances on one scale.
-
-    Name -> (weights, mAP), both (K,) in [0, 1]; name -> the chosen weight, which gets a ring.
-    """
+    """mAP against attention's share in the sum: name -> (weights, mAP), both (K,) in [0, 1]; a ring at the ``best``."""
     rings = {name: (best[name], np.interp(best[name], *curve)) for name, curve in curves.items()}
     title = "How much should attention count?"
     ax = _lines(title, curves, lambda name, *_: f"best at {best[name]:g}", rings, rising=False)
@@ -113,10 +110,7 @@ def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) ->
 
 @figure_style()
 def show_roc(curves: Mapping[str, tuple], points: Mapping[str, tuple] = {}, title: str = "Same person?") -> Figure:
-    """How many pairs of one person are accepted at every rate of false accepts, and the area below.
-
-    Method -> (false accept rates, true accept rates), ascending in [0, 1]; the same at chosen thresholds, drawn as rings.
-    """
+    """Method -> (false, true accept rates of pairs), rising in [0, 1]; rings: the same at chosen thresholds."""
     rates = np.concatenate([[0.1], *(to_array(false) for false, _ in curves.values())])
     low = float(10.0 ** np.floor(np.log10(max(rates[rates > 0].min(), 1e-6))))  # a logarithmic axis has no zero
     drawn = {name: (100 * np.maximum(false, low), true) for name, (false, true) in curves.items()}

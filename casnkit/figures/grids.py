@@ -93,8 +93,7 @@ def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
     """Correlations (n, n) in [-1, 1] of n methods: blue where they agree, orange where one contradicts the other."""
     values, count = to_array(matrix).astype(float), len(names)
     if values.shape != (count, count) or not count or not (np.abs(values) <= 1 + 1e-6).all():
-        found = f"{values.shape} up to {values.max():g}"
-        raise ValueError(f"expected {count} x {count} correlations in [-1, 1], got {found}")
+        raise ValueError(f"expected ({count}, {count}) correlations in [-1, 1], got {values.shape}, some beyond or NaN")
     note = "Correlation of their maps, mean over images: 1 the same up to scale, 0 nothing in common."
     side = min(style.PAGE_WIDTH, 0.46 * count + 2.2)
     ax = new_figure(max(5.5, side), side, "Which methods say the same?", note).subplots()
@@ -104,15 +103,10 @@ def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
 
 
 @figure_style()
-def show_camera_pairs(
-    values: Any, counts: Any, query_cameras: Sequence, gallery_cameras: Sequence, title: str, label: str
-) -> Figure:
-    """Shares (A, B) in [0, 1], NaN where there is nothing to find, for the cameras of queries (rows) and gallery (columns).
-
-    ``counts``: (A, B) queries with a match, written below.
-    """
+def show_camera_pairs(values: Any, counts: Any, queries: Any, gallery: Any, title: str, label: str) -> Figure:
+    """Shares (A, B) in [0, 1], NaN where none is, of the queries' cameras and the gallery's; ``counts``: their queries."""
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
-    rows, columns = ([short(camera, 16) for camera in side] for side in (query_cameras, gallery_cameras))
+    rows, columns = ([short(camera, 16) for camera in side] for side in (queries, gallery))
     shape = len(rows), len(columns)
     if shares.shape != shape or numbers.shape != shape or not np.isfinite(shares).any():
         found = f"{shares.shape}, {numbers.shape}"

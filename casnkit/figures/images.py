@@ -161,9 +161,7 @@ def draw_row(ax: Axes, row: Row, columns: int) -> None:
 
 
 @figure_style()
-def sheet(
-    rows: Sequence[Row], title: str, columns: int = 0, widest: float = 1.45, bars: Any = (), keys: Any = ()
-) -> Figure:
+def sheet(rows: list, title: str, columns: int = 0, widest: float = 1.45, bars: Any = (), keys: Any = ()) -> Figure:
     """Rows of pictures, one below the other, at one scale: each at most ``widest`` inches wide, ``columns`` in a row.
 
     ``bars``: colour bars below, each as colours, lowest and highest value, and label; ``keys``: handles of a legend below.
@@ -218,9 +216,7 @@ def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: 
     return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
 
 
-def show_channels(
-    image: Any, maps: Sequence, captions: Sequence[str], columns: int = 8, signed: bool = False, title: str = "Channels"
-) -> Figure:
+def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, title: str = "Channels") -> Figure:
     """An image and N maps (h, w) of it, all on one scale, each with a caption: channels of A, or sums of them.
 
     Maps lie over the image, negative values as zero; ``signed`` ones stand alone, in diverging colours around zero.
@@ -234,12 +230,10 @@ def show_channels(
     else:
         bar, shown = (style.ATTENTION_COLOURS, 0, limit), [overlay(picture, v, vmax=limit) for v in values]
     title = f"{title} \u00b7 one scale for all maps"
-    return show_batch([picture, *shown], ["image", *captions], columns, title, [(*bar, "value")])
+    return show_batch([picture, *shown], ["image", *captions], title=title, bars=[(*bar, "value")])
 
 
-def show_identification(
-    images: Sequence, maps: Sequence, masks: Sequence, masked_images: Sequence, labels: Sequence[str], title: str
-) -> Figure:
+def show_identification(images: Any, maps: Any, masks: Any, masked_images: Any, labels: Any, title: str) -> Figure:
     """Identification attention at work (paper 3.1, figure 4), a row per image: image, map, soft mask, what it leaves.
 
     Raw maps (h, w), soft masks (H, W) in [0, 1]; ``labels`` say whose score was differentiated: ``"id 12, p = 0.97"``.
@@ -253,9 +247,7 @@ def show_identification(
     return _table(columns, labels, f"{title} \u00b7 {SCALES['own maximum']}", bars=bars)
 
 
-def show_maps(
-    images: Sequence, maps_by_name: Mapping, masks: Any = None, labels: Any = None, title: str = "Attention maps"
-) -> Figure:
+def show_maps(images: Any, maps_by_name: Mapping, masks: Any = None, labels: Any = None, title: str = "Maps") -> Figure:
     """N images in rows, method -> N maps (h, w) of any resolution in columns; each is divided by its own maximum.
 
     N person masks (H, W), bool, are drawn as outlines, None where there is none; N row labels.
@@ -309,9 +301,7 @@ def _side_by_side(images: Sequence[np.ndarray], masks: Sequence) -> np.ndarray:
     return np.concatenate(parts[1:], 1)
 
 
-def show_film(
-    images: Sequence, maps_by_epoch: Sequence, epochs: Sequence[int], title: str, labels: Any = None, room: int = 0
-) -> Figure:
+def show_film(images: Any, maps_by_epoch: Any, epochs: Any, title: str, labels: Any = None, room: int = 0) -> Figure:
     """A film strip: N images in rows and for each of the ``epochs`` N maps (h, w), each by its own maximum.
 
     At most ten epochs are shown, evenly spread, first and last included; ``room``: columns kept for epochs to come.

@@ -56,9 +56,7 @@ def show_pair(
     return figure
 
 
-def draw_pair(
-    axes: Sequence[Axes], images: Sequence, maps: Sequence, t: float, limits: Any = (None, None), titles: Any = _NAMES
-) -> None:
+def draw_pair(axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES) -> None:
     """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         (picture, over, profile), (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
