@@ -74,10 +74,10 @@ class LiveView:
         epochs, drawn = self.config.train.epochs, {}
         if self.rows:
             title = f"{self.name}: epoch {self.rows[-1]['epoch']} of {epochs}"
-            drawn[self.curves] = figures.show_progress(self.rows, epochs, title)
+            drawn[self.curves] = figures.show_losses(self.rows, title, epochs)
         kind = "Siamese attention" if self.config.loss.siamese_attention else "attention of the highest score"
         strip = list(self.maps.values()), list(self.maps), f"{self.name}: {kind}", self.captions
-        drawn[self.film] = figures.show_film(self.images, *strip, room=min(10, epochs), pixels=SCREEN)
+        drawn[self.film] = figures.show_film(self.images, *strip, room=min(10, epochs))
         for picture, figure in drawn.items():
             picture.value, picture.layout.display = figures.figure_png(figure, SCREEN), None
 

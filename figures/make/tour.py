@@ -73,7 +73,7 @@ def show_step(row: Mapping[str, Any], current: int, maps: Sequence[np.ndarray], 
     axes[3].set_title(said, color=colour, weight="bold", size=style.SMALL, pad=20)
     axes[4].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
     strip.captions = ["\u25b2" if place == current else " " for place in range(len(strip.images))]
-    draw_row(lower.subplots(), strip, len(strip.images), 0)
+    draw_row(lower.subplots(), strip, len(strip.images))
     return figure
 
 
