@@ -1,7 +1,8 @@
-"""Attention distances of all query-gallery pairs (paper 3.2.3, equations 4 and 5), as a chain of matrix products.
+"""What ranking needs of images, and the distances of all query-gallery pairs: of features, and of attention (paper 3.2.3).
 
-Equal to ``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put
-side by side: a block of queries meets a block of gallery images. With U = f W_1^T once for each image, the pair classifier
+The network sees each image once. Attention distances (equations 4 and 5) then are a chain of matrix products: equal to
+``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put side by
+side. A block of queries meets a block of gallery images. With U = f W_1^T once for each image, the pair classifier
 Linear(D, H) - ReLU - Linear(H, 2) has the gradient
 
     dz_1/df^- = [U_q - U_g + b > 0] diag(w_2) W_1        (pairs, H) @ (H, D)
@@ -14,22 +15,117 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from casnkit import attention
 from casnkit.attention import MODES
+from casnkit.data.images import iterate_batches
 from casnkit.models import CASN, evaluating
-from casnkit.ranking.extraction import Extracted
+from casnkit.ranking.protocol import chunks
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
 HELD_BYTES = 2**29  # of gallery maps on the device and at most of a block's values; on a GPU a quarter of what is free
 BLOCK_BYTES = {"cpu": 2**26}  # of a block's values: near the caches; elsewhere 2 GiB
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What ranking needs of N images, on the CPU."""
+
+    features: Tensor  # (N, D) float32, f of every image, not normalised
+    feature_maps: Tensor | None = None  # (N, C, h, w) float32, A of every image, or None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def subset(self, index: object) -> Extracted:
+        """The images that ``index`` (a slice, integers or a mask) selects."""
+        return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
+
+
+def extract(
+    model: CASN,
+    images: Tensor | Iterable[Tensor],
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    keep_maps: bool = True,
+    progress: bool = False,
+) -> Extracted:
+    """Features and feature maps of all images, on the CPU, with the network in eval mode and without gradients.
+
+    Args:
+        model: is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
+        images: (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats.
+        keep_maps: False keeps features alone.
+    """
+    if isinstance(images, Tensor):
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f"expected uint8 images, or [tensor] for a normalised batch, got a tensor of {images.dtype}"
+            )
+        images = iterate_batches(images, batch_size)
+    model = model if device is None else model.to(device)
+    device = next(model.parameters()).device
+    features, maps = [], []
+    with evaluating(model), torch.no_grad():
+        for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
+            feature_map = model.feature_map(batch.to(device, non_blocking=True))
+            features.append(model.pool(feature_map).float().cpu())
+            if keep_maps:
+                maps.append(feature_map.float().cpu())
+    if not features:
+        raise ValueError("expected at least one image, got none")
+    return Extracted(_joined(features), _joined(maps) if keep_maps else None)
+
+
+def feature_distances(
+    query_features: Tensor | np.ndarray, gallery_features: Tensor | np.ndarray, normalise: bool = True
+) -> np.ndarray:
+    """l2 distances between features, lower is closer: (Q, D), (G, D) -> (Q, G) float32, taken in float64.
+
+    ``normalise`` brings features to unit length first; the distance is then in [0, 2], the square root of 2 - 2 cos.
+    """
+    query, gallery = (torch.as_tensor(features).detach() for features in (query_features, gallery_features))
+    for name, features in (("query", query), ("gallery", gallery)):
+        if features.dim() != 2 or not features.is_floating_point() or features.shape[1] != query.shape[1]:
+            shapes = f"{query.dtype} of {tuple(query.shape)} and {gallery.dtype} of {tuple(gallery.shape)}"
+            raise ValueError(f"{name} features: expected floats (N, D), of one length D, got {shapes}")
+        _check_finite(f"{name} features", features)
+    query, gallery = query.double(), gallery.double()
+    if normalise:
+        query, gallery = normalize(query), normalize(gallery)
+    if len(gallery):  # what all features share drops out of every difference; without it fewer digits cancel
+        query, gallery = query - gallery.mean(0), gallery - gallery.mean(0)
+    gallery_squares = gallery.square().sum(1)
+    result = np.empty((len(query), len(gallery)), np.float32)
+    for rows in chunks(len(query), len(gallery), 2**24):  # 128 MiB of float64 at a time
+        squares = torch.addmm(
+            gallery_squares + query[rows].square().sum(1, keepdim=True), query[rows], gallery.T, alpha=-2
+        )
+        result[rows] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
+    return result
+
+
+def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
+    """A digest of plain settings and of the bytes, shapes and types of tensors."""
+    return joblib.hash([sorted(settings.items()), *(t.detach().cpu().contiguous().numpy() for t in tensors)])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One tensor of all parts; each part is freed as it is copied, so that a gallery's maps are never held twice."""
+    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    for target in whole.split([len(part) for part in parts]):
+        target.copy_(parts.pop(0))
+    return whole
 
 
 class PairwiseResult(NamedTuple):
@@ -146,12 +242,12 @@ class _Blocks:
         distances = np.empty((len(query), len(gallery)), np.float32)
         bar = tqdm(total=distances.size, desc="attention of pairs", unit="pair", leave=False, disable=not progress)
         with bar:
-            for columns in _slices(len(gallery), held):
+            for columns in chunks(len(gallery), 1, held):
                 whole = self.side(gallery.subset(columns))
-                for rows in _slices(len(query), queries):
+                for rows in chunks(len(query), 1, queries):
                     side = self.side(query.subset(rows))
                     found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
-                    for part in _slices(len(whole.maps), images):
+                    for part in chunks(len(whole.maps), 1, images):
                         found[:, part] = self.block(side, whole.part(part), threshold)
                     distances[rows, columns] = found.cpu().numpy()
                     bar.update(found.numel())
@@ -263,18 +359,16 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
                 f"{name}: expected at least one feature map (N, {model.channels}, h, w) and features (N, "
                 f"{model.feature_size}), got {tuple(maps.shape)} and {tuple(features.shape)}"
             )
-        sums = features.sum(1) + torch.cat([part.flatten(1).sum(1) for part in maps.split(256)])
-        bad = (~sums.isfinite()).nonzero()[:, 0].tolist()  # NaN and infinity survive a sum
-        if bad:
-            raise ValueError(
-                f"{name}: {len(bad)} of {len(maps)} images have NaN or infinite values, the first is {bad[0]}"
-            )
+        _check_finite(name, features, maps)
+
+
+def _check_finite(name: str, *values: Tensor) -> None:
+    sums = sum(torch.cat([part.flatten(1).sum(1) for part in v.split(256)]) for v in values)
+    bad = (~sums.isfinite()).nonzero()[:, 0].tolist()  # NaN and infinity survive a sum
+    if bad:
+        raise ValueError(f"{name}: {len(bad)} of {len(sums)} images have NaN or infinite values, the first is {bad[0]}")
 
 
 def _multiple(count: int) -> int:
     """``count`` as a multiple of 32 where there are as many: batched products of odd shapes are slower."""
     return count // 32 * 32 if count >= 32 else max(1, count)
-
-
-def _slices(count: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

@@ -17,16 +17,7 @@ import numpy as np
 from sklearn.metrics import auc, roc_curve
 
 from casnkit.data.records import DISTRACTOR_PID
-from casnkit.ranking.protocol import (
-    Ids,
-    Matrix,
-    check_shape,
-    checked_sides,
-    chunks,
-    ignored_mask,
-    matches_mask,
-    to_numpy,
-)
+from casnkit.ranking.protocol import Ids, Matrix, check_shape, checked_sides, chunks, pair_masks, to_numpy
 
 MAX_PAIRS = 1_000_000  # of each kind; of more, that many are drawn
 
@@ -64,21 +55,21 @@ class Decision:
     precision: float  # share of one person's pairs among the accepted, NaN without any; depends on how many there are
 
 
-def pair_distances(
-    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> PairDistances:
-    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind, drawn without replacement."""
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    check_shape(distances, len(q_pids), len(g_pids))
+def pair_distances(distances: Matrix, *sides: Ids) -> PairDistances:
+    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind, drawn without replacement.
+
+    Arguments as :func:`casnkit.ranking.evaluate_ranking`.
+    """
+    q_pids, q_cams, *gallery = checked_sides(*sides)
+    check_shape(distances, len(q_pids), len(gallery[0]))
     rng, counts, kept = np.random.default_rng(0), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
-    for first, last in chunks(len(q_pids), len(g_pids)):
-        part, sides = to_numpy(distances[first:last]), (q_pids[first:last], q_cams[first:last], g_pids, g_cams)
-        same, person = matches_mask(*sides), q_pids[first:last, None] > DISTRACTOR_PID
-        for k, mask in enumerate((same, person & ~same & ~ignored_mask(*sides))):
-            counts[k] += int(mask.sum())
-            drawn = np.stack([part[mask], rng.random(mask.sum())])  # those with the smallest random keys stay
-            kept[k] = np.concatenate([kept[k], drawn], axis=1)
-            if kept[k].shape[1] > MAX_PAIRS:
+    for part in chunks(len(q_pids), len(gallery[0])):
+        values, (same, ignored) = to_numpy(distances[part]), pair_masks(q_pids[part], q_cams[part], *gallery)
+        different = (q_pids[part, None] > DISTRACTOR_PID) & ~same & ~ignored
+        for k, chosen in enumerate((values[same], values[different])):
+            counts[k] += len(chosen)
+            kept[k] = np.concatenate([kept[k], [chosen, rng.random(len(chosen))]], axis=1)
+            if kept[k].shape[1] > MAX_PAIRS:  # those with the smallest random keys stay
                 kept[k] = kept[k][:, np.argpartition(kept[k][1], MAX_PAIRS)[:MAX_PAIRS]]
     if not all(counts):
         raise ValueError(f"expected pairs of one person, by two cameras, and of two people, found {counts}")
