@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from casnkit import attention
 from casnkit.attention import MODES
-from casnkit.data.images import iterate_batches
+from casnkit.data.images import normalise as normalise_images
 from casnkit.models import CASN, evaluating
 from casnkit.ranking.protocol import chunks
 
@@ -62,17 +62,13 @@ def extract(
 ) -> Extracted:
     """Features and feature maps of all images, on the CPU, with the network in eval mode and without gradients.
 
-    Args:
-        model: is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
-        images: (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats.
-        keep_maps: False keeps features alone.
+    ``images`` are (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats. The model
+    is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
     """
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8:
-            raise ValueError(
-                f"expected uint8 images, or [tensor] for a normalised batch, got a tensor of {images.dtype}"
-            )
-        images = iterate_batches(images, batch_size)
+            raise ValueError(f"expected uint8 images, or [tensor] for a normalised batch, got {images.dtype}")
+        images = map(normalise_images, images.split(batch_size) if len(images) else ())
     model = model if device is None else model.to(device)
     device = next(model.parameters()).device
     features, maps = [], []
@@ -108,9 +104,8 @@ def feature_distances(
     gallery_squares = gallery.square().sum(1)
     result = np.empty((len(query), len(gallery)), np.float32)
     for rows in chunks(len(query), len(gallery), 2**24):  # 128 MiB of float64 at a time
-        squares = torch.addmm(
-            gallery_squares + query[rows].square().sum(1, keepdim=True), query[rows], gallery.T, alpha=-2
-        )
+        squares = gallery_squares + query[rows].square().sum(1, keepdim=True)
+        squares = torch.addmm(squares, query[rows], gallery.T, alpha=-2)
         result[rows] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
     return result
 
@@ -121,7 +116,7 @@ def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """One tensor of all parts; each part is freed as it is copied, so that a gallery's maps are never held twice."""
+    """One tensor; each part is freed as it is copied, so that a gallery's maps are never held twice."""
     whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
     for target in whole.split([len(part) for part in parts]):
         target.copy_(parts.pop(0))
@@ -148,14 +143,10 @@ def attention_distances(
 ) -> PairwiseResult:
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
 
-    Args:
-        model: the network that ``query`` and ``gallery`` were extracted with; computes where it is.
-        query, gallery: from :func:`casnkit.ranking.extract`, with maps. The maps may differ in size.
-        mode, order: see ``CASN.siamese_attention_of``.
-        threshold: t of the crop, as a fraction of a profile's own maximum.
-        precision: of the matrix products: float32, float64 or bf16.
-
-    Raises ValueError for maps missing or not finite, shapes that do not fit the model, or an unknown name.
+    Computed where the model is, by which :func:`extract` saw ``query`` and ``gallery`` (their maps may differ in size).
+    ``mode``, ``order``: see ``CASN.siamese_attention_of``; ``threshold``: t of the crop, a fraction of a profile's own
+    maximum; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps missing or not finite,
+    shapes that do not fit the model, or an unknown name.
     """
     started = time.perf_counter()
     _check(model, query, gallery, mode, order)
@@ -189,7 +180,6 @@ def pair_maps(
 def _maps(
     model: CASN, query: Extracted, gallery: Extracted, pairs: np.ndarray, mode: str, order: str
 ) -> Iterator[tuple[Tensor, ...]]:
-    """The maps of pairs, batch by batch."""
     pairs, counts = torch.as_tensor(np.asarray(pairs)), torch.tensor([len(query), len(gallery)])
     if pairs.shape[1:] != (2,) or pairs.is_floating_point() or ((pairs < 0) | (pairs >= counts)).any():
         found = f"{pairs.dtype} of {tuple(pairs.shape)}"
@@ -208,9 +198,6 @@ class _Side(NamedTuple):
     features: Tensor  # (n, D), at least float32
     hidden: Tensor  # (n, H), U at least in float32
     size: tuple[int, int]  # (h, w)
-
-    def part(self, rows: slice) -> _Side:
-        return _Side(self.maps[rows], self.features[rows], self.hidden[rows], self.size)
 
 
 class _Blocks:
@@ -232,7 +219,7 @@ class _Blocks:
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
     def distances(self, query: Extracted, gallery: Extracted, threshold: float, progress: bool) -> np.ndarray:
-        """All distances: gallery images on the device as many as fit, block by block under blocks of queries."""
+        """Gallery images on the device as many as fit, block by block under blocks of queries."""
         item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
         budget = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else HELD_BYTES
         per_pair = 3 * item * query.features.shape[1] + 20 * (q[0].numel() + g[0].numel())
@@ -240,15 +227,15 @@ class _Blocks:
         queries = min(len(query), _multiple(int(block**0.5)))
         images, held = _multiple(block // queries), max(1, budget // (g.numel() * (4 + item)))
         distances = np.empty((len(query), len(gallery)), np.float32)
-        bar = tqdm(total=distances.size, desc="attention of pairs", unit="pair", leave=False, disable=not progress)
-        with bar:
+        looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
+        with tqdm(total=distances.size, **looks) as bar:
             for columns in chunks(len(gallery), 1, held):
                 whole = self.side(gallery.subset(columns))
                 for rows in chunks(len(query), 1, queries):
                     side = self.side(query.subset(rows))
                     found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
                     for part in chunks(len(whole.maps), 1, images):
-                        found[:, part] = self.block(side, whole.part(part), threshold)
+                        found[:, part] = self.block(side, _Side(*(v[part] for v in whole[:3]), whole.size), threshold)
                     distances[rows, columns] = found.cpu().numpy()
                     bar.update(found.numel())
         return distances
@@ -311,15 +298,11 @@ class _Blocks:
 
 
 def _reads(weigh: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], which: int) -> bool:
-    """Whether a mode reads the values of its gradient (0) or of its difference (1).
-
-    A tensor on torch's ``meta`` device has no values: weights that have some did not read it.
-    """
-    given = [torch.ones(1, 1, 1), torch.ones(1, 1, 1)]
-    given[which] = given[which].to("meta")
+    """Whether a mode reads its gradient (0) or its difference (1): without its values (torch's ``meta``) it fails then."""
+    given = [torch.ones(1, 1, 1, device="meta" if k == which else "cpu") for k in (0, 1)]
     try:
         return any(weights.is_meta for weights in weigh(*given))
-    except RuntimeError:  # values were needed
+    except RuntimeError:
         return True
 
 
@@ -333,11 +316,9 @@ def _weighted_maps(side: _Side, weights: Tensor) -> Tensor:
 
 
 def _split_mean(maps: Tensor) -> Tensor:
-    """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
-
-    A product in bf16 is rounded to 8 bits. In a flat map what differs between pixels is a small part of the sum; apart
-    from what is common, it has 8 bits of its own. Zeros fill up to a multiple of eight, for which GPUs are fast.
-    """
+    """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more)."""
+    # In a flat map what differs between pixels is a small part of the sum; apart from what is common, it has bf16's 8 bits
+    # for itself. Zeros fill up to a multiple of eight, for which GPUs are fast.
     mean, pixels = maps.mean(-1, keepdim=True), maps.shape[-1]
     split = maps.new_zeros(*maps.shape[:-1], -(-(pixels + 1) // 8) * 8, dtype=torch.bfloat16)
     torch.sub(maps, mean, out=split[..., :pixels])
@@ -350,16 +331,18 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
     if mode not in MODES or order not in ("given", "both"):
         raise ValueError(f"expected mode: {', '.join(MODES)}; order: given, both, got {mode!r} and {order!r}")
     for name, images in (("query", query), ("gallery", gallery)):
-        maps, features = images.feature_maps, images.features
+        maps, count = images.feature_maps, len(images)
         if maps is None:
             raise ValueError(f"{name}: attention needs feature maps; extract with keep_maps=True")
-        wanted = (len(features), model.channels), (len(features), model.feature_size)
-        if maps.dim() != 4 or not len(maps) or (maps.shape[:2], features.shape) != wanted:
-            raise ValueError(
-                f"{name}: expected at least one feature map (N, {model.channels}, h, w) and features (N, "
-                f"{model.feature_size}), got {tuple(maps.shape)} and {tuple(features.shape)}"
-            )
-        _check_finite(name, features, maps)
+        fits = maps.dim() == 4 and (*maps.shape[:2], *images.features.shape[1:]) == (
+            count,
+            model.channels,
+            model.feature_size,
+        )
+        if not count or not fits:
+            wanted = f"at least one feature map (N, {model.channels}, h, w) and features (N, {model.feature_size})"
+            raise ValueError(f"{name}: expected {wanted}, got {tuple(maps.shape)} and {tuple(images.features.shape)}")
+        _check_finite(name, images.features, maps)
 
 
 def _check_finite(name: str, *values: Tensor) -> None:

@@ -1,7 +1,6 @@
 """The re-identification protocol: from a matrix of distances to CMC, two average precisions and mINP.
 
 The rules are those of Market-1501 (single query), which DukeMTMC-reID, CUHK03-NP and MSMT17 share:
-
 - Gallery images of the query's person **and** camera are dropped. A ``camid`` of -1 is unknown and drops nothing.
 - pid -1 is junk: in the gallery it never counts, as a query it is left out.
 - pid 0 is a distractor: it stays in the gallery as a wrong answer, and as a query it has no match.
@@ -134,9 +133,9 @@ def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray
         rows = to_numpy(distances[part])
         if np.isnan(rows.min(initial=0)):
             i, j = np.argwhere(np.isnan(rows))[0].tolist()
+            found = f"{np.isnan(rows).sum()} NaN, the first for query {part.start + i} and gallery image {j}"
             raise ValueError(
-                f"distances: expected numbers, found {np.isnan(rows).sum()} NaN, the first for query {part.start + i} "
-                f"and gallery image {j}: look for NaN in the features of these images"
+                f"distances: expected numbers, found {found}: look for NaN in the features of these images"
             )
         right, ignored = pair_masks(q_pids[part], q_cams[part], *gallery)
         kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
@@ -227,17 +226,11 @@ class RankChanges:
 
     def summary(self) -> dict[str, float | int]:
         """Counts of moves, mean ranks (1-based) of all matches, and the queries that gained or lost rank 1."""
-        return {
-            "num_matches": len(self),
-            "num_queries": len(np.unique(self.query)),
-            "improved": int((self.gain > 0).sum()),
-            "worsened": int((self.gain < 0).sum()),
-            "unchanged": int((self.gain == 0).sum()),
-            "mean_rank_before": float(self.before.mean()),
-            "mean_rank_after": float(self.after.mean()),
-            "rank_1_gained": len(self.rank_1_gained()),
-            "rank_1_lost": len(self.rank_1_lost()),
-        }
+        moves = {"improved": self.gain > 0, "worsened": self.gain < 0, "unchanged": self.gain == 0}
+        found = {"num_matches": len(self), "num_queries": len(np.unique(self.query))}
+        found |= {name: int(moved.sum()) for name, moved in moves.items()}
+        found |= {"mean_rank_before": float(self.before.mean()), "mean_rank_after": float(self.after.mean())}
+        return found | {"rank_1_gained": len(self.rank_1_gained()), "rank_1_lost": len(self.rank_1_lost())}
 
 
 def rank_changes(distances_before: Matrix, distances_after: Matrix, *sides: Ids) -> RankChanges:
@@ -312,7 +305,6 @@ def _scores(query: np.ndarray, ranks: np.ndarray, num_queries: int) -> tuple[np.
 
 
 def _notes(query_pids: np.ndarray, valid: np.ndarray, num_collapsed: int) -> tuple[str, ...]:
-    """What a reader of the means must know."""
     num_junk = int((query_pids == JUNK_PID).sum())
     found = {
         "have pid -1 (junk): they are left out.": num_junk,

@@ -41,8 +41,7 @@ class Verification:
     true_accept: np.ndarray  # (K,) share of the pairs of one person that are called one
     auc: float  # how often a random pair of one person is closer than one of two (ties half)
     equal_error_rate: float  # where false accepts and false rejects are equally frequent, interpolated
-    num_same: int
-    num_different: int
+    num_same: int  # pairs of one person
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,7 @@ class Decision:
 
 
 def pair_distances(distances: Matrix, *sides: Ids) -> PairDistances:
-    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind, drawn without replacement.
-
-    Arguments as :func:`casnkit.ranking.evaluate_ranking`.
-    """
+    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind; arguments as the protocol's."""
     q_pids, q_cams, *gallery = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(gallery[0]))
     rng, counts, kept = np.random.default_rng(0), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
@@ -88,8 +84,9 @@ def verify(pairs: PairDistances) -> Verification:
     thresholds = np.concatenate([[-np.inf], -thresholds[1:]])  # the first one accepts nothing, whatever it is called
     excess = false_accept - (1 - true_accept)  # of false accepts over false rejects: rises from -1 to 1
     equal = float(np.interp(0, excess, false_accept))
-    area = float(auc(false_accept, true_accept))
-    return Verification(thresholds, false_accept, true_accept, area, equal, pairs.num_same, pairs.num_different)
+    return Verification(
+        thresholds, false_accept, true_accept, float(auc(false_accept, true_accept)), equal, pairs.num_same
+    )
 
 
 def choose_thresholds(
@@ -103,9 +100,8 @@ def choose_thresholds(
     for rate in false_accept_rates:
         allowed = math.floor(rate * len(ordered) + 1e-9)
         if not 1 <= allowed < len(ordered):
-            raise ValueError(
-                f"expected a false accept rate in (0, 1), of one or more of {len(ordered)} pairs, got {rate}"
-            )
+            wanted = f"a false accept rate in (0, 1), of one or more of {len(ordered)} pairs"
+            raise ValueError(f"expected {wanted}, got {rate}")
         refused = ordered[allowed]  # the first that must not be accepted
         chosen[float(rate)] = error_rates(pairs, float(np.nextafter(refused, -np.inf, dtype=ordered.dtype)))
     return chosen
