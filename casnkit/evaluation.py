@@ -1,7 +1,6 @@
 """One network on one data set: what it saw, distances by features, by attention and by their sum, rankings (paper 3.2.3).
 
-The Siamese attention of a network whose pair classifier was never trained (variants ``ide`` and ``ide+ia``) says nothing,
-so for those only features are ranked.
+The attention of a pair classifier that was never trained (variants ``ide``, ``ide+ia``) says nothing: features alone rank.
 """
 
 from __future__ import annotations
@@ -126,13 +125,10 @@ def evaluate(
     attention: bool | None = None,
     accelerator: Any = None,
 ) -> Evaluation:
-    """Rank the gallery for every query.
+    """Rank the gallery for every query, as ``config.ranking`` has it; the model keeps its mode.
 
-    Args:
-        model: left in the mode that it was in.
-        config: its ``ranking`` group and the image size are used.
-        attention: rank by attention too; default: where the configuration trained the pair classifier.
-        accelerator: an ``accelerate.Accelerator``, whose processes share images and pairs; each gets the whole result.
+    ``attention``: rank by it too; by default where the configuration trained the pair classifier. The processes of an
+    ``accelerate.Accelerator`` share images and pairs, and each gets the whole result.
     """
     first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
@@ -161,17 +157,15 @@ def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> Ran
 
 def headline(result: RankingResult) -> dict[str, float]:
     """Rank-1, 5, 10, 20, both mean average precisions and mINP, in percent."""
-    found = {f"rank_{k}": result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
-    found |= {name: getattr(result, name) for name in ("mean_ap", "mean_ap_trapezoid", "mean_inp")}
-    return {name: 100 * float(value) for name, value in found.items()}
+    ranks = {f"rank_{k}": 100 * result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
+    return ranks | {name: 100 * getattr(result, name) for name in ("mean_ap", "mean_ap_trapezoid", "mean_inp")}
 
 
 def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Tensor:
     """Probability that both show one person, softmax of z: (P, D), (P, D) -> (P,) in [0, 1], on the CPU."""
     parameter = next(model.parameters())
     with evaluating(model), torch.no_grad():
-        scores = model.pair_scores(features_1.to(parameter) - features_2.to(parameter))
-    return scores.softmax(1)[:, 1].float().cpu()
+        return model.pair_scores(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
 def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:

@@ -98,8 +98,8 @@ def choose_weight(
 ) -> WeightCurve:
     """Rank by :func:`fuse` with each weight; choose by mean AP.
 
-    Choose on people who are neither in the training nor in the test (:func:`casnkit.data.records.hold_out`): on the test
-    the weight would be a number fitted to its own answer.
+    Choose on people who are neither in training nor in the test (:func:`casnkit.data.hold_out`): on the test the weight
+    would be fitted to its own answer.
     """
     tried, sides = np.unique(weights), (query_pids, query_camids, gallery_pids, gallery_camids)
     matrices = [normalise_distances(d, normalisation, per) for d in (features, attention)]
@@ -159,12 +159,10 @@ def rerank_with_attention(
     """What re-ranking and attention do alone and together: (Q, G) distances by name, ready for the protocol.
 
     ``features``, ``attention`` and their ``sum`` (see :func:`fuse`); each of them ``re-ranked``; and ``re-ranked features +
-    attention``, where attention is added after features were re-ranked. The ``sum`` that is re-ranked divides each distance
-    by the largest of all its blocks: scaled per query, a pair of images would have two distances, and neighbourhoods would
-    fail to be reciprocal for no reason of the images.
+    attention``, added after re-ranking. The ``sum`` that is re-ranked divides each distance by the largest of all its
+    blocks: scaled per query, a pair would have two distances, and be reciprocal or not for no reason of the images.
     """
-    options = attention.query_gallery, attention_weight, normalisation, per
-    scaled = []
+    options, scaled = (attention.query_gallery, attention_weight, normalisation, per), []
     for blocks in (features, attention):
         largest = np.float32(max(block.max(initial=0) for block in vars(blocks).values()) or 1)
         scaled.append([block / largest for block in vars(blocks).values()])
@@ -184,10 +182,10 @@ def _nearest_images(blocks: Blocks, count: int, wanted: int) -> tuple[np.ndarray
     for part in chunks(count, count):
         rows = blocks.rows(part)
         if not (np.isfinite(rows) & (rows >= 0)).all():
-            raise ValueError(
-                f"expected finite distances of at least 0, found {rows.min()} ... {rows.max()} from images {part.start} ... "
-                f"{part.stop - 1} (the queries come first): z-scores can be negative, give distances; or look for NaN"
+            told = (
+                f"{rows.min()} ... {rows.max()} from images {part.start} ... {part.stop - 1} (the queries come first)"
             )
+            raise ValueError(f"expected finite distances of at least 0 (no z-scores), found {told}: look for NaN")
         itself = np.arange(len(rows)), np.arange(part.start, part.stop)
         rows[itself] = 0
         largest[part] = rows.max(1)
@@ -231,11 +229,8 @@ def _encodings(blocks: Blocks, members: csr_array, largest: np.ndarray) -> csr_a
 
 
 def _jaccard_distances(encoded: csr_array, queries: int) -> np.ndarray:
-    """Equation 10 for the first ``queries`` images against all others, (Q, G) float32 in [0, 1].
-
-    Only entries that two images share count, so a query meets the columns of its own entries alone.
-    """
-    by_column = encoded[queries:].tocsc()
+    """Equation 10 for the first ``queries`` images against all others, (Q, G) float32 in [0, 1]."""
+    by_column = encoded[queries:].tocsc()  # only entries that two images share count: those of the query
     result = np.empty((queries, by_column.shape[0]), np.float32)
     for i in range(queries):
         entries = slice(encoded.indptr[i], encoded.indptr[i + 1])

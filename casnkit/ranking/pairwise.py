@@ -156,10 +156,9 @@ def attention_distances(
     head = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
     kinds = nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Linear
     if len(head) == 3 and all(map(isinstance, head, kinds)):
-        with torch.no_grad():
-            centre = gallery.features.mean(0, dtype=torch.float64)
-            blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
-            distances = blocks.distances(query, gallery, threshold, progress)
+        centre = gallery.features.mean(0, dtype=torch.float64)
+        blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
+        distances = blocks.distances(query, gallery, threshold, progress)
     else:
         index = np.indices((len(query), len(gallery))).reshape(2, -1).T
         batches = _maps(model, query, gallery, index, mode, order)
@@ -210,14 +209,15 @@ class _Blocks:
         self.wide, self.device = torch.promote_types(dtype, torch.float32), head[0].weight.device
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         first, act, last = head
-        self.first, self.bias = first.weight.double(), first.bias.to(self.wide)
+        self.first, self.bias = first.weight.detach().double(), first.bias.detach().to(self.wide)
         self.centre = centre.to(self.device)  # of both sides: it drops out of every difference, and digits are saved
         # the activation's derivative is low + (1 - low) [x > 0]: every precision holds zeros and ones exactly
         low = 1.0 if isinstance(act, nn.Identity) else getattr(act, "negative_slope", 0.0)
-        matrix = last.weight[1].double()[:, None] * self.first  # (H, D)
+        matrix = last.weight[1].detach().double()[:, None] * self.first  # (H, D)
         self.matrix = None if low == 1 else ((1 - low) * matrix).to(dtype)
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
+    @torch.no_grad()
     def distances(self, query: Extracted, gallery: Extracted, threshold: float, progress: bool) -> np.ndarray:
         """Gallery images on the device as many as fit, block by block under blocks of queries."""
         item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
@@ -263,11 +263,9 @@ class _Blocks:
 
     def maps(self, first: _Side, second: _Side) -> tuple[Tensor, Tensor]:
         """Maps of pairs (first, second) before the ReLU, times h w: (n, h, w, m) and (m, h', w', n)."""
-        gradient = difference = torch.empty(0, dtype=self.dtype, device="meta")
-        if self.reads_difference:
-            difference = first.features[:, None] - second.features
-        if self.reads_gradient:
-            gradient = self.gradient(first.hidden, second.hidden)
+        nothing = torch.empty(0, dtype=self.dtype, device="meta")
+        gradient = self.gradient(first.hidden, second.hidden) if self.reads_gradient else nothing
+        difference = first.features[:, None] - second.features if self.reads_difference else nothing
         weights = self.weigh(gradient, difference)  # (n, m, D) twice, or (1, 1, D) where all pairs have the same
         one = self.over_stripes(weights[0])
         other = one if weights[1] is weights[0] else self.over_stripes(weights[1])
@@ -291,10 +289,8 @@ class _Blocks:
 
     def over_stripes(self, weights: Tensor) -> Tensor:
         """(..., D) -> (..., C): a channel's weights in all stripes, added."""
-        weights = weights.to(self.dtype)
-        if weights.shape[-1] == self.channels:
-            return weights
-        return weights.unflatten(-1, (-1, self.channels)).sum(-2)
+        weights = weights.to(self.dtype).unflatten(-1, (-1, self.channels))
+        return weights.sum(-2) if weights.shape[-2] > 1 else weights.squeeze(-2)
 
 
 def _reads(weigh: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], which: int) -> bool:
@@ -331,15 +327,10 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
     if mode not in MODES or order not in ("given", "both"):
         raise ValueError(f"expected mode: {', '.join(MODES)}; order: given, both, got {mode!r} and {order!r}")
     for name, images in (("query", query), ("gallery", gallery)):
-        maps, count = images.feature_maps, len(images)
+        maps, sizes = images.feature_maps, (len(images), model.channels, model.feature_size)
         if maps is None:
             raise ValueError(f"{name}: attention needs feature maps; extract with keep_maps=True")
-        fits = maps.dim() == 4 and (*maps.shape[:2], *images.features.shape[1:]) == (
-            count,
-            model.channels,
-            model.feature_size,
-        )
-        if not count or not fits:
+        if maps.dim() != 4 or not len(maps) or (*maps.shape[:2], *images.features.shape[1:]) != sizes:
             wanted = f"at least one feature map (N, {model.channels}, h, w) and features (N, {model.feature_size})"
             raise ValueError(f"{name}: expected {wanted}, got {tuple(maps.shape)} and {tuple(images.features.shape)}")
         _check_finite(name, images.features, maps)

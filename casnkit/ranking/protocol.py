@@ -80,13 +80,9 @@ def evaluate_ranking(
 ) -> RankingResult:
     """Score a retrieval by the rules at the head of this module.
 
-    Args:
-        distances: (Q, G) on any device, any real dtype; lower is closer. +inf is allowed, NaN is not.
-        query_pids, query_camids, gallery_pids, gallery_camids: (Q,) and (G,) integers, see the rules.
-        max_rank: length of the CMC; a shorter gallery pads it with its last value.
-
-    Raises:
-        ValueError: shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
+    ``distances`` are (Q, G) on any device, of any real dtype, lower is closer; +inf is allowed, NaN is not. Pids and camids
+    are (Q,) and (G,) integers, see the rules; ``max_rank`` is the CMC's length, padded where the gallery is shorter. Raises
+    ValueError for shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
     """
     if max_rank < 1:
         raise ValueError(f"expected max_rank to be a positive integer, got {max_rank!r}")
@@ -122,10 +118,7 @@ def rank_gallery(
 
 
 def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Every match, by query and then gallery index: both indices and its 0-based rank (M,); images ignored (Q,).
-
-    A rank is a count of smaller distances: with few matches, one sweep for each is cheaper than sorting the row.
-    """
+    """Every match, by query and then gallery index: both indices and its 0-based rank (M,); images ignored (Q,)."""
     q_pids, q_cams, *gallery = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(gallery[0]))
     pairs, ranks, num_ignored = [np.empty((2, 0), np.int64)], [], []
@@ -140,8 +133,8 @@ def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray
         right, ignored = pair_masks(q_pids[part], q_cams[part], *gallery)
         kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
         query, match = right.nonzero()
-        for i, m in zip(query.tolist(), match.tolist(), strict=True):  # of equal distances the lower index is ahead
-            row = kept[i]
+        for i, m in zip(query.tolist(), match.tolist(), strict=True):  # matches are few: cheaper than to sort the row
+            row = kept[i]  # of equal distances the lower index is ahead
             ranks.append(np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]))
         pairs.append(np.stack([part.start + query, match]))
         num_ignored += np.count_nonzero(ignored, axis=1).tolist()
