@@ -6,6 +6,8 @@ levels below it. Opening reads names, never pixels, and fetches nothing. What a 
 variant in use, rules that are off, files left out) comes back as ``dataset.notes``.
 """
 
+from __future__ import annotations
+
 import filecmp
 import os
 import re
@@ -15,15 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 
 from casnkit.data import cuhk03, people
 from casnkit.data.files import read_json
 from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDataset, Split
 
 COLUMNS = ["split", "path", "pid", "camid"]
-Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images in these columns
+pd = lazy_loader.load("pandas")
+Found = tuple[Path, "list[tuple] | pd.DataFrame"]  # a set's folder, and its images in these columns
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
 DUKE_NAME = re.compile(r"\d+_c\d+_f\d+")

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 from PIL import Image
 
+pd = lazy_loader.load("pandas")
 SPLITS = ("train", "query", "gallery")
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # the same in Market-1501 and its followers
 JUNK_PID = -1
