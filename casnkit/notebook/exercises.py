@@ -33,10 +33,9 @@ def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], to
         return Verdict("wrong", f"expected a number, got {type(answer).__name__}")
     if abs(value - expected) <= tolerance:
         return Verdict("right", f"right: {expected:.4g}")
-    for mistake, number in mistakes.items():
-        if abs(value - number) <= tolerance:
-            return Verdict("wrong", f"not yet: {mistake}")
-    return Verdict("wrong", f"not yet: {value:.4g} is {'too small' if value < expected else 'too large'}")
+    found = [mistake for mistake, number in mistakes.items() if abs(value - number) <= tolerance]
+    found.append(f"{value:.4g} is {'too small' if value < expected else 'too large'}")
+    return Verdict("wrong", f"not yet: {found[0]}")
 
 
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
@@ -46,9 +45,8 @@ def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> 
         raise ValueError(f"expected the right choice out of {choices}, got {right!r}")
     if answer is None or answer is ...:
         return Verdict("open", f"no answer yet: choose one of {choices}")
-    if answer not in reasons:
-        return Verdict("wrong", f"expected one of {choices}, got {answer!r}")
-    return Verdict("right" if answer == right else "wrong", reasons[answer])
+    text = reasons.get(answer, f"expected one of {choices}, got {answer!r}")
+    return Verdict("right" if answer == right else "wrong", text)
 
 
 def check_function(function: Callable, reference: Callable, cases: Mapping, mistakes: Mapping) -> Verdict:
@@ -74,8 +72,9 @@ def check_function(function: Callable, reference: Callable, cases: Mapping, mist
 def _difference(got: Any, expected: Any) -> str:
     """How two results differ by more than 1e-5 of the largest right value; empty where they agree. Tuples one by one."""
     if isinstance(expected, tuple):
-        if not isinstance(got, tuple) or len(got) != len(expected):
-            return f"expected {len(expected)} results, got {len(got) if isinstance(got, tuple) else 1}"
+        got = got if isinstance(got, tuple) else (got,)
+        if len(got) != len(expected):
+            return f"expected {len(expected)} results, got {len(got)}"
         return next(filter(None, map(_difference, got, expected)), "")
     try:
         mine, right = (torch.as_tensor(v, dtype=torch.float64).detach().cpu().numpy() for v in (got, expected))
@@ -84,8 +83,6 @@ def _difference(got: Any, expected: Any) -> str:
     if mine.shape != right.shape:
         return f"expected the shape {right.shape}, got {mine.shape}"
     tolerance = 1e-5 * abs(np.nan_to_num(right)).max(initial=1.0)
-    wrong = np.argwhere(~np.isclose(mine, right, rtol=0, atol=tolerance, equal_nan=True))
-    if not len(wrong):
-        return ""
-    place = tuple(wrong[0].tolist())
-    return f"expected {right[place]:.4g}{f' at {place}' if place else ''}, got {mine[place]:.4g}"
+    for place in map(tuple, np.argwhere(~np.isclose(mine, right, rtol=0, atol=tolerance, equal_nan=True)).tolist()):
+        return f"expected {right[place]:.4g}{f' at {place}' if place else ''}, got {mine[place]:.4g}"
+    return ""

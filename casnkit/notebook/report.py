@@ -14,16 +14,15 @@ from casnkit.data.images import denormalise, load_images, normalise
 from casnkit.data.records import ReidDataset, Split, camera_text
 from casnkit.evaluation import Evaluation, pair_probability
 from casnkit.models import CASN, evaluating
-from casnkit.ranking import Ranking, rank_gallery
+from casnkit.ranking import Ranking, pair_maps, rank_gallery
 
 Trained = tuple[CASN, Evaluation, runs.RunInfo]  # what a run of a notebook unpacks to
 
 
-def draw_report(
-    run: Path, model: CASN, dataset: ReidDataset, result: Evaluation, info: runs.RunInfo, queries: int = 3
-) -> list[Path]:
+def draw_report(run: Path, result: Evaluation, info: runs.RunInfo, queries: int = 3) -> list[Path]:
     """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
     with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
+    model, dataset = result.model, result.dataset
     name, drawn = f"{info.config.variant} ({info.config.model.pooling})", {}
     if log := runs.read_log(run):
         drawn["losses"] = figures.show_losses(log, title=f"{name}: loss terms"), f"Loss terms of {name} by epoch."
@@ -54,15 +53,10 @@ def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
     return [figures.save_figure(figure, folder / f"{name}.png", alt) for name, (figure, alt) in drawn.items()]
 
 
-def spread_evenly(total: int, count: int) -> np.ndarray:
-    """At most ``count`` places in 0 .. total - 1, evenly spread, the first and the last among them."""
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
-
-
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
     """Queries at evenly spaced places of the order by average precision, hardest first; those without a match left out."""
     order = np.argsort(average_precision, kind="stable")[: np.isfinite(average_precision).sum()]  # NaN stands last
-    return order[spread_evenly(len(order), count)].tolist()
+    return _spread(order, count).tolist()
 
 
 def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = 10) -> dict:
@@ -96,17 +90,14 @@ def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple
 def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
     """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
     options, pair = config.ranking, ((dataset.query, i), (dataset.gallery, j))
-    with torch.no_grad(), evaluating(model):
-        A_1, A_2 = (model.feature_map(result.images(side, [k])) for side, k in (("query", i), ("gallery", j)))
-        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
-        probability = pair_probability(model, model.pool(A_1), model.pool(A_2)).item()
+    maps = pair_maps(model, result.query, result.gallery, [(i, j)], options.siamese_mode, options.pair_order)
     return figures.show_pair(
         *(split.image(k) for split, k in pair),
-        *(m[0].cpu() for m in maps),
+        *(m[0] for m in maps),
         options.threshold,
         titles=tuple(f"{split.name}, pid {split.pids[k]}, {camera_text(split.camids[k])}" for split, k in pair),
         same=bool(dataset.query.pids[i] == dataset.gallery.pids[j]),
-        probability=probability,
+        probability=pair_probability(model, result.query.features[[i]], result.gallery.features[[j]]).item(),
         distance=float(result.distances["features"][i, j]),
         title=f"Siamese attention, mode {options.siamese_mode}",
     )
@@ -145,15 +136,13 @@ def has_mask(split: Split, i: int) -> bool:
 
 def training_examples(split: Split, count: int) -> list[int]:
     """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
-    people = split.identities[spread_evenly(len(split.identities), count)]
-    images = [np.flatnonzero(split.pids == pid) for pid in people]
+    images = [np.flatnonzero(split.pids == pid) for pid in _spread(split.identities, count)]
     return [int(own[2 * n % len(own)]) for n, own in enumerate(images)]
 
 
-def load_inputs(split: Split, index: Sequence[int], config: Config, device: torch.device) -> Tensor:
-    """Images as a network takes them: (B, 3, H, W) float, normalised, on the device."""
-    pixels = load_images(split.subset(index), (config.data.height, config.data.width), progress=False)
-    return normalise(pixels).to(device)
+def _spread(values: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the values, evenly spread, the first and the last among them."""
+    return values[np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)]
 
 
 def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
@@ -163,7 +152,8 @@ def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
 
 def _look(model: CASN, split: Split, index: Sequence[int], info: runs.RunInfo) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training images as the network takes them, their labels, feature maps, and the attention of their own label."""
-    images = load_inputs(split, index, info.config, next(model.parameters()).device)
+    size = info.config.data.height, info.config.data.width
+    images = normalise(load_images(split.subset(index), size, progress=False)).to(next(model.parameters()))
     labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
     with torch.no_grad(), evaluating(model):
         feature_map = model.feature_map(images)
