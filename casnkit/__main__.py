@@ -102,8 +102,8 @@ def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
     groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
     table = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean()
     if groups.size().max() > 1:
-        spread = groups[["rank_1", "mean_ap"]].max() - groups[["rank_1", "mean_ap"]].min()
-        table = table.join(spread.set_axis(["range of rank-1", "range of mAP"], axis=1))
+        spread = groups[["rank_1", "mean_ap"]].agg(lambda values: values.max() - values.min())
+        table[["range of rank-1", "range of mAP"]] = spread
     return table.assign(seeds=groups.size()).reset_index()
 
 

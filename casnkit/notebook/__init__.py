@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython import get_ipython
 from IPython.display import display
@@ -51,7 +52,8 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
     print(dataset)
     if note := not_whole(dataset):
         say(f"  note: {note}")
-    warnings.showwarning = lambda message, *_, **__: _say_once(f"note: {message}")  # without a file and its line
+    once = functools.cache(say)
+    warnings.showwarning = lambda message, *_, **__: once(f"note: {message}")  # without a file and its line
     return Session(profile, dataset, device, seed, Path(folder or default_folder()))
 
 
@@ -59,9 +61,6 @@ def say(*lines: str) -> None:
     """Print sentences, broken between words: a notebook's page breaks a long line in the middle of one."""
     for line in lines:
         print(textwrap.fill(line, 115, subsequent_indent="  "))
-
-
-_say_once = functools.cache(say)
 
 
 def default_folder() -> Path:
@@ -214,10 +213,7 @@ class LiveView:
 
 def pairs_to_watch(split: Split) -> np.ndarray:
     """Two images each of three people, (P, 2) indices: of two cameras, or of one where too few people were in two."""
-    found = []
-    for pid in np.random.default_rng(0).permutation(split.identities):
-        own = np.flatnonzero(split.pids == pid)
-        own = own[np.argsort(split.camids[own], kind="stable")]
-        found += [own[[0, -1]]] if len(own) > 1 else []
-    found.sort(key=lambda pair: split.camids[pair[0]] == split.camids[pair[1]])
-    return np.array(found[:3], dtype=np.int64).reshape(-1, 2)
+    images = pd.DataFrame({"pid": split.pids, "camid": split.camids}).sort_values("camid", kind="stable").reset_index()
+    ends = {"first": ("index", "first"), "last": ("index", "last"), "cameras": ("camid", "nunique")}
+    people = images[images.pid > 0].groupby("pid").agg(**ends).query("first != last")
+    return people.sort_values("cameras", key=lambda n: n == 1, kind="stable")[["first", "last"]].to_numpy()[:3]

@@ -4,20 +4,16 @@ An answer that is still ``None`` (or ``...``) is no mistake: notebooks run from 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 
-class Verdict(NamedTuple):
-    """What a checking cell found, shown as one line: ``open`` (no answer yet), ``wrong`` or ``right``, and why."""
+class Verdict(str):
+    """What a checking cell found, in one line: ``○`` no answer yet, ``✗`` wrong and why, ``✓`` right."""
 
-    state: str
-    text: str
-
-    def __repr__(self) -> str:
-        return f"{dict(open='○', wrong='✗', right='✓')[self.state]} {self.text}"
+    __repr__ = str.__str__  # shown without quotes
 
 
 def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], tolerance: float = 1e-3) -> Verdict:
@@ -26,16 +22,16 @@ def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], to
     ``mistakes``: what was done wrong -> the number that comes of it; such a number is answered with the mistake's name.
     """
     if answer is None or answer is ...:
-        return Verdict("open", "no answer yet: put a number in the cell above")
+        return Verdict("○ no answer yet: put a number in the cell above")
     try:
         value = float(answer)
     except (TypeError, ValueError):
-        return Verdict("wrong", f"expected a number, got {type(answer).__name__}")
+        return Verdict(f"✗ expected a number, got {type(answer).__name__}")
     if abs(value - expected) <= tolerance:
-        return Verdict("right", f"right: {expected:.4g}")
+        return Verdict(f"✓ right: {expected:.4g}")
     found = [mistake for mistake, number in mistakes.items() if abs(value - number) <= tolerance]
     found.append(f"{value:.4g} is {'too small' if value < expected else 'too large'}")
-    return Verdict("wrong", f"not yet: {found[0]}")
+    return Verdict(f"✗ not yet: {found[0]}")
 
 
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
@@ -44,9 +40,9 @@ def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> 
     if right not in reasons:
         raise ValueError(f"expected the right choice out of {choices}, got {right!r}")
     if answer is None or answer is ...:
-        return Verdict("open", f"no answer yet: choose one of {choices}")
+        return Verdict(f"○ no answer yet: choose one of {choices}")
     text = reasons.get(answer, f"expected one of {choices}, got {answer!r}")
-    return Verdict("right" if answer == right else "wrong", text)
+    return Verdict(f"{'✓' if answer == right else '✗'} {text}")
 
 
 def check_function(function: Callable, reference: Callable, cases: Mapping, mistakes: Mapping) -> Verdict:
@@ -58,15 +54,15 @@ def check_function(function: Callable, reference: Callable, cases: Mapping, mist
         try:
             got = function(*arguments)
         except Exception as error:  # whatever a half-written function raises is an answer, not a crash
-            return Verdict("wrong", f"{name}: the function stops with {type(error).__name__}: {error}")
+            return Verdict(f"✗ {name}: the function stops with {type(error).__name__}: {error}")
         if got is None or got is ...:
-            return Verdict("open", "no answer yet: the function above returns nothing")
+            return Verdict("○ no answer yet: the function above returns nothing")
         if problem := _difference(got, reference(*arguments)):
             for mistake, wrong in mistakes.items():
                 if not any(_difference(function(*case), wrong(*case)) for case in cases.values()):
-                    return Verdict("wrong", f"{name}: {mistake}")
-            return Verdict("wrong", f"{name}: {problem}")
-    return Verdict("right", f"right in all cases: {', '.join(cases)}")
+                    return Verdict(f"✗ {name}: {mistake}")
+            return Verdict(f"✗ {name}: {problem}")
+    return Verdict(f"✓ right in all cases: {', '.join(cases)}")
 
 
 def _difference(got: Any, expected: Any) -> str:

@@ -102,6 +102,11 @@ class TestScreen:
         panel = inspector.panel
 
         async def work() -> None:
+            panel.query.filter.value = "rank-1 wrong"
+            assert panel.work.running
+            panel.work.button.click()
+            await asyncio.sleep(0.2)
+            assert panel.query.filter.value == inspector.desk.current.filter == "all"  # stopped, it is taken back
             panel.query.filter.value = "AP below"
             assert panel.work.running
             assert inspector.desk.current.filter == "all"
@@ -110,12 +115,6 @@ class TestScreen:
             await until(lambda: inspector.desk.current.filter == "AP below")
             await until(lambda: "AP below 0.5" in panel.query.place.value)
             assert inspector.desk.current.query in inspector.desk.candidates()
-
-            panel.query.filter.value = "rank-1 wrong"
-            assert panel.work.running
-            panel.work.button.click()
-            await asyncio.sleep(0.2)
-            assert panel.query.filter.value == inspector.desk.current.filter == "AP below"  # stopped, it is taken back
 
         asyncio.run(work())
 
