@@ -65,9 +65,7 @@ def examine(options: argparse.Namespace) -> int:
 def find_packages(topic: str, requirements: Iterable[str]) -> Finding:
     """Which packages are there, and how to get those that are absent or of a wrong version; extras are left out."""
     found, wrong = [], []
-    for wanted in map(Requirement, requirements):
-        if wanted.marker is not None:  # an optional extra
-            continue
+    for wanted in (each for each in map(Requirement, requirements) if each.marker is None):
         try:
             version = importlib.metadata.version(wanted.name)
             fits = wanted.specifier.contains(version, prereleases=True)
