@@ -310,7 +310,6 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
-    ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
     ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)

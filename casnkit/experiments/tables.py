@@ -332,7 +332,6 @@ def add_parser(group: Any) -> None:
     table.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all rows: any setting")
     table.add_argument("--read-only", action="store_true", help="train nothing: read the finished runs below --out")
     table.add_argument("--unconfirmed", action="store_true", help="also show published numbers that are not confirmed")
-    table.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     table.set_defaults(command=make_table)
 
 

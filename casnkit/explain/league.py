@@ -341,4 +341,3 @@ def add_parser(group: Any) -> None:
     league.add_argument("--methods", nargs="+", metavar="NAME", help="default: all")
     league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
     league.add_argument("--seed", type=int, default=0)
-    league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")

@@ -69,7 +69,7 @@ def main() -> None:
             model, info = ck.load_shipped(variant)
             result = ck.evaluation.evaluate(model, dataset, info.config, progress=False)
             tested[variant] = model, result, info
-            report.draw_report(Path(folder) / variant, model, dataset, result, info)
+            report.draw_report(Path(folder) / variant, result, info)
         report.draw_comparison(Path(folder), tested, dataset)
         for source, name in SHOWN.items():
             keep(Path(folder) / source, name)

@@ -1,6 +1,5 @@
 """The paper's tables: from raw folders to printed numbers, stopped and resumed, never beside the wrong benchmark."""
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from casnkit import runs, training
+from casnkit.__main__ import parser
 from casnkit.config import profile
 from casnkit.data.files import read_json, write_json
 from casnkit.data.imitate import Shape, imitate
@@ -35,9 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    tables.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["table", *map(str, arguments)])
+    options = parser("table").parse_args(["table", *map(str, arguments)])
     return options.command(options)
 
 
