@@ -1,10 +1,8 @@
-"""From files to batches: decoding, the place where decoded images live, augmentation and normalisation.
+"""From files to batches: decoding, where decoded images live, augmentation, normalisation. ``size`` is (height, width).
 
-People crops are small: Market-1501's 12,936 training images at 128x64 are 318 MB as uint8. A split is decoded once and
-kept on the GPU, in memory or in a temporary file, so that no step decodes. ``size`` is always (height, width).
-
-``torchvision.transforms.v2`` draws once per call: a batch would be flipped as a whole. So the draws here are per sample,
-from a CPU generator, and the pixels are moved in one step: a seed gives the same pictures on a CPU and on a GPU.
+A split is decoded once and kept on the GPU, in memory or in a temporary file: Market-1501's 12,936 training images at
+128x64 are 318 MB as uint8. ``torchvision.transforms.v2`` draws once per call, so a batch would be flipped as a whole; here
+the draws are per sample and from a CPU generator, so a seed gives the same pictures on a CPU and on a GPU.
 """
 
 import math
@@ -30,8 +28,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MEAN_COLOUR = [round(255 * mean) for mean in IMAGENET_MEAN]  # of padded and erased places
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.4), 0.3  # share of the image; smallest height / width (Zhong et al., AAAI 2020)
-PLACES = ("auto", "device", "memory", "disk")
-SHARE_OF_DEVICE, SHARE_OF_MEMORY = 0.3, 0.5  # of what is free; the network needs room too
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -55,10 +51,8 @@ def augment(
 ) -> Tensor:
     """Flip, pad and crop, erase (Zhong et al. 2020), normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
 
-    ``rows = (index, total)`` says that the images are rows ``index`` of a batch of ``total``, whose other rows are with
-    other processes: each image gets the chance that it has in the whole batch.
-
-    Raises ValueError for images of another shape or type.
+    ``rows = (index, total)``: the images are rows ``index`` of a batch of ``total`` whose other rows are with other
+    processes; each image gets the chance that it has in the whole batch.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"expected images of shape (B, 3, H, W), got {tuple(images.shape)}")
@@ -93,7 +87,7 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     top = (draws[:, 2] * (height - tall + 1)).floor()
     left = (draws[:, 3] * (width - wide + 1)).floor()
     places = torch.stack([torch.arange(len(images)), top, top + tall, left, left + wide], 1)[chosen].long().tolist()
-    images, colour = images.clone(), torch.tensor(MEAN_COLOUR, dtype=torch.uint8, device=images.device)[:, None, None]
+    images, colour = images.clone(), torch.tensor(MEAN_COLOUR, device=images.device)[:, None, None]
     for i, top, bottom, left, right in places:
         images[i, :, top:bottom, left:right] = colour
     return images
@@ -119,7 +113,7 @@ def load_images(
     def read(i: int) -> np.ndarray:
         return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
-    return _load(split, read, _empty(split, size, 3) if out is None else out, threads, progress)
+    return _load(split, read, (3, *size), threads, progress, out)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
@@ -144,18 +138,16 @@ def _load_side_files(split: Split, size: tuple[int, int], folder: Path | None, g
         return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
     there = folder is not None and any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths)
-    return _load(split, read, _empty(split, size)) if there else None
+    return _load(split, read, tuple(size)) if there else None
 
 
-def _empty(split: Split, size: tuple[int, int], *channels: int) -> np.ndarray:
-    if np.shape(size) != (2,) or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
-        raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {size!r}")
-    return np.empty((len(split), *channels, *size), np.uint8)
-
-
-def _load(split: Split, read: Callable, out: np.ndarray, threads: int = 0, progress: bool = False) -> Tensor:
-    """Put ``read(i)`` of every image into ``out[i]``; one error names the files that failed."""
-    failures: dict[int, str] = {}
+def _load(
+    split: Split, read: Callable, shape: tuple, threads: int = 0, progress: bool = False, out: np.ndarray | None = None
+) -> Tensor:
+    """``read(i)`` of every image, stacked; one error names all that failed."""
+    if not all(isinstance(side, int | np.integer) and side > 0 for side in shape):
+        raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {shape[-2:]!r}")
+    out, failures = np.empty((len(split), *shape), np.uint8) if out is None else out, {}
 
     def work(i: int) -> None:
         try:
@@ -201,12 +193,12 @@ def open_images(
     ``auto`` takes the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
     Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
-    if place not in PLACES:
-        raise ValueError(f"expected a place out of {', '.join(PLACES)}, got {place!r}")
+    if place not in ("auto", "device", "memory", "disk"):
+        raise ValueError(f"expected a place out of auto, device, memory, disk, got {place!r}")
     needed, out = 3 * len(split) * size[0] * size[1], None
-    if place == "auto":
-        on_device = device.type == "cuda" and needed < SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
-        in_memory = images is not None or needed < SHARE_OF_MEMORY * psutil.virtual_memory().available
+    if place == "auto":  # some of what is free is left to the network
+        on_device = device.type == "cuda" and needed < 0.3 * torch.cuda.mem_get_info(device)[0]
+        in_memory = images is not None or needed < 0.5 * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
     if place == "disk":
         if shutil.disk_usage(tempfile.gettempdir()).free < needed:

@@ -6,6 +6,7 @@ the share of positive pairs is exact in every batch and the rest is an argument.
 """
 
 import numpy as np
+import pandas as pd
 
 
 class PairSampler:
@@ -37,11 +38,10 @@ class PairSampler:
                 raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
         if not 0.0 <= positive_share <= 1.0:
             raise ValueError(f"positive_share: expected a number from 0 to 1, got {positive_share!r}")
-        self.batch_size, self.positive_share, self.seed = batch_size, positive_share, seed
+        self.batch_size, self.positives_per_batch, self.seed = batch_size, round(positive_share * batch_size), seed
         self.steps = -(-len(self.pids) // batch_size)
         self.extra = self.steps * batch_size - len(self.pids)  # random anchors at the end of the last batch
-        self.positives_per_batch = round(positive_share * batch_size)
-        self._check_people()
+        self._check_people(positive_share)
         self._index_people(across_cameras)
         wanted = np.full(self.steps, self.positives_per_batch)  # positive pairs of the regular anchors in each batch
         wanted[-1] = max(0, self.positives_per_batch - self.extra)
@@ -49,9 +49,9 @@ class PairSampler:
         if total > available:  # too few: spread evenly, each one used
             wanted = np.diff(np.cumsum(wanted) * available // total, prepend=0)
         self._quotas, asked = wanted, self.steps * self.positives_per_batch
-        got, told = wanted.sum() + min(self.extra, self.positives_per_batch), f"positive_share {positive_share}"
-        few = got < asked or (positive_share > 0 and not asked)
-        self.notes = (f"{told}: {got} positive pairs per epoch, too few people or places in a batch",) if few else ()
+        got = wanted.sum() + min(self.extra, self.positives_per_batch)
+        told = f"positive_share {positive_share}: {got} positive pairs per epoch, too few people or places in a batch"
+        self.notes = (told,) if got < asked or (positive_share > 0 and not asked) else ()
 
     def __len__(self) -> int:
         return self.steps
@@ -63,7 +63,7 @@ class PairSampler:
         anchors = self._draw_anchors(positive, rng)  # (T,)
         partners = np.empty_like(anchors)
         partners[positive] = self._draw_partners(anchors[positive], self._person, self._barred, rng)
-        everybody = np.zeros_like(self.pids), np.full_like(self.pids, len(self.pids))
+        everybody = np.stack([np.zeros_like(self.pids), np.full_like(self.pids, len(self.pids))])
         partners[~positive] = self._draw_partners(anchors[~positive], everybody, self._person, rng)
         return np.stack([anchors, partners], axis=-1).reshape(self.steps, self.batch_size, 2)
 
@@ -71,37 +71,33 @@ class PairSampler:
         """Whether the two images of each pair show the same person: (..., 2) indices -> (...) bool."""
         return self.pids[pairs[..., 0]] == self.pids[pairs[..., 1]]
 
-    def _check_people(self) -> None:
+    def _check_people(self, positive_share: float) -> None:
         pids, people = self.pids, len(np.unique(self.pids))
         if pids.ndim != 1 or pids.shape != self.camids.shape or not people or (pids <= 0).any():
-            found = (
-                f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
-            )
+            nobody = f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk)"
+            found = f"{nobody}, {len(self.camids)} camids"
             raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
         wrong = ""
-        if self.positive_share > 0 and people == len(pids):
+        if positive_share > 0 and people == len(pids):
             wrong = f"a positive pair needs two images of one person, but {people} people have a single image each"
         elif self.positives_per_batch < self.batch_size and people < 2:
             wrong = f"a negative pair needs two people, but all images are of pid {pids[0]}"
         if wrong:
-            raise ValueError(
-                f"positive_share={self.positive_share}: {wrong}. See casnkit data check, or set it to 0 or 1"
-            )
+            raise ValueError(f"positive_share={positive_share}: {wrong}. See casnkit data check, or set it to 0 or 1")
 
     def _index_people(self, across_cameras: bool) -> None:
         """Sort images by (pid, camid): a person, and a person's camera, is then one block ``[start, stop)``."""
         self._sorted = np.lexsort((self.camids, self.pids))
-        pids, camids = self.pids[self._sorted], self.camids[self._sorted]
-        new_person = np.r_[True, pids[1:] != pids[:-1]]
-        new_camera = new_person | np.r_[True, camids[1:] != camids[:-1]]
-        # All of these are indexed by the image, and hold places in the sorted order.
-        own = np.argsort(self._sorted)
-        self._person = tuple(bound[own] for bound in _block_bounds(new_person))
-        camera = tuple(bound[own] for bound in _block_bounds(new_camera))
+        own = np.argsort(self._sorted)  # each image's place in that order
+        table = pd.DataFrame({"pid": self.pids, "camid": self.camids, "place": own})
+        self._person, camera = (
+            np.stack([places.transform("min"), places.transform("max") + 1])  # (2, N): start and stop by image
+            for places in (table.groupby(keys).place for keys in (["pid"], ["pid", "camid"]))
+        )
         size = self._person[1] - self._person[0]
         self._paired = size > 1  # images whose person has another one
         other_camera = (camera[1] - camera[0] < size) & across_cameras
-        self._barred = tuple(np.where(other_camera, camera[i], own + i) for i in (0, 1))
+        self._barred = np.where(other_camera, camera, [own, own + 1])
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
         """Mark the places of positive pairs, (T,) bool, at random within each batch."""
@@ -128,21 +124,10 @@ class PairSampler:
         return anchors
 
     def _draw_partners(
-        self,
-        anchors: np.ndarray,
-        block: tuple[np.ndarray, ...],
-        barred: tuple[np.ndarray, ...],
-        rng: np.random.Generator,
+        self, anchors: np.ndarray, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Uniform over each anchor's ``block`` without the ``barred`` one inside it (a camera, a person, the image)."""
-        start, stop, barred_start, barred_stop = (bound[anchors] for bound in (*block, *barred))
+        (start, stop), (barred_start, barred_stop) = block[:, anchors], barred[:, anchors]
         place = start + rng.integers(0, (stop - start) - (barred_stop - barred_start))
         place += np.where(place >= barred_start, barred_stop - barred_start, 0)
         return self._sorted[place]
-
-
-def _block_bounds(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and stop of each element's block, where ``is_first`` marks the blocks' first elements; both (N,)."""
-    starts = np.flatnonzero(is_first)
-    block = np.cumsum(is_first) - 1
-    return starts[block], np.append(starts[1:], len(is_first))[block]

@@ -1,17 +1,15 @@
 r"""``open_dataset``: every set that casnkit reads, opened by name or recognised by what lies in a folder.
 
-:data:`READERS`, at the end, holds all that the kit knows of each set; a new one is one more entry. Every project asks
-for another directory name, so only the folders that hold the pictures are looked for, at the given folder or a few
-levels below it. Opening reads names, never pixels, and fetches nothing. What a reader of the results must know (the
-variant in use, rules that are off, files left out) comes back as ``dataset.notes``.
+:data:`READERS`, at the end, holds all that the kit knows of each set; a new one is one more entry, at best its folders
+and a pattern of its pictures' names. Opening reads names, never pixels, and fetches nothing. What a reader of the results
+must know (the variant in use, rules that are off, files left out) comes back as ``dataset.notes``.
 """
 
 import filecmp
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,9 @@ from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDat
 COLUMNS = ["split", "path", "pid", "camid"]
 Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images in these columns
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)")  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
-DUKE_NAME = re.compile(r"\d+_c\d+_f\d+")
-MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<number>\d+)\s*$"
+MARKET_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
+MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d+)\s*$"
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-MSMT_PICTURES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # version 2 masks faces
 # Beside Market-1501's folders these hold pictures only, and listing many names takes time.
 LEAVES = {*MARKET_FOLDERS, "gt_bbox", "gt_query", "masks", "parts", "images"}
 DEPTH, CROWDED, MOST_FOLDERS = 3, 200, 20_000  # levels below; subfolders of a folder that holds identities; on a level
@@ -45,8 +41,8 @@ def open_dataset(
     """Open a data set.
 
     Args:
-        name: one of ``NAMES``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of a folder, where
-            whatever lies there is recognised, as by ``("auto", path)``.
+        name: a key of ``READERS``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of a folder,
+            where whatever lies there is recognised, as by ``("auto", path)``.
         root: the set's folder or one up to three levels above it; default ``$CASNKIT_DATA``, for generated people also
             ``~/.cache/casnkit``.
         camera_pattern: ``folder`` only: regular expression; its first group finds the camera in a file's name.
@@ -66,6 +62,8 @@ def open_dataset(
     try:
         root = to_folder(root, name)
         folder, images = reader.read(name, root, notes, camera_pattern=camera_pattern, progress=progress)
+        if (kind := kind_of(folder)) not in (name, ""):
+            notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
     except NotFound as error:
         raise ValueError(f"{error} {reader.where}") from None
     return _to_dataset(name, folder, pd.DataFrame(images, columns=COLUMNS), notes)
@@ -73,13 +71,12 @@ def open_dataset(
 
 def _resolve(name: str, root: str | Path | None) -> tuple[str, str, Path]:
     """``(name, size of the people to draw or "", folder)``."""
-    kind, _, size = name.partition(":")
-    if name not in NAMES and not (kind == "people" and size in people.SIZES):
+    known = [*READERS, "auto", *(f"people:{size}" for size in people.SIZES)]
+    if name not in known:
         if root is None and (Path(name).expanduser().exists() or set(name) & set("/\\.")):
             return "auto", "", Path(name)
-        every = ", ".join((*NAMES, *(f"people:{each}" for each in people.SIZES)))
-        raise ValueError(f"expected the name of a data set ({every}) or an existing folder, got {name!r}")
-    home = os.environ.get("CASNKIT_DATA")
+        raise ValueError(f"expected the name of a data set ({', '.join(known)}) or an existing folder, got {name!r}")
+    (kind, _, size), home = name.partition(":"), os.environ.get("CASNKIT_DATA")
     if root is None and kind == "people":  # the version in the folder's name keeps an older one out of the way
         size = size or "quick"
         root = Path(home or "~/.cache/casnkit") / f"people-{size}-{people.PEOPLE_VERSION}"
@@ -112,23 +109,28 @@ def _to_dataset(name: str, folder: Path, images: pd.DataFrame, notes: list[str])
 
 def kind_of(folder: Path) -> str:
     """Which set begins in ``folder``, judged by names alone: the first entry of ``READERS`` that fits, or ""."""
-    return next((name for name, reader in READERS.items() if reader.begins_in and reader.begins_in(folder)), "")
+    return next((name for name, reader in READERS.items() if reader.begins_in(name, folder)), "")
 
 
 def recognise(root: str | Path) -> tuple[str, Path]:
     """``(name, folder)`` of the set at or below ``root``. Raises ValueError where there is none, or several."""
     root = to_folder(root, "auto")
-    found = {folder: kind for folder in walk(root) if (kind := kind_of(folder))}
-    if not found and _holds_own(root):
-        return "folder", root
-    if not found:
-        expected = f"one of {', '.join(READERS)} (one folder of pictures for each person)"
-        raise missing("nothing recognised", root, MARKET_FOLDERS, expected)
-    if all(kind.startswith("cuhk03-np") for kind in found.values()):  # ready-made before raw, detected before labeled
-        folder = min(found, key=lambda folder: (folder.name not in cuhk03.VARIANTS, folder.name))
-    else:
-        folder = _only_one("auto", root, found)
-    return found[folder], folder
+    try:
+        folder = _choose("auto", root, f"one of {', '.join(READERS)} (one folder of pictures for each person)")
+    except NotFound:
+        if _holds_own(root):
+            return "folder", root
+        raise
+    return kind_of(folder), folder
+
+
+def to_folder(root: str | Path, name: str) -> Path:
+    """``root`` as an absolute path; raises NotFound where it is no folder."""
+    path = Path(root).expanduser().absolute()
+    if not path.is_dir():
+        found = "a file (an archive has to be unpacked first)" if path.is_file() else "nothing"
+        raise NotFound(f"{name}: expected a folder at {path}, found {found}.")
+    return path
 
 
 def listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
@@ -158,124 +160,102 @@ def _worth_a_look(folder: Path) -> list[str]:
     return [name for name in names if name not in leaves] if len(names) <= CROWDED else []
 
 
-def holds(folder: Path, names: tuple[str, ...]) -> bool:
+def holds(folder: Path, names: Sequence[str]) -> bool:
     """Whether a folder has every subfolder and file named."""
     return all((folder / name).exists() for name in names)
 
 
-def find_folders(root: Path, *wanted: str) -> list[Path]:
-    """All folders at or below ``root`` that contain every folder or file named in ``wanted``."""
-    return [folder for folder in walk(root) if holds(folder, wanted)]
+def _choose(name: str, root: Path, expected: str = "") -> Path:
+    """The folder of the set ``name`` ("auto": of any); where several have its layout, the one that looks like it."""
+    wanted = READERS[name].folders if name in READERS else ()
+    kinds = {folder: kind for folder in walk(root) if holds(folder, wanted) and (kind := kind_of(folder))}
+    found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
+    if not found:
+        raise missing(name, root, wanted or MARKET_FOLDERS, expected)
+    if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
+        return min(found, key=lambda folder: (folder.name not in cuhk03.VARIANTS, folder.name))  # ready-made, detected
+    if len(found) > 1:
+        listed = "; ".join(f"{folder} ({kinds[folder]})" for folder in found[:6])
+        raise ValueError(f"{name}: {len(found)} sets lie below {root}: {listed}. Give the folder of one of them.")
+    return found[0]
 
 
-def to_folder(root: str | Path, name: str) -> Path:
-    """``root`` as an absolute path; raises NotFound where it is no folder."""
-    path = Path(root).expanduser().absolute()
-    if not path.is_dir():
-        found = "a file (an archive has to be unpacked first)" if path.is_file() else "nothing"
-        raise NotFound(f"{name}: expected a folder at {path}, found {found}.")
-    return path
-
-
-def missing(name: str, root: Path, wanted: tuple[str, ...], expected: str = "") -> NotFound:
+def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -> NotFound:
     """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
     folders, pictures, others = listing(root)
     found = ", ".join([*(f"{folder}/" for folder in folders), *others][:12]) or "no folders"
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it."
     text += f" Found there: {found}; {len(pictures)} pictures."
-    best = max(walk(root), key=lambda folder: sum((folder / each).exists() for each in wanted))
-    lacking = [each for each in wanted if not (best / each).exists()]
-    if holds(root.parent, wanted):
-        text += f" This is the wrong level of folder: give {root.parent}."
-    elif len(lacking) < len(wanted):
-        text += f" {best} lacks {', '.join(lacking)}: unpack the set again."
+    lacking = {
+        folder: [each for each in wanted if not (folder / each).exists()] for folder in (*walk(root), root.parent)
+    }
+    best = min(lacking, key=lambda folder: len(lacking[folder]))
+    if not lacking[best]:
+        text += f" This is the wrong level of folder: give {best}."
+    elif len(lacking[best]) < len(wanted):
+        text += f" {best} lacks {', '.join(lacking[best])}: unpack the set again."
     return NotFound(text)
 
 
-def _only_one(name: str, root: Path, found: dict[Path, str]) -> Path:
-    if len(found) > 1:
-        listed = "; ".join(f"{folder} ({kind})" for folder, kind in list(found.items())[:6])
-        raise ValueError(f"{name}: {len(found)} sets lie below {root}: {listed}. Give the folder of one of them.")
-    return next(iter(found))
+def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_: Any) -> Found:
+    """Three folders of pictures whose names, as the set's pattern reads them, say who is seen by which camera.
 
-
-def _choose(name: str, root: Path, wanted: tuple[str, ...], notes: list[str], expected: str = "") -> Path:
-    """The one folder that holds what is ``wanted``; where several do, the one that looks like the set ``name``."""
-    kinds = {folder: kind_of(folder) for folder in find_folders(root, *wanted)}
-    if not kinds:
-        raise missing(name, root, wanted, expected)
-    folder = _only_one(name, root, {folder: kind for folder, kind in kinds.items() if kind == name} or kinds)
-    if kinds[folder] != name:
-        notes.append(f"opened as {name}, yet this looks like {kinds[folder]} ({folder})")
-    return folder
-
-
-def _read_market(name: str, root: Path, notes: list[str], expected: str = "", **_: Any) -> Found:
-    """Market-1501's layout, shared by DukeMTMC-reID, CUHK03-NP and the drawn people: three folders of pictures.
-
-    The pattern is applied to a file's name alone, because a path such as ``/data/run-2_c9/...`` would match it too.
+    Only a file's name is read, because a path such as ``/data/run-2_c9/...`` would fit the pattern too.
     """
-    folder, images = _choose(name, root, MARKET_FOLDERS, notes, expected), []
-    for sub, split in zip(MARKET_FOLDERS, SPLITS, strict=True):
+    reader, images, folder = READERS[name], [], _choose(name, root, expected)
+    for sub, split in zip(reader.folders, SPLITS, strict=True):
         _, pictures, others = listing(folder / sub)
-        matches = {file: MARKET_NAME.match(file) for file in pictures}
-        images += [(split, str(folder / sub / file), int(m[1]), int(m[2])) for file, m in matches.items() if m]
-        if skipped := [file for file, match in matches.items() if not match] + others:
+        matches = {file: re.match(reader.pattern, file) for file in pictures}
+        found = {file: match for file, match in matches.items() if match}
+        images += [(split, str(folder / sub / file), int(m["pid"]), int(m["camid"])) for file, m in found.items()]
+        if skipped := [file for file in matches if file not in found] + others:
             wanted = "files that are not called <pid>_c<camera>....jpg"
             notes.append(f"{sub}: {len(skipped)} {wanted} skipped ({', '.join(skipped[:3])}, ...)")
     return folder, images
 
 
-def _begins_market(folder: Path) -> bool:
-    return holds(folder, MARKET_FOLDERS)
-
-
-def _begins_duke(folder: Path) -> bool:
-    return _begins_market(folder) and any(map(DUKE_NAME.match, listing(folder / "query")[1][:1]))
-
-
-def _begins_people(folder: Path) -> bool:
-    return (folder / "people.json").exists() or (folder / "people.part.json").exists()
+def _begins_named(name: str, folder: Path) -> bool:
+    return holds(folder, READERS[name].folders) and any(folder.glob(READERS[name].sign))
 
 
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
-    for folder in filter(_begins_people, walk(root)):
-        if not (folder / "people.json").is_file():
+    for folder in walk(root):
+        if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
             advice = "Run `casnkit data synthesize` again with the same folder and size to complete it"
             raise ValueError(f"people: the generation in {folder} was interrupted. {advice}.")
-    folder, images = _read_market(name, root, notes)
+    folder, images = _read_named(name, root, notes)
     header = read_json(folder / "people.json")
     notes.insert(0, "generated people: " + ", ".join(f"{k} {header.get(k)}" for k in ("size", "seed", "version")))
     return folder, images
+
+
+def _find(file: str, folders: Iterable[Path]) -> Path | None:
+    return next((folder / file for folder in folders if (folder / file).exists()), None)
 
 
 def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: Any) -> Found:
     """Ready-made folders; else the raw files, extracted once; else folders of another name."""
     variant = name.rpartition("-")[2]
     config = cuhk03.config_name(variant)
-    there = {folder.name for folder in find_folders(root, *MARKET_FOLDERS)}
-    raw = find_folders(root, cuhk03.RAW_FILE)
+    there = {folder.name for folder in walk(root) if holds(folder, MARKET_FOLDERS)}
+    raw = _find(cuhk03.RAW_FILE, walk(root))
     if variant not in there and raw:
-        protocol = find_folders(root, config) or [
-            folder for folder in walk(raw[0].parent, 1) if holds(folder, (config,))
-        ]
-        if not protocol:
-            raise NotFound(
-                f"found {cuhk03.RAW_FILE} in {raw[0]}, but no {config} in {root}: it says which image is what."
-            )
-        root = cuhk03.extract(raw[0] / cuhk03.RAW_FILE, protocol[0] / config, variant, progress)
+        protocol = _find(config, [*walk(root), *walk(raw.parents[1], 1)])
+        if protocol is None:
+            raise NotFound(f"found {raw}, but no {config} in {root}: it says which image is what.")
+        root = cuhk03.extract(raw, protocol, variant, progress)
     elif variant not in there and there & set(cuhk03.VARIANTS):
         raise NotFound(f"{name}: expected {variant}/ in {root}, found the boxes of the other variant alone.")
     notes.append(f"CUHK03-NP: the {variant} boxes are in use (detected and labeled ones give other numbers)")
     expected = f"{variant}/ with {', '.join(MARKET_FOLDERS)}, or {cuhk03.RAW_FILE} with {config},"
-    return _read_market(name, root, notes, expected)
+    return _read_named(name, root, notes, expected)
 
 
-def _begins_cuhk03(variant: str, folder: Path) -> bool:
-    if _begins_market(folder):
-        return folder.name == variant
-    config = (cuhk03.config_name(variant),)
-    return (folder / cuhk03.RAW_FILE).exists() and any(holds(place, config) for place in walk(folder.parent, 1))
+def _begins_cuhk03(name: str, folder: Path) -> bool:
+    variant = name.rpartition("-")[2]
+    if holds(folder, [cuhk03.RAW_FILE]):
+        return _find(cuhk03.config_name(variant), walk(folder.parent, 1)) is not None
+    return folder.name == variant and _begins_named(name, folder)
 
 
 def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -284,23 +264,20 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     The lists count people from 0 both in training and in test; here training people are 1, 2, ... and test people follow
     them, for 0 means distractor.
     """
-    folder = _choose(name, root, MSMT_LISTS, notes)
-    pictures = next((pair for pair in MSMT_PICTURES if holds(folder, pair)), None)
+    folder = _choose(name, root)
+    versions = ("train", "test"), ("mask_train_v2", "mask_test_v2")  # version 2 masks faces
+    pictures = next((pair for pair in versions if holds(folder, pair)), None)
     if pictures is None:
-        raise NotFound(
-            f"{name}: expected train/ and test/, or mask_train_v2/ and mask_test_v2/, beside lists in {folder}."
-        )
+        raise NotFound(f"expected train/ and test/, or mask_train_v2/ and mask_test_v2/, beside the lists in {folder}.")
     lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
     training = pd.concat([_read_list(folder / file, folder / pictures[0], "train", 1) for file in lists])
-    offset = max(training.pid, default=0) + 1
-    notes.append(
-        f"training takes {' and '.join(lists)}, {len(training)} images; test people are numbered from {offset}"
-    )
-    tests = [_read_list(folder / f"list_{split}.txt", folder / pictures[1], split, offset) for split in SPLITS[1:]]
-    return folder, pd.concat([part.sort_values("path") for part in (training, *tests)])
+    first = max(training.pid, default=0) + 1
+    notes.append(f"training takes {' and '.join(lists)}, {len(training)} images; test people count from {first}")
+    tests = [_read_list(folder / f"list_{split}.txt", folder / pictures[1], split, first) for split in SPLITS[1:]]
+    return folder, pd.concat([training, *tests]).sort_values("path")
 
 
-def _read_list(file: Path, pictures: Path, split: str, offset: int) -> pd.DataFrame:
+def _read_list(file: Path, pictures: Path, split: str, first: int) -> pd.DataFrame:
     """Each line ``<path> <number>`` of a list of MSMT17; the third field of a picture's name is its camera."""
     lines = pd.Series(file.read_text(encoding="utf-8", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
@@ -310,15 +287,15 @@ def _read_list(file: Path, pictures: Path, split: str, offset: int) -> pd.DataFr
     paths = [str(pictures / path) for path in table.path]
     if absent := sorted(set(paths) - set(map(str, pictures.rglob("*")))):
         raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(paths)} absent pictures: {absent[:3]}")
-    return table.assign(split=split, path=paths, pid=table.number.astype(int) + offset, camid=table.camid.astype(int))
+    return table.assign(split=split, path=paths, pid=table.pid.astype(int) + first, camid=table.camid.astype(int))
 
 
 def _holds_own(root: Path) -> bool:
     """Whether own pictures lie in ``root``, in one of the two arrangements of :func:`_read_own`."""
-    names = set(listing(root)[0])
-    if {"query", "gallery"} <= names:
+    names = listing(root)[0]
+    if {"query", "gallery"} <= set(names):
         return any(listing(root / name)[0] for name in ("query", "gallery"))
-    return not names & {*SPLITS, *MARKET_FOLDERS} and sum(bool(listing(root / n)[1]) for n in sorted(names)[:50]) >= 2
+    return not set(names) & {*SPLITS, *MARKET_FOLDERS} and sum(bool(listing(root / n)[1]) for n in names[:50]) >= 2
 
 
 def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | None, **_: Any) -> Found:
@@ -330,56 +307,56 @@ def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | Non
     splits = [split for split in SPLITS if (root / split).is_dir()] or [""]
     if splits != [""] and not {"query", "gallery"} <= set(splits):
         raise NotFound(f"folder: expected query/ and gallery/ in {root}, found {'/, '.join(splits)}/ alone.")
-    places = [(split, identity) for split in splits for identity in listing(root / split)[0]]
-    rows = [
-        (*place, str(root.joinpath(*place, file))) for place in places for file in listing(root.joinpath(*place))[1]
-    ]
-    if not rows:
+    folders = [(split, person, root / split / person) for split in splits for person in listing(root / split)[0]]
+    images = [(*of, str(folder / file)) for *of, folder in folders for file in listing(folder)[1]]
+    if not images:
         raise missing("folder", root, SPLITS, "one folder of pictures for each person")
     if loose := sum(len(listing(root / split)[1]) for split in splits):
         notes.append(f"left out: {loose} pictures outside any person's folder")
-    table = pd.DataFrame(rows, columns=["split", "identity", "path"])
+    table = pd.DataFrame(images, columns=["split", "person", "path"])
     if splits == [""]:
-        names = sorted(set(table.identity))
-        training = table.identity.isin(names[: len(names) // 2])
-        table["split"] = np.select([training, ~table.duplicated("identity")], ["train", "query"], "gallery")
-        notes.append(
-            f"no query/ and gallery/: the first {len(names) // 2} of {len(names)} people train, the others test"
-        )
-    table["pid"] = table.identity.map(_numbers(set(table.identity)))
+        names = sorted(set(table.person))
+        half = names[: len(names) // 2]
+        table["split"] = np.where(table.duplicated("person"), "gallery", "query")
+        table.loc[table.person.isin(half), "split"] = "train"
+        notes.append(f"no query/ and gallery/: the first {len(half)} of {len(names)} people train, the others test")
     cameras = table.path.map(os.path.basename).str.extract(camera_pattern or "(?!)()")[0]  # (?!) is found nowhere
-    table["camid"] = cameras.map(_numbers(set(cameras.dropna()))).fillna(UNKNOWN_CAMERA).astype(int)
+    table = table.assign(pid=_numbers(table.person), camid=_numbers(cameras))
     if unknown := int(cameras.isna().sum()):
         rule = "for them the same-camera rule is off, and results look better than with it"
         hint = r"camera_pattern='_c(\d+)' reads names like Market-1501's"
         notes.append(f"{unknown} of {len(table)} cameras are unknown: {rule} ({hint})")
-    queries, gallery = (table.loc[table.split == split, ["pid", "path"]] for split in SPLITS[1:])
-    pairs = queries.merge(gallery, on="pid")
+    pairs = table[table.split == "query"].merge(table[table.split == "gallery"], on="pid")
     if same := sum(filecmp.cmp(a, b, shallow=False) for a, b in zip(pairs.path_x, pairs.path_y, strict=True)):
         notes.append(f"{same} queries lie in the gallery as the same file: results are too good")
     return root, table
 
 
-def _numbers(names: set[str]) -> dict[str, int]:
-    """The numbers that names are, or 1, 2, ... in their order where some are none, less than 1 or equal."""
-    numbers = {name: int(name) for name in names if name.isdecimal() and int(name) > 0}
-    return (
-        numbers if len(set(numbers.values())) == len(names) else {name: i + 1 for i, name in enumerate(sorted(names))}
-    )
+def _numbers(names: pd.Series) -> pd.Series:
+    """The numbers that names are, or 1, 2, ... in their order where some are none, less than 1 or equal; -1 for none."""
+    distinct = sorted(set(names.dropna()))
+    numbers = {name: int(name) for name in distinct if name.isdecimal() and int(name) > 0}
+    if len(set(numbers.values())) < len(distinct):
+        numbers = {name: i for i, name in enumerate(distinct, 1)}
+    return names.map(numbers).fillna(UNKNOWN_CAMERA).astype(int)
 
 
 @dataclass(frozen=True)
 class Reader:
     """All that the kit knows of a data set."""
 
-    read: Callable[..., Found]  # (name, root, notes, **options): finds the set at or below root, and adds notes
-    begins_in: Callable[[Path], bool] | None  # do its names lie right in a folder? None: taken where nothing else is
     where: str  # one sentence on where the set can be had
     counts: tuple[int, ...] = ()  # that its authors give, in the order of COUNTED
+    read: Callable[..., Found] = _read_named  # (name, root, notes, **options): finds the set at or below root
+    begins_in: Callable[[str, Path], bool] = _begins_named  # (name, folder): do the names in a folder fit the set?
+    folders: tuple[str, ...] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
+    sign: str = "*"  # what a folder must hold too (glob), to tell the set from others of these folders
+    pattern: str = MARKET_NAME  # of a picture's name: groups pid and camid
 
 
 COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
 COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
+PEOPLE = "It is generated: `casnkit data synthesize` writes it."
 DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
 MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
 MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html."
@@ -388,16 +365,12 @@ CUHK03 = (
     "Ready-made folders and the new-protocol .mat files are described at https://github.com/zhunzhong07/"
     "person-re-ranking; cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
 )
-DETECTED, LABELED = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
 READERS = {  # a folder is taken for the first set that begins in it
-    "people": Reader(_read_people, _begins_people, "It is generated: `casnkit data synthesize` writes it."),
-    "dukemtmc-reid": Reader(_read_market, _begins_duke, DUKE, (16522, 702, 2228, 702, 17661, 8)),
-    "cuhk03-np-detected": Reader(_read_cuhk03, partial(_begins_cuhk03, "detected"), CUHK03, DETECTED),
-    "cuhk03-np-labeled": Reader(_read_cuhk03, partial(_begins_cuhk03, "labeled"), CUHK03, LABELED),
-    "market1501": Reader(_read_market, _begins_market, MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(
-        _read_msmt17, lambda folder: holds(folder, MSMT_LISTS), MSMT17, (32621, 1041, 11659, 3060, 82161, 15, 3060)
-    ),
-    "folder": Reader(_read_own, None, OWN),
+    "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
+    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign="query/[0-9]*_c[0-9]*_f[0-9]*"),
+    "cuhk03-np-detected": Reader(CUHK03, (7365, 767, 1400, 700, 5332, 2, 700), _read_cuhk03, _begins_cuhk03),
+    "cuhk03-np-labeled": Reader(CUHK03, (7368, 767, 1400, 700, 5328, 2, 700), _read_cuhk03, _begins_cuhk03),
+    "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
+    "msmt17": Reader(MSMT17, (32621, 1041, 11659, 3060, 82161, 15, 3060), _read_msmt17, folders=MSMT_LISTS),
+    "folder": Reader(OWN, (), _read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }
-NAMES = (*READERS, "auto")

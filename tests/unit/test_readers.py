@@ -61,7 +61,7 @@ OWN = {"query/ann": ["x.jpg"], "gallery/ann": ["y.jpg"]}
         (NEEDED, "market1501", "query", "wrong level of folder: give .*set"),
         ({"query": QUERY}, "market1501", "", "set lacks bounding_box_train, bounding_box_test.*zheng-lab"),
         ({"": ["x.zip"]}, "market1501", "x.zip", "expected a folder .*unpacked first.*zheng-lab"),
-        ({"": ["x.zip"]}, "auto", "", "nothing recognised: expected one of people, .*Found there: x.zip"),
+        ({"": ["x.zip"]}, "auto", "", "auto: expected one of people, .*Found there: x.zip"),
         ({"query": QUERY}, "dukemtmc-reid", "", "withdrawn by its authors"),
         ({**NEEDED, "query": ["Thumbs.db"]}, "market1501", "", "the query split .* is empty .*query: 1 files"),
         ({**NEEDED, "bounding_box_test": ["x.db"]}, "market1501", "", "the gallery split .* is empty"),
@@ -143,7 +143,7 @@ def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         notes.append("read by the new one")
         return root, [(split, f"{split}.jpg", i + 1, 1) for i, split in enumerate(("train", "query", "gallery"))]
 
-    entry = readers.Reader(read, lambda folder: (folder / "new.txt").is_file(), "It is nowhere.")
+    entry = readers.Reader("It is nowhere.", (), read, lambda _, folder: (folder / "new.txt").is_file())
     monkeypatch.setitem(readers.READERS, "new", entry)
     touch(tmp_path / "deep", {"": ["new.txt"]})
     data = open_dataset(str(tmp_path))
@@ -238,7 +238,7 @@ def test_msmt17_by_hand(tmp_path: Path, folders: tuple[str, str]) -> None:
     assert data.train.camids.tolist() == [1, 14, 15]
     assert (data.query.pids.tolist(), data.query.camids.tolist()) == ([3], [2])  # 0 in the test list, behind 1 and 2
     assert (data.gallery.pids.tolist(), data.gallery.camids.tolist()) == ([3, 4], [4, 3])
-    assert told(data.notes, "list_train.txt and list_val.txt, 3 images; test people are numbered from 3")
+    assert told(data.notes, "list_train.txt and list_val.txt, 3 images; test people count from 3")
     (root / test / "0001" / "0001_000_03_0303morning_0008_0.jpg").unlink()
     refused(r"list_gallery.txt names 1 of 2 absent pictures", "msmt17", root)
     (root / "list_query.txt").write_text("0000/0000_000_02_0303morning_0008_0.jpg\n")
