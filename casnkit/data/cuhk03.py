@@ -1,17 +1,13 @@
-"""CUHK03 in its raw form: ``cuhk-03.mat`` and the new protocol's ``cuhk03_new_protocol_config_<variant>.mat``.
+"""CUHK03's raw ``cuhk-03.mat``, written out once as PNG files, arranged and named like the ready-made folders.
 
-The pictures are written out once as PNG, in the arrangement of the ready-made folders, beside the ``.mat`` file; from
-then on the set is read like the others. An interrupted extraction stays as ``<variant>.part`` and is continued.
-
-Inside ``cuhk-03.mat`` (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for each
-pair of cameras, to (10, people) references, image 1-5 from the first view and 6-10 from the second, each to an image
-(3, W, H) or an empty cell. The protocol names an image by pair, person, view and number: ``1_001_1_01.png``.
+In it (MATLAB 7.3, thus HDF5) ``detected`` and ``labeled`` are (1, 5) arrays of references, one for each pair of cameras,
+to (10, people) references, image 1-5 from the first view and 6-10 from the second, each to an image (3, W, H) or an empty
+cell. The protocol's file names an image by pair, person, view and number: ``1_001_1_01.png``.
 """
 
 import os
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,36 +21,27 @@ from casnkit.data.records import MARKET_FOLDERS
 
 VARIANTS = ("detected", "labeled")
 RAW_FILE = "cuhk-03.mat"
+PROTOCOL_FILE = "cuhk03_new_protocol_config_{}.mat"  # of a variant
 EXTRACTED = "cuhk03-np-extracted"
 
 
-def config_name(variant: str) -> str:
-    """Name of the new protocol's file for ``variant``."""
-    return f"cuhk03_new_protocol_config_{variant}.mat"
+def extract(raw: Path, protocol: Path, variant: str, progress: bool = True) -> Path:
+    """Write the pictures of ``variant`` into ``cuhk03-np-extracted/<variant>`` beside the raw file, and return that folder.
 
-
-def import_h5py() -> ModuleType:
-    """The package that reads MATLAB 7.3 files. Raises ImportError, naming the extra, where it is not installed."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f'{RAW_FILE} needs the package h5py: pip install "casnkit[raw]"') from error
-    return h5py
-
-
-def extract(raw: Path, config: Path, variant: str, progress: bool = True) -> Path:
-    """Write the pictures of ``variant`` into ``cuhk03-np-extracted/<variant>`` beside the raw file, once.
-
-    Returns that folder. Raises ValueError where a file cannot be read, a picture that the protocol names is not in
-    ``raw``, or the disk is full.
+    What was interrupted (``<variant>.part``) is continued. Raises ValueError where a file cannot be read, a picture that
+    the protocol names is not in ``raw``, or the disk is full; ImportError without h5py.
     """
     target, partial = (raw.parent / EXTRACTED / name for name in (variant, f"{variant}.part"))
     if target.is_dir():
         return target
-    jobs = _read_protocol(config)
     try:
-        with import_h5py().File(raw, "r") as file:
-            _write_pictures(file, variant, tqdm(jobs, f"extracting {raw.name}", disable=not progress), partial)
+        import h5py
+    except ImportError as error:
+        raise ImportError(f'{RAW_FILE} needs the package h5py: pip install "casnkit[raw]"') from error
+    jobs = tqdm(_read_protocol(protocol), f"extracting {raw.name}", disable=not progress)
+    try:
+        with h5py.File(raw, "r") as file:
+            _write_pictures(file, variant, jobs, partial)
         os.replace(partial, target)
     except (OSError, KeyError) as error:
         if target.is_dir():  # another process finished the same extraction meanwhile
@@ -65,15 +52,15 @@ def extract(raw: Path, config: Path, variant: str, progress: bool = True) -> Pat
     return target
 
 
-def _read_protocol(config: Path) -> list[tuple[str, str]]:
+def _read_protocol(path: Path) -> list[tuple[str, str]]:
     """``(name in the protocol, path to write)`` of every picture."""
     keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
     try:
-        protocol = loadmat(config, variable_names=keys)
+        protocol = loadmat(path, variable_names=keys)
         files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
         pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
     except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
-        raise ValueError(f"expected {', '.join(keys)} in {config}, could not read them: {error}") from error
+        raise ValueError(f"expected {', '.join(keys)} in {path}, could not read them: {error}") from error
     pids += pids.min() == 0  # 0 would mean distractor
     return [
         (files[i], f"{folder}/{pids[i]:04d}_c{cameras[i]}_{Path(files[i]).stem}.png")

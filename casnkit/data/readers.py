@@ -60,7 +60,6 @@ def open_dataset(
         raise ValueError(f"camera_pattern is for own pictures: {name} has its cameras in its files' names")
     reader, notes = READERS[name], []
     try:
-        root = to_folder(root, name)
         folder, images = reader.read(name, root, notes, camera_pattern=camera_pattern, progress=progress)
         if (kind := kind_of(folder)) not in (name, ""):
             notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
@@ -72,9 +71,9 @@ def open_dataset(
 def _resolve(name: str, root: str | Path | None) -> tuple[str, str, Path]:
     """``(name, size of the people to draw or "", folder)``."""
     known = [*READERS, "auto", *(f"people:{size}" for size in people.SIZES)]
+    if name not in known and root is None and (Path(name).expanduser().exists() or set(name) & set("/\\.")):
+        name, root = "auto", name
     if name not in known:
-        if root is None and (Path(name).expanduser().exists() or set(name) & set("/\\.")):
-            return "auto", "", Path(name)
         raise ValueError(f"expected the name of a data set ({', '.join(known)}) or an existing folder, got {name!r}")
     (kind, _, size), home = name.partition(":"), os.environ.get("CASNKIT_DATA")
     if root is None and kind == "people":  # the version in the folder's name keeps an older one out of the way
@@ -83,7 +82,7 @@ def _resolve(name: str, root: str | Path | None) -> tuple[str, str, Path]:
     if root is None and not home:
         where = READERS[name].where if name in READERS else ""
         raise ValueError(f"{name}: expected its folder: root=PATH, --data PATH, or the variable CASNKIT_DATA. {where}")
-    return kind, size, Path(root or home).expanduser()
+    return kind, size, Path(root or home).expanduser().absolute()
 
 
 def _to_dataset(name: str, folder: Path, images: pd.DataFrame, notes: list[str]) -> ReidDataset:
@@ -91,7 +90,7 @@ def _to_dataset(name: str, folder: Path, images: pd.DataFrame, notes: list[str])
     nobody = (images.pid <= 0) & (images.split != "gallery")
     if nobody.any():
         notes.append(f"{nobody.sum()} junk or distractor images (pid -1 or 0) in training or queries left out")
-    market = holds(folder, MARKET_FOLDERS)  # its file names are unique
+    market = _holds(folder, MARKET_FOLDERS)  # its file names are unique
     sides = [folder / side if market and (folder / side).is_dir() else None for side in ("masks", "parts")]
     own = {split: images[(images.split == split) & ~nobody] for split in SPLITS}
     train, query, gallery = (Split(part.path, part.pid, part.camid, split, *sides) for split, part in own.items())
@@ -112,9 +111,8 @@ def kind_of(folder: Path) -> str:
     return next((name for name, reader in READERS.items() if reader.begins_in(name, folder)), "")
 
 
-def recognise(root: str | Path) -> tuple[str, Path]:
+def recognise(root: Path) -> tuple[str, Path]:
     """``(name, folder)`` of the set at or below ``root``. Raises ValueError where there is none, or several."""
-    root = to_folder(root, "auto")
     try:
         folder = _choose("auto", root, f"one of {', '.join(READERS)} (one folder of pictures for each person)")
     except NotFound:
@@ -124,17 +122,11 @@ def recognise(root: str | Path) -> tuple[str, Path]:
     return kind_of(folder), folder
 
 
-def to_folder(root: str | Path, name: str) -> Path:
-    """``root`` as an absolute path; raises NotFound where it is no folder."""
-    path = Path(root).expanduser().absolute()
-    if not path.is_dir():
-        found = "a file (an archive has to be unpacked first)" if path.is_file() else "nothing"
-        raise NotFound(f"{name}: expected a folder at {path}, found {found}.")
-    return path
-
-
-def listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
+def _listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
     """Sorted names of subfolders, pictures and other files; hidden and half-written (``*.part``) ones are ignored."""
+    if not folder.is_dir():
+        found = "a file (an archive has to be unpacked first)" if folder.is_file() else "nothing"
+        raise NotFound(f"expected a folder at {folder}, found {found}.")
     with os.scandir(folder) as entries:
         found = sorted((e.name, e.is_dir()) for e in entries if e.name[0] != "." and not e.name.endswith(".part"))
     files = [name for name, is_folder in found if not is_folder]
@@ -142,7 +134,7 @@ def listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
     return [name for name, is_folder in found if is_folder], pictures, sorted(set(files) - set(pictures))
 
 
-def walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+def _walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
     """``root`` and the folders up to ``depth`` levels below it, nearest first, without looking into picture folders."""
     yield root
     level = [root]
@@ -153,25 +145,24 @@ def walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 def _worth_a_look(folder: Path) -> list[str]:
     try:
-        names = listing(folder)[0]
-    except OSError:  # unreadable or vanished: as good as empty for a search
+        names = _listing(folder)[0]
+    except (OSError, NotFound):  # unreadable or vanished: as good as empty for a search
         return []
     leaves = LEAVES if set(names) & set(MARKET_FOLDERS) else set()
     return [name for name in names if name not in leaves] if len(names) <= CROWDED else []
 
 
-def holds(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a folder has every subfolder and file named."""
+def _holds(folder: Path, names: Sequence[str]) -> bool:
     return all((folder / name).exists() for name in names)
 
 
 def _choose(name: str, root: Path, expected: str = "") -> Path:
     """The folder of the set ``name`` ("auto": of any); where several have its layout, the one that looks like it."""
     wanted = READERS[name].folders if name in READERS else ()
-    kinds = {folder: kind for folder in walk(root) if holds(folder, wanted) and (kind := kind_of(folder))}
+    kinds = {folder: kind for folder in _walk(root) if _holds(folder, wanted) and (kind := kind_of(folder))}
     found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
     if not found:
-        raise missing(name, root, wanted or MARKET_FOLDERS, expected)
+        raise _missing(name, root, wanted or MARKET_FOLDERS, expected)
     if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
         return min(found, key=lambda folder: (folder.name not in cuhk03.VARIANTS, folder.name))  # ready-made, detected
     if len(found) > 1:
@@ -180,15 +171,13 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     return found[0]
 
 
-def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -> NotFound:
+def _missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -> NotFound:
     """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
-    folders, pictures, others = listing(root)
+    folders, pictures, others = _listing(root)
     found = ", ".join([*(f"{folder}/" for folder in folders), *others][:12]) or "no folders"
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it."
     text += f" Found there: {found}; {len(pictures)} pictures."
-    lacking = {
-        folder: [each for each in wanted if not (folder / each).exists()] for folder in (*walk(root), root.parent)
-    }
+    lacking = {f: [each for each in wanted if not (f / each).exists()] for f in (*_walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
     if not lacking[best]:
         text += f" This is the wrong level of folder: give {best}."
@@ -204,22 +193,23 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     """
     reader, images, folder = READERS[name], [], _choose(name, root, expected)
     for sub, split in zip(reader.folders, SPLITS, strict=True):
-        _, pictures, others = listing(folder / sub)
+        _, pictures, others = _listing(folder / sub)
         matches = {file: re.match(reader.pattern, file) for file in pictures}
-        found = {file: match for file, match in matches.items() if match}
-        images += [(split, str(folder / sub / file), int(m["pid"]), int(m["camid"])) for file, m in found.items()]
-        if skipped := [file for file in matches if file not in found] + others:
-            wanted = "files that are not called <pid>_c<camera>....jpg"
-            notes.append(f"{sub}: {len(skipped)} {wanted} skipped ({', '.join(skipped[:3])}, ...)")
+        images += [
+            (split, str(folder / sub / file), int(m["pid"]), int(m["camid"])) for file, m in matches.items() if m
+        ]
+        if skipped := [file for file, match in matches.items() if not match] + others:
+            told = "files skipped, their names tell no person and camera"
+            notes.append(f"{sub}: {len(skipped)} {told} ({', '.join(skipped[:3])}, ...)")
     return folder, images
 
 
 def _begins_named(name: str, folder: Path) -> bool:
-    return holds(folder, READERS[name].folders) and any(folder.glob(READERS[name].sign))
+    return _holds(folder, READERS[name].folders) and any(folder.glob(READERS[name].sign))
 
 
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
-    for folder in walk(root):
+    for folder in _walk(root):
         if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
             advice = "Run `casnkit data synthesize` again with the same folder and size to complete it"
             raise ValueError(f"people: the generation in {folder} was interrupted. {advice}.")
@@ -236,11 +226,11 @@ def _find(file: str, folders: Iterable[Path]) -> Path | None:
 def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: Any) -> Found:
     """Ready-made folders; else the raw files, extracted once; else folders of another name."""
     variant = name.rpartition("-")[2]
-    config = cuhk03.config_name(variant)
-    there = {folder.name for folder in walk(root) if holds(folder, MARKET_FOLDERS)}
-    raw = _find(cuhk03.RAW_FILE, walk(root))
+    config = cuhk03.PROTOCOL_FILE.format(variant)
+    there = {folder.name for folder in _walk(root) if _holds(folder, MARKET_FOLDERS)}
+    raw = _find(cuhk03.RAW_FILE, _walk(root))
     if variant not in there and raw:
-        protocol = _find(config, [*walk(root), *walk(raw.parents[1], 1)])
+        protocol = _find(config, [*_walk(root), *_walk(raw.parents[1], 1)])
         if protocol is None:
             raise NotFound(f"found {raw}, but no {config} in {root}: it says which image is what.")
         root = cuhk03.extract(raw, protocol, variant, progress)
@@ -253,8 +243,8 @@ def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: A
 
 def _begins_cuhk03(name: str, folder: Path) -> bool:
     variant = name.rpartition("-")[2]
-    if holds(folder, [cuhk03.RAW_FILE]):
-        return _find(cuhk03.config_name(variant), walk(folder.parent, 1)) is not None
+    if _holds(folder, [cuhk03.RAW_FILE]):
+        return _find(cuhk03.PROTOCOL_FILE.format(variant), _walk(folder.parent, 1)) is not None
     return folder.name == variant and _begins_named(name, folder)
 
 
@@ -266,7 +256,7 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     """
     folder = _choose(name, root)
     versions = ("train", "test"), ("mask_train_v2", "mask_test_v2")  # version 2 masks faces
-    pictures = next((pair for pair in versions if holds(folder, pair)), None)
+    pictures = next((pair for pair in versions if _holds(folder, pair)), None)
     if pictures is None:
         raise NotFound(f"expected train/ and test/, or mask_train_v2/ and mask_test_v2/, beside the lists in {folder}.")
     lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
@@ -284,18 +274,18 @@ def _read_list(file: Path, pictures: Path, split: str, first: int) -> pd.DataFra
     for i in table.index[table.path.isna()]:
         told = f"in line {i + 1} of {file}, found {lines[i][:80]!r}"
         raise NotFound(f"msmt17: expected `0000/0000_000_01_....jpg 0` {told}.")
-    paths = [str(pictures / path) for path in table.path]
-    if absent := sorted(set(paths) - set(map(str, pictures.rglob("*")))):
-        raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(paths)} absent pictures: {absent[:3]}")
-    return table.assign(split=split, path=paths, pid=table.pid.astype(int) + first, camid=table.camid.astype(int))
+    table = table.astype({"pid": int, "camid": int}).assign(split=split, path=f"{pictures}/" + table.path)
+    if absent := sorted(set(table.path) - set(map(str, pictures.rglob("*")))):
+        raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(table)} absent pictures: {absent[:3]}")
+    return table.assign(pid=table.pid + first)
 
 
 def _holds_own(root: Path) -> bool:
     """Whether own pictures lie in ``root``, in one of the two arrangements of :func:`_read_own`."""
-    names = listing(root)[0]
+    names = _listing(root)[0]
     if {"query", "gallery"} <= set(names):
-        return any(listing(root / name)[0] for name in ("query", "gallery"))
-    return not set(names) & {*SPLITS, *MARKET_FOLDERS} and sum(bool(listing(root / n)[1]) for n in names[:50]) >= 2
+        return any(_listing(root / name)[0] for name in ("query", "gallery"))
+    return not set(names) & {*SPLITS, *MARKET_FOLDERS} and sum(bool(_listing(root / n)[1]) for n in names[:50]) >= 2
 
 
 def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | None, **_: Any) -> Found:
@@ -307,11 +297,11 @@ def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | Non
     splits = [split for split in SPLITS if (root / split).is_dir()] or [""]
     if splits != [""] and not {"query", "gallery"} <= set(splits):
         raise NotFound(f"folder: expected query/ and gallery/ in {root}, found {'/, '.join(splits)}/ alone.")
-    folders = [(split, person, root / split / person) for split in splits for person in listing(root / split)[0]]
-    images = [(*of, str(folder / file)) for *of, folder in folders for file in listing(folder)[1]]
+    folders = [(split, person, root / split / person) for split in splits for person in _listing(root / split)[0]]
+    images = [(*of, str(folder / file)) for *of, folder in folders for file in _listing(folder)[1]]
     if not images:
-        raise missing("folder", root, SPLITS, "one folder of pictures for each person")
-    if loose := sum(len(listing(root / split)[1]) for split in splits):
+        raise _missing("folder", root, SPLITS, "one folder of pictures for each person")
+    if loose := sum(len(_listing(root / split)[1]) for split in splits):
         notes.append(f"left out: {loose} pictures outside any person's folder")
     table = pd.DataFrame(images, columns=["split", "person", "path"])
     if splits == [""]:

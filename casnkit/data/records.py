@@ -27,19 +27,15 @@ def read_image(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _to_rgb(image)
+            if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips instead of scaling
+                values = np.asarray(image, dtype=np.float32)
+                image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
+            if image.has_transparency_data:
+                grey = Image.new("RGBA", image.size, (128, 128, 128, 255))
+                image = Image.alpha_composite(grey, image.convert("RGBA"))
+            return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected an image at {path}, could not read it: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips to white instead of scaling
-        values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-    if image.has_transparency_data:
-        background = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        image = Image.alpha_composite(background, image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -122,9 +118,8 @@ class ReidDataset:
 
 def camera_text(camid: int, short: bool = False) -> str:
     """A camera in words: ``camera 3`` or ``camera unknown``; short: ``cam 3`` or ``cam ?``."""
-    if camid == UNKNOWN_CAMERA:
-        return "cam ?" if short else "camera unknown"
-    return f"cam {camid}" if short else f"camera {camid}"
+    unknown = "?" if short else "unknown"
+    return f"{'cam' if short else 'camera'} {unknown if camid == UNKNOWN_CAMERA else camid}"
 
 
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

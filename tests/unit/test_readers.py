@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from casnkit.data import cuhk03, open_dataset, people, readers
 from casnkit.data.files import DiskFullError
-from casnkit.data.imitate import NAMES, Shape, draw, imitate
+from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c6s1_000801_01.jpg", "0007_c2s3_070952_01.jpg", "Thumbs.db"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c2s1_000000_00.JPG"]
@@ -125,9 +126,9 @@ def test_two_sets_below_one_folder_are_told_apart(tmp_path: Path) -> None:
     refused("Give the folder of one", "market1501", tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*LAYOUTS, "cuhk03-raw"])
 def test_auto_recognises_every_imitation(tmp_path: Path, name: str) -> None:
-    imitate(name, tmp_path / "set")
+    write_raw(tmp_path / "set") if name == "cuhk03-raw" else imitate(name, tmp_path / "set")
     data = open_dataset(str(tmp_path / "set"), progress=False)
     expected = {"cuhk03-raw": "cuhk03-np-detected", "folder-flat": "folder"}.get(name, name)
     assert data.name == expected
@@ -149,6 +150,13 @@ def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     data = open_dataset(str(tmp_path))
     assert (data.name, data.root, data.query.pids.tolist()) == ("new", tmp_path / "deep", [2])
     assert data.notes == ("read by the new one",)
+    # most often folders and a pattern are enough
+    folders, pattern = ("tr", "probe", "pool"), r"cam(?P<camid>\d)_(?P<pid>\d+)"
+    monkeypatch.setitem(readers.READERS, "named", readers.Reader("Nor is it.", folders=folders, pattern=pattern))
+    root = touch(tmp_path / "b", {"tr": ["cam1_004.png"], "probe": ["cam2_017.png"], "pool": ["cam3_017.png", "x.png"]})
+    data = open_dataset(str(root))
+    assert (data.name, data.query.pids.tolist(), data.gallery.camids.tolist()) == ("named", [17], [3])
+    assert told(data.notes, "pool: 1 files skipped")
 
 
 def test_cuhk03_says_which_boxes(tmp_path: Path) -> None:
@@ -160,15 +168,42 @@ def test_cuhk03_says_which_boxes(tmp_path: Path) -> None:
     assert "the labeled boxes are in use" in data.notes[0]
 
 
+def write_raw(root: Path) -> Path:
+    """CUHK03's ``.mat`` files: one pair of cameras holds everybody; the other four are empty, as is what a person lacks."""
+    h5py = pytest.importorskip("h5py")
+    root.mkdir()
+    images, rng = Shape().images(), np.random.default_rng(0)
+    with h5py.File(root / cuhk03.RAW_FILE, "w", userblock_size=512) as file:
+        for variant in cuhk03.VARIANTS:
+            pairs = file.create_dataset(variant, (1, 5), dtype=h5py.ref_dtype)
+            for pair in range(5):
+                table = (10, 0 if pair else 7)
+                cells = file.create_dataset(f"#refs#/{variant}{pair}", table, dtype=h5py.ref_dtype)
+                pairs[0, pair] = cells.ref
+                for image, person in np.ndindex(table):
+                    value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
+                    if image % 5 < 2:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
+                        value = draw(person + 1, image // 5 + 1, (32, 64), rng).transpose(2, 1, 0)
+                    cells[image, person] = file.create_dataset(f"#refs#/{variant}_{person}_{image}", data=value).ref
+    names = [f"1_{pid:03d}_{view}_{5 * (view - 1) + index + 1:02d}.png" for _, pid, view, index in images]
+    columns = {"labels": [image[1] for image in images], "camId": [image[2] for image in images]}
+    for split in ("train", "query", "gallery"):  # MATLAB counts from 1
+        columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
+    protocol = {key: np.array(values)[:, None] for key, values in columns.items()}
+    for variant in cuhk03.VARIANTS:
+        filelist = np.array(names, dtype=object)[:, None]
+        savemat(root / cuhk03.PROTOCOL_FILE.format(variant), {"filelist": filelist, **protocol})
+    return root
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    pytest.importorskip("h5py")
-    return imitate("cuhk03-raw", tmp_path / "cuhk03_release")
+    return write_raw(tmp_path / "cuhk03_release")
 
 
 @pytest.mark.parametrize("variant", ["detected", "labeled"])
 def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, variant: str) -> None:
-    name = cuhk03.config_name(variant)
+    name = cuhk03.PROTOCOL_FILE.format(variant)
     (raw / name).rename(raw.parent / name)  # the configuration lies beside the raw file's folder
     data = open_dataset(f"cuhk03-np-{variant}", raw.parent, progress=False)
     assert data.root == raw / cuhk03.EXTRACTED / variant
@@ -208,13 +243,13 @@ def test_cuhk03_raw_with_something_missing(raw: Path) -> None:
     with h5py.File(raw / cuhk03.RAW_FILE, "r+") as file:
         cells = file[file["detected"][0, 0]]
         cells[1, 0] = file.create_dataset("#refs#/gone", data=np.zeros(2, dtype=np.uint64)).ref
-    (raw / cuhk03.config_name("labeled")).rename(raw / "elsewhere.mat")
+    (raw / cuhk03.PROTOCOL_FILE.format("labeled")).rename(raw / "elsewhere.mat")
 
     refused(r"names 1_001_1_02.png.*holds no such image", "cuhk03-np-detected", raw)
     refused(r"no cuhk03_new_protocol_config_labeled.mat.*zhunzhong07", "cuhk03-np-labeled", raw)
     (raw / cuhk03.RAW_FILE).write_bytes(b"half a download")
     refused(r"expected a MATLAB 7.3 file at .*cuhk-03.mat", "cuhk03-np-detected", raw)
-    (raw / cuhk03.config_name("detected")).write_bytes(b"not MATLAB")
+    (raw / cuhk03.PROTOCOL_FILE.format("detected")).write_bytes(b"not MATLAB")
     refused(r"expected filelist, labels", "cuhk03-np-detected", raw)
 
 
