@@ -1,7 +1,4 @@
-"""Data: records of pictures, readers of benchmarks, drawn people, pairs, augmentation and loading.
-
-``data`` knows no model. Names and modules load on first use.
-"""
+"""Data: records, readers of benchmarks, drawn people, pairs, images. Knows no model; names and modules load on first use."""
 
 import lazy_loader
 

@@ -54,8 +54,6 @@ def augment(
     ``rows = (index, total)``: the images are rows ``index`` of a batch of ``total`` whose other rows are with other
     processes; each image gets the chance that it has in the whole batch.
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"expected images of shape (B, 3, H, W), got {tuple(images.shape)}")
     index, total = (slice(None), len(images)) if rows is None else rows
     if config.flip > 0:
         mirrored = (torch.rand(total, generator=generator)[index] < config.flip).to(images.device, non_blocking=True)
@@ -93,21 +91,13 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     return images
 
 
-def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Yield normalised float batches (b, 3, H, W) of uint8 images in order; the last may be smaller."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    for start in range(0, len(images), batch_size):
-        yield normalise(images[start : start + batch_size])
-
-
 def load_images(
     split: Split, size: tuple[int, int], threads: int = 0, progress: bool = True, out: np.ndarray | None = None
 ) -> Tensor:
     """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    ``threads`` decode, 0: one for each usable core and at most 16; ``out`` is an array to fill, such as a memory-mapped
-    file. Raises ValueError where images cannot be read, all named together.
+    ``threads`` decode, 0: one a core, at most 16; ``out`` is an array to fill, such as a memory-mapped file. Raises
+    ValueError where images cannot be read, all named together.
     """
 
     def read(i: int) -> np.ndarray:
@@ -131,22 +121,22 @@ def load_parts(split: Split, size: tuple[int, int]) -> Tensor | None:
 
 
 def _load_side_files(split: Split, size: tuple[int, int], folder: Path | None, get: Callable) -> Tensor | None:
+    if folder is None or not any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths):
+        return None
+
     def read(i: int) -> np.ndarray:
         labels = get(i)
         if labels is None:
             raise ValueError(f"{split.paths[i]} has no <stem>.png in {folder}: expected one for every image, or none")
         return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
-    there = folder is not None and any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths)
-    return _load(split, read, tuple(size)) if there else None
+    return _load(split, read, tuple(size))
 
 
 def _load(
     split: Split, read: Callable, shape: tuple, threads: int = 0, progress: bool = False, out: np.ndarray | None = None
 ) -> Tensor:
     """``read(i)`` of every image, stacked; one error names all that failed."""
-    if not all(isinstance(side, int | np.integer) and side > 0 for side in shape):
-        raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {shape[-2:]!r}")
     out, failures = np.empty((len(split), *shape), np.uint8) if out is None else out, {}
 
     def work(i: int) -> None:
@@ -168,10 +158,10 @@ def _load(
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Decoded images, as uint8 batches on the device."""
+    """Decoded images, and batches of them on the device."""
 
     images: Tensor  # (N, 3, H, W) uint8, wherever they live
-    device: torch.device  # where batches go
+    device: torch.device
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
@@ -190,8 +180,8 @@ def open_images(
 ) -> ImageSource:
     """Decode the images to where they live: ``device``, ``memory``, or ``disk``, a temporary file (in ``$TMPDIR``).
 
-    ``auto`` takes the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
-    Raises ValueError for an unknown place, a full disk, or images that cannot be read.
+    ``auto`` takes the first that is large enough. ``images`` are the decoded images, if the caller has them. Raises
+    ValueError for an unknown place, a full disk, or images that cannot be read.
     """
     if place not in ("auto", "device", "memory", "disk"):
         raise ValueError(f"expected a place out of auto, device, memory, disk, got {place!r}")

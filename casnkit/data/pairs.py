@@ -5,10 +5,13 @@ the share of positive pairs is exact in every batch and the rest is an argument.
 (seed, epoch), so training that stops in the middle of an epoch continues with exactly the pairs that were left.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 
+@dataclass(eq=False)
 class PairSampler:
     """Plans of pairs over a training split; holds no state between epochs.
 
@@ -20,38 +23,32 @@ class PairSampler:
     ``across_cameras=False``), from all the person's other images. An unknown camera (-1) counts as one camera. A negative
     partner is drawn uniformly over the *images* of all other people: who has more pictures is met more often.
 
-    Raises ValueError for a split from which such pairs cannot be drawn, or an argument out of its range.
+    Raises ValueError for a split from which such pairs cannot be drawn.
     """
 
-    def __init__(
-        self,
-        pids: np.ndarray,
-        camids: np.ndarray,
-        batch_size: int = 16,
-        positive_share: float = 0.5,
-        across_cameras: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self.pids, self.camids = np.asarray(pids, np.int64), np.asarray(camids, np.int64)
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-        if not 0.0 <= positive_share <= 1.0:
-            raise ValueError(f"positive_share: expected a number from 0 to 1, got {positive_share!r}")
-        self.batch_size, self.positives_per_batch, self.seed = batch_size, round(positive_share * batch_size), seed
-        self.steps = -(-len(self.pids) // batch_size)
-        self.extra = self.steps * batch_size - len(self.pids)  # random anchors at the end of the last batch
-        self._check_people(positive_share)
-        self._index_people(across_cameras)
+    pids: np.ndarray
+    camids: np.ndarray
+    batch_size: int = 16
+    positive_share: float = 0.5
+    across_cameras: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.pids, self.camids = np.asarray(self.pids, np.int64), np.asarray(self.camids, np.int64)
+        self._check()
+        self.steps = -(-len(self.pids) // self.batch_size)
+        self.extra = self.steps * self.batch_size - len(self.pids)  # random anchors at the end of the last batch
+        self.positives_per_batch = round(self.positive_share * self.batch_size)
+        self._index_people()
         wanted = np.full(self.steps, self.positives_per_batch)  # positive pairs of the regular anchors in each batch
         wanted[-1] = max(0, self.positives_per_batch - self.extra)
         available, total = int(self._paired.sum()), int(wanted.sum())
         if total > available:  # too few: spread evenly, each one used
             wanted = np.diff(np.cumsum(wanted) * available // total, prepend=0)
         self._quotas, asked = wanted, self.steps * self.positives_per_batch
-        got = wanted.sum() + min(self.extra, self.positives_per_batch)
-        told = f"positive_share {positive_share}: {got} positive pairs per epoch, too few people or places in a batch"
-        self.notes = (told,) if got < asked or (positive_share > 0 and not asked) else ()
+        got, share = wanted.sum() + min(self.extra, self.positives_per_batch), self.positive_share
+        told = f"positive_share {share}: {got} positive pairs per epoch, too few people or places in a batch"
+        self.notes = (told,) if got < asked or (share > 0 and not asked) else ()
 
     def __len__(self) -> int:
         return self.steps
@@ -71,21 +68,22 @@ class PairSampler:
         """Whether the two images of each pair show the same person: (..., 2) indices -> (...) bool."""
         return self.pids[pairs[..., 0]] == self.pids[pairs[..., 1]]
 
-    def _check_people(self, positive_share: float) -> None:
-        pids, people = self.pids, len(np.unique(self.pids))
+    def _check(self) -> None:
+        share, pids, people = self.positive_share, self.pids, len(np.unique(self.pids))
         if pids.ndim != 1 or pids.shape != self.camids.shape or not people or (pids <= 0).any():
-            nobody = f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk)"
-            found = f"{nobody}, {len(self.camids)} camids"
+            found = (
+                f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
+            )
             raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
         wrong = ""
-        if positive_share > 0 and people == len(pids):
+        if share > 0 and people == len(pids):
             wrong = f"a positive pair needs two images of one person, but {people} people have a single image each"
-        elif self.positives_per_batch < self.batch_size and people < 2:
+        elif round(share * self.batch_size) < self.batch_size and people < 2:
             wrong = f"a negative pair needs two people, but all images are of pid {pids[0]}"
         if wrong:
-            raise ValueError(f"positive_share={positive_share}: {wrong}. See casnkit data check, or set it to 0 or 1")
+            raise ValueError(f"positive_share={share}: {wrong}. See casnkit data check, or set it to 0 or 1")
 
-    def _index_people(self, across_cameras: bool) -> None:
+    def _index_people(self) -> None:
         """Sort images by (pid, camid): a person, and a person's camera, is then one block ``[start, stop)``."""
         self._sorted = np.lexsort((self.camids, self.pids))
         own = np.argsort(self._sorted)  # each image's place in that order
@@ -96,7 +94,7 @@ class PairSampler:
         )
         size = self._person[1] - self._person[0]
         self._paired = size > 1  # images whose person has another one
-        other_camera = (camera[1] - camera[0] < size) & across_cameras
+        other_camera = (camera[1] - camera[0] < size) & self.across_cameras
         self._barred = np.where(other_camera, camera, [own, own + 1])
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:

@@ -138,9 +138,9 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of several,
     the first is a query and left out of the gallery, for it would find itself.
 
-    Returns ``(training, validation)``, both with the smaller ``train``: one has its test as before, the ``query`` and
-    ``gallery`` of the other show the held-out people. Of two numbers with one seed, the smaller's people are among the
-    larger's. Raises ValueError where fewer than two people would remain, or none can be searched for.
+    Returns ``(training, validation)``, both with the smaller ``train``; the second's ``query`` and ``gallery`` show the
+    people held out. Of two numbers with one seed, the smaller's people are among the larger's. Raises ValueError where
+    fewer than two people would remain, or none can be searched for.
     """
     train, there = dataset.train, len(dataset.train.identities)
     if not isinstance(identities, int | np.integer) or not 1 <= identities <= there - 2:

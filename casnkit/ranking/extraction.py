@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from casnkit.data.images import iterate_batches
+from casnkit.data.images import normalise
 from casnkit.models import CASN, evaluating
 
 
@@ -55,7 +55,7 @@ def extract(
             raise ValueError(
                 f"expected uint8 images, or [tensor] for a normalised batch, got a tensor of {images.dtype}"
             )
-        images = iterate_batches(images, batch_size)
+        images = map(normalise, images.split(batch_size) if len(images) else ())
     model = model if device is None else model.to(device)
     device = next(model.parameters()).device
     features, maps = [], []
