@@ -35,7 +35,6 @@ class PairSampler:
 
     def __post_init__(self) -> None:
         self.pids, self.camids = np.asarray(self.pids, np.int64), np.asarray(self.camids, np.int64)
-        self._check()
         self.steps = -(-len(self.pids) // self.batch_size)
         self.extra = self.steps * self.batch_size - len(self.pids)  # random anchors at the end of the last batch
         self.positives_per_batch = round(self.positive_share * self.batch_size)
@@ -60,7 +59,7 @@ class PairSampler:
         anchors = self._draw_anchors(positive, rng)  # (T,)
         partners = np.empty_like(anchors)
         partners[positive] = self._draw_partners(anchors[positive], self._person, self._barred, rng)
-        everybody = np.stack([np.zeros_like(self.pids), np.full_like(self.pids, len(self.pids))])
+        everybody = np.repeat([[0], [len(self.pids)]], len(self.pids), axis=1)
         partners[~positive] = self._draw_partners(anchors[~positive], everybody, self._person, rng)
         return np.stack([anchors, partners], axis=-1).reshape(self.steps, self.batch_size, 2)
 
@@ -68,23 +67,12 @@ class PairSampler:
         """Whether the two images of each pair show the same person: (..., 2) indices -> (...) bool."""
         return self.pids[pairs[..., 0]] == self.pids[pairs[..., 1]]
 
-    def _check(self) -> None:
-        share, pids, people = self.positive_share, self.pids, len(np.unique(self.pids))
-        if pids.ndim != 1 or pids.shape != self.camids.shape or not people or (pids <= 0).any():
-            found = (
-                f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
-            )
-            raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
-        wrong = ""
-        if share > 0 and people == len(pids):
-            wrong = f"a positive pair needs two images of one person, but {people} people have a single image each"
-        elif round(share * self.batch_size) < self.batch_size and people < 2:
-            wrong = f"a negative pair needs two people, but all images are of pid {pids[0]}"
-        if wrong:
-            raise ValueError(f"positive_share={share}: {wrong}. See casnkit data check, or set it to 0 or 1")
-
     def _index_people(self) -> None:
         """Sort images by (pid, camid): a person, and a person's camera, is then one block ``[start, stop)``."""
+        images, nobody = len(self.pids), int((self.pids <= 0).sum())
+        if self.pids.shape != self.camids.shape or not images or nobody:
+            found = f"{nobody} of {images} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
+            raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
         self._sorted = np.lexsort((self.camids, self.pids))
         own = np.argsort(self._sorted)  # each image's place in that order
         table = pd.DataFrame({"pid": self.pids, "camid": self.camids, "place": own})
@@ -96,6 +84,13 @@ class PairSampler:
         self._paired = size > 1  # images whose person has another one
         other_camera = (camera[1] - camera[0] < size) & self.across_cameras
         self._barred = np.where(other_camera, camera, [own, own + 1])
+        all_positive = self.positives_per_batch == self.batch_size
+        if (self.positive_share > 0 and not self._paired.any()) or (size[0] == images and not all_positive):
+            needs = "a positive pair needs two images of one person, a negative pair needs two people"
+            found = (
+                f"found {images} images of {table.pid.nunique()} people. See casnkit data check, or set it to 0 or 1"
+            )
+            raise ValueError(f"positive_share={self.positive_share}: {needs}; {found}")
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
         """Mark the places of positive pairs, (T,) bool, at random within each batch."""

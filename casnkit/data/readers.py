@@ -113,13 +113,8 @@ def kind_of(folder: Path) -> str:
 
 def recognise(root: Path) -> tuple[str, Path]:
     """``(name, folder)`` of the set at or below ``root``. Raises ValueError where there is none, or several."""
-    try:
-        folder = _choose("auto", root, f"one of {', '.join(READERS)} (one folder of pictures for each person)")
-    except NotFound:
-        if _holds_own(root):
-            return "folder", root
-        raise
-    return kind_of(folder), folder
+    folder = _choose("auto", root, f"one of {', '.join(READERS)} (one folder of pictures for each person)")
+    return kind_of(folder) or "folder", folder
 
 
 def _listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
@@ -161,6 +156,8 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     wanted = READERS[name].folders if name in READERS else ()
     kinds = {folder: kind for folder in _walk(root) if _holds(folder, wanted) and (kind := kind_of(folder))}
     found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
+    if not found and name == "auto" and _holds_own(root):
+        return root
     if not found:
         raise _missing(name, root, wanted or MARKET_FOLDERS, expected)
     if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
@@ -251,8 +248,7 @@ def _begins_cuhk03(name: str, folder: Path) -> bool:
 def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     """Training takes list_train and list_val together (32,621 images).
 
-    The lists count people from 0 both in training and in test; here training people are 1, 2, ... and test people follow
-    them, for 0 means distractor.
+    The lists count training and test people from 0 each; here they are 1, 2, ... together, for 0 means distractor.
     """
     folder = _choose(name, root)
     versions = ("train", "test"), ("mask_train_v2", "mask_test_v2")  # version 2 masks faces
