@@ -60,18 +60,15 @@ class CheckReport:
         table = self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string()
         lines = [f"{self.dataset.name} in {self.dataset.root}", *table.splitlines(), *self.faults]
         lines += [f"note: {note}" for note in self.notes]
-        if self.ok:
-            return "\n  ".join([*lines, "all is well"])
-        restore = "restore what is named or missing above from the original, or delete it (results are then no longer"
-        lines += [f"do: {restore} comparable). {READERS[self.dataset.name].where}", "not in order, see above"]
-        return "\n  ".join(lines)
+        if not self.ok:
+            restore = "restore what is named or missing above from the original, or delete it"
+            where = READERS[self.dataset.name].where
+            lines.append(f"do: {restore} (results are then no longer comparable). {where}")
+        return "\n  ".join([*lines, "all is well" if self.ok else "not in order, see above"])
 
 
 def check(path: str | Path, name: str = "auto") -> CheckReport:
-    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image.
-
-    Raises ValueError where no set can be opened there; the message says what was found and expected.
-    """
+    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image."""
     if name.partition(":")[0] == "people":  # a check must never generate what it is asked about
         name = "auto"
     dataset = open_dataset(name, path)

@@ -26,8 +26,6 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MARKET_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
 MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d+)\s*$"
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-# Beside Market-1501's folders these hold pictures only, and listing many names takes time.
-LEAVES = {*MARKET_FOLDERS, "gt_bbox", "gt_query", "masks", "parts", "images"}
 DEPTH, CROWDED, MOST_FOLDERS = 3, 200, 20_000  # levels below; subfolders of a folder that holds identities; on a level
 
 
@@ -141,10 +139,10 @@ def _walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 def _worth_a_look(folder: Path) -> list[str]:
     try:
         names = _listing(folder)[0]
-    except (OSError, NotFound):  # unreadable or vanished: as good as empty for a search
+    except (OSError, NotFound):  # unreadable or vanished
         return []
-    leaves = LEAVES if set(names) & set(MARKET_FOLDERS) else set()
-    return [name for name in names if name not in leaves] if len(names) <= CROWDED else []
+    whole = set(MARKET_FOLDERS) <= set(names)  # nothing but pictures below
+    return [] if whole or len(names) > CROWDED else names
 
 
 def _holds(folder: Path, names: Sequence[str]) -> bool:
@@ -251,20 +249,21 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     The lists count training and test people from 0 each; here they are 1, 2, ... together, for 0 means distractor.
     """
     folder = _choose(name, root)
-    versions = ("train", "test"), ("mask_train_v2", "mask_test_v2")  # version 2 masks faces
-    pictures = next((pair for pair in versions if _holds(folder, pair)), None)
-    if pictures is None:
-        raise NotFound(f"expected train/ and test/, or mask_train_v2/ and mask_test_v2/, beside the lists in {folder}.")
     lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
-    training = pd.concat([_read_list(folder / file, folder / pictures[0], "train", 1) for file in lists])
+    training = pd.concat([_read_list(folder / file, "train", 1) for file in lists])
     first = max(training.pid, default=0) + 1
     notes.append(f"training takes {' and '.join(lists)}, {len(training)} images; test people count from {first}")
-    tests = [_read_list(folder / f"list_{split}.txt", folder / pictures[1], split, first) for split in SPLITS[1:]]
+    tests = [_read_list(folder / f"list_{split}.txt", split, first) for split in SPLITS[1:]]
     return folder, pd.concat([training, *tests]).sort_values("path")
 
 
-def _read_list(file: Path, pictures: Path, split: str, first: int) -> pd.DataFrame:
+def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     """Each line ``<path> <number>`` of a list of MSMT17; the third field of a picture's name is its camera."""
+    half = "train" if split == "train" else "test"
+    names = half, f"mask_{half}_v2"  # version 2 masks faces
+    pictures = next((file.with_name(name) for name in names if file.with_name(name).is_dir()), None)
+    if pictures is None:
+        raise NotFound(f"msmt17: expected {'/ or '.join(names)}/ beside {file}.")
     lines = pd.Series(file.read_text(encoding="utf-8", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
     for i in table.index[table.path.isna()]:

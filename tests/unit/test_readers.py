@@ -279,7 +279,7 @@ def test_msmt17_by_hand(tmp_path: Path, folders: tuple[str, str]) -> None:
     (root / "list_query.txt").write_text("0000/0000_000_02_0303morning_0008_0.jpg\n")
     refused(r"line 1 of .*list_query.txt", "msmt17", root)
     (root / test).rename(root / "elsewhere")
-    refused(r"train/ and test/, or mask_train_v2/", "msmt17", root)
+    refused(r"expected test/ or mask_test_v2/ beside .*list_query.txt", "msmt17", root)
 
 
 def test_folder_with_cameras(tmp_path: Path) -> None:
