@@ -11,9 +11,11 @@ import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
-from casnkit.data.readers import COUNTED, READERS, open_dataset
+from casnkit.data.readers import READERS, open_dataset
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split
 
+COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
+COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
 EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
 
 

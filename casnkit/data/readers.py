@@ -8,6 +8,7 @@ must know (the variant in use, rules that are off, files left out) comes back as
 import filecmp
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+from tqdm.auto import tqdm
 
-from casnkit.data import cuhk03, people
-from casnkit.data.files import read_json
+from casnkit.data import people
+from casnkit.data.files import atomic_path, read_json
 from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDataset, Split
 
 COLUMNS = ["split", "path", "pid", "camid"]
 Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images in these columns
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MARKET_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
+VARIANTS = ("detected", "labeled")
+RAW_FILE, PROTOCOL_FILE = "cuhk-03.mat", "cuhk03_new_protocol_config_{}.mat"  # of a variant
 MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d+)\s*$"
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
 DEPTH, CROWDED, MOST_FOLDERS = 3, 200, 20_000  # levels below; subfolders of a folder that holds identities; on a level
@@ -94,8 +101,8 @@ def _to_dataset(name: str, folder: Path, images: pd.DataFrame, notes: list[str])
     train, query, gallery = (Split(part.path, part.pid, part.camid, split, *sides) for split, part in own.items())
     for split in (query, gallery):
         if not len(split):
-            told = "; ".join(notes)
-            raise ValueError(f"{name}: the {split.name} split in {folder} is empty ({told}); unpack the set again")
+            told = f"the {split.name} split in {folder} is empty ({'; '.join(notes)})"
+            raise ValueError(f"{name}: {told}; unpack the set again")
     test = np.union1d(query.identities, gallery.identities)
     if shared := np.intersect1d(train.identities, test).tolist():
         told = f"{len(shared)} of {len(test)} test people are in training too, pids {shared[:5]} in {folder}"
@@ -159,7 +166,7 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     if not found:
         raise _missing(name, root, wanted or MARKET_FOLDERS, expected)
     if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
-        return min(found, key=lambda folder: (folder.name not in cuhk03.VARIANTS, folder.name))  # ready-made, detected
+        return min(found, key=lambda folder: (folder.name not in VARIANTS, folder.name))  # ready-made, detected
     if len(found) > 1:
         listed = "; ".join(f"{folder} ({kinds[folder]})" for folder in found[:6])
         raise ValueError(f"{name}: {len(found)} sets lie below {root}: {listed}. Give the folder of one of them.")
@@ -170,8 +177,8 @@ def _missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -
     """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
     folders, pictures, others = _listing(root)
     found = ", ".join([*(f"{folder}/" for folder in folders), *others][:12]) or "no folders"
-    text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it."
-    text += f" Found there: {found}; {len(pictures)} pictures."
+    text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
+    text += f"Found there: {found}; {len(pictures)} pictures."
     lacking = {f: [each for each in wanted if not (f / each).exists()] for f in (*_walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
     if not lacking[best]:
@@ -206,8 +213,7 @@ def _begins_named(name: str, folder: Path) -> bool:
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     for folder in _walk(root):
         if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
-            advice = "Run `casnkit data synthesize` again with the same folder and size to complete it"
-            raise ValueError(f"people: the generation in {folder} was interrupted. {advice}.")
+            raise ValueError(f"{folder}: interrupted. `casnkit data synthesize` with the same size completes it.")
     folder, images = _read_named(name, root, notes)
     header = read_json(folder / "people.json")
     notes.insert(0, "generated people: " + ", ".join(f"{k} {header.get(k)}" for k in ("size", "seed", "version")))
@@ -221,26 +227,84 @@ def _find(file: str, folders: Iterable[Path]) -> Path | None:
 def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: Any) -> Found:
     """Ready-made folders; else the raw files, extracted once; else folders of another name."""
     variant = name.rpartition("-")[2]
-    config = cuhk03.PROTOCOL_FILE.format(variant)
+    config = PROTOCOL_FILE.format(variant)
     there = {folder.name for folder in _walk(root) if _holds(folder, MARKET_FOLDERS)}
-    raw = _find(cuhk03.RAW_FILE, _walk(root))
+    raw = _find(RAW_FILE, _walk(root))
     if variant not in there and raw:
         protocol = _find(config, [*_walk(root), *_walk(raw.parents[1], 1)])
         if protocol is None:
             raise NotFound(f"found {raw}, but no {config} in {root}: it says which image is what.")
-        root = cuhk03.extract(raw, protocol, variant, progress)
-    elif variant not in there and there & set(cuhk03.VARIANTS):
+        root = _extract(raw, protocol, variant, progress)
+    elif variant not in there and there & set(VARIANTS):
         raise NotFound(f"{name}: expected {variant}/ in {root}, found the boxes of the other variant alone.")
     notes.append(f"CUHK03-NP: the {variant} boxes are in use (detected and labeled ones give other numbers)")
-    expected = f"{variant}/ with {', '.join(MARKET_FOLDERS)}, or {cuhk03.RAW_FILE} with {config},"
+    expected = f"{variant}/ with {', '.join(MARKET_FOLDERS)}, or {RAW_FILE} with {config},"
     return _read_named(name, root, notes, expected)
 
 
 def _begins_cuhk03(name: str, folder: Path) -> bool:
     variant = name.rpartition("-")[2]
-    if _holds(folder, [cuhk03.RAW_FILE]):
-        return _find(cuhk03.PROTOCOL_FILE.format(variant), _walk(folder.parent, 1)) is not None
+    if _holds(folder, [RAW_FILE]):
+        return _find(PROTOCOL_FILE.format(variant), _walk(folder.parent, 1)) is not None
     return folder.name == variant and _begins_named(name, folder)
+
+
+def _extract(raw: Path, protocol: Path, variant: str, progress: bool) -> Path:
+    """Write a variant's pictures once, like the ready-made folders, into the folder returned; continue what was begun."""
+    target, partial = (raw.parent / "cuhk03-np-extracted" / name for name in (variant, f"{variant}.part"))
+    if target.is_dir():
+        return target
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f'{RAW_FILE} needs the package h5py: pip install "casnkit[raw]"') from error
+    jobs = tqdm(_read_protocol(protocol), f"extracting {raw.name}", disable=not progress)
+    try:
+        with h5py.File(raw, "r") as file:
+            _write_pictures(file, variant, jobs, partial)
+        os.replace(partial, target)
+    except (OSError, KeyError) as error:
+        if not target.is_dir():
+            advice = "unpack it again, or copy it to where you may write"
+            raise ValueError(f"expected a MATLAB 7.3 file at {raw}, could not read it ({error}): {advice}") from error
+        shutil.rmtree(partial, ignore_errors=True)  # another process finished the same extraction meanwhile
+    return target
+
+
+def _read_protocol(path: Path) -> list[tuple[str, str]]:
+    """``(name in the protocol, path to write)`` of every picture."""
+    keys = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
+    try:
+        protocol = loadmat(path, variable_names=keys)
+        files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
+        pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
+    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
+        raise ValueError(f"expected {', '.join(keys)} in {path}, could not read them: {error}") from error
+    pids += pids.min() == 0  # 0 would mean distractor
+    return [
+        (files[i], f"{folder}/{pids[i]:04d}_c{cameras[i]}_{Path(files[i]).stem}.png")
+        for folder, index in zip(MARKET_FOLDERS, indices, strict=True)
+        for i in index - 1  # MATLAB counts from 1
+    ]
+
+
+def _write_pictures(file: Any, variant: str, jobs: Iterable[tuple[str, str]], target: Path) -> None:
+    """``file[variant]`` refers to (10, people) tables, one for each pair of cameras: image 1-5 from the first view, 6-10
+    from the second. The protocol's names give pair, person, view and image: ``1_001_1_01.png``."""
+    pairs = [np.asarray(file[reference]) for reference in np.asarray(file[variant]).ravel()]
+    table = [pair.T if pair.shape[0] == 10 else pair for pair in pairs]  # (people, 10) references each
+    for name, relative in jobs:
+        if (target / relative).is_file():  # whole, since every picture is renamed only when complete
+            continue
+        try:
+            pair, person, _, image = (int(part) for part in Path(name).stem.split("_"))
+            # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
+            pixels = np.asarray(file[table[pair - 1][person - 1, image - 1]]).transpose(2, 1, 0)
+        except (IndexError, ValueError, KeyError) as error:
+            told = "holds no such image: the files do not belong together"
+            raise ValueError(f"the protocol names {name}, but {file.filename} {told}") from error
+        with atomic_path(target / relative) as temporary:
+            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
 
 
 def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -267,8 +331,7 @@ def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     lines = pd.Series(file.read_text(encoding="utf-8", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
     for i in table.index[table.path.isna()]:
-        told = f"in line {i + 1} of {file}, found {lines[i][:80]!r}"
-        raise NotFound(f"msmt17: expected `0000/0000_000_01_....jpg 0` {told}.")
+        raise NotFound(f"expected `0000/0000_000_01_....jpg 0` in line {i + 1} of {file}, found {lines[i][:80]!r}.")
     table = table.astype({"pid": int, "camid": int}).assign(split=split, path=f"{pictures}/" + table.path)
     if absent := sorted(set(table.path) - set(map(str, pictures.rglob("*")))):
         raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(table)} absent pictures: {absent[:3]}")
@@ -287,7 +350,6 @@ def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | Non
     """Own pictures, ``root/{train,query,gallery}/<identity>/*.jpg`` or ``root/<identity>/*.jpg``.
 
     Of the second arrangement the first half of the people trains; of the rest, the first picture of each is a query.
-    Where no camera is found in a file's name, it is unknown and the same-camera rule is off.
     """
     splits = [split for split in SPLITS if (root / split).is_dir()] or [""]
     if splits != [""] and not {"query", "gallery"} <= set(splits):
@@ -308,9 +370,9 @@ def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | Non
     cameras = table.path.map(os.path.basename).str.extract(camera_pattern or "(?!)()")[0]  # (?!) is found nowhere
     table = table.assign(pid=_numbers(table.person), camid=_numbers(cameras))
     if unknown := int(cameras.isna().sum()):
-        rule = "for them the same-camera rule is off, and results look better than with it"
+        told = "the same-camera rule is off for them, and results look better than with it"
         hint = r"camera_pattern='_c(\d+)' reads names like Market-1501's"
-        notes.append(f"{unknown} of {len(table)} cameras are unknown: {rule} ({hint})")
+        notes.append(f"{unknown} of {len(table)} cameras are unknown: {told} ({hint})")
     pairs = table[table.split == "query"].merge(table[table.split == "gallery"], on="pid")
     if same := sum(filecmp.cmp(a, b, shallow=False) for a, b in zip(pairs.path_x, pairs.path_y, strict=True)):
         notes.append(f"{same} queries lie in the gallery as the same file: results are too good")
@@ -331,7 +393,7 @@ class Reader:
     """All that the kit knows of a data set."""
 
     where: str  # one sentence on where the set can be had
-    counts: tuple[int, ...] = ()  # that its authors give, in the order of COUNTED
+    counts: tuple[int, ...] = ()  # that its authors give, in the order of check.COUNTED
     read: Callable[..., Found] = _read_named  # (name, root, notes, **options): finds the set at or below root
     begins_in: Callable[[str, Path], bool] = _begins_named  # (name, folder): do the names in a folder fit the set?
     folders: tuple[str, ...] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
@@ -339,8 +401,6 @@ class Reader:
     pattern: str = MARKET_NAME  # of a picture's name: groups pid and camid
 
 
-COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
-COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
 PEOPLE = "It is generated: `casnkit data synthesize` writes it."
 DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
 MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."

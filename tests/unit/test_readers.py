@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from casnkit.data import cuhk03, open_dataset, people, readers
+from casnkit.data import open_dataset, people, readers
 from casnkit.data.files import DiskFullError
 from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
@@ -173,8 +173,8 @@ def write_raw(root: Path) -> Path:
     h5py = pytest.importorskip("h5py")
     root.mkdir()
     images, rng = Shape().images(), np.random.default_rng(0)
-    with h5py.File(root / cuhk03.RAW_FILE, "w", userblock_size=512) as file:
-        for variant in cuhk03.VARIANTS:
+    with h5py.File(root / readers.RAW_FILE, "w", userblock_size=512) as file:
+        for variant in readers.VARIANTS:
             pairs = file.create_dataset(variant, (1, 5), dtype=h5py.ref_dtype)
             for pair in range(5):
                 table = (10, 0 if pair else 7)
@@ -190,9 +190,9 @@ def write_raw(root: Path) -> Path:
     for split in ("train", "query", "gallery"):  # MATLAB counts from 1
         columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
     protocol = {key: np.array(values)[:, None] for key, values in columns.items()}
-    for variant in cuhk03.VARIANTS:
+    for variant in readers.VARIANTS:
         filelist = np.array(names, dtype=object)[:, None]
-        savemat(root / cuhk03.PROTOCOL_FILE.format(variant), {"filelist": filelist, **protocol})
+        savemat(root / readers.PROTOCOL_FILE.format(variant), {"filelist": filelist, **protocol})
     return root
 
 
@@ -203,10 +203,10 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("variant", ["detected", "labeled"])
 def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, variant: str) -> None:
-    name = cuhk03.PROTOCOL_FILE.format(variant)
+    name = readers.PROTOCOL_FILE.format(variant)
     (raw / name).rename(raw.parent / name)  # the configuration lies beside the raw file's folder
     data = open_dataset(f"cuhk03-np-{variant}", raw.parent, progress=False)
-    assert data.root == raw / cuhk03.EXTRACTED / variant
+    assert data.root == raw / "cuhk03-np-extracted" / variant
     stems = [Path(path).stem for path in data.query.paths]
     assert stems == [f"{p:04d}_c{v}_1_{p:03d}_{v}_{5 * v - 4:02d}" for p in (5, 6, 7) for v in (1, 2)]
     noise = np.random.default_rng(9)
@@ -218,7 +218,7 @@ def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, varian
 
 
 def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, real, limit = [], cuhk03.atomic_path, 5
+    written, real, limit = [], readers.atomic_path, 5
 
     def counted(path: Path) -> object:
         if len(written) >= limit:
@@ -226,30 +226,30 @@ def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: p
         written.append(path)
         return real(path)
 
-    monkeypatch.setattr(cuhk03, "atomic_path", counted)
+    monkeypatch.setattr(readers, "atomic_path", counted)
     with pytest.raises(DiskFullError, match="no space"):
         open_dataset("cuhk03-np-detected", raw, progress=False)
-    assert not (raw / cuhk03.EXTRACTED / "detected").exists()
+    assert not (raw / "cuhk03-np-extracted" / "detected").exists()
     refused("expected bounding_box_train", "market1501", raw)  # the part is no set
     limit = 1000
     for _ in range(2):  # every picture is written once
         data = open_dataset("cuhk03-np-detected", raw, progress=False)
         assert len(data.train) + len(data.query) + len(data.gallery) == 28 == len(written) == len(set(written))
-    assert [folder.name for folder in (raw / cuhk03.EXTRACTED).iterdir()] == ["detected"]
+    assert [folder.name for folder in (raw / "cuhk03-np-extracted").iterdir()] == ["detected"]
 
 
 def test_cuhk03_raw_with_something_missing(raw: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    with h5py.File(raw / cuhk03.RAW_FILE, "r+") as file:
+    with h5py.File(raw / readers.RAW_FILE, "r+") as file:
         cells = file[file["detected"][0, 0]]
         cells[1, 0] = file.create_dataset("#refs#/gone", data=np.zeros(2, dtype=np.uint64)).ref
-    (raw / cuhk03.PROTOCOL_FILE.format("labeled")).rename(raw / "elsewhere.mat")
+    (raw / readers.PROTOCOL_FILE.format("labeled")).rename(raw / "elsewhere.mat")
 
     refused(r"names 1_001_1_02.png.*holds no such image", "cuhk03-np-detected", raw)
     refused(r"no cuhk03_new_protocol_config_labeled.mat.*zhunzhong07", "cuhk03-np-labeled", raw)
-    (raw / cuhk03.RAW_FILE).write_bytes(b"half a download")
+    (raw / readers.RAW_FILE).write_bytes(b"half a download")
     refused(r"expected a MATLAB 7.3 file at .*cuhk-03.mat", "cuhk03-np-detected", raw)
-    (raw / cuhk03.PROTOCOL_FILE.format("detected")).write_bytes(b"not MATLAB")
+    (raw / readers.PROTOCOL_FILE.format("detected")).write_bytes(b"not MATLAB")
     refused(r"expected filelist, labels", "cuhk03-np-detected", raw)
 
 
