@@ -71,9 +71,8 @@ class CheckReport:
 
 def check(path: str | Path, name: str = "auto") -> CheckReport:
     """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image."""
-    if name.partition(":")[0] == "people":  # a check must never generate what it is asked about
-        name = "auto"
-    dataset = open_dataset(name, path)
+    drawn = name.partition(":")[0] == "people"  # a check must never generate what it is asked about
+    dataset = open_dataset("auto" if drawn else name, path)
     splits, notes = [getattr(dataset, split) for split in SPLITS], list(dataset.notes)
     found = _counts(splits)
     expected = dict.fromkeys(("masks", "part maps"), sum(map(len, splits)))

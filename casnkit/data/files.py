@@ -33,9 +33,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        told = f"no space left on the disk while writing {target}; the file was not changed"
-        advice = "Free some space or choose another folder (--out), then run the same command again."
-        raise DiskFullError(f"{told}. {advice}") from error
+        told = f"no space left on the disk while writing {target}, which was not changed: free some"
+        raise DiskFullError(f"{told}, or choose another folder (--out), and run the same command again") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -107,9 +107,8 @@ def load_images(
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
-    """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks.
-
-    Raises ValueError where only some images have a mask, or masks cannot be read; they are named together.
+    """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks. Raises
+    ValueError where only some images have a mask, or masks cannot be read; they are named together.
     """
     masks = _load_side_files(split, size, split.mask_folder, split.mask)
     return None if masks is None else masks.bool()
@@ -178,10 +177,10 @@ def open_images(
     progress: bool = True,
     images: Tensor | None = None,
 ) -> ImageSource:
-    """Decode the images to where they live: ``device``, ``memory``, or ``disk``, a temporary file (in ``$TMPDIR``).
+    """Decode the images to where they live: ``device``, ``memory``, ``disk`` (a temporary file in ``$TMPDIR``) or ``auto``,
+    the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
 
-    ``auto`` takes the first that is large enough. ``images`` are the decoded images, if the caller has them. Raises
-    ValueError for an unknown place, a full disk, or images that cannot be read.
+    Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
     if place not in ("auto", "device", "memory", "disk"):
         raise ValueError(f"expected a place out of auto, device, memory, disk, got {place!r}")

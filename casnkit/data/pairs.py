@@ -21,9 +21,8 @@ class PairSampler:
 
     A positive partner is drawn uniformly from the person's images of *other* cameras, or, where there are none (or with
     ``across_cameras=False``), from all the person's other images. An unknown camera (-1) counts as one camera. A negative
-    partner is drawn uniformly over the *images* of all other people: who has more pictures is met more often.
-
-    Raises ValueError for a split from which such pairs cannot be drawn.
+    partner is drawn uniformly over the *images* of all other people: who has more pictures is met more often. Raises
+    ValueError for a split from which such pairs cannot be drawn.
     """
 
     pids: np.ndarray

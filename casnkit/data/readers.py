@@ -25,8 +25,7 @@ from casnkit.data import people
 from casnkit.data.files import atomic_path, read_json
 from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDataset, Split
 
-COLUMNS = ["split", "path", "pid", "camid"]
-Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images in these columns
+Found = tuple[Path, list[tuple] | pd.DataFrame]  # a set's folder, and its images: split, path, pid, camid
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MARKET_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
 VARIANTS = ("detected", "labeled")
@@ -66,11 +65,11 @@ def open_dataset(
     reader, notes = READERS[name], []
     try:
         folder, images = reader.read(name, root, notes, camera_pattern=camera_pattern, progress=progress)
-        if (kind := kind_of(folder)) not in (name, ""):
-            notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
     except NotFound as error:
         raise ValueError(f"{error} {reader.where}") from None
-    return _to_dataset(name, folder, pd.DataFrame(images, columns=COLUMNS), notes)
+    if (kind := kind_of(folder)) not in (name, ""):
+        notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
+    return _to_dataset(name, folder, pd.DataFrame(images, columns=["split", "path", "pid", "camid"]), notes)
 
 
 def _resolve(name: str, root: str | Path | None) -> tuple[str, str, Path]:
@@ -194,15 +193,13 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     Only a file's name is read, because a path such as ``/data/run-2_c9/...`` would fit the pattern too.
     """
     reader, images, folder = READERS[name], [], _choose(name, root, expected)
-    for sub, split in zip(reader.folders, SPLITS, strict=True):
-        _, pictures, others = _listing(folder / sub)
-        matches = {file: re.match(reader.pattern, file) for file in pictures}
-        images += [
-            (split, str(folder / sub / file), int(m["pid"]), int(m["camid"])) for file, m in matches.items() if m
-        ]
-        if skipped := [file for file, match in matches.items() if not match] + others:
+    for place, split in zip(map(folder.joinpath, reader.folders), SPLITS, strict=True):
+        _, pictures, others = _listing(place)
+        found = {file: match for file in pictures if (match := re.match(reader.pattern, file))}
+        images += [(split, str(place / file), int(m["pid"]), int(m["camid"])) for file, m in found.items()]
+        if skipped := [file for file in pictures if file not in found] + others:
             told = "files skipped, their names tell no person and camera"
-            notes.append(f"{sub}: {len(skipped)} {told} ({', '.join(skipped[:3])}, ...)")
+            notes.append(f"{place.name}: {len(skipped)} {told} ({', '.join(skipped[:3])}, ...)")
     return folder, images
 
 
@@ -213,7 +210,9 @@ def _begins_named(name: str, folder: Path) -> bool:
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     for folder in _walk(root):
         if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
-            raise ValueError(f"{folder}: interrupted. `casnkit data synthesize` with the same size completes it.")
+            raise ValueError(
+                f"{folder}: generation was interrupted; `casnkit data synthesize` with this folder and size completes it"
+            )
     folder, images = _read_named(name, root, notes)
     header = read_json(folder / "people.json")
     notes.insert(0, "generated people: " + ", ".join(f"{k} {header.get(k)}" for k in ("size", "seed", "version")))
@@ -301,8 +300,9 @@ def _write_pictures(file: Any, variant: str, jobs: Iterable[tuple[str, str]], ta
             # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
             pixels = np.asarray(file[table[pair - 1][person - 1, image - 1]]).transpose(2, 1, 0)
         except (IndexError, ValueError, KeyError) as error:
-            told = "holds no such image: the files do not belong together"
-            raise ValueError(f"the protocol names {name}, but {file.filename} {told}") from error
+            raise ValueError(
+                f"the protocol's {name} is not in {file.filename}: do the files belong together?"
+            ) from error
         with atomic_path(target / relative) as temporary:
             Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
 

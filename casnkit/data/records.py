@@ -123,9 +123,8 @@ def camera_text(camid: int, short: bool = False) -> str:
 
 
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class labels of training images: ``(labels, pid_of_label)``, labels enumerated from the sorted pids.
-
-    ``labels`` is (N,) int64 in ``0 .. num_ids - 1``; ``pid_of_label`` is (num_ids,) and undoes the mapping.
+    """``(labels, pid_of_label)`` of training images: classes (N,) int64 in ``0 .. num_ids - 1``, enumerated from the
+    sorted pids, and (num_ids,) pids that undo the mapping.
     """
     pid_of_label, labels = np.unique(np.asarray(pids), return_inverse=True)
     return labels.astype(np.int64), pid_of_label
@@ -139,8 +138,8 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     the first is a query and left out of the gallery, for it would find itself.
 
     Returns ``(training, validation)``, both with the smaller ``train``; the second's ``query`` and ``gallery`` show the
-    people held out. Of two numbers with one seed, the smaller's people are among the larger's. Raises ValueError where
-    fewer than two people would remain, or none can be searched for.
+    people held out. With one seed, a smaller number's people are among a larger one's. Raises ValueError where fewer
+    than two people would remain, or none can be searched for.
     """
     train, there = dataset.train, len(dataset.train.identities)
     if not isinstance(identities, int | np.integer) or not 1 <= identities <= there - 2:
