@@ -300,9 +300,7 @@ def _write_pictures(file: Any, variant: str, jobs: Iterable[tuple[str, str]], ta
             # (3, W, H) as MATLAB's column order arrives in HDF5; an empty cell is a short vector of sizes
             pixels = np.asarray(file[table[pair - 1][person - 1, image - 1]]).transpose(2, 1, 0)
         except (IndexError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"the protocol's {name} is not in {file.filename}: do the files belong together?"
-            ) from error
+            raise ValueError(f"the protocol's {name} is not in {file.filename}: files of two releases?") from error
         with atomic_path(target / relative) as temporary:
             Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
 

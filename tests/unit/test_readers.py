@@ -107,14 +107,6 @@ def test_people_are_market_layout_with_tables_and_generated_where_none_are(
     refused(r"interrupted.*casnkit data synthesize", "auto", data.root)
 
 
-def test_masks_beside_the_folders_are_found(tmp_path: Path) -> None:
-    data = open_dataset("market1501", imitate("market1501", tmp_path, extras=True))
-    assert data.gallery.part_folder is None
-    inside, picture = data.train.mask(0), np.asarray(data.train.image(0), dtype=float)
-    saturation = np.ptp(picture, axis=-1)  # oracle: people are saturated, backgrounds are grey
-    assert saturation[inside].mean() > 2 * saturation[~inside].mean()
-
-
 def test_two_sets_below_one_folder_are_told_apart(tmp_path: Path) -> None:
     imitate("market1501", tmp_path / "a")
     assert told(open_dataset("dukemtmc-reid", tmp_path).notes, "dukemtmc-reid, yet this looks like market1501")
@@ -174,25 +166,23 @@ def write_raw(root: Path) -> Path:
     root.mkdir()
     images, rng = Shape().images(), np.random.default_rng(0)
     with h5py.File(root / readers.RAW_FILE, "w", userblock_size=512) as file:
-        for variant in readers.VARIANTS:
-            pairs = file.create_dataset(variant, (1, 5), dtype=h5py.ref_dtype)
-            for pair in range(5):
-                table = (10, 0 if pair else 7)
-                cells = file.create_dataset(f"#refs#/{variant}{pair}", table, dtype=h5py.ref_dtype)
-                pairs[0, pair] = cells.ref
-                for image, person in np.ndindex(table):
-                    value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
-                    if image % 5 < 2:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
-                        value = draw(person + 1, image // 5 + 1, (32, 64), rng).transpose(2, 1, 0)
-                    cells[image, person] = file.create_dataset(f"#refs#/{variant}_{person}_{image}", data=value).ref
+        pairs = file["labeled"] = file.create_dataset("detected", (1, 5), dtype=h5py.ref_dtype)
+        for pair in range(5):
+            cells = file.create_dataset(f"#refs#/{pair}", (10, 0 if pair else 7), dtype=h5py.ref_dtype)
+            pairs[0, pair] = cells.ref
+            for image, person in np.ndindex(cells.shape):
+                value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
+                if image % 5 < 2:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
+                    value = draw(person + 1, image // 5 + 1, (32, 64), rng).transpose(2, 1, 0)
+                cells[image, person] = file.create_dataset(f"#refs#/{person}_{image}", data=value).ref
     names = [f"1_{pid:03d}_{view}_{5 * (view - 1) + index + 1:02d}.png" for _, pid, view, index in images]
     columns = {"labels": [image[1] for image in images], "camId": [image[2] for image in images]}
     for split in ("train", "query", "gallery"):  # MATLAB counts from 1
         columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
-    protocol = {key: np.array(values)[:, None] for key, values in columns.items()}
+    columns["filelist"] = np.array(names, dtype=object)
     for variant in readers.VARIANTS:
-        filelist = np.array(names, dtype=object)[:, None]
-        savemat(root / readers.PROTOCOL_FILE.format(variant), {"filelist": filelist, **protocol})
+        protocol = {key: np.array(values)[:, None] for key, values in columns.items()}
+        savemat(root / readers.PROTOCOL_FILE.format(variant), protocol)
     return root
 
 
