@@ -21,6 +21,7 @@ from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation
+from casnkit.explain.masks import random_like
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 
@@ -141,8 +142,8 @@ def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
 
 def _beside_chance(maps: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every kind of map and what it is held against."""
-    rolled = {f"{kind}_chance": localisation.rolled_maps(these) for kind, these in maps.items()}
-    return maps | rolled | {"uniform": torch.ones_like(next(iter(maps.values())))}
+    moved = {f"{kind}_chance": random_like(these, torch.Generator().manual_seed(0)) for kind, these in maps.items()}
+    return maps | moved | {"uniform": torch.ones_like(next(iter(maps.values())))}
 
 
 def _localised(maps: dict[str, Tensor], masks: Tensor | None, rows: np.ndarray) -> dict[str, float]:

@@ -284,7 +284,7 @@ def show_curves(found: Mapping[str, Any]) -> Figure:
             for drawn, look in zip((own, random), looks, strict=True):
                 shares = np.tile(to_array(drawn.shares), len(drawn.probability))
                 seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
-            points = 100 * float(np.nanmean(own.auc()) - np.nanmean(random.auc()))
+            points = 100 * float(np.nanmean(curves.gain(kind)))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
             ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}")
             ax.set_ylabel("" if column else "probability")
@@ -298,13 +298,13 @@ def show_sanity(reports: Mapping[str, Any]) -> Figure:
 
     ``reports``: method -> :class:`casnkit.explain.sanity.SanityReport`, all with the same steps.
     """
-    steps = {tuple(name for name, _ in report.steps) for report in reports.values()}
+    steps = {tuple(report.steps) for report in reports.values()}
     if len(steps) != 1:
         raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
     names = ["trained", *steps.pop(), "another partner", "order turned"]
     ax = new_figure(style.PAGE_WIDTH, 4.9, "Sanity checks: correlation with the map of the trained network").subplots()
     for k, (name, report) in enumerate(reports.items()):
-        made = [(1, 1, 1), *((v.mean, v.low, v.high) for _, v in report.steps)]
+        made = [(1, 1, 1), *((v.value, v.low, v.high) for v in report.steps.values())]
         asked = [(line.value, line.low, line.high) for line in (report["partner"], report["order"])]
         values, places = np.array([*made, *asked]), np.arange(len(names)) + 0.1 * (k - len(reports) / 2)
         ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)

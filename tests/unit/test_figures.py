@@ -22,7 +22,7 @@ from PIL import Image
 from casnkit import figures
 from casnkit.explain.faithfulness import Curves, Faithfulness
 from casnkit.explain.localisation import Interval
-from casnkit.explain.sanity import CHECKS, Line, SanityReport
+from casnkit.explain.sanity import CHECKS, SanityReport
 from casnkit.figures import as_image, upsample
 from casnkit.figures.style import BLUE, GREY, ORANGE, SERIES
 
@@ -59,7 +59,7 @@ def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
 
     def line(start: float, end: float) -> Curves:
         values = np.linspace(start, end, 5)[None].repeat(pairs, 0)
-        return Curves(np.linspace(0, 1, 5), values, values, values)
+        return Curves(np.linspace(0, 1, 5), values, values)
 
     both = np.zeros((pairs, 2), int), np.ones(pairs, bool)
     return Faithfulness(*both, line(level, 0), line(0, level), line(level / 2, 0), line(0, level / 2))
@@ -67,9 +67,9 @@ def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
 
 def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
     names = ("pair classifier", "ID classifier", "trunk 2 of 2", "trunk 1 of 2")
-    lines = tuple(Line(name, partner, partner - 0.1, partner + 0.1, None, None, "") for name in CHECKS)
-    steps = tuple((n, Interval(v, v - 0.05, v + 0.05, 9)) for n, v in zip(names, values, strict=True))
-    return SanityReport(lines, steps)
+    checks = dict.fromkeys(CHECKS, Interval(partner, partner - 0.1, partner + 0.1, 9))
+    steps = {n: Interval(v, v - 0.05, v + 0.05, 9) for n, v in zip(names, values, strict=True)}
+    return SanityReport(checks, steps, {})
 
 
 def league() -> SimpleNamespace:
