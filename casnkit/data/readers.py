@@ -279,7 +279,7 @@ def _read_protocol(path: Path) -> list[tuple[str, str]]:
         protocol = scipy.io.loadmat(path, variable_names=keys)
         files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
         pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
-    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, scipy.io.matlab.MatReadError) as error:
+    except (LookupError, ValueError, TypeError, NotImplementedError, OSError, scipy.io.matlab.MatReadError) as error:
         raise ValueError(f"expected {', '.join(keys)} in {path}, could not read them: {error}") from error
     pids += pids.min() == 0  # 0 would mean distractor
     return [
