@@ -28,7 +28,7 @@ from casnkit.config import Config
 from casnkit.config import profile as profile_of
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
-from casnkit.experiments.shipped import fits, load_shipped, trained_on
+from casnkit.experiments import fits, load_shipped, trained_on
 from casnkit.models import CASN
 from casnkit.notebook import exercises, report
 from casnkit.notebook.live import LiveView

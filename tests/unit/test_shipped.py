@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from casnkit import runs
+from casnkit import experiments, runs
 from casnkit.config import VARIANTS
 from casnkit.data import files
+from casnkit.experiments import FOLDER, fits, load_run, load_shipped, shipped_name
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import FOLDER, fits, load_run, load_shipped, shipped_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def script(name: str):
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     out, put = tmp_path_factory.mktemp("shipped"), script("ship").put
     for setting in (Setting("ide"), Setting("casn")):
         trial = Trial("variants", setting, setting.config("smoke", 0, epochs=1), "people:tiny")
@@ -32,9 +32,15 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return out / "weights", out / "runs" / trial.name
 
 
-def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
-    weights, run = stored
-    model, info = load_shipped("casn", folder=weights)
+@pytest.fixture
+def run(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run of a CASN; it and a baseline stand in the place of the kit's networks."""
+    monkeypatch.setattr(experiments, "FOLDER", made[0])
+    return made[1]
+
+
+def test_half_precision_loses_little(run: Path) -> None:
+    model, info = load_shipped("casn")
     original, _ = runs.load_model(run)
     images = torch.rand(2, 3, info.config.data.height, info.config.data.width)
     with torch.no_grad():
@@ -44,24 +50,24 @@ def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
         torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
-def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
+def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(run: Path) -> None:
     before = torch.get_rng_state()
-    first, _ = load_shipped("ide", folder=stored[0])
+    first, _ = load_shipped("ide")
     assert torch.equal(torch.get_rng_state(), before)
-    second, _ = load_shipped("ide", folder=stored[0])
+    second, _ = load_shipped("ide")
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> None:
+def test_fits_the_same_choices_at_any_precision(run: Path) -> None:
     config = Setting("casn").config("smoke", 0, epochs=1)
-    assert fits(config, stored[0]) == stored[0] / "gap-casn"
-    assert fits(config.replace(precision="bf16"), stored[0]) is not None
-    assert fits(config.replace(epochs=2), stored[0]) is None
-    assert fits(config.replace(seed=1), stored[0]) is None
-    assert fits(Setting("ide+ia").config("smoke", 0, epochs=1), stored[0]) is None
+    assert fits(config) == experiments.FOLDER / "gap-casn"
+    assert fits(config.replace(precision="bf16")) is not None
+    assert fits(config.replace(epochs=2)) is None
+    assert fits(config.replace(seed=1)) is None
+    assert fits(Setting("ide+ia").config("smoke", 0, epochs=1)) is None
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
-        load_shipped("casn", "stripes", folder=stored[0])
+        load_shipped("casn", "stripes")
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
