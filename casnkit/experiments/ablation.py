@@ -11,25 +11,23 @@ configuration and data: a changed default is another trial.
 from __future__ import annotations
 
 import argparse
-import difflib
 import hashlib
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from casnkit import attention, evaluation, figures, ranking, runs, training
-from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, check_choice, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
 from casnkit.data.people import synthesize
@@ -45,7 +43,6 @@ PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:mark
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
-READING_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # the same at test time
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
@@ -110,7 +107,9 @@ def open_points(
 
     ``changes`` hold for the whole study; a value that equals the study's own default is left out.
     """
-    chosen = _known_points(points or OPEN_POINTS)
+    chosen = list(points or OPEN_POINTS)
+    for point in chosen:
+        check_choice("open point", point, OPEN_POINTS)
     settings = [Setting(v, pooling) for v in VARIANTS if any(v in OPEN_POINTS[point][0] for point in chosen)]
     for point in chosen:
         for variant, value in itertools.product(*OPEN_POINTS[point]):
@@ -118,15 +117,6 @@ def open_points(
             if setting.config(profile_name, 0, **changes) != default.config(profile_name, 0, **changes):
                 settings.append(setting)
     return settings
-
-
-def _known_points(points: Iterable[str]) -> list[str]:
-    for point in (points := list(points)):
-        if point not in OPEN_POINTS:
-            close = difflib.get_close_matches(point, OPEN_POINTS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(OPEN_POINTS)}"
-            raise ValueError(f"there is no open point {point!r}: {hint}")
-    return points
 
 
 @dataclass(frozen=True)
@@ -226,7 +216,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
             found["validation_mean_ap_at_weight"] = people
         options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
         for name, seen in found.items():
-            row[name] = _at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
+            row[name] = at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
     row |= measure_claims(model, tested, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     row["config"] = config.to_dict()
@@ -235,7 +225,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
-def _at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
+def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
     """Mean average precision in percent by attention's weight in the sum; ``options``: weights, normalisation, per."""
     sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
     curve = ranking.choose_weight(features, attention, *sides, *options)
@@ -251,7 +241,8 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
     """
     lines, where, rows = [], {}, report.read_results("open-points", folder)
     studies = [] if rows is None else rows["study"].unique()
-    for point in _known_points(points):
+    for point in points:
+        check_choice("open point", point, OPEN_POINTS)
         study = next((name for name in studies if point in name.split("-")), "open-points")
         result = published(study, folder) or {"groups": []}
         tried = [entry for entry in result["groups"] if entry["point"] == point and entry["differences"]]
@@ -261,41 +252,16 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
             says = verdict(change, "better", "worse", "undecided", "one seed says nothing")
             lines.append(f"{model_name(entry)}, {entry['setting']}: mAP {change:+} ({seeds}), {says}")
         if tried:
-            data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
+            data, pooled = (
+                result["data"],
+                ", intervals by the spread of all settings" if len(result["groups"]) > 2 else "",
+            )
             common = f" with {data['common']}" if data["common"] else ""
             people = f"{data['identities']} {data['split']} people of {data['data']!r}"
             where[f"(against the default{common}, on {people}{pooled})"] = None
         else:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
     return [*lines, *where]
-
-
-def readings(trial: Trial, out: Path, device: str | None = None) -> Iterator[dict[str, Any]]:
-    """Every reading of one trained network's sum (a mode of equation 4, a threshold t and a normalisation), with its mean
-    average precision by attention's weight, on the people to choose by and on the test's."""
-    model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device(device))
-    for split, dataset in {"validation": other_people(trial.data), "test": trial.datasets()[1]}.items():
-        seen = evaluation.Evaluation.of(model, dataset, trial.config)
-        features = seen.between(seen.query, seen.gallery, "features")
-        for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
-            if mode == "plain":
-                distances = plain_distances(seen.query, seen.gallery, threshold)
-            elif mode == "paper" or threshold == trial.config.ranking.threshold:  # the others at the default t alone
-                how = mode, "given", threshold
-                distances = ranking.attention_distances(model, seen.query, seen.gallery, *how, progress=False).distances
-            else:
-                continue
-            for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
-                row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
-                row |= {"normalisation": normalisation, "per": per}
-                yield row | _at_weights(dataset, features, distances, READING_WEIGHTS, normalisation, per)
-
-
-def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
-    """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
-    add to the features, the pair classifier did not."""
-    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
-    return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 
 def add_parser(group: Any) -> None:
@@ -323,19 +289,13 @@ def run_study(options: argparse.Namespace) -> None:
     if not options.read_only:
         how = {"processes": options.processes, "device": options.device, "keep": options.study != "open-points"}
         run_trials(trials, out, **how)
-    image = out / f"ablation-{options.study}-{trials[0].on}.png"
-    if options.study == "test-time":
-        found = (readings(trial, out, options.device) for trial in tqdm(trials, "test time"))
-        rows = report.best_readings(pd.DataFrame(itertools.chain.from_iterable(found)))
-        rows, text = rows.assign(study="test-time", profile=options.profile), report.test_time_text(rows)
-    else:
-        rows = finished_rows(trials, out)
-        result = report.summary(rows)
-        text = report.to_text(result)
-        if any(entry["differences"] for entry in result["groups"]):
-            alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
-            figures.save_figure(picture(result), image, alt=alt)
-            print(f"picture: {image}")
+    rows, image = finished_rows(trials, out), out / f"ablation-{options.study}-{trials[0].on}.png"
+    result = report.summary(rows)
+    text = report.to_text(result)
+    if any(entry["differences"] for entry in result["groups"]):
+        alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
+        figures.save_figure(picture(result), image, alt=alt)
+        print(f"picture: {image}")
     rows.to_csv(out / "table.csv", index=False)
     write_text(image.with_suffix(".txt"), text + "\n")
     print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
@@ -356,10 +316,6 @@ def plan(options: argparse.Namespace) -> list[Trial]:
         study = "-".join([study, *(options.points or ())])
     else:
         settings = variants(options.pooling or POOLINGS)
-    if study == "test-time":
-        settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
-        if not data.startswith("people:"):
-            raise ValueError("test-time: expected --data people: the weight is chosen on people drawn anew")
     grid = itertools.product(range(options.seeds), settings)
     configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
     return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
@@ -369,13 +325,12 @@ def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
     of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    if study != "test-time":
-        keys = {*report.IDENTITY, *report.HEADINGS}
-        rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
-        known = report.read_results(path.stem, path.parent)
-        if known is not None:
-            known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
-        rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
+    keys = {*report.IDENTITY, *report.HEADINGS}
+    rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
+    known = report.read_results(path.stem, path.parent)
+    if known is not None:
+        known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
+    rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
     with atomic_path(path) as temporary:
         rows.round(6).to_csv(temporary, index=False)
     if image.is_file() and this["study"] in STUDIES:
