@@ -4,6 +4,7 @@ The expected counts are those that the benchmarks' authors give (:data:`casnkit.
 decoded once, and all that fail are named together, so that a damaged copy is repaired in one go and not file by file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLIT
 EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
 
 
-def not_whole(dataset: ReidDataset) -> str:
-    """What to say of a set that is laid out like a benchmark and has other numbers of images; empty where all is well."""
-    counts = {f"{split} images": len(getattr(dataset, split)) for split in SPLITS}
-    expected = _benchmark(dataset.name, counts)
-    wrong = [what for what, count in counts.items() if expected.get(what, count) != count]
-    listed = ", ".join(f"{counts[what]:,} {what} instead of {expected[what]:,}" for what in wrong)
-    return f"laid out like {dataset.name}, but {listed}: published numbers are no yardstick" if wrong else ""
+def not_whole(name: str, counts: Mapping[str, int]) -> str:
+    """What to say of numbers of images (by split) that are not those of the benchmark ``name``; empty where all is well."""
+    found = {f"{split} images": counts[split] for split in SPLITS}
+    expected = _benchmark(name, found)
+    wrong = [what for what, count in found.items() if expected.get(what, count) != count]
+    listed = ", ".join(f"{found[what]:,} {what} instead of {expected[what]:,}" for what in wrong)
+    return f"{name}: {listed}: not the whole benchmark, published numbers are no yardstick" if wrong else ""
 
 
 def _benchmark(name: str, counts: dict[str, int]) -> dict[str, int]:

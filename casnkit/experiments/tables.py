@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from casnkit import evaluation, runs, training
 from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.check import EXPECTED
+from casnkit.data.check import not_whole
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
 from casnkit.experiments.ablation import Setting, variants
@@ -115,18 +115,6 @@ def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
         hint = f" (its folder has to be called {name.rpartition('-')[2]})" if name.startswith("cuhk03-np") else ""
         raise ValueError(f"{name}: looked in {root or '$CASNKIT_DATA'}, found only {kind} in {dataset.root}{hint}")
     return dataset
-
-
-def count_note(name: str, counts: Mapping[str, Any]) -> str | None:
-    """What to say where the counts are not those of the benchmark; Market-1501 may come without its junk images."""
-    expected = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
-    without_junk = expected["gallery"] - EXPECTED[name].get("gallery junk", 0)
-    wrong = [
-        f"{split} {counts[split]} (expected {number})" for split, number in expected.items() if counts[split] != number
-    ]
-    if not wrong or counts == {**expected, "gallery": without_junk}:
-        return None
-    return f"{name}: {', '.join(wrong)} images: not the whole benchmark, so published numbers are no yardstick"
 
 
 def measure(
@@ -248,7 +236,7 @@ def _records(base: dict[str, Any], known: Any, own: Sequence[_Run]) -> list[dict
 def _notes(benchmark: str, run: _Run) -> Iterator[str]:
     """In what a run is not the benchmark's, or departs from its profile beside what its row and seed ask for."""
     config, images = run.info.config, run.info.data["images"]
-    if note := count_note(benchmark, images):
+    if note := not_whole(benchmark, images):
         yield note
     if without := images["query"] - run.results["queries_with_a_match"]:
         yield f"{benchmark}: {without} of {images['query']} queries have no match and are left out of the means"

@@ -135,7 +135,8 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
-    if note := not_whole(dataset):
+    counts = {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
+    if note := not_whole(dataset.name, counts):
         say(f"  note: {note}")
     warnings.showwarning = lambda message, *_, **__: _say_once(f"note: {message}")  # without a file and its line
     return Session(profile, dataset, device, seed, Path(folder or default_folder()))

@@ -71,7 +71,7 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
 def test_variants_points_and_what_the_study_changed() -> None:
     names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in variants()]
     assert names == ["IDE", "IDE+IA", "IDE+SA", "CASN (IDE)", "PCB", "PCB+IA", "PCB+SA", "CASN (PCB)"]
-    with pytest.raises(ValueError, match="mask_centre.*got 'mask_center'"):
+    with pytest.raises(ValueError, match=r"mask_centre.*got 'mask_center'"):
         open_points("quick", ["mask_center"])
     base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
     setting = next(s for s in open_points("quick", ["threshold"], **base) if s.point)

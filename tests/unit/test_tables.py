@@ -1,12 +1,12 @@
 """The paper's tables: from raw folders to printed numbers, stopped and resumed, never beside the wrong benchmark."""
 
-import argparse
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from casnkit import __main__ as command_line
 from casnkit import runs, training
 from casnkit.config import profile
 from casnkit.data.files import read_json, write_json
@@ -35,9 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    tables.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["table", *map(str, arguments)])
+    options = command_line.parser("table").parse_args(["table", *map(str, arguments)])
     return options.command(options)
 
 
@@ -114,7 +112,7 @@ def test_from_raw_folders_to_a_table_stopped_and_resumed(root: Path, tmp_path: P
         entry = published(row, "market1501")
         assert own["difference"]["rank_1"] == pytest.approx(line["rank_1"] - entry.rank_1, abs=1e-9)
         assert f"{line['mean_ap'] - entry.mean_ap:+.1f}" in out
-    assert "train 16 (expected 12936)" in out
+    assert "16 train images instead of 12,936" in out
     assert "train.epochs is 1 (profile smoke: " in out
     assert "| CASN (PCB) | sum | 0 |" in (tmp_path / "table3.md").read_text()
 
