@@ -149,16 +149,17 @@ class Trial:
             return dataset, dataset
         if self.data.startswith("people:"):
             return dataset, other_people(self.data)
-        held = max(1, round(HOLD_OUT * len(dataset.train.identities)))
-        return hold_out(dataset, held, seed=0)  # the same people for every seed of training
+        return hold_out(
+            dataset, max(1, round(HOLD_OUT * len(dataset.train.identities))), seed=0
+        )  # for every seed the same
 
     def identity(self) -> dict[str, Any]:
         """Where its row belongs."""
-        point = self.setting.point
+        point, config = self.setting.point, self.config
         row = {"study": self.study, "common": self.common, "point": point}
-        row |= {"setting": f"{point}={self.setting.value}" if point else "default"}
-        row |= {"variant": self.config.variant, "pooling": self.config.model.pooling, "seed": self.config.train.seed}
-        return row | {"profile": self.config.profile, "split": self.on}
+        row |= {"setting": f"{point}={self.setting.value}" if point else "default", "variant": config.variant}
+        row |= {"pooling": config.model.pooling, "seed": config.train.seed, "profile": config.profile}
+        return row | {"split": self.on}
 
 
 def other_people(data: str) -> ReidDataset:
@@ -210,17 +211,16 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
     if "attention" in result.rankings:
-        found = {"mean_ap_at_weight": result}
+        found, options = {"": result}, (FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per)
         if trial.on == "test" and trial.data.startswith("people:"):
-            people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
-            found["validation_mean_ap_at_weight"] = people
-        options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
-        for name, seen in found.items():
-            row[name] = at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
+            people = other_people(trial.data)
+            found["validation_"] = evaluation.evaluate(model, people, config, device=device, progress=False)
+        for prefix, seen in found.items():
+            distances = seen.distances["features"], seen.distances["attention"]
+            row[f"{prefix}mean_ap_at_weight"] = at_weights(seen.dataset, *distances, *options)
     row |= measure_claims(model, tested, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
-    row["config"] = config.to_dict()
-    write_json(trial.row_file(out), row)
+    write_json(trial.row_file(out), row | {"config": config.to_dict()})
     # the state of the optimiser is as large as the weights
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
@@ -233,12 +233,9 @@ def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray
 
 
 def evidence(*points: str, folder: Path | None = None) -> list[str]:
-    """One line for each value that was tried in the place of the default of ``points``, as published.
-
-    Returns:
-        The change of mAP in points with its 95 % interval, and what it says; where a point has not been measured, the
-        command that measures it; last, on whom it was measured. A study of a few points goes before that of all.
-    """
+    """One line for each value that was tried in the place of the default of ``points``, as published: the change of mAP in
+    points with its 95 % interval, and what it says; where a point has not been measured, the command that measures it;
+    last, on whom it was measured. A study of a few points goes before that of all."""
     lines, where, rows = [], {}, report.read_results("open-points", folder)
     studies = [] if rows is None else rows["study"].unique()
     for point in points:
@@ -294,8 +291,7 @@ def run_study(options: argparse.Namespace) -> None:
     text = report.to_text(result)
     if any(entry["differences"] for entry in result["groups"]):
         alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
-        figures.save_figure(picture(result), image, alt=alt)
-        print(f"picture: {image}")
+        print(f"picture: {figures.save_figure(picture(result), image, alt=alt)}")
     rows.to_csv(out / "table.csv", index=False)
     write_text(image.with_suffix(".txt"), text + "\n")
     print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
@@ -304,18 +300,16 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> list[Trial]:
-    """The trials of a study: every setting with every seed. Raises ValueError for options that do not fit together."""
+    """The trials of a study: every setting with every seed."""
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
-    changes, study = assignments(options.set), options.study
+    changes, study, on = assignments(options.set), options.study, "test"
     data = PEOPLE[options.profile] if options.data == "people" else options.data
-    on = "validation" if study == "open-points" else "test"
+    settings = variants(options.pooling or POOLINGS)
     if study == "open-points":
-        poolings = options.pooling or ("gap",)
-        settings = [s for p in poolings for s in open_points(options.profile, options.points, p, **changes)]
+        of_pooling = (open_points(options.profile, options.points, p, **changes) for p in options.pooling or ("gap",))
+        settings, on = list(itertools.chain.from_iterable(of_pooling)), "validation"
         study = "-".join([study, *(options.points or ())])
-    else:
-        settings = variants(options.pooling or POOLINGS)
     grid = itertools.product(range(options.seeds), settings)
     configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
     return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
