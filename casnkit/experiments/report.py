@@ -113,10 +113,9 @@ def paired(rows: pd.DataFrame) -> pd.DataFrame:
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
     """Everything that tables, figures and notebooks show of a study, from one row for each training.
 
-    Returns:
-        ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same of
-        :func:`paired`; ``deviation``: of each number's differences in all settings together, with its degrees of freedom,
-        by which their intervals are; ``data``: what it was measured on; ``moved``: whether it has settings beside defaults.
+    ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same of
+    :func:`paired`; ``deviation``: of each number's differences in all settings together, with its degrees of freedom, by
+    which their intervals are; ``data``: what it was measured on; ``moved``: whether it has settings beside defaults.
     """
     changes = {key: change.dropna(axis=1) for key, change in paired(rows).groupby(SETTING, sort=False)}
     samples = {name: [change[name] for change in changes.values() if name in change] for name in HEADINGS}
@@ -218,37 +217,32 @@ def cell(change: Estimate | None) -> str:
     return f"**{text}**" if change and change.is_clear else text
 
 
-def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One line of text cells for each setting; empty where none of the numbers was measured."""
-    entries, cells = result["groups"], []
-    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in entries)}
-    for entry in entries if known else ():
-        numbers, changes = entry["numbers"], entry["differences"]
-        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
-        row |= {"seeds": str(len(entry["seeds"]))} if headings is RANKING else {}
-        for name, heading in known.items():
-            marked = headings is not RANKING and name in changes and changes[name].is_clear
-            text = f"{numbers[name]}" if name in numbers else ""
-            row[heading] = f"**{text}**" if marked else text
-        if headings is RANKING:
-            row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
-            row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n)) for n in SHOWN}
-        cells.append(row)
-    return cells
+def tables(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> dict[str, Any]:
+    """The study as tables, a line for each setting: ``ranking`` and, with attention measured, ``one image`` and ``pairs``."""
+    entries, found = result["groups"], {}
+    for title, headings in {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}.items():
+        known, rows = [name for name in headings if any(name in entry["numbers"] for entry in entries)], []
+        for entry in entries:
+            numbers, changes = entry["numbers"], entry["differences"]
+            row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
+            texts = {name: f"{numbers[name]}" if name in numbers else "" for name in known}
+            if title == "ranking":
+                row |= {"seeds": str(len(entry["seeds"]))} | {headings[name]: text for name, text in texts.items()}
+                row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
+                row |= {f"Δ {headings[name]}": cell(changes.get(name)) for name in SHOWN}
+            else:
+                clear = {name for name, change in changes.items() if change.is_clear}
+                row |= {headings[name]: f"**{text}**" if name in clear else text for name, text in texts.items()}
+            rows.append(row)
+        found |= {title: table(rows)} if known else {}
+    return found
 
 
-def tables(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The study as tables of a page: ``ranking`` and, where attention was measured, ``one image`` and ``pairs``."""
-    found = {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}
-    cells = {name: _cells(result, headings) for name, headings in found.items()}
-    return {name: evaluation.table(rows) for name, rows in cells.items() if rows}
-
-
-def to_text(result: Mapping[str, Any], table: Callable[[list[dict[str, Any]]], Any] = evaluation.table) -> str:
-    """The study as text: one line per setting, and what it could have seen."""
-    lines = [str(table(_cells(result, RANKING))), "", caption(result), "", *power_lines(result)]
-    claims = _cells(result, ONE_IMAGE | PAIRS)
-    return "\n".join([*lines, *(["", str(table(claims)), "", CLAIMS_CAPTION] if claims else [])])
+def to_text(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> str:
+    """The study as text: its tables, and what it could have seen."""
+    ranking, *claims = tables(result, table).values()
+    parts = [ranking, caption(result), "\n".join(power_lines(result)), *claims, CLAIMS_CAPTION if claims else ""]
+    return "\n\n".join(filter(None, map(str, parts)))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], words: int = 99) -> str:
@@ -263,14 +257,14 @@ def picture(result: Mapping[str, Any]) -> Figure:
     entries = [entry for entry in result["groups"] if entry["differences"]]
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
-    base, names = "network without attention", [model_name(entry) for entry in entries]
+    names, panels = [model_name(entry) for entry in entries], {}
     if result["moved"]:
-        base, names = "default", [f"{model_name(entry)}: {entry['setting']}" for entry in entries]
-    panels: dict[str, list] = {}
+        names = [f"{name}: {entry['setting']}" for name, entry in zip(names, entries, strict=True)]
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
         changes = [entry["differences"].get(name) for entry in entries]
         if any(changes):
             points = [change and change._asdict().items() for change in changes]
             panels[HEADINGS[name]] = [p and {k: None if math.isnan(v) else v for k, v in p} for p in points]
+    base = "default" if result["moved"] else "network without attention"
     title = f"Difference to the {base}, {result['data']['split']} people, paired by seed"
     return figures.show_differences(names, panels, title=title)
