@@ -63,20 +63,18 @@ def load_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN,
     return runs.load_model(run, device)
 
 
-def fits(config: Config) -> Path | None:
-    """The shipped network that this configuration would train, apart from the trunk's precision; None if none is."""
+def fits(config: Config, dataset: ReidDataset) -> Path | None:
+    """The shipped network that this configuration would train (at any precision) on this very data set; None if none is."""
     place = FOLDER / shipped_name(config.variant, config.model.pooling)
-    there = runs.read_run(place).config if place.name in list_shipped() else None
-    return place if there and there.replace(precision=config.train.precision) == config else None
-
-
-def trained_on(place: Path, dataset: ReidDataset) -> bool:
-    """Whether the shipped network in ``place`` was trained on this very data set: people drawn with another seed have the
-    same pids and other faces, and a network that names them would name them wrongly."""
-    there = runs.read_run(place)
-    counts = {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
-    own = dataset.name, counts, dataset.train.identities.tolist()
-    if own != (there.data["name"], there.data["images"], there.pid_of_label.tolist()):
-        return False
-    drawn = read_json(dataset.root / "people.json")
-    return (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY))
+    if place.name not in list_shipped():
+        return None
+    there, counts = (
+        runs.read_run(place),
+        {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")},
+    )
+    own = config, dataset.name, counts, dataset.train.identities.tolist()
+    its = there.config.replace(precision=config.train.precision), there.data["name"], there.data["images"]
+    if own != (*its, there.pid_of_label.tolist()):
+        return None
+    drawn = read_json(dataset.root / "people.json")  # people drawn with another seed have the same pids and other faces
+    return place if (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY)) else None

@@ -77,8 +77,7 @@ TWO_GROUPS = {"siamese_mode", "pair_order", "threshold"}  # fields that stand in
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of a study's table: a variant (ide, ide+ia, ide+sa or casn) with a pooling (gap or stripes), and the
-    open point that was moved from its default to a value; ``point`` is empty for the default."""
+    """One line of a study's table: a variant with a pooling, and the open point that was moved from its default."""
 
     variant: str
     pooling: str = "gap"
@@ -140,7 +139,7 @@ class Trial:
 
     def row_file(self, out: Path) -> Path:
         """Where its row lies below a study's folder."""
-        return Path(out) / "rows" / f"{self.name}.json"
+        return out / "rows" / f"{self.name}.json"
 
     def datasets(self) -> tuple[ReidDataset, ReidDataset]:
         """What it trains on and what it is tested on."""
@@ -170,23 +169,17 @@ def other_people(data: str) -> ReidDataset:
 
 
 def run_trials(
-    trials: list[Trial],
-    out: str | Path,
-    *,
-    processes: int = 1,
-    device: str | None = None,
-    keep: bool = True,
-    progress: bool = True,
+    trials: list[Trial], out: Path, processes: int = 1, device: str | None = None, keep: bool = True
 ) -> pd.DataFrame:
     """Run what is not there yet, some ``processes`` at a time; the rows of all ``trials``, in their order.
 
     A trial that fails raises its error; those that were finished are kept. ``keep``: the trained weights, in ``out/runs``.
     """
-    out, missing = Path(out), [trial for trial in trials if not trial.row_file(out).is_file()]
+    missing = [trial for trial in trials if not trial.row_file(out).is_file()]
     if missing and processes > 1:
         missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
     jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
-    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing), disable=not progress))
+    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing)))
     return finished_rows(trials, out)
 
 
@@ -284,8 +277,7 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        how = {"processes": options.processes, "device": options.device, "keep": options.study != "open-points"}
-        run_trials(trials, out, **how)
+        run_trials(trials, out, options.processes, options.device, keep=options.study != "open-points")
     rows, image = finished_rows(trials, out), out / f"ablation-{options.study}-{trials[0].on}.png"
     result = report.summary(rows)
     text = report.to_text(result)

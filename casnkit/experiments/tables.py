@@ -73,14 +73,10 @@ class Plan:
     changes: Mapping[str, Any] | None = None  # for all rows
 
     def __post_init__(self) -> None:
-        if (
-            self.number not in TABLES
-            or (self.seeds is not None and self.seeds < 1)
-            or not set(self.rows or ()) <= set(ROWS)
-        ):
-            known = (
-                f"a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows {', '.join(ROWS)}"
-            )
+        some = self.seeds is None or self.seeds > 0
+        if self.number not in TABLES or not some or not set(self.rows or ()) <= set(ROWS):
+            tables, rows = ", ".join(map(str, TABLES)), ", ".join(ROWS)
+            known = f"a table out of {tables}, at least one seed, some of the rows {rows}"
             raise ValueError(f"expected {known}, got table {self.number!r}, seeds {self.seeds}, rows {self.rows}")
         self.title, self.benchmarks = TABLES[self.number]
         self.rows, self.out = [key for key in ROWS if key in (self.rows or ROWS)], Path(self.out)
@@ -189,9 +185,9 @@ def read_table(
         for row in plan.rows:
             name, own, known = ROWS[row][0], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
             records += _records({"benchmark": benchmark, "row": row, "name": name}, known, own)
+            notes += itertools.chain.from_iterable(_notes(benchmark, name, run) for run in own)
             for names, there in zip(blank.values(), (known, own), strict=True):
                 names += [] if there else [name]
-            notes += [note for run in own for note in _notes(benchmark, name, run)]
         notes += [f"{benchmark}: {what}: {', '.join(names)}" for what, names in blank.items() if names]
     measured = [record for record in records if record["measured"]]
     if measured and plan.profile != "paper":

@@ -28,7 +28,7 @@ from casnkit.config import Config
 from casnkit.config import profile as profile_of
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
-from casnkit.experiments import fits, load_shipped, trained_on
+from casnkit.experiments import fits, load_shipped
 from casnkit.models import CASN
 from casnkit.notebook import exercises, report
 from casnkit.notebook.live import LiveView
@@ -74,8 +74,8 @@ class Session:
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
-        shipped = None if live or (folder / "run.json").is_file() else fits(config)
-        if shipped and trained_on(shipped, self.dataset):
+        shipped = None if live or (folder / "run.json").is_file() else fits(config, self.dataset)
+        if shipped:
             folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
         else:

@@ -87,11 +87,11 @@ def _trial(seed: int = 0, **changes: object) -> Trial:
 
 def test_rows_are_complete_and_not_run_again(tmp_path: Path) -> None:
     assert len({_trial().name, _trial(1).name, _trial(epochs=2).name}) == 3
-    rows = run_trials([_trial(0), _trial(1)], tmp_path, progress=False)
+    rows = run_trials([_trial(0), _trial(1)], tmp_path)
     assert rows["seed"].tolist() == [0, 1]
     assert rows[["rank_1", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]].notna().all(axis=None)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
-    assert run_trials([_trial(1), _trial(0)], tmp_path, progress=False)["seed"].tolist() == [1, 0]
+    assert run_trials([_trial(1), _trial(0)], tmp_path)["seed"].tolist() == [1, 0]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == before
     assert len(list(tmp_path.glob("runs/*/model.safetensors"))) == 2
 

@@ -8,7 +8,7 @@ import torch
 
 from casnkit import experiments, runs
 from casnkit.config import VARIANTS
-from casnkit.data import files
+from casnkit.data import files, open_dataset
 from casnkit.experiments import FOLDER, fits, load_run, load_shipped, shipped_name
 from casnkit.experiments.ablation import Setting, Trial, run_trials
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     out, put = tmp_path_factory.mktemp("shipped"), script("ship").put
     for setting in (Setting("ide"), Setting("casn")):
         trial = Trial("variants", setting, setting.config("smoke", 0, epochs=1), "people:tiny")
-        run_trials([trial], out, progress=False)
+        run_trials([trial], out)
         put(out / "runs" / trial.name, out / "weights")
     return out / "weights", out / "runs" / trial.name
 
@@ -60,12 +60,11 @@ def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(run
 
 
 def test_fits_the_same_choices_at_any_precision(run: Path) -> None:
-    config = Setting("casn").config("smoke", 0, epochs=1)
-    assert fits(config) == experiments.FOLDER / "gap-casn"
-    assert fits(config.replace(precision="bf16")) is not None
-    assert fits(config.replace(epochs=2)) is None
-    assert fits(config.replace(seed=1)) is None
-    assert fits(Setting("ide+ia").config("smoke", 0, epochs=1)) is None
+    config, data = Setting("casn").config("smoke", 0, epochs=1), open_dataset("people:tiny")
+    assert fits(config, data) == experiments.FOLDER / "gap-casn"
+    assert fits(config.replace(precision="bf16"), data) is not None
+    for other in (config.replace(epochs=2), config.replace(seed=1), Setting("ide+ia").config("smoke", 0, epochs=1)):
+        assert fits(other, data) is None
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
         load_shipped("casn", "stripes")
 
