@@ -32,16 +32,12 @@ def measure_claims(
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
-    MAP is ``ia`` (identification attention of the predicted identity), ``siamese`` (equation 4, of a query and one of its
-    matches; that of a random pair classifier for ide and ide+ia) or ``plain`` (mean over channels); ``MAP_chance``: the
-    same maps rolled to a random place; ``uniform``: one value everywhere.
-
-    - ``coverage_MAP``, ``spill_MAP``: of the area above half of a map's maximum, the share of the person that it covers
-      and the share of it that lies beside; ``energy_inside_MAP``: share of the map's sum that lies on the person;
-      all three for ``ia_train`` and ``plain_train`` too: training images, explained by their true identity;
-    - ``auc_MAP``: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50;
-    - ``cue_pairs_MAP``: share of look-alike pairs with more weight per pixel on the one part that differs than on the
-      rest of the person; for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that it answers.
+    ``coverage_MAP``, ``spill_MAP``, ``energy_inside_MAP``, ``auc_MAP`` and ``cue_pairs_MAP`` are what
+    :data:`casnkit.experiments.report.CLAIMS_CAPTION` says. MAP is ``ia`` (identification attention of the predicted
+    identity; ``ia_train`` and ``plain_train``: of the true one, training images), ``siamese`` (equation 4, of a query and one
+    of its matches; that of a random pair classifier for ide and ide+ia), ``plain`` (mean over channels), for cues also
+    ``different`` (Grad-CAM of "not the same", -z_1, the question that it answers); ``MAP_chance``: the same maps rolled to a
+    random place; ``uniform``: one value everywhere.
 
     What a data set cannot tell is left out with a warning. ``max_images`` of the test, half of them queries with a match, and
     half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.

@@ -232,11 +232,10 @@ def _notes(benchmark: str, name: str, run: _Run) -> Iterator[str]:
     if without := images["query"] - run.results["queries_with_a_match"]:
         yield f"{benchmark}: {without} of {images['query']} queries have no match and are left out of the means"
     own = {"variant": config.variant, "pooling": config.model.pooling, "backbone": config.model.backbone}
-    plain = profile(config.profile, seed=config.train.seed, **own).to_dict()
-    for group, values in config.to_dict().items():
-        for field, value in values.items() if isinstance(values, dict) else ():
-            if value != (usual := plain[group][field]):
-                yield f"{benchmark}: {group}.{field} is {value!r} (profile {config.profile}: {usual!r})"
+    both = config, profile(config.profile, seed=config.train.seed, **own)
+    (given,), (usual,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in both)
+    for field in (field for field in given if given[field] != usual[field]):
+        yield f"{benchmark}: {field} is {given[field]!r} (profile {config.profile}: {usual[field]!r})"
 
 
 def to_text(result: dict[str, Any], table: Callable[..., Any] = evaluation.table) -> str:

@@ -1,9 +1,9 @@
 """Networks that come with the kit: what is stored is what was trained, small, and readable without pickle."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+import ship
 import torch
 
 from casnkit import experiments, runs
@@ -15,20 +15,13 @@ from casnkit.experiments.ablation import Setting, Trial, run_trials
 ROOT = Path(__file__).parents[2]
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "figures" / "make" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    out, put = tmp_path_factory.mktemp("shipped"), script("ship").put
+    out = tmp_path_factory.mktemp("shipped")
     for setting in (Setting("ide"), Setting("casn")):
         trial = Trial("variants", setting, setting.config("smoke", 0, epochs=1), "people:tiny")
         run_trials([trial], out)
-        put(out / "runs" / trial.name, out / "weights")
+        ship.put(out / "runs" / trial.name, out / "weights")
     return out / "weights", out / "runs" / trial.name
 
 
@@ -76,7 +69,7 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
     assert "/" not in str(info.data), "no path of a machine"
-    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= ship.LIMIT
 
 
 def test_the_wheel_holds_every_package_and_the_published_results() -> None:
