@@ -99,13 +99,9 @@ def variants(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
     return [Setting(variant, pooling) for pooling in poolings for variant in VARIANTS]
 
 
-def open_points(
-    profile_name: str, points: Iterable[str] | None = None, pooling: str = "gap", **changes: Any
-) -> list[Setting]:
+def open_points(profile_name: str, points: Iterable[str] = (), pooling: str = "gap", **changes: Any) -> list[Setting]:
     """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
-
-    ``changes`` hold for the whole study; a value that equals the study's own default is left out.
-    """
+    ``changes`` hold for the whole study; a value that equals the study's own default is left out."""
     chosen = list(points or OPEN_POINTS)
     for point in chosen:
         check_choice("open point", point, OPEN_POINTS)
@@ -226,9 +222,8 @@ def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray
 
 
 def evidence(*points: str, folder: Path | None = None) -> list[str]:
-    """One line for each value that was tried in the place of the default of ``points``, as published: the change of mAP in
-    points with its 95 % interval, and what it says; where a point has not been measured, the command that measures it;
-    last, on whom it was measured. A study of a few points goes before that of all."""
+    """One line for each value that was tried in the place of the default of ``points``, as published, with the change of
+    mAP; last, on whom it was measured. A study of a few points goes before that of all."""
     lines, where, rows = [], {}, report.read_results("open-points", folder)
     studies = [] if rows is None else rows["study"].unique()
     for point in points:
@@ -242,13 +237,10 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
             says = verdict(change, "better", "worse", "undecided", "one seed says nothing")
             lines.append(f"{model_name(entry)}, {entry['setting']}: mAP {change:+} ({seeds}), {says}")
         if tried:
-            data, pooled = (
-                result["data"],
-                ", intervals by the spread of all settings" if len(result["groups"]) > 2 else "",
-            )
+            data, pooled = result["data"], ", intervals by the spread of all settings"
             common = f" with {data['common']}" if data["common"] else ""
             people = f"{data['identities']} {data['split']} people of {data['data']!r}"
-            where[f"(against the default{common}, on {people}{pooled})"] = None
+            where[f"(against the default{common}, on {people}{pooled if len(result['groups']) > 2 else ''})"] = None
         else:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
     return [*lines, *where]

@@ -19,12 +19,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, Config, assignments, profile
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
-from casnkit.experiments.ablation import Setting, variants
+from casnkit.experiments.ablation import Setting
 from casnkit.experiments.report import markdown_table, model_name
 from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
 
@@ -40,12 +40,12 @@ NOTES = (
 PUBLISHED = list(pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False, name="Published"))
 
 
-# Our rows by key, such as pcb+ia: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
-ROWS: dict[str, tuple[str, Setting]] = {}
-for _setting in variants():
-    _base = "pcb" if _setting.pooling == "stripes" else "ide"
-    _key = f"{_base}-casn" if _setting.variant == "casn" else _setting.variant.replace("ide", _base)
-    ROWS[_key] = model_name(vars(_setting)), _setting
+# Our rows by key: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
+ROWS = {
+    base + end: (model_name({"variant": variant, "pooling": pooling}), Setting(variant, pooling))
+    for base, pooling in (("ide", "gap"), ("pcb", "stripes"))
+    for end, variant in zip(("", "+ia", "+sa", "-casn"), VARIANTS, strict=True)
+}
 ROWS["densenet"] = "DenseNet121 (IDE)", Setting("ide", "gap", "backbone", "densenet121")
 ROWS["densenet-casn"] = "CASN (DenseNet121)", Setting("casn", "gap", "backbone", "densenet121")
 TABLES = {
@@ -73,11 +73,12 @@ class Plan:
     changes: Mapping[str, Any] | None = None  # for all rows
 
     def __post_init__(self) -> None:
-        some = self.seeds is None or self.seeds > 0
-        if self.number not in TABLES or not some or not set(self.rows or ()) <= set(ROWS):
-            tables, rows = ", ".join(map(str, TABLES)), ", ".join(ROWS)
-            known = f"a table out of {tables}, at least one seed, some of the rows {rows}"
-            raise ValueError(f"expected {known}, got table {self.number!r}, seeds {self.seeds}, rows {self.rows}")
+        seeds, rows = range(1) if self.seeds is None else range(self.seeds), set(self.rows or ())
+        if self.number not in TABLES or not seeds or not rows <= set(ROWS):
+            raise ValueError(
+                f"expected a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows "
+                f"{', '.join(ROWS)}, got table {self.number!r}, seeds {self.seeds}, rows {self.rows}"
+            )
         self.title, self.benchmarks = TABLES[self.number]
         self.rows, self.out = [key for key in ROWS if key in (self.rows or ROWS)], Path(self.out)
         self.config(self.rows[0], 0)  # unknown settings are refused before anything is trained
@@ -173,8 +174,8 @@ def read_table(
 ) -> dict[str, Any]:
     """A table as plain values, ready for JSON: what was measured, what was published, the difference, what is missing.
 
-    Reads the finished runs in ``plan.out``, and trains nothing. ``problems`` is what :func:`measure` returned;
-    ``unconfirmed``: also use published numbers that only notes of the paper bear out.
+    Trains nothing. ``problems`` is what :func:`measure` returned; ``unconfirmed``: also use published numbers that only
+    notes of the paper bear out.
     """
     records, notes = [], list(NOTES)
     for benchmark in plan.benchmarks:
