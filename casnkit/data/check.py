@@ -21,10 +21,9 @@ EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, read
 def not_whole(name: str, counts: Mapping[str, int]) -> str:
     """What to say of numbers of images (by split) that are not those of the benchmark ``name``; empty where all is well."""
     found = {f"{split} images": counts[split] for split in SPLITS}
-    expected = _benchmark(name, found)
-    wrong = [what for what, count in found.items() if expected.get(what, count) != count]
-    listed = ", ".join(f"{found[what]:,} {what} instead of {expected[what]:,}" for what in wrong)
-    return f"{name}: {listed}: not the whole benchmark, published numbers are no yardstick" if wrong else ""
+    expected = found | _benchmark(name, found)
+    wrong = [f"{n:,} {what} instead of {expected[what]:,}" for what, n in found.items() if n != expected[what]]
+    return f"{name}: {', '.join(wrong)}: not the whole benchmark, published numbers are no yardstick" if wrong else ""
 
 
 def _benchmark(name: str, counts: dict[str, int]) -> dict[str, int]:
