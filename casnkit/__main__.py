@@ -210,7 +210,7 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     if options.run is None and not found:
         raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
     run = options.run or found[-1].parent
-    model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
+    model, info = importlib.import_module("casnkit.experiments").load_run(run, device)
     dataset = ck.open_dataset(options.data or info.data["root"] or "people")
     return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
 

@@ -4,6 +4,7 @@ The expected counts are those that the benchmarks' authors give (:data:`casnkit.
 decoded once, and all that fail are named together, so that a damaged copy is repaired in one go.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,12 @@ COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
 EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
 
 
-def not_whole(dataset: ReidDataset) -> str:
-    """What to say of a set that is laid out like a benchmark and has other numbers of images; empty where all is well."""
-    counts = {f"{split} images": len(getattr(dataset, split)) for split in SPLITS}
-    expected = counts | _benchmark(dataset.name, counts)
-    wrong = [f"{n:,} {what} instead of {expected[what]:,}" for what, n in counts.items() if n != expected[what]]
-    told = f"laid out like {dataset.name}, but {', '.join(wrong)}"
-    return f"{told}: published numbers are no yardstick" if wrong else ""
+def not_whole(name: str, counts: Mapping[str, int]) -> str:
+    """What to say of numbers of images (by split) that are not those of the benchmark ``name``; empty where all is well."""
+    found = {f"{split} images": counts[split] for split in SPLITS}
+    expected = found | _benchmark(name, found)
+    wrong = [f"{n:,} {what} instead of {expected[what]:,}" for what, n in found.items() if n != expected[what]]
+    return f"{name}: {', '.join(wrong)}: not the whole benchmark, published numbers are no yardstick" if wrong else ""
 
 
 def _benchmark(name: str, counts: dict[str, int]) -> dict[str, int]:

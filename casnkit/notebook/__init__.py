@@ -28,7 +28,8 @@ from casnkit.config import Config
 from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
-from casnkit.experiments.shipped import fits, load_shipped, trained_on
+from casnkit.data.records import SPLITS
+from casnkit.experiments import fits, load_shipped
 from casnkit.models import CASN, evaluating
 from casnkit.notebook import exercises, report
 from casnkit.training import train
@@ -50,7 +51,7 @@ def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: s
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
-    if note := not_whole(dataset):
+    if note := not_whole(dataset.name, {split: len(getattr(dataset, split)) for split in SPLITS}):
         say(f"  note: {note}")
     once = functools.cache(say)
     warnings.showwarning = lambda message, *_, **__: once(f"note: {message}")  # without a file and its line
@@ -104,8 +105,8 @@ class Session:
         """
         config = self.config(variant, **changes)
         folder = self._folder(config)
-        shipped = None if live or (folder / "run.json").is_file() else fits(config)
-        if shipped and trained_on(shipped, self.dataset):
+        shipped = None if live or (folder / "run.json").is_file() else fits(config, self.dataset)
+        if shipped:
             folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
         else:

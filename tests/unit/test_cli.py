@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from casnkit import __main__ as cli
+from casnkit import experiments
 from casnkit.__main__ import main
 from casnkit.config import profile
 from casnkit.data import open_dataset
 from casnkit.data.imitate import imitate
 from casnkit.data.people import synthesize
-from casnkit.experiments import shipped
 from casnkit.notebook import doctor, report
 from casnkit.training import pair_sampler
 
@@ -60,10 +60,10 @@ def test_baseline_with_validation_is_ranked_by_features_only(market: Path, capsy
     assert Path("run/best.safetensors").is_file()
     assert main(["evaluate", "--run", "run", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert "attention" not in capsys.readouterr().out.split("ranked by")[1]
-    before = sorted((shipped.FOLDER / "gap-ide").iterdir())
+    before = sorted((experiments.FOLDER / "gap-ide").iterdir())
     assert main(["evaluate", "--run", "gap-ide", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert Path("runs/gap-ide/results.json").is_file(), "networks of the kit are runs too"
-    assert sorted((shipped.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
+    assert sorted((experiments.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
 
 
 TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "--epochs", "1"]
