@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": ["Config", "paper_literal", "profile"],
         "data": ["ReidDataset", "Split", "open_dataset"],
-        "experiments.shipped": ["load_shipped"],
+        "experiments": ["load_shipped"],
         "inspector": ["Inspector"],
         "losses": ["CASNLoss"],
         "models": ["CASN"],

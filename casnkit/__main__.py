@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import casnkit as ck
 from casnkit.config import PROFILES, VARIANTS, assignments
+from casnkit.data.files import write_json
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
-DEVICE_HELP = "cpu or cuda; default: a GPU if there is one"
 SETTINGS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
+ONE_SEED = "One seed decides nothing: seeds differ by several points of rank-1. Go on with `casnkit demo --seeds 3`."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +55,56 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     for name in [command] if command in COMMANDS else COMMANDS:
         describe = COMMANDS[name]
         (importlib.import_module(describe).add_parser if isinstance(describe, str) else describe)(group)
+        if name != "data":
+            group.choices[name].add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     return top
+
+
+def _add_demo(group: Any) -> None:
+    demo = group.add_parser("demo", help="draw people, train the baseline and CASN, compare them, save pictures")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for runs, results and pictures")
+    demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
+    demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
+    demo.set_defaults(command=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    if options.seeds < 1:
+        raise ValueError(f"expected at least one seed, got {options.seeds}")
+    out, device = options.out, ck.runs.pick_device(options.device)
+    dataset = ck.open_dataset(ck.notebook.PEOPLE_SIZES[options.profile])
+    print(dataset, flush=True)
+    rows, first = [], {}
+    for seed, variant in itertools.product(range(options.seeds), ("ide", "casn")):  # stopped, it goes on from there
+        config = ck.profile(options.profile, variant=variant, seed=seed)
+        run = out / (f"{variant}-seed{seed}" if seed else variant)  # more seeds go on from one
+        print(f"\n{variant}, seed {seed}: {run}", flush=True)
+        ck.training.train(dataset, config, run, device=device, on_epoch=ck.training.say_epoch)
+        model, info = ck.runs.load_model(run, device)
+        result = ck.evaluation.evaluate(model, dataset, config, device=device)
+        ck.evaluation.save_results(run, result, dataset, info)
+        *own, chance = result.rows()
+        rows += [{"variant": variant, "seed": seed, **row} for row in own]
+        if variant not in first:
+            first[variant] = model, result, info
+            ck.report.draw_report(run, result, info)
+    table = over_seeds([*rows, {"variant": "chance", "seed": 0, **chance}]).to_dict("records")
+    print(f"\n{dataset.name}: {len(dataset.query)} queries, {len(dataset.gallery)} gallery images, percent")
+    print(ck.evaluation.table(table), *([ONE_SEED] if options.seeds == 1 else []), sep="\n", flush=True)
+    print(*(f"picture: {path}" for path in ck.report.draw_comparison(out, first, dataset)), sep="\n")
+    facts = {"seeds": options.seeds, "profile": options.profile, "device": str(device), "versions": ck.runs.versions()}
+    write_json(out / "results.json", {"rows": table, **facts})
+    print(f"results: {out / 'results.json'}")
+
+
+def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Means over the seeds for each model and way of ranking; largest minus smallest where there are several seeds."""
+    groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
+    table = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean()
+    if groups.size().max() > 1:
+        spread = groups[["rank_1", "mean_ap"]].agg(lambda values: values.max() - values.min())
+        table[["range of rank-1", "range of mAP"]] = spread
+    return table.assign(seeds=groups.size()).reset_index()
 
 
 def _add_data(group: Any) -> None:
@@ -65,7 +118,13 @@ def _add_data(group: Any) -> None:
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
     check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")
-    check.set_defaults(command=check_data)
+    check.set_defaults(command=_check_data)
+
+
+def _check_data(options: argparse.Namespace) -> bool:
+    report = ck.data.check.check(options.path, options.name)
+    print(report.to_text())
+    return not report.ok
 
 
 def _add_train(group: Any) -> None:
@@ -78,38 +137,17 @@ def _add_train(group: Any) -> None:
     for name in SETTINGS:
         train.add_argument(f"--{name.replace('_', '-')}", help="as in casnkit/config.py; default: the profile's")
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any other field of that file")
-    train.add_argument("--device", help=DEVICE_HELP)
     train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
     train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
     train.add_argument("--tensorboard", action="store_const", const="tensorboard", help="scalars to RUN/tensorboard")
-    train.set_defaults(command=train_network)
+    train.set_defaults(command=_train)
 
 
-def _add_evaluate(group: Any) -> None:
-    evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
-    run_help = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
-    evaluate.add_argument("--run", type=Path, help=run_help)
-    evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
-    evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    evaluate.add_argument("--device", help=DEVICE_HELP)
-    evaluate.set_defaults(command=evaluate_run)
-
-
-def _add_league(group: Any) -> None:
-    importlib.import_module("casnkit.explain.league").add_parser(group)
-    group.choices["league"].set_defaults(command=compare_explanations)
-
-
-def check_data(options: argparse.Namespace) -> int:
-    """Check a data set. Returns 1 where something is wrong."""
-    report = ck.data.check.check(options.path, options.name)
-    print(report.to_text())
-    return int(not report.ok)
-
-
-def train_network(options: argparse.Namespace) -> None:
-    """Train one network, or go on with a run that was stopped."""
-    config, dataset, validate = train_config(options), ck.open_dataset(options.data), None
+def _train(options: argparse.Namespace) -> None:
+    given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
+    given = [f"{name}={value}" for name, value in given.items() if value is not None]
+    config = ck.profile(options.profile, **assignments([*given, *options.set]))
+    dataset, validate = ck.open_dataset(options.data), None
     name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
     out = options.out or Path("runs") / "-".join([*name, str(config.train.seed)])
     if options.validate:
@@ -119,26 +157,26 @@ def train_network(options: argparse.Namespace) -> None:
             device = next(model.parameters()).device
             result = ck.evaluation.evaluate(model, held_out, config, device=device, progress=False, attention=False)
             found = ck.evaluation.headline(result.rankings["features"])
-            return {"validation_mean_ap": found["mean_ap"], "validation_rank_1": found["rank_1"]}
+            return {f"validation_{number}": found[number] for number in ("mean_ap", "rank_1")}
 
     say = ck.training.make_accelerator(options.device).print  # in the main process alone
     say(dataset, flush=True)
-    where = {"device": options.device, "place": options.images}
-    reports = {"log_with": options.tensorboard, "on_epoch": ck.training.say_epoch, "validate": validate}
-    ck.training.train(dataset, config, out, **where, **reports)
+    how = {"device": options.device, "place": options.images, "log_with": options.tensorboard, "validate": validate}
+    ck.training.train(dataset, config, out, on_epoch=ck.training.say_epoch, **how)
     say(f"trained {config.variant} ({config.model.pooling}): {out}")
     say(f"next: casnkit evaluate --run {out} --data {options.data}")
 
 
-def train_config(options: argparse.Namespace) -> ck.Config:
-    """The configuration that the options of ``train`` describe. Raises ValueError for unknown names or values."""
-    given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
-    given = [f"{name}={value}" for name, value in given.items() if value is not None]
-    return ck.profile(options.profile, **assignments([*given, *options.set]))
+def _add_evaluate(group: Any) -> None:
+    evaluate = group.add_parser("evaluate", help="rank a gallery with a trained network; table and pictures")
+    run_help = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
+    evaluate.add_argument("--run", type=Path, help=run_help)
+    evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
+    evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
+    evaluate.set_defaults(command=_evaluate)
 
 
-def evaluate_run(options: argparse.Namespace) -> None:
-    """Rank a gallery with a trained network; table and pictures."""
+def _evaluate(options: argparse.Namespace) -> None:
     accelerator = ck.training.make_accelerator(options.device)
     model, dataset, info, folder = _open(options, accelerator.device)
     result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
@@ -149,17 +187,21 @@ def evaluate_run(options: argparse.Namespace) -> None:
     print(ck.evaluation.table(result.rows()))
     print(*(f"note: {note}" for note in result.rankings["features"].notes), f"results: {file}", sep="\n")
     if options.pictures:
-        for path in ck.report.draw_report(folder, model, dataset, result, info, options.pictures):
+        for path in ck.report.draw_report(folder, result, info, options.pictures):
             print(f"picture: {path}")
 
 
-def compare_explanations(options: argparse.Namespace) -> None:
-    """Measure all explanations side by side; print the table and what it says."""
+def _add_league(group: Any) -> None:
     league = importlib.import_module("casnkit.explain.league")
-    model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
-    out, given = options.out or folder / "league", (options.methods, options.pairs, options.seed)
-    found = league.run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
-    print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
+
+    def compare(options: argparse.Namespace) -> None:
+        model, dataset, info, folder = _open(options, ck.runs.pick_device(options.device))
+        out, given = options.out or folder / "league", (options.methods, options.pairs, options.seed)
+        found = league.run_league(model, dataset, info.config, *given, out=out, steps=options.steps)
+        print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
+
+    league.add_parser(group)
+    group.choices["league"].set_defaults(command=compare)
 
 
 def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDataset, Any, Path]:
@@ -168,13 +210,13 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     if options.run is None and not found:
         raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
     run = options.run or found[-1].parent
-    model, info = importlib.import_module("casnkit.experiments.shipped").load_run(run, device)
+    model, info = importlib.import_module("casnkit.experiments").load_run(run, device)
     dataset = ck.open_dataset(options.data or info.data["root"] or "people")
     return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
 
 
-COMMANDS: dict[str, str | Callable[[Any], None]] = {  # described by a function here, or by a module's add_parser
-    "demo": "casnkit.notebook.demo",
+COMMANDS = {  # described by a function here, or by a module's add_parser
+    "demo": _add_demo,
     "data": _add_data,
     "train": _add_train,
     "evaluate": _add_evaluate,

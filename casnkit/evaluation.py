@@ -1,7 +1,6 @@
 """One network on one data set: what it saw, distances by features, by attention and by their sum, rankings (paper 3.2.3).
 
-The Siamese attention of a network whose pair classifier was never trained (variants ``ide`` and ``ide+ia``) says nothing,
-so for those only features are ranked.
+The attention of a pair classifier that was never trained (variants ``ide``, ``ide+ia``) says nothing: features alone rank.
 """
 
 from __future__ import annotations
@@ -59,22 +58,20 @@ class Evaluation:
     ) -> Evaluation:
         """By looking at all images; distances then follow row by row."""
         first, world = _share(accelerator)
-        sides = []
+        size, sides = (config.data.height, config.data.width), []
         for split in (dataset.query, dataset.gallery):
-            mine = split.subset(np.arange(first, len(split), world))
-            images = load_images(mine, (config.data.height, config.data.width), progress=progress)
+            images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
             found = ranking.extract(model, images, device=device, keep_maps=keep_maps, progress=progress)
-            seen = (found.features, found.feature_maps) if keep_maps else (found.features,)
-            sides.append(Extracted(*(_gathered(values, len(split), accelerator) for values in seen)))
+            sides.append(Extracted(*(_gathered(values, len(split), accelerator) for values in vars(found).values())))
         return cls(model, dataset, config, *sides)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each way of ranking, and for chance: name and headline numbers in percent."""
+        """For each way of ranking, and for chance: name and headline numbers in percent."""
         return [{"ranked by": n, **headline(r)} for n, r in {**self.rankings, "chance": self.chance}.items()]
 
     def split(self, side: str) -> Split:
         """The data set's queries or gallery."""
-        return {"query": self.dataset.query, "gallery": self.dataset.gallery}[side]
+        return getattr(self.dataset, side)
 
     def images(self, side: str, index: Sequence[int] | np.ndarray) -> Tensor:
         """Images as the network takes them, on its device: (B, 3, H, W) float, normalised."""
@@ -104,15 +101,13 @@ class Evaluation:
 
     def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
         """The sum of both distances for one query, (G,), normalised and weighed as the configuration has it."""
-        options = self.config.ranking
-        how = options.attention_weight, options.normalisation, options.normalise_per
-        if options.normalise_per == "query":
-            return ranking.fuse(features[None], attention[None], *how)[0]
+        if self.config.ranking.normalise_per == "query":
+            return _fuse(features[None], attention[None], self.config)[0]
         if not {"features", "attention"} <= set(self.distances):
             raise ValueError('ranking.normalise_per="matrix" needs all distances: see casnkit.evaluation.evaluate')
         whole = [np.array(self.distances[kind]) for kind in RANKED_BY[:2]]
         whole[0][query_index], whole[1][query_index] = features, attention
-        return ranking.fuse(*whole, *how)[query_index]
+        return _fuse(*whole, self.config)[query_index]
 
     def rank(self, query_index: int, distances: np.ndarray) -> Ranking:
         """The gallery in order of ``distances`` (G,), by the protocol."""
@@ -130,19 +125,15 @@ def evaluate(
     attention: bool | None = None,
     accelerator: Any = None,
 ) -> Evaluation:
-    """Rank the gallery for every query.
+    """Rank the gallery for every query, as ``config.ranking`` has it; the model keeps its mode.
 
-    Args:
-        model: left in the mode that it was in.
-        config: its ``ranking`` group and the image size are used.
-        attention: rank by attention too; default: where the configuration trained the pair classifier.
-        accelerator: an ``accelerate.Accelerator``: images and pairs are shared with its other processes, on its device,
-            and each process gets the whole result.
+    ``attention``: rank by it too; by default where the configuration trained the pair classifier. The processes of an
+    ``accelerate.Accelerator`` share images and pairs, and each gets the whole result.
     """
     first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
-    progress, options, clock = progress and first == 0, config.ranking, [perf_counter()]
+    progress, max_rank, clock = progress and first == 0, config.ranking.max_rank, [perf_counter()]
     seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
     clock.append(perf_counter())
     distances = {"features": seen.between(seen.query, seen.gallery, "features")}
@@ -151,11 +142,10 @@ def evaluate(
         rows = seen.between(seen.query.subset(slice(first, None, world)), seen.gallery, "attention", progress)
         distances["attention"] = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
         clock.append(perf_counter())
-        how = options.attention_weight, options.normalisation, options.normalise_per
-        distances["sum"] = ranking.fuse(*distances.values(), *how)
+        distances["sum"] = _fuse(*distances.values(), config)
     seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
-    rankings = {name: rank(matrix, dataset, options.max_rank) for name, matrix in distances.items()}
-    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, options.max_rank)
+    rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
+    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, max_rank)
     return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
 
 
@@ -167,34 +157,25 @@ def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> Ran
 
 def headline(result: RankingResult) -> dict[str, float]:
     """Rank-1, 5, 10, 20, both mean average precisions and mINP, in percent."""
-    ranks = {f"rank_{k}": result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
-    means = {name: getattr(result, name) for name in ("mean_ap", "mean_ap_trapezoid", "mean_inp")}
-    return {name: 100 * float(value) for name, value in {**ranks, **means}.items()}
+    ranks = {f"rank_{k}": 100 * result.rank(min(k, len(result.cmc))) for k in (1, 5, 10, 20)}
+    return ranks | {name: 100 * getattr(result, name) for name in ("mean_ap", "mean_ap_trapezoid", "mean_inp")}
 
 
 def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Tensor:
     """Probability that both show one person, softmax of z: (P, D), (P, D) -> (P,) in [0, 1], on the CPU."""
     parameter = next(model.parameters())
     with evaluating(model), torch.no_grad():
-        scores = model.pair_scores(features_1.to(parameter) - features_2.to(parameter))
-    return scores.softmax(1)[:, 1].float().cpu()
+        return model.pair_scores(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
 def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:
     """Write ``RUN/results.json``: the table with everything that it depends on. Returns the path."""
-    path = Path(run) / "results.json"
-    result = {
-        "variant": info.config.variant,
-        "pooling": info.config.model.pooling,
-        "seed": info.config.train.seed,
-        "profile": info.config.profile,
-        "data": {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)},
-        "rows": evaluation.rows(),
-        "queries_with_a_match": evaluation.rankings["features"].num_valid,
-        "seconds": dict(evaluation.seconds),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "versions": runs.versions(),
-    }
+    path, config = Path(run) / "results.json", info.config
+    result = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
+    result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
+    result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}
+    result["queries_with_a_match"] = evaluation.rankings["features"].num_valid
+    result |= {"device": "cuda" if torch.cuda.is_available() else "cpu", "versions": runs.versions()}
     write_json(path, result)
     return path
 
@@ -228,14 +209,20 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None =
     return found.set_axis([(columns or HEADINGS).get(key, key) for key in found], axis=1)
 
 
+def _fuse(features: np.ndarray, attention: np.ndarray, config: Config) -> np.ndarray:
+    options = config.ranking
+    how = options.attention_weight, options.normalisation, options.normalise_per
+    return ranking.fuse(features, attention, *how)
+
+
 def _share(accelerator: Any) -> tuple[int, int]:
     """This process's number, and how many there are."""
     return (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
 
 
-def _gathered(mine: Tensor, total: int, accelerator: Any) -> Tensor:
+def _gathered(mine: Tensor | None, total: int, accelerator: Any) -> Tensor | None:
     """Rows ``index::processes`` of all processes, put together in order, on the CPU."""
-    if accelerator is None:
+    if accelerator is None or mine is None:
         return mine
     padded = accelerator.pad_across_processes(mine.to(accelerator.device).contiguous())
     every = accelerator.gather(padded).unflatten(0, (accelerator.num_processes, -1))

@@ -67,7 +67,7 @@ session = ck.notebook.start(profile, str(toy))
 
 # %%
 folder = ck.notebook.default_folder() / "tables"
-read = {n: tables.read_table(tables.make_plan(n, folder, session.profile, seeds=None)) for n in tables.TABLES}
+read = {n: tables.read_table(tables.Plan(n, folder, session.profile, seeds=None)) for n in tables.TABLES}
 measured = [(r["benchmark"], r["name"]) for t in read.values() for r in t["records"] if r["measured"]]
 print(f"{len(measured)} measured rows below {folder}" if measured else f"Nothing is measured yet below {folder}.")
 
@@ -124,9 +124,7 @@ evaluation.table(gains)
 # `casnkit table 3 --root TOY --profile smoke --rows ide ide-casn --set epochs=4` does.
 
 # %%
-plan = tables.make_plan(
-    3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide", "ide-casn"], changes={"epochs": 4}
-)
+plan = tables.Plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide", "ide-casn"], changes={"epochs": 4})
 problems = tables.measure(plan, toy, device=str(session.device), progress=False)
 result = tables.read_table(plan, problems)
 Markdown(tables.to_markdown(result))
@@ -179,7 +177,7 @@ ck.notebook.say(f"read back: {', '.join(sorted({folder for r in rows for folder 
 my_prediction = None  # "trained" or "missing"
 
 # %% tags=["check"]
-wrong_set = tables.make_plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
+wrong_set = tables.Plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
 refused = tables.measure(wrong_set, toy, device=str(session.device), progress=False)["missing"]
 ck.notebook.say(refused.get("dukemtmc-reid", "trained"))
 reasons = {
@@ -238,7 +236,7 @@ mistakes = {
 exercises.check_function(compare, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** Train the toy's baseline with three seeds, `tables.make_plan(3, plan.out, "smoke", ["ide"], seeds=3,
+# **To go on.** Train the toy's baseline with three seeds, `tables.Plan(3, plan.out, "smoke", ["ide"], seeds=3,
 # changes={"epochs": 4})`, then `measure` and `read_table`. How far apart are three results of the *same* network?
 
 # %% [markdown]

@@ -1,13 +1,10 @@
-"""Data: records of pictures, readers of benchmarks, drawn people, pairs, augmentation and loading.
-
-``data`` knows no model. Names and modules load on first use.
-"""
+"""Data: records, readers of benchmarks, drawn people, pairs, images. Knows no model; names and modules load on first use."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["check", "cuhk03", "files", "images", "imitate", "pairs", "people", "readers", "records"],
+    submodules=["check", "files", "images", "imitate", "pairs", "people", "readers", "records"],
     submod_attrs={
         "readers": ["open_dataset"],
         "records": ["ReidDataset", "Split", "camera_text", "hold_out", "labels_of", "read_image"],

@@ -1,9 +1,10 @@
 """``casnkit data check PATH``: what lies there, are the counts right, and which images cannot be read.
 
 The expected counts are those that the benchmarks' authors give (:data:`casnkit.data.readers.READERS`). Every image is
-decoded once, and all that fail are named together, so that a damaged copy is repaired in one go and not file by file.
+decoded once, and all that fail are named together, so that a damaged copy is repaired in one go.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +12,28 @@ import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
-from casnkit.data.readers import COUNTED, READERS, open_dataset
+from casnkit.data.readers import READERS, open_dataset
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split
 
+COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
+COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
 EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
 
 
-def not_whole(dataset: ReidDataset) -> str:
-    """What to say of a set that is laid out like a benchmark and has other numbers of images; empty where all is well."""
-    counts = {f"{split} images": len(getattr(dataset, split)) for split in SPLITS}
-    expected = _benchmark(dataset.name, counts)
-    wrong = [what for what, count in counts.items() if expected.get(what, count) != count]
-    listed = ", ".join(f"{counts[what]:,} {what} instead of {expected[what]:,}" for what in wrong)
-    return f"laid out like {dataset.name}, but {listed}: published numbers are no yardstick" if wrong else ""
+def not_whole(name: str, counts: Mapping[str, int]) -> str:
+    """What to say of numbers of images (by split) that are not those of the benchmark ``name``; empty where all is well."""
+    found = {f"{split} images": counts[split] for split in SPLITS}
+    expected = found | _benchmark(name, found)
+    wrong = [f"{n:,} {what} instead of {expected[what]:,}" for what, n in found.items() if n != expected[what]]
+    return f"{name}: {', '.join(wrong)}: not the whole benchmark, published numbers are no yardstick" if wrong else ""
 
 
 def _benchmark(name: str, counts: dict[str, int]) -> dict[str, int]:
     """The benchmark's counts; Market-1501 may come without its junk images, with the same CMC and mAP."""
-    expected = dict(EXPECTED.get(name, {}))
+    expected = EXPECTED.get(name, {})
     junk = expected.get("gallery junk", 0)
     if junk and counts["gallery images"] == expected["gallery images"] - junk:
-        expected |= {"gallery images": counts["gallery images"], "gallery junk": 0}
+        return expected | {"gallery images": counts["gallery images"], "gallery junk": 0}
     return expected
 
 
@@ -57,65 +59,61 @@ class CheckReport:
     def to_text(self) -> str:
         """The report as text: counts, every fault, notes, what to do, and the verdict last."""
         marks = [" <- differs" if what in self.wrong.index else "" for what in self.counts.index]
-        lines = [f"{self.dataset.name} in {self.dataset.root}"]
-        lines += self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string().splitlines()
-        lines += [*self.faults, *(f"note: {note}" for note in self.notes)]
-        if self.ok:
-            return "\n  ".join([*lines, "all is well"])
-        restore = "restore what is named or missing above from the original, or delete it (results are then no longer"
-        lines += [f"do: {restore} comparable). {READERS[self.dataset.name].where}", "not in order, see above"]
-        return "\n  ".join(lines)
+        table = self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string()
+        lines = [f"{self.dataset.name} in {self.dataset.root}", *table.splitlines(), *self.faults]
+        lines += [f"note: {note}" for note in self.notes]
+        if not self.ok:
+            restore = "restore what is named or missing above from the original, or delete it"
+            where = READERS[self.dataset.name].where
+            lines.append(f"do: {restore} (results are then no longer comparable). {where}")
+        return "\n  ".join([*lines, "all is well" if self.ok else "not in order, see above"])
 
 
 def check(path: str | Path, name: str = "auto") -> CheckReport:
-    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image.
-
-    Raises ValueError where no set can be opened there; the message says what was found and expected.
-    """
-    if name.partition(":")[0] == "people":  # a check must never generate what it is asked about
-        name = "auto"
-    dataset = open_dataset(name, path)
-    found, notes = _counts(dataset), list(dataset.notes)
-    expected = _expectation(dataset, found, notes, given=name != "auto")
+    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image."""
+    drawn = name.partition(":")[0] == "people"  # a check must never generate what it is asked about
+    dataset = open_dataset("auto" if drawn else name, path)
+    splits, notes = [getattr(dataset, split) for split in SPLITS], list(dataset.notes)
+    found = _counts(splits)
+    expected = dict.fromkeys(("masks", "part maps"), sum(map(len, splits)))
+    if dataset.name == "people":  # what the generator noted when it had finished
+        header = read_json(dataset.root / "people.json")
+        noted = header.get("counts", {})
+        expected |= {f"{split} images": noted.get(sub) for split, sub in zip(SPLITS, MARKET_FOLDERS, strict=True)}
+        expected["cameras"] = header.get("cameras")
+    expected |= _expectation(dataset.name, found, notes, given=name != "auto")
     counts = pd.DataFrame({"found": found, "expected": expected}, index=list(found), dtype="Int64")
-    splits = [getattr(dataset, split) for split in SPLITS]
     images = [(split, i) for split in splits for i in range(len(split))]
     faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=None)
     return CheckReport(dataset, counts, [fault for fault in faults if fault], notes)
 
 
-def _counts(dataset: ReidDataset) -> dict[str, int]:
-    splits, counts = [getattr(dataset, split) for split in SPLITS], {}
+def _counts(splits: list[Split]) -> dict[str, int]:
+    gallery, counts = splits[-1], {}
     for split in splits:
         counts |= {f"{split.name} images": len(split), f"{split.name} identities": len(split.identities)}
-    counts["gallery distractors"] = int((dataset.gallery.pids == DISTRACTOR_PID).sum())
-    counts["gallery junk"] = int((dataset.gallery.pids == JUNK_PID).sum())
+    counts["gallery distractors"] = int((gallery.pids == DISTRACTOR_PID).sum())
+    counts["gallery junk"] = int((gallery.pids == JUNK_PID).sum())
     counts["cameras"] = len({camid for split in splits for camid in split.camids.tolist() if camid >= 0})
-    for what, folder in (("masks", dataset.query.mask_folder), ("part maps", dataset.query.part_folder)):
+    for what, folder in (("masks", gallery.mask_folder), ("part maps", gallery.part_folder)):
         if folder is not None:
             stems = {entry.stem for entry in folder.glob("*.png")}
             counts[what] = sum(Path(path).stem in stems for split in splits for path in split.paths)
     return counts
 
 
-def _expectation(dataset: ReidDataset, found: dict[str, int], notes: list[str], given: bool) -> dict[str, int]:
-    """Expected counts by what is counted; adds a note on how they were chosen."""
-    expected = dict.fromkeys(("masks", "part maps"), sum(len(getattr(dataset, split)) for split in SPLITS))
-    if dataset.name == "people":  # what the generator noted when it had finished
-        header = read_json(dataset.root / "people.json")
-        noted = header.get("counts", {})
-        images = {f"{split} images": noted.get(folder) for split, folder in zip(SPLITS, MARKET_FOLDERS, strict=True)}
-        return expected | images | {"cameras": header.get("cameras")}
-    benchmark = _benchmark(dataset.name, found)
+def _expectation(name: str, found: dict[str, int], notes: list[str], given: bool) -> dict[str, int]:
+    """The benchmark's counts where the set is taken for it, and a note on how they were chosen."""
+    benchmark = _benchmark(name, found)
     agrees = any(found[what] == n for what, n in benchmark.items() if what.endswith(("images", "identities")))
     # A damaged benchmark still has a sound part; a set that agrees nowhere is another one in the same layout.
     if benchmark and not given and not agrees:
-        note = f"laid out like {dataset.name} but no count agrees: taken for a set of your own"
-        notes.append(f"{note} (--name {dataset.name} compares with the benchmark)")
-        return expected
+        note = f"laid out like {name} but no count agrees: taken for a set of your own"
+        notes.append(f"{note} (--name {name} compares with the benchmark)")
+        return {}
     if benchmark.get("gallery junk") == 0:
         notes.append("the gallery comes without its junk images: same CMC and mAP, other re-ranking")
-    return expected | benchmark
+    return benchmark
 
 
 def _inspect(split: Split, i: int) -> str:

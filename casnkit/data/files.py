@@ -1,7 +1,7 @@
 """Writing files so that nothing is ever half there.
 
-Every result, picture, checkpoint and image goes through :func:`atomic_path`: it is written under a temporary name in the
-same folder and renamed only when complete, so a reader sees the old file or the new one, never a part.
+Every result, picture and checkpoint goes through :func:`atomic_path`: it is written under a temporary name in the same
+folder and renamed only when complete, so a reader sees the old file or the new one, never a part.
 """
 
 import contextlib
@@ -31,12 +31,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"no space left on the disk while writing {target}; the file was not changed. "
-                "Free some space or choose another folder (--out), then run the same command again."
-            ) from error
-        raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        told = f"no space left on the disk while writing {target}, which was not changed: free some"
+        raise DiskFullError(f"{told}, or choose another folder (--out), and run the same command again") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,10 +55,8 @@ def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file. Raises ValueError, naming the file, where it is missing or no JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"expected a file {path}, found none") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"expected JSON in {path}, found something else ({error}); the file may be damaged") from error
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"expected JSON in {path}, could not read it ({error})") from error
 
 
 def results_path(name: str) -> Path:

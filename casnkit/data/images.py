@@ -1,10 +1,8 @@
-"""From files to batches: decoding, the place where decoded images live, augmentation and normalisation.
+"""From files to batches: decoding, where decoded images live, augmentation, normalisation. ``size`` is (height, width).
 
-People crops are small: Market-1501's 12,936 training images at 128x64 are 318 MB as uint8. A split is decoded once and
-kept on the GPU, in memory or in a temporary file, so that no step decodes. ``size`` is always (height, width).
-
-``torchvision.transforms.v2`` draws once per call: a batch would be flipped as a whole. So the draws here are per sample,
-from a CPU generator, and the pixels are moved in one step: a seed gives the same pictures on a CPU and on a GPU.
+A split is decoded once and kept on the GPU, in memory or in a temporary file: Market-1501's 12,936 training images at
+128x64 are 318 MB as uint8. ``torchvision.transforms.v2`` draws once per call, so a batch would be flipped as a whole; here
+the draws are per sample and from a CPU generator, so a seed gives the same pictures on a CPU and on a GPU.
 """
 
 import math
@@ -30,8 +28,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MEAN_COLOUR = [round(255 * mean) for mean in IMAGENET_MEAN]  # of padded and erased places
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.4), 0.3  # share of the image; smallest height / width (Zhong et al., AAAI 2020)
-PLACES = ("auto", "device", "memory", "disk")
-SHARE_OF_DEVICE, SHARE_OF_MEMORY = 0.3, 0.5  # of what is free; the network needs room too
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -55,13 +51,9 @@ def augment(
 ) -> Tensor:
     """Flip, pad and crop, erase (Zhong et al. 2020), normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
 
-    ``rows = (index, total)`` says that the images are rows ``index`` of a batch of ``total``, whose other rows are with
-    other processes: each image gets the chance that it has in the whole batch.
-
-    Raises ValueError for images of another shape or type.
+    ``rows = (index, total)``: the images are rows ``index`` of a batch of ``total`` whose other rows are with other
+    processes; each image gets the chance that it has in the whole batch.
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"expected images of shape (B, 3, H, W), got {tuple(images.shape)}")
     index, total = (slice(None), len(images)) if rows is None else rows
     if config.flip > 0:
         mirrored = (torch.rand(total, generator=generator)[index] < config.flip).to(images.device, non_blocking=True)
@@ -93,18 +85,10 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     top = (draws[:, 2] * (height - tall + 1)).floor()
     left = (draws[:, 3] * (width - wide + 1)).floor()
     places = torch.stack([torch.arange(len(images)), top, top + tall, left, left + wide], 1)[chosen].long().tolist()
-    images, colour = images.clone(), torch.tensor(MEAN_COLOUR, dtype=torch.uint8, device=images.device)[:, None, None]
+    images, colour = images.clone(), torch.tensor(MEAN_COLOUR, device=images.device)[:, None, None]
     for i, top, bottom, left, right in places:
         images[i, :, top:bottom, left:right] = colour
     return images
-
-
-def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Yield normalised float batches (b, 3, H, W) of uint8 images in order; the last may be smaller."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected 1 or more, got {batch_size!r}")
-    for start in range(0, len(images), batch_size):
-        yield normalise(images[start : start + batch_size])
 
 
 def load_images(
@@ -112,20 +96,19 @@ def load_images(
 ) -> Tensor:
     """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    ``threads`` decode, 0: one for each usable core and at most 16; ``out`` is an array to fill, such as a memory-mapped
-    file. Raises ValueError where images cannot be read, all named together.
+    ``threads`` decode, 0: one a core, at most 16; ``out`` is an array to fill, such as a memory-mapped file. Raises
+    ValueError where images cannot be read, all named together.
     """
 
     def read(i: int) -> np.ndarray:
         return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
-    return _load(split, read, _empty(split, size, 3) if out is None else out, threads, progress)
+    return _load(split, read, (3, *size), threads, progress, out)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
-    """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks.
-
-    Raises ValueError where only some images have a mask, or masks cannot be read; they are named together.
+    """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks. Raises
+    ValueError where only some images have a mask, or masks cannot be read; they are named together.
     """
     masks = _load_side_files(split, size, split.mask_folder, split.mask)
     return None if masks is None else masks.bool()
@@ -137,25 +120,23 @@ def load_parts(split: Split, size: tuple[int, int]) -> Tensor | None:
 
 
 def _load_side_files(split: Split, size: tuple[int, int], folder: Path | None, get: Callable) -> Tensor | None:
+    if folder is None or not any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths):
+        return None
+
     def read(i: int) -> np.ndarray:
         labels = get(i)
         if labels is None:
             raise ValueError(f"{split.paths[i]} has no <stem>.png in {folder}: expected one for every image, or none")
         return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
-    there = folder is not None and any((folder / f"{Path(path).stem}.png").is_file() for path in split.paths)
-    return _load(split, read, _empty(split, size)) if there else None
+    return _load(split, read, tuple(size))
 
 
-def _empty(split: Split, size: tuple[int, int], *channels: int) -> np.ndarray:
-    if np.shape(size) != (2,) or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
-        raise ValueError(f"size: expected two whole numbers (height, width) of at least 1 pixel, got {size!r}")
-    return np.empty((len(split), *channels, *size), np.uint8)
-
-
-def _load(split: Split, read: Callable, out: np.ndarray, threads: int = 0, progress: bool = False) -> Tensor:
-    """Put ``read(i)`` of every image into ``out[i]``; one error names the files that failed."""
-    failures: dict[int, str] = {}
+def _load(
+    split: Split, read: Callable, shape: tuple, threads: int = 0, progress: bool = False, out: np.ndarray | None = None
+) -> Tensor:
+    """``read(i)`` of every image, stacked; one error names all that failed."""
+    out, failures = np.empty((len(split), *shape), np.uint8) if out is None else out, {}
 
     def work(i: int) -> None:
         try:
@@ -176,10 +157,10 @@ def _load(split: Split, read: Callable, out: np.ndarray, threads: int = 0, progr
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Decoded images, as uint8 batches on the device."""
+    """Decoded images, and batches of them on the device."""
 
     images: Tensor  # (N, 3, H, W) uint8, wherever they live
-    device: torch.device  # where batches go
+    device: torch.device
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
@@ -196,17 +177,17 @@ def open_images(
     progress: bool = True,
     images: Tensor | None = None,
 ) -> ImageSource:
-    """Decode the images to where they live: ``device``, ``memory``, or ``disk``, a temporary file (in ``$TMPDIR``).
+    """Decode the images to where they live: ``device``, ``memory``, ``disk`` (a temporary file in ``$TMPDIR``) or ``auto``,
+    the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
 
-    ``auto`` takes the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
     Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
-    if place not in PLACES:
-        raise ValueError(f"expected a place out of {', '.join(PLACES)}, got {place!r}")
+    if place not in ("auto", "device", "memory", "disk"):
+        raise ValueError(f"expected a place out of auto, device, memory, disk, got {place!r}")
     needed, out = 3 * len(split) * size[0] * size[1], None
-    if place == "auto":
-        on_device = device.type == "cuda" and needed < SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
-        in_memory = images is not None or needed < SHARE_OF_MEMORY * psutil.virtual_memory().available
+    if place == "auto":  # some of what is free is left to the network
+        on_device = device.type == "cuda" and needed < 0.3 * torch.cuda.mem_get_info(device)[0]
+        in_memory = images is not None or needed < 0.5 * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
     if place == "disk":
         if shutil.disk_usage(tempfile.gettempdir()).free < needed:

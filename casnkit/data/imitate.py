@@ -3,15 +3,13 @@ blocks for pictures. A person's colours depend on the identity alone, the backgr
 """
 
 import colorsys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.io import savemat
 
-from casnkit.data.cuhk03 import RAW_FILE, VARIANTS, config_name, import_h5py
-from casnkit.data.files import atomic_path, write_text
+from casnkit.data.files import write_text
 from casnkit.data.records import MARKET_FOLDERS, SPLITS
 
 LAYOUTS = {  # where each benchmark keeps a picture
@@ -23,7 +21,6 @@ LAYOUTS = {  # where each benchmark keeps a picture
     "folder": "{split}/person{pid:02d}/cam{camid}_{index:02d}.png",
     "folder-flat": "person{pid:02d}/cam{camid}_{index:02d}.png",
 }
-NAMES = (*LAYOUTS, "cuhk03-raw")
 # top, bottom, left, right of head, upper body and legs as fractions of the image
 BODY = ((0.06, 0.2, 0.36, 0.64), (0.2, 0.55, 0.22, 0.78), (0.55, 0.96, 0.3, 0.7))
 
@@ -49,15 +46,11 @@ class Shape:
 def imitate(name: str, root: str | Path, shape: Shape | None = None, extras: bool = False) -> Path:
     """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
 
-    ``name`` is one of ``NAMES``; ``cuhk03-raw`` writes ``.mat`` files of both variants (needs h5py). ``extras``: person
-    masks too, for Market-1501.
+    ``name`` is one of ``LAYOUTS``; ``extras``: person masks too, for Market-1501.
     """
-    if name not in NAMES:
-        raise ValueError(f"expected one of {', '.join(NAMES)} to imitate, got {name!r}")
+    if name not in LAYOUTS:
+        raise ValueError(f"expected one of {', '.join(LAYOUTS)} to imitate, got {name!r}")
     root, shape, rng = Path(root), shape or Shape(), np.random.default_rng(0)
-    if name == "cuhk03-raw":
-        _write_cuhk03_raw(root, shape, rng)
-        return root
     images, lists = shape.images(), dict.fromkeys(("train", "val", "query", "gallery"), "")
     if name == "market1501":
         images += [("gallery", pid, camid, index) for pid in (-1, 0) for camid in (1, 2) for index in range(2)]
@@ -96,30 +89,3 @@ def _paint(pixels: np.ndarray, colours: list) -> np.ndarray:
 def _save(pixels: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
-
-
-def _write_cuhk03_raw(root: Path, shape: Shape, rng: np.random.Generator) -> None:
-    """One pair of cameras holds everybody; the other four are empty, as are the pictures that a person lacks."""
-    h5py = import_h5py()
-    shape = replace(shape, num_cameras=2, per_camera=min(shape.per_camera, 5))
-    with atomic_path(root / RAW_FILE) as temporary, h5py.File(temporary, "w", userblock_size=512) as file:
-        for variant in VARIANTS:
-            pairs = file.create_dataset(variant, (1, 5), dtype=h5py.ref_dtype)
-            for pair in range(5):
-                table = (10, 0 if pair else shape.num_train + shape.num_test)
-                cells = file.create_dataset(f"#refs#/{variant}{pair}", table, dtype=h5py.ref_dtype)
-                pairs[0, pair] = cells.ref
-                for image, person in np.ndindex(table):
-                    value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
-                    if image % 5 < shape.per_camera:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
-                        value = draw(person + 1, image // 5 + 1, shape.size, rng).transpose(2, 1, 0)
-                    cells[image, person] = file.create_dataset(f"#refs#/{variant}_{person}_{image}", data=value).ref
-    images = shape.images()
-    names = [f"1_{pid:03d}_{view}_{5 * (view - 1) + index + 1:02d}.png" for _, pid, view, index in images]
-    columns = {"labels": [pid for _, pid, _, _ in images], "camId": [view for _, _, view, _ in images]}
-    for split in SPLITS:  # MATLAB counts from 1
-        columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
-    protocol = {"filelist": np.array(names, dtype=object)[:, None]}
-    protocol |= {key: np.array(values)[:, None] for key, values in columns.items()}
-    for variant in VARIANTS:
-        savemat(root / config_name(variant), protocol)

@@ -5,9 +5,13 @@ the share of positive pairs is exact in every batch and the rest is an argument.
 (seed, epoch), so training that stops in the middle of an epoch continues with exactly the pairs that were left.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 
 
+@dataclass(eq=False)
 class PairSampler:
     """Plans of pairs over a training split; holds no state between epochs.
 
@@ -17,41 +21,32 @@ class PairSampler:
 
     A positive partner is drawn uniformly from the person's images of *other* cameras, or, where there are none (or with
     ``across_cameras=False``), from all the person's other images. An unknown camera (-1) counts as one camera. A negative
-    partner is drawn uniformly over the *images* of all other people: who has more pictures is met more often.
-
-    Raises ValueError for a split from which such pairs cannot be drawn, or an argument out of its range.
+    partner is drawn uniformly over the *images* of all other people: who has more pictures is met more often. Raises
+    ValueError for a split from which such pairs cannot be drawn.
     """
 
-    def __init__(
-        self,
-        pids: np.ndarray,
-        camids: np.ndarray,
-        batch_size: int = 16,
-        positive_share: float = 0.5,
-        across_cameras: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self.pids, self.camids = np.asarray(pids, np.int64), np.asarray(camids, np.int64)
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-        if not 0.0 <= positive_share <= 1.0:
-            raise ValueError(f"positive_share: expected a number from 0 to 1, got {positive_share!r}")
-        self.batch_size, self.positive_share, self.seed = batch_size, positive_share, seed
-        self.steps = -(-len(self.pids) // batch_size)
-        self.extra = self.steps * batch_size - len(self.pids)  # random anchors at the end of the last batch
-        self.positives_per_batch = round(positive_share * batch_size)
-        self._check_people()
-        self._index_people(across_cameras)
+    pids: np.ndarray
+    camids: np.ndarray
+    batch_size: int = 16
+    positive_share: float = 0.5
+    across_cameras: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.pids, self.camids = np.asarray(self.pids, np.int64), np.asarray(self.camids, np.int64)
+        self.steps = -(-len(self.pids) // self.batch_size)
+        self.extra = self.steps * self.batch_size - len(self.pids)  # random anchors at the end of the last batch
+        self.positives_per_batch = round(self.positive_share * self.batch_size)
+        self._index_people()
         wanted = np.full(self.steps, self.positives_per_batch)  # positive pairs of the regular anchors in each batch
         wanted[-1] = max(0, self.positives_per_batch - self.extra)
         available, total = int(self._paired.sum()), int(wanted.sum())
         if total > available:  # too few: spread evenly, each one used
             wanted = np.diff(np.cumsum(wanted) * available // total, prepend=0)
         self._quotas, asked = wanted, self.steps * self.positives_per_batch
-        got, told = wanted.sum() + min(self.extra, self.positives_per_batch), f"positive_share {positive_share}"
-        few = got < asked or (positive_share > 0 and not asked)
-        self.notes = (f"{told}: {got} positive pairs per epoch, too few people or places in a batch",) if few else ()
+        got, share = wanted.sum() + min(self.extra, self.positives_per_batch), self.positive_share
+        told = f"positive_share {share}: {got} positive pairs per epoch, too few people or places in a batch"
+        self.notes = (told,) if got < asked or (share > 0 and not asked) else ()
 
     def __len__(self) -> int:
         return self.steps
@@ -63,7 +58,7 @@ class PairSampler:
         anchors = self._draw_anchors(positive, rng)  # (T,)
         partners = np.empty_like(anchors)
         partners[positive] = self._draw_partners(anchors[positive], self._person, self._barred, rng)
-        everybody = np.zeros_like(self.pids), np.full_like(self.pids, len(self.pids))
+        everybody = np.repeat([[0], [len(self.pids)]], len(self.pids), axis=1)
         partners[~positive] = self._draw_partners(anchors[~positive], everybody, self._person, rng)
         return np.stack([anchors, partners], axis=-1).reshape(self.steps, self.batch_size, 2)
 
@@ -71,37 +66,30 @@ class PairSampler:
         """Whether the two images of each pair show the same person: (..., 2) indices -> (...) bool."""
         return self.pids[pairs[..., 0]] == self.pids[pairs[..., 1]]
 
-    def _check_people(self) -> None:
-        pids, people = self.pids, len(np.unique(self.pids))
-        if pids.ndim != 1 or pids.shape != self.camids.shape or not people or (pids <= 0).any():
-            found = (
-                f"{(pids <= 0).sum()} of {len(pids)} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
-            )
-            raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
-        wrong = ""
-        if self.positive_share > 0 and people == len(pids):
-            wrong = f"a positive pair needs two images of one person, but {people} people have a single image each"
-        elif self.positives_per_batch < self.batch_size and people < 2:
-            wrong = f"a negative pair needs two people, but all images are of pid {pids[0]}"
-        if wrong:
-            raise ValueError(
-                f"positive_share={self.positive_share}: {wrong}. See casnkit data check, or set it to 0 or 1"
-            )
-
-    def _index_people(self, across_cameras: bool) -> None:
+    def _index_people(self) -> None:
         """Sort images by (pid, camid): a person, and a person's camera, is then one block ``[start, stop)``."""
+        images, nobody = len(self.pids), int((self.pids <= 0).sum())
+        if self.pids.shape != self.camids.shape or not images or nobody:
+            found = f"{nobody} of {images} pids are 0 (distractor) or less (junk), {len(self.camids)} camids"
+            raise ValueError(f"expected training images, people only, and a camid for each pid: {found}")
         self._sorted = np.lexsort((self.camids, self.pids))
-        pids, camids = self.pids[self._sorted], self.camids[self._sorted]
-        new_person = np.r_[True, pids[1:] != pids[:-1]]
-        new_camera = new_person | np.r_[True, camids[1:] != camids[:-1]]
-        # All of these are indexed by the image, and hold places in the sorted order.
-        own = np.argsort(self._sorted)
-        self._person = tuple(bound[own] for bound in _block_bounds(new_person))
-        camera = tuple(bound[own] for bound in _block_bounds(new_camera))
+        own = np.argsort(self._sorted)  # each image's place in that order
+        table = pd.DataFrame({"pid": self.pids, "camid": self.camids, "place": own})
+        self._person, camera = (
+            np.stack([places.transform("min"), places.transform("max") + 1])  # (2, N): start and stop by image
+            for places in (table.groupby(keys).place for keys in (["pid"], ["pid", "camid"]))
+        )
         size = self._person[1] - self._person[0]
         self._paired = size > 1  # images whose person has another one
-        other_camera = (camera[1] - camera[0] < size) & across_cameras
-        self._barred = tuple(np.where(other_camera, camera[i], own + i) for i in (0, 1))
+        other_camera = (camera[1] - camera[0] < size) & self.across_cameras
+        self._barred = np.where(other_camera, camera, [own, own + 1])
+        all_positive = self.positives_per_batch == self.batch_size
+        if (self.positive_share > 0 and not self._paired.any()) or (size[0] == images and not all_positive):
+            needs = "a positive pair needs two images of one person, a negative pair needs two people"
+            found = (
+                f"found {images} images of {table.pid.nunique()} people. See casnkit data check, or set it to 0 or 1"
+            )
+            raise ValueError(f"positive_share={self.positive_share}: {needs}; {found}")
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
         """Mark the places of positive pairs, (T,) bool, at random within each batch."""
@@ -128,21 +116,10 @@ class PairSampler:
         return anchors
 
     def _draw_partners(
-        self,
-        anchors: np.ndarray,
-        block: tuple[np.ndarray, ...],
-        barred: tuple[np.ndarray, ...],
-        rng: np.random.Generator,
+        self, anchors: np.ndarray, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Uniform over each anchor's ``block`` without the ``barred`` one inside it (a camera, a person, the image)."""
-        start, stop, barred_start, barred_stop = (bound[anchors] for bound in (*block, *barred))
+        (start, stop), (barred_start, barred_stop) = block[:, anchors], barred[:, anchors]
         place = start + rng.integers(0, (stop - start) - (barred_stop - barred_start))
         place += np.where(place >= barred_start, barred_stop - barred_start, 0)
         return self._sorted[place]
-
-
-def _block_bounds(is_first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and stop of each element's block, where ``is_first`` marks the blocks' first elements; both (N,)."""
-    starts = np.flatnonzero(is_first)
-    block = np.cumsum(is_first) - 1
-    return starts[block], np.append(starts[1:], len(is_first))[block]

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 from PIL import Image
 
+pd = lazy_loader.load("pandas")
 SPLITS = ("train", "query", "gallery")
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # the same in Market-1501 and its followers
 JUNK_PID = -1
@@ -27,19 +28,15 @@ def read_image(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _to_rgb(image)
+            if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips instead of scaling
+                values = np.asarray(image, dtype=np.float32)
+                image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
+            if image.has_transparency_data:
+                grey = Image.new("RGBA", image.size, (128, 128, 128, 255))
+                image = Image.alpha_composite(grey, image.convert("RGBA"))
+            return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected an image at {path}, could not read it: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips to white instead of scaling
-        values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-    if image.has_transparency_data:
-        background = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        image = Image.alpha_composite(background, image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -122,15 +119,13 @@ class ReidDataset:
 
 def camera_text(camid: int, short: bool = False) -> str:
     """A camera in words: ``camera 3`` or ``camera unknown``; short: ``cam 3`` or ``cam ?``."""
-    if camid == UNKNOWN_CAMERA:
-        return "cam ?" if short else "camera unknown"
-    return f"cam {camid}" if short else f"camera {camid}"
+    unknown = "?" if short else "unknown"
+    return f"{'cam' if short else 'camera'} {unknown if camid == UNKNOWN_CAMERA else camid}"
 
 
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class labels of training images: ``(labels, pid_of_label)``, labels enumerated from the sorted pids.
-
-    ``labels`` is (N,) int64 in ``0 .. num_ids - 1``; ``pid_of_label`` is (num_ids,) and undoes the mapping.
+    """``(labels, pid_of_label)`` of training images: classes (N,) int64 in ``0 .. num_ids - 1``, enumerated from the
+    sorted pids, and (num_ids,) pids that undo the mapping.
     """
     pid_of_label, labels = np.unique(np.asarray(pids), return_inverse=True)
     return labels.astype(np.int64), pid_of_label
@@ -143,9 +138,9 @@ def hold_out(dataset: ReidDataset, identities: int, seed: int = 0) -> tuple[Reid
     have no query and stay in the gallery as negatives. Images of an unknown camera (-1) match all others: of several,
     the first is a query and left out of the gallery, for it would find itself.
 
-    Returns ``(training, validation)``, both with the smaller ``train``: one has its test as before, the ``query`` and
-    ``gallery`` of the other show the held-out people. Of two numbers with one seed, the smaller's people are among the
-    larger's. Raises ValueError where fewer than two people would remain, or none can be searched for.
+    Returns ``(training, validation)``, both with the smaller ``train``; the second's ``query`` and ``gallery`` show the
+    people held out. With one seed, a smaller number's people are among a larger one's. Raises ValueError where fewer
+    than two people would remain, or none can be searched for.
     """
     train, there = dataset.train, len(dataset.train.identities)
     if not isinstance(identities, int | np.integer) or not 1 <= identities <= there - 2:

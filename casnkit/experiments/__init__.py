@@ -1,1 +1,80 @@
-"""Experiments: ablation, claims, the paper's tables, shipped networks."""
+"""Experiments: ablation, claims, the paper's tables; and here the trained networks that come with the kit.
+
+    weights/POOLING-VARIANT/model.safetensors       half precision; BatchNorm's statistics in single precision
+    weights/POOLING-VARIANT/run.json, log.jsonl     configuration, identities, versions; how it was trained
+
+The paper's eight rows with the small trunk, trained on *people*: they show trained attention within seconds; they are one
+seed each and compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from casnkit import runs
+from casnkit.config import VARIANTS, Config
+from casnkit.data.files import read_json
+from casnkit.data.people import DIFFICULTY
+from casnkit.data.records import ReidDataset
+from casnkit.models import CASN, seeded
+
+FOLDER = Path(__file__).parent / "weights"
+PAIR_HEAD = "pair_head."
+
+
+def shipped_name(variant: str, pooling: str = "gap") -> str:
+    """The folder's name: ``gap-casn``, ``stripes-ide_ia``."""
+    return f"{pooling}-{variant.replace('+', '_')}"
+
+
+def list_shipped() -> list[str]:
+    """Names of the networks that are there, the paper's order of variants within each pooling."""
+    names = [shipped_name(variant, pooling) for pooling in ("gap", "stripes") for variant in VARIANTS]
+    return [name for name in names if (FOLDER / name / "model.safetensors").is_file()]
+
+
+def load_shipped(
+    variant: str = "casn", pooling: str = "gap", device: str | torch.device = "cpu"
+) -> tuple[CASN, runs.RunInfo]:
+    """A trained network that comes with the kit, in eval mode and float32, and what is known of it."""
+    place, known = FOLDER / shipped_name(variant, pooling), list_shipped()
+    if place.name not in known:
+        known = ", ".join(known) or "none"
+        raise ValueError(f"expected a network {place.name} in {FOLDER}, found {known}: figures/make/ship.py makes all")
+    info = runs.read_run(place)
+    with seeded(0, 0):
+        model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
+    stored = runs.read_tensors(place / "model.safetensors")
+    state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
+    if not info.config.loss.siamese_attention:  # its pair classifier was never trained, and is not stored
+        state = {name: value for name, value in model.state_dict().items() if name.startswith(PAIR_HEAD)} | state
+    runs.load_state(model, state, str(place))
+    return model.to(device, memory_format=torch.channels_last).eval(), info
+
+
+def load_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, runs.RunInfo]:
+    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``."""
+    if str(run) in list_shipped() and not Path(run).exists():
+        pooling, _, variant = str(run).partition("-")
+        return load_shipped(variant.replace("_", "+"), pooling, device)
+    return runs.load_model(run, device)
+
+
+def fits(config: Config, dataset: ReidDataset) -> Path | None:
+    """The shipped network that this configuration would train (at any precision) on this very data set; None if none is."""
+    place = FOLDER / shipped_name(config.variant, config.model.pooling)
+    if place.name not in list_shipped():
+        return None
+    there, counts = (
+        runs.read_run(place),
+        {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")},
+    )
+    own = config, dataset.name, counts, dataset.train.identities.tolist()
+    its = there.config.replace(precision=config.train.precision), there.data["name"], there.data["images"]
+    if own != (*its, there.pid_of_label.tolist()):
+        return None
+    drawn = read_json(dataset.root / "people.json")  # people drawn with another seed have the same pids and other faces
+    return place if (drawn.get("seed"), drawn.get("difficulty")) == (0, dataclasses.asdict(DIFFICULTY)) else None

@@ -11,25 +11,23 @@ configuration and data: a changed default is another trial.
 from __future__ import annotations
 
 import argparse
-import difflib
 import hashlib
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from casnkit import attention, evaluation, figures, ranking, runs, training
-from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, check_choice, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
 from casnkit.data.people import synthesize
@@ -45,7 +43,6 @@ PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:mark
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
-READING_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # the same at test time
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
@@ -80,8 +77,7 @@ TWO_GROUPS = {"siamese_mode", "pair_order", "threshold"}  # fields that stand in
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of a study's table: a variant (ide, ide+ia, ide+sa or casn) with a pooling (gap or stripes), and the
-    open point that was moved from its default to a value; ``point`` is empty for the default."""
+    """One line of a study's table: a variant with a pooling, and the open point that was moved from its default."""
 
     variant: str
     pooling: str = "gap"
@@ -103,14 +99,12 @@ def variants(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
     return [Setting(variant, pooling) for pooling in poolings for variant in VARIANTS]
 
 
-def open_points(
-    profile_name: str, points: Iterable[str] | None = None, pooling: str = "gap", **changes: Any
-) -> list[Setting]:
+def open_points(profile_name: str, points: Iterable[str] = (), pooling: str = "gap", **changes: Any) -> list[Setting]:
     """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
-
-    ``changes`` hold for the whole study; a value that equals the study's own default is left out.
-    """
-    chosen = _known_points(points or OPEN_POINTS)
+    ``changes`` hold for the whole study; a value that equals the study's own default is left out."""
+    chosen = list(points or OPEN_POINTS)
+    for point in chosen:
+        check_choice("open point", point, OPEN_POINTS)
     settings = [Setting(v, pooling) for v in VARIANTS if any(v in OPEN_POINTS[point][0] for point in chosen)]
     for point in chosen:
         for variant, value in itertools.product(*OPEN_POINTS[point]):
@@ -118,15 +112,6 @@ def open_points(
             if setting.config(profile_name, 0, **changes) != default.config(profile_name, 0, **changes):
                 settings.append(setting)
     return settings
-
-
-def _known_points(points: Iterable[str]) -> list[str]:
-    for point in (points := list(points)):
-        if point not in OPEN_POINTS:
-            close = difflib.get_close_matches(point, OPEN_POINTS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(OPEN_POINTS)}"
-            raise ValueError(f"there is no open point {point!r}: {hint}")
-    return points
 
 
 @dataclass(frozen=True)
@@ -150,7 +135,7 @@ class Trial:
 
     def row_file(self, out: Path) -> Path:
         """Where its row lies below a study's folder."""
-        return Path(out) / "rows" / f"{self.name}.json"
+        return out / "rows" / f"{self.name}.json"
 
     def datasets(self) -> tuple[ReidDataset, ReidDataset]:
         """What it trains on and what it is tested on."""
@@ -159,16 +144,17 @@ class Trial:
             return dataset, dataset
         if self.data.startswith("people:"):
             return dataset, other_people(self.data)
-        held = max(1, round(HOLD_OUT * len(dataset.train.identities)))
-        return hold_out(dataset, held, seed=0)  # the same people for every seed of training
+        return hold_out(
+            dataset, max(1, round(HOLD_OUT * len(dataset.train.identities))), seed=0
+        )  # for every seed the same
 
     def identity(self) -> dict[str, Any]:
         """Where its row belongs."""
-        point = self.setting.point
+        point, config = self.setting.point, self.config
         row = {"study": self.study, "common": self.common, "point": point}
-        row |= {"setting": f"{point}={self.setting.value}" if point else "default"}
-        row |= {"variant": self.config.variant, "pooling": self.config.model.pooling, "seed": self.config.train.seed}
-        return row | {"profile": self.config.profile, "split": self.on}
+        row |= {"setting": f"{point}={self.setting.value}" if point else "default", "variant": config.variant}
+        row |= {"pooling": config.model.pooling, "seed": config.train.seed, "profile": config.profile}
+        return row | {"split": self.on}
 
 
 def other_people(data: str) -> ReidDataset:
@@ -179,23 +165,17 @@ def other_people(data: str) -> ReidDataset:
 
 
 def run_trials(
-    trials: list[Trial],
-    out: str | Path,
-    *,
-    processes: int = 1,
-    device: str | None = None,
-    keep: bool = True,
-    progress: bool = True,
+    trials: list[Trial], out: Path, processes: int = 1, device: str | None = None, keep: bool = True
 ) -> pd.DataFrame:
     """Run what is not there yet, some ``processes`` at a time; the rows of all ``trials``, in their order.
 
     A trial that fails raises its error; those that were finished are kept. ``keep``: the trained weights, in ``out/runs``.
     """
-    out, missing = Path(out), [trial for trial in trials if not trial.row_file(out).is_file()]
+    missing = [trial for trial in trials if not trial.row_file(out).is_file()]
     if missing and processes > 1:
         missing[0].datasets()  # drawn here where it is missing, so that the processes need not wait for each other
     jobs = (delayed(run_trial)(trial, out, device, keep) for trial in missing)
-    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing), disable=not progress))
+    list(tqdm(Parallel(processes, return_as="generator_unordered")(jobs), "trials", len(missing)))
     return finished_rows(trials, out)
 
 
@@ -220,22 +200,21 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
     if "attention" in result.rankings:
-        found = {"mean_ap_at_weight": result}
+        found, options = {"": result}, (FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per)
         if trial.on == "test" and trial.data.startswith("people:"):
-            people = evaluation.evaluate(model, other_people(trial.data), config, device=device, progress=False)
-            found["validation_mean_ap_at_weight"] = people
-        options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
-        for name, seen in found.items():
-            row[name] = _at_weights(seen.dataset, seen.distances["features"], seen.distances["attention"], *options)
+            people = other_people(trial.data)
+            found["validation_"] = evaluation.evaluate(model, people, config, device=device, progress=False)
+        for prefix, seen in found.items():
+            distances = seen.distances["features"], seen.distances["attention"]
+            row[f"{prefix}mean_ap_at_weight"] = at_weights(seen.dataset, *distances, *options)
     row |= measure_claims(model, tested, config)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
-    row["config"] = config.to_dict()
-    write_json(trial.row_file(out), row)
+    write_json(trial.row_file(out), row | {"config": config.to_dict()})
     # the state of the optimiser is as large as the weights
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
 
 
-def _at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
+def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
     """Mean average precision in percent by attention's weight in the sum; ``options``: weights, normalisation, per."""
     sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
     curve = ranking.choose_weight(features, attention, *sides, *options)
@@ -243,15 +222,12 @@ def _at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarra
 
 
 def evidence(*points: str, folder: Path | None = None) -> list[str]:
-    """One line for each value that was tried in the place of the default of ``points``, as published.
-
-    Returns:
-        The change of mAP in points with its 95 % interval, and what it says; where a point has not been measured, the
-        command that measures it; last, on whom it was measured. A study of a few points goes before that of all.
-    """
+    """One line for each value that was tried in the place of the default of ``points``, as published, with the change of
+    mAP; last, on whom it was measured. A study of a few points goes before that of all."""
     lines, where, rows = [], {}, report.read_results("open-points", folder)
     studies = [] if rows is None else rows["study"].unique()
-    for point in _known_points(points):
+    for point in points:
+        check_choice("open point", point, OPEN_POINTS)
         study = next((name for name in studies if point in name.split("-")), "open-points")
         result = published(study, folder) or {"groups": []}
         tried = [entry for entry in result["groups"] if entry["point"] == point and entry["differences"]]
@@ -261,41 +237,13 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
             says = verdict(change, "better", "worse", "undecided", "one seed says nothing")
             lines.append(f"{model_name(entry)}, {entry['setting']}: mAP {change:+} ({seeds}), {says}")
         if tried:
-            data, pooled = result["data"], ", intervals by the spread of all settings" if result["pooled"] else ""
+            data, pooled = result["data"], ", intervals by the spread of all settings"
             common = f" with {data['common']}" if data["common"] else ""
             people = f"{data['identities']} {data['split']} people of {data['data']!r}"
-            where[f"(against the default{common}, on {people}{pooled})"] = None
+            where[f"(against the default{common}, on {people}{pooled if len(result['groups']) > 2 else ''})"] = None
         else:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
     return [*lines, *where]
-
-
-def readings(trial: Trial, out: Path, device: str | None = None) -> Iterator[dict[str, Any]]:
-    """Every reading of one trained network's sum (a mode of equation 4, a threshold t and a normalisation), with its mean
-    average precision by attention's weight, on the people to choose by and on the test's."""
-    model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device(device))
-    for split, dataset in {"validation": other_people(trial.data), "test": trial.datasets()[1]}.items():
-        seen = evaluation.Evaluation.of(model, dataset, trial.config)
-        features = seen.between(seen.query, seen.gallery, "features")
-        for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
-            if mode == "plain":
-                distances = plain_distances(seen.query, seen.gallery, threshold)
-            elif mode == "paper" or threshold == trial.config.ranking.threshold:  # the others at the default t alone
-                how = mode, "given", threshold
-                distances = ranking.attention_distances(model, seen.query, seen.gallery, *how, progress=False).distances
-            else:
-                continue
-            for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
-                row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
-                row |= {"normalisation": normalisation, "per": per}
-                yield row | _at_weights(dataset, features, distances, READING_WEIGHTS, normalisation, per)
-
-
-def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
-    """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
-    add to the features, the pair classifier did not."""
-    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
-    return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 
 def add_parser(group: Any) -> None:
@@ -310,7 +258,6 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all trials: any field")
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
-    ablate.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
     ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)
@@ -321,21 +268,13 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        how = {"processes": options.processes, "device": options.device, "keep": options.study != "open-points"}
-        run_trials(trials, out, **how)
-    image = out / f"ablation-{options.study}-{trials[0].on}.png"
-    if options.study == "test-time":
-        found = (readings(trial, out, options.device) for trial in tqdm(trials, "test time"))
-        rows = report.best_readings(pd.DataFrame(itertools.chain.from_iterable(found)))
-        rows, text = rows.assign(study="test-time", profile=options.profile), report.test_time_text(rows)
-    else:
-        rows = finished_rows(trials, out)
-        result = report.summary(rows)
-        text = report.to_text(result)
-        if any(entry["differences"] for entry in result["groups"]):
-            alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
-            figures.save_figure(picture(result), image, alt=alt)
-            print(f"picture: {image}")
+        run_trials(trials, out, options.processes, options.device, keep=options.study != "open-points")
+    rows, image = finished_rows(trials, out), out / f"ablation-{options.study}-{trials[0].on}.png"
+    result = report.summary(rows)
+    text = report.to_text(result)
+    if any(entry["differences"] for entry in result["groups"]):
+        alt = f"Differences with 95 % intervals. {' '.join(report.power_lines(result))}"
+        print(f"picture: {figures.save_figure(picture(result), image, alt=alt)}")
     rows.to_csv(out / "table.csv", index=False)
     write_text(image.with_suffix(".txt"), text + "\n")
     print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
@@ -344,22 +283,16 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> list[Trial]:
-    """The trials of a study: every setting with every seed. Raises ValueError for options that do not fit together."""
+    """The trials of a study: every setting with every seed."""
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
-    changes, study = assignments(options.set), options.study
+    changes, study, on = assignments(options.set), options.study, "test"
     data = PEOPLE[options.profile] if options.data == "people" else options.data
-    on = "validation" if study == "open-points" else "test"
+    settings = variants(options.pooling or POOLINGS)
     if study == "open-points":
-        poolings = options.pooling or ("gap",)
-        settings = [s for p in poolings for s in open_points(options.profile, options.points, p, **changes)]
+        of_pooling = (open_points(options.profile, options.points, p, **changes) for p in options.pooling or ("gap",))
+        settings, on = list(itertools.chain.from_iterable(of_pooling)), "validation"
         study = "-".join([study, *(options.points or ())])
-    else:
-        settings = variants(options.pooling or POOLINGS)
-    if study == "test-time":
-        settings = [setting for setting in settings if setting.variant in ("ide+sa", "casn")]
-        if not data.startswith("people:"):
-            raise ValueError("test-time: expected --data people: the weight is chosen on people drawn anew")
     grid = itertools.product(range(options.seeds), settings)
     configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
     return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
@@ -369,13 +302,12 @@ def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
     of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    if study != "test-time":
-        keys = {*report.IDENTITY, *report.HEADINGS}
-        rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
-        known = report.read_results(path.stem, path.parent)
-        if known is not None:
-            known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
-        rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
+    keys = {*report.IDENTITY, *report.HEADINGS}
+    rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
+    known = report.read_results(path.stem, path.parent)
+    if known is not None:
+        known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
+    rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
     with atomic_path(path) as temporary:
         rows.round(6).to_csv(temporary, index=False)
     if image.is_file() and this["study"] in STUDIES:

@@ -21,10 +21,11 @@ from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation
+from casnkit.explain.masks import random_like
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 
-BATCH = 128  # maps at a time, in the network's head and at the size of pictures
+BATCH = 128  # maps at a time in the network's head
 
 
 def measure_claims(
@@ -32,20 +33,15 @@ def measure_claims(
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
-    MAP is ``ia`` (identification attention of the predicted identity), ``siamese`` (equation 4, of a query and one of its
-    matches; that of a random pair classifier for ide and ide+ia) or ``plain`` (mean over channels); ``MAP_chance``: the
-    same maps rolled to a random place; ``uniform``: one value everywhere.
+    ``coverage_MAP``, ``spill_MAP``, ``energy_inside_MAP``, ``auc_MAP`` and ``cue_pairs_MAP`` are what
+    :data:`casnkit.experiments.report.CLAIMS_CAPTION` says. MAP is ``ia`` (identification attention of the predicted
+    identity; ``ia_train`` and ``plain_train``: of the true one, training images), ``siamese`` (equation 4, of a query and one
+    of its matches; that of a random pair classifier for ide and ide+ia), ``plain`` (mean over channels), for cues also
+    ``different`` (Grad-CAM of "not the same", -z_1, the question that it answers); ``MAP_chance``: the same maps rolled to a
+    random place; ``uniform``: one value everywhere.
 
-    - ``coverage_MAP``, ``spill_MAP``: of the area above half of a map's maximum, the share of the person that it covers
-      and the share of it that lies beside; ``energy_inside_MAP``: share of the map's sum that lies on the person;
-      all three for ``ia_train`` and ``plain_train`` too: training images, explained by their true identity;
-    - ``auc_MAP``: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50;
-    - ``cue_pairs_MAP``: share of look-alike pairs with more weight per pixel on the one part that differs than on the
-      rest of the person; for MAP ``different`` too: Grad-CAM of "not the same" (of -z_1), the question that it answers.
-
-    What a data set cannot tell is left out with a warning, and so is a number that nothing defines. ``max_images`` of the
-    test (half of them queries, each with a match) and half as many of the training; ``max_pairs`` of one person, of two
-    people, and of look-alikes, each.
+    What a data set cannot tell is left out with a warning. ``max_images`` of the test, half of them queries with a match, and
+    half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
     """
     rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
@@ -81,16 +77,16 @@ def draw_pairs(
         raise ValueError(f"expected queries with a match in the gallery of {dataset.name}, found none")
     first = np.sort(rng.permutation(able)[: max(queries, 1)])
     each = max(1, queries // len(first))
-    drawn = [(i, j) for i in first for j in rng.permutation(np.flatnonzero(right[i]))[:each]]
-    second = np.unique([j for _, j in drawn])
-    matched = np.array([[np.searchsorted(first, i), len(first) + np.searchsorted(second, j)] for i, j in drawn])
-    cameras = query.camids[first][:, None] != gallery.camids[second]
-    cameras |= gallery.camids[second] == UNKNOWN_CAMERA
-    two_people = cameras & (query.pids[first][:, None] != gallery.pids[second])
-    offset = np.array([0, len(first)])  # gallery images stand behind the queries
+    drawn = np.array([(k, j) for k, i in enumerate(first) for j in rng.permutation(np.flatnonzero(right[i]))[:each]])
+    second, column = np.unique(drawn[:, 1], return_inverse=True)
+    behind = np.array([0, len(first)])  # gallery images stand behind the queries
+    matched = np.stack([drawn[:, 0], column], 1) + behind
+    query, gallery = query.subset(first), gallery.subset(second)
+    two_people = (query.camids[:, None] != gallery.camids) | (gallery.camids == UNKNOWN_CAMERA)
+    two_people &= query.pids[:, None] != gallery.pids
     truths = right[np.ix_(first, second)], two_people
-    same, different = (_some_of(np.argwhere(truth) + offset, pairs, rng) for truth in truths)
-    return [query.subset(first), gallery.subset(second)], matched, same, different
+    same, different = (_some_of(np.argwhere(truth) + behind, pairs, rng) for truth in truths)
+    return [query, gallery], matched, same, different
 
 
 def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -119,43 +115,39 @@ def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) ->
 
 def identification_maps(model: CASN, found: Extracted, labels: Tensor | None = None) -> Tensor:
     """Maps of all images for given labels, or for the identity that the network finds most likely."""
-    parameter, maps = next(model.parameters()), []
+    parameter = next(model.parameters())
     with evaluating(model), torch.no_grad():
-        for i in range(0, len(found), BATCH):
-            batch = found.subset(slice(i, i + BATCH))
-            own = model.id_scores(batch.features.to(parameter)).argmax(1) if labels is None else labels[i : i + BATCH]
-            maps.append(model.identification_attention_of(batch.feature_maps.to(parameter), own.to(parameter.device)))
-    return torch.cat(maps).cpu()
+        own = model.id_scores(found.features.to(parameter)).argmax(1) if labels is None else labels.to(parameter.device)
+        pieces = zip(found.feature_maps.split(BATCH), own.split(BATCH), strict=True)
+        return torch.cat([model.identification_attention_of(maps.to(parameter), its).cpu() for maps, its in pieces])
 
 
 def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
     """Grad-CAM of -z_1 for the pairs' first images, then for the second ones: (2P, h, w)."""
     parameter, sides = next(model.parameters()), []
     with evaluating(model), torch.no_grad():
-        for part in torch.from_numpy(pairs).split(BATCH):
-            first, second = (found.feature_maps[part[:, k]].to(parameter) for k in (0, 1))
+        for rows in torch.from_numpy(pairs.T).split(BATCH, 1):
+            first, second = (found.feature_maps[row].to(parameter) for row in rows)
             gradient = model.pair_gradient(model.pool(first) - model.pool(second))
-            sides.append([attention.siamese_map(m, g).cpu() for m, g in ((first, -gradient), (second, gradient))])
-    return torch.cat([torch.cat(side) for side in zip(*sides, strict=True)])
+            maps = attention.siamese_map(first, -gradient), attention.siamese_map(second, gradient)
+            sides.append(torch.stack(maps).cpu())
+    return torch.cat(sides, 1).flatten(0, 1)
 
 
 def _beside_chance(maps: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every kind of map and what it is held against."""
-    rolled = {f"{kind}_chance": localisation.rolled_maps(these) for kind, these in maps.items()}
-    return maps | rolled | {"uniform": torch.ones_like(next(iter(maps.values())))}
+    moved = {f"{kind}_chance": random_like(these, torch.Generator().manual_seed(0)) for kind, these in maps.items()}
+    return maps | moved | {"uniform": torch.ones_like(next(iter(maps.values())))}
 
 
 def _localised(maps: dict[str, Tensor], masks: Tensor | None, rows: np.ndarray) -> dict[str, float]:
     """All measures of all maps against masks; ``rows`` names each map's picture."""
     results = {}
     for name, drawn in _beside_chance(maps).items() if masks is not None else ():
-        found = []
-        for some, index in zip(drawn.split(BATCH), torch.from_numpy(rows).split(BATCH), strict=True):
-            truth = masks[index]
-            found.append(torch.stack([*localisation.coverage(some, truth), localisation.energy_inside(some, truth)]))
-        means = 100 * torch.cat(found, 1).double().nanmean(1)
-        for measure, value in zip(("coverage", "spill", "energy_inside"), means.tolist(), strict=True):
-            results[f"{measure}_{name}"] = value
+        truth = masks[torch.from_numpy(rows)]
+        coverage, spill = localisation.coverage(drawn, truth)
+        found = {"coverage": coverage, "spill": spill, "energy_inside": localisation.energy_inside(drawn, truth)}
+        results |= {f"{measure}_{name}": 100 * float(of.double().nanmean()) for measure, of in found.items()}
     return results
 
 
@@ -193,12 +185,11 @@ def draw_lookalikes(
     images = {pid: rng.permutation(np.flatnonzero(everybody == pid))[:pictures] for a, b, _ in people for pid in (a, b)}
     chosen = np.sort(np.concatenate([*images.values()]))
     places = {pid: np.searchsorted(chosen, own) for pid, own in images.items()}
-    pairs, parts = np.zeros((0, 2), int), []
-    for a, b, part in people:
-        drawn = _some_of(np.stack(np.meshgrid(places[a], places[b]), -1).reshape(-1, 2), each, rng)
-        pairs, parts = np.concatenate([pairs, drawn]), parts + len(drawn) * [PARTS.index(part)]
+    every = [np.stack(np.meshgrid(places[a], places[b]), -1).reshape(-1, 2) for a, b, _ in people]
+    drawn = [_some_of(pairs, each, rng) for pairs in every]
+    parts = np.repeat([PARTS.index(part) for *_, part in people], [len(pairs) for pairs in drawn])
     splits = [query.subset(chosen[chosen < len(query)]), gallery.subset(chosen[chosen >= len(query)] - len(query))]
-    return splits, pairs, np.array(parts, dtype=np.int64)
+    return splits, np.concatenate(drawn), parts
 
 
 def measure_cues(
@@ -207,11 +198,9 @@ def measure_cues(
     """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
     splits, pairs, part = draw_lookalikes(dataset, count, rng)
     (found, _, parts), results = _take(model, splits, config), {}
+    truth = tuple(parts[torch.from_numpy(side)] for side in pairs.T)
     maps = maps_of(model, found, pairs, config) | {"different": difference_maps(model, found, pairs)}
     for name, drawn in _beside_chance(maps).items():
-        sides, hits = drawn.chunk(2), []
-        for some in torch.arange(len(pairs)).split(BATCH):
-            truth = tuple(parts[torch.from_numpy(pairs[some, k])] for k in (0, 1))
-            hits.append(localisation.right_cue((sides[0][some], sides[1][some]), truth, part[some], len(PARTS)))
-        results[f"cue_pairs_{name}"] = 100 * float(torch.cat(hits).double().nanmean())
+        hits = localisation.right_cue(drawn.chunk(2), truth, part, len(PARTS))
+        results[f"cue_pairs_{name}"] = 100 * float(hits.double().nanmean())
     return results

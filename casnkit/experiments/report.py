@@ -20,8 +20,9 @@ from casnkit import evaluation, figures
 from casnkit.config import VARIANTS
 from casnkit.data.files import results_path
 
-STUDIES = {"variants": "ablation", "open-points": "open-points", "test-time": "test-time"}  # -> its CSV file
+STUDIES = {"variants": "ablation", "open-points": "open-points"}  # -> its CSV file
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
+SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
 RANKING = {"rank_1": "rank-1", "mean_ap": "mAP", "attention_mean_ap": "mAP, attention alone"}
 RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mAP, weighted sum"}
@@ -43,11 +44,6 @@ CLAIMS_CAPTION = (
     "Agrees: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50. Right cue: share of "
     "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
     "Between asterisks where the difference to the network without attention leaves zero out."
-)
-TEST_TIME_CAPTION = (
-    "mAP in percent on the test people; t, normalisation and attention's weight chosen on other people; mean ± half "
-    "of the 95 % interval over seeds, gains paired by seed, marked where the interval leaves zero out. "
-    "plain: row profiles of the plain mean map instead of Siamese attention. The paper's sum: weight 0.5."
 )
 CLAIMS = {
     "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
@@ -102,59 +98,49 @@ def smallest_difference(deviation: float, seeds: int, freedom: int) -> float:
     return float(student.ppf([0.975, 0.8], freedom).sum()) * deviation / math.sqrt(seeds)
 
 
-def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """``ours - theirs`` by seed, which is the index (the same seed draws the same pairs and images): one row for each seed
-    that both have, without the numbers that one of them lacks."""
-    for rows in (ours, theirs):
-        if rows.index.duplicated().any():
-            raise ValueError(f"expected one row per seed, found seeds {sorted(rows.index)}")
-    return (ours - theirs).dropna(how="all").dropna(axis=1)
+def paired(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every training's numbers less those of the same seed, which draws the same pairs and images: of the default, or, for
+    a default, of the network without attention."""
+    rows = rows.set_index([*SETTING, "seed"])
+    if rows.index.duplicated().any():
+        raise ValueError(f"expected one row per seed, found two of {rows.index[rows.index.duplicated()][0]}")
+    bases = [(p, "ide" if s == "default" else v, "default", seed) for p, v, s, seed in rows.index]
+    names = [name for name in HEADINGS if name in rows]
+    changes = rows[names] - rows[names].reindex(bases).to_numpy()
+    return changes[[own != base for own, base in zip(rows.index, bases, strict=True)]].dropna(how="all")
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
     """Everything that tables, figures and notebooks show of a study, from one row for each training.
 
-    Returns:
-        ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same for
-        the difference to the default, or of a default to the network without attention, paired by seed; ``spread``: of
-        rank-1's and mAP's differences the deviation, its degrees of freedom and the number of seeds; ``pooled``: whether
-        the differences' intervals are by the deviation of all settings; ``data``: what it was measured on.
+    ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same of
+    :func:`paired`; ``deviation``: of each number's differences in all settings together, with its degrees of freedom, by
+    which their intervals are; ``data``: what it was measured on; ``moved``: whether it has settings beside defaults.
     """
-    keys, names = ["pooling", "variant", "setting"], [name for name in HEADINGS if name in rows]
-    groups = {key: _weighed(group).set_index("seed") for key, group in rows.groupby(keys, sort=False)}
-    changes = {}
-    for key, group in groups.items():
-        pooling, variant, setting = key
-        base = groups.get((pooling, "ide" if setting == "default" else variant, "default"))
-        if base is not None and base is not group and not (change := paired(group[names], base[names])).empty:
-            changes[key] = change
-    samples = {name: [change[name] for change in changes.values() if name in change] for name in names}
-    pooled = {name: pooled_deviation(values) for name, values in samples.items()}
-    entries = []
-    for key, group in groups.items():
-        known = group[[name for name in HEADINGS if name in group]].dropna(axis=1)
-        entry = group.iloc[0][["point", "setting", "variant", "pooling", "weight"]].to_dict()
-        entry |= {"seeds": group.index.tolist(), "numbers": {name: estimate(known[name]) for name in known}}
+    changes = {key: change.dropna(axis=1) for key, change in paired(rows).groupby(SETTING, sort=False)}
+    samples = {name: [change[name] for change in changes.values() if name in change] for name in HEADINGS}
+    pooled, entries = {name: pooled_deviation(values) for name, values in samples.items()}, []
+    for key, group in rows.groupby(SETTING, sort=False):
+        numbers, weight = _with_sums(group)
         change = changes.get(key, pd.DataFrame())
+        entry = group.iloc[0][["point", *SETTING]].to_dict() | {"seeds": group["seed"].tolist(), "weight": weight}
+        entry["numbers"] = {name: estimate(numbers[name]) for name in numbers}
         entry["differences"] = {name: estimate(change[name], pooled[name]) for name in change}
         entries.append(entry)
-    entries.sort(
-        key=lambda entry: (entry["pooling"], list(VARIANTS).index(entry["variant"]), bool(entry["differences"]))
-    )
-    fewest = {name: min((len(values) for values in samples[name] if len(values) > 1), default=0) for name in SHOWN}
-    spread = {name: (*pooled[name], fewest[name]) for name in SHOWN if fewest[name]}
+    order = list(VARIANTS)
+    entries.sort(key=lambda entry: (entry["pooling"], order.index(entry["variant"]), bool(entry["differences"])))
     facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
-    return {**facts, "pooled": len(groups) > 2, "groups": entries, "spread": spread}
+    return {**facts, "deviation": pooled, "groups": entries}
 
 
-def _weighed(group: pd.DataFrame) -> pd.DataFrame:
-    """A setting's rows with the paper's sum and the sum by the weight which is best, over seeds, on validation people."""
-    curve = group.filter(regex=f"^{VALIDATION_CURVE}").mean(skipna=False)
-    if curve.empty or curve.isna().any():
-        return group.assign(weight="")
-    best = curve.idxmax().removeprefix(VALIDATION_CURVE)
-    sums = {"paper_sum_mean_ap": group[f"{CURVE}0.5"], "weighted_mean_ap": group[CURVE + best]}
-    return group.assign(weight=best, **sums)
+def _with_sums(group: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """A setting's numbers with the paper's sum and the sum by the weight which is best, over seeds, on validation people;
+    that weight."""
+    curve, best = group.filter(regex=f"^{VALIDATION_CURVE}").mean(skipna=False), ""
+    if len(curve) and curve.notna().all():
+        best = curve.idxmax().removeprefix(VALIDATION_CURVE)
+        group = group.assign(paper_sum_mean_ap=group[f"{CURVE}0.5"], weighted_mean_ap=group[CURVE + best])
+    return group[[name for name in HEADINGS if name in group]].dropna(axis=1), best
 
 
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
@@ -169,11 +155,8 @@ def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
 def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
     """The rows of ``NAME.csv``; None where there is none."""
     path = Path(folder) / f"{name}.csv" if folder else results_path(f"{name}.csv")
-    if not path.is_file():
-        return None
-    rows = pd.read_csv(path)
-    texts = [column for column in ("common", "point") if column in rows]  # empty ones are empty texts
-    return rows.assign(**{column: rows[column].astype(object).fillna("") for column in texts})
+    texts = {"common": "", "point": ""}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, object)).fillna(texts) if path.is_file() else None
 
 
 def verdicts(result: Mapping[str, Any]) -> list[str]:
@@ -199,7 +182,7 @@ def caption(result: Mapping[str, Any]) -> str:
     """What was measured on what, in a sentence."""
     data = result["data"]
     common = f"; {data['common']}" if data["common"] else ""
-    pooled = ", their deviation pooled over all settings" if result["pooled"] else ""
+    pooled = ", their deviation pooled over all settings" if len(result["groups"]) > 2 else ""
     return (
         f"{data['data']}, profile {data['profile']}, {data['split']}: {data['queries']} queries of {data['identities']} "
         f"people, {data['gallery']} gallery images{common}. Percent; mean ± half of the 95 % interval over seeds; "
@@ -210,13 +193,16 @@ def caption(result: Mapping[str, Any]) -> str:
 def power_lines(result: Mapping[str, Any]) -> list[str]:
     """What the study can and cannot see, a sentence per number."""
     lines = []
-    for name, (deviation, freedom, seeds) in result["spread"].items():
-        needed = (n for n in range(2, 1001) if smallest_difference(deviation, n, n - 1) <= 2)
-        lines.append(
-            f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {seeds} seeds "
-            f"show {smallest_difference(deviation, seeds, freedom):.1f} points with a probability of 80 %; two points "
-            f"would need {next(needed, 'more than 1000')} seeds."
-        )
+    for name in SHOWN:
+        changes = [entry["differences"][name] for entry in result["groups"] if name in entry["differences"]]
+        seeds, (deviation, freedom) = [c.count for c in changes if c.count > 1], result["deviation"][name]
+        if seeds:
+            needed = (n for n in range(2, 1001) if smallest_difference(deviation, n, n - 1) <= 2)
+            lines.append(
+                f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {min(seeds)} "
+                f"seeds show {smallest_difference(deviation, min(seeds), freedom):.1f} points with a probability of 80 %; "
+                f"two points would need {next(needed, 'more than 1000')} seeds."
+            )
     return lines
 
 
@@ -232,42 +218,32 @@ def cell(change: Estimate | None) -> str:
     return f"**{text}**" if change and change.is_clear else text
 
 
-def _cells(result: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One line of text cells for each setting; empty where none of the numbers was measured."""
-    entries, cells = result["groups"], []
-    known = {n: text for n, text in headings.items() if any(n in entry["numbers"] for entry in entries)}
-    for entry in entries if known else ():
-        numbers, changes = entry["numbers"], entry["differences"]
-        row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
-        row |= {"seeds": str(len(entry["seeds"]))} if headings is RANKING else {}
-        for name, heading in known.items():
-            marked = headings is not RANKING and name in changes and changes[name].is_clear
-            text = f"{numbers[name]}" if name in numbers else ""
-            row[heading] = f"**{text}**" if marked else text
-        if headings is RANKING:
-            row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
-            row |= {f"Δ {HEADINGS[n]}": cell(changes.get(n)) for n in SHOWN}
-        cells.append(row)
-    return cells
+def tables(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> dict[str, Any]:
+    """The study as tables, a line for each setting: ``ranking`` and, with attention measured, ``one image`` and ``pairs``."""
+    entries, found = result["groups"], {}
+    for title, headings in {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}.items():
+        known, rows = [name for name in headings if any(name in entry["numbers"] for entry in entries)], []
+        for entry in entries:
+            numbers, changes = entry["numbers"], entry["differences"]
+            row = {"model": model_name(entry)} | ({"setting": entry["setting"]} if result["moved"] else {})
+            texts = {name: f"{numbers[name]}" if name in numbers else "" for name in known}
+            if title == "ranking":
+                row |= {"seeds": str(len(entry["seeds"]))} | {headings[name]: text for name, text in texts.items()}
+                row |= {"weight": entry["weight"]} if any(each["weight"] for each in entries) else {}
+                row |= {f"Δ {headings[name]}": cell(changes.get(name)) for name in SHOWN}
+            else:
+                clear = {name for name, change in changes.items() if change.is_clear}
+                row |= {headings[name]: f"**{text}**" if name in clear else text for name, text in texts.items()}
+            rows.append(row)
+        found |= {title: table(rows)} if known else {}
+    return found
 
 
-def tables(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The study as tables of a page: ``ranking`` and, where attention was measured, ``one image`` and ``pairs``."""
-    found = {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}
-    cells = {name: _cells(result, headings) for name, headings in found.items()}
-    return {name: evaluation.table(rows) for name, rows in cells.items() if rows}
-
-
-def to_text(result: Mapping[str, Any], table: Callable[[list[dict[str, Any]]], Any] = evaluation.table) -> str:
-    """The study as text: one line per setting, and what it could have seen."""
-    lines = [str(table(_cells(result, RANKING))), "", caption(result), "", *power_lines(result)]
-    claims = _cells(result, ONE_IMAGE | PAIRS)
-    return "\n".join([*lines, *(["", str(table(claims)), "", CLAIMS_CAPTION] if claims else [])])
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The same in Markdown."""
-    return to_text(result, markdown_table)
+def to_text(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> str:
+    """The study as text: its tables, and what it could have seen."""
+    ranking, *claims = tables(result, table).values()
+    parts = [ranking, caption(result), "\n".join(power_lines(result)), *claims, CLAIMS_CAPTION if claims else ""]
+    return "\n\n".join(filter(None, map(str, parts)))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], words: int = 99) -> str:
@@ -282,44 +258,14 @@ def picture(result: Mapping[str, Any]) -> Figure:
     entries = [entry for entry in result["groups"] if entry["differences"]]
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
-    base, names = "network without attention", [model_name(entry) for entry in entries]
+    names, panels = [model_name(entry) for entry in entries], {}
     if result["moved"]:
-        base, names = "default", [f"{model_name(entry)}: {entry['setting']}" for entry in entries]
-    panels: dict[str, list] = {}
+        names = [f"{name}: {entry['setting']}" for name, entry in zip(names, entries, strict=True)]
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
         changes = [entry["differences"].get(name) for entry in entries]
         if any(changes):
-            none = [dict.fromkeys(("low", "high")) if change and math.isnan(change.low) else {} for change in changes]
-            panels[HEADINGS[name]] = [change and change._asdict() | n for change, n in zip(changes, none, strict=True)]
+            points = [change and change._asdict().items() for change in changes]
+            panels[HEADINGS[name]] = [p and {k: None if math.isnan(v) else v for k, v in p} for p in points]
+    base = "default" if result["moved"] else "network without attention"
     title = f"Difference to the {base}, {result['data']['split']} people, paired by seed"
     return figures.show_differences(names, panels, title=title)
-
-
-def best_readings(rows: pd.DataFrame) -> pd.DataFrame:
-    """The study of test time: a row for each network and reading with the weight that is ``chosen`` on validation, and
-    :class:`Estimate` columns of what it gives on the test (``test.mean``, ``test.low``, ...), also for ``features`` alone,
-    the ``gain`` over them (paired by seed) and the ``paper_sum`` (weight 0.5); the best on validation first."""
-    keys = ["pooling", "variant", "mode", "threshold", "normalisation", "per"]
-    weights, found = [name for name in rows if name[0].isdigit()], []
-    for key, group in rows.groupby(keys, sort=False):
-        validation = group.loc[group["split"] == "validation", weights].mean()
-        test, best = group[group["split"] == "test"], validation.idxmax()
-        entry = dict(zip(keys, key, strict=True)) | {"chosen": best, "validation": validation[best]}
-        entry["validation_gain"] = validation[best] - validation["0.0"]
-        sums = {"test": test[best], "features": test["0.0"], "paper_sum": test["0.5"], "gain": test[best] - test["0.0"]}
-        found.append(entry | {name: estimate(values)._asdict() for name, values in sums.items()})
-    order = {"by": ["pooling", "variant", "validation"], "ascending": [True, True, False]}
-    return pd.json_normalize(found).sort_values(**order, kind="stable", ignore_index=True)
-
-
-def test_time_text(readings: pd.DataFrame) -> str:
-    """Of each network and mode the reading of :func:`best_readings` that was best on validation, one line each."""
-    lines = []
-    for _, row in readings.drop_duplicates(["pooling", "variant", "mode"]).iterrows():
-        names = ("features", "test", "gain", "paper_sum")
-        features, test, gain, paper_sum = (Estimate(*(row[f"{n}.{part}"] for part in Estimate._fields)) for n in names)
-        line = {"model": model_name(row), "attention": f"{row['mode']}, t {row['threshold']}"}
-        line |= {"normalised": f"{row['normalisation']} per {row['per']}", "weight": str(row["chosen"])}
-        line |= {"features alone": f"{features}", "with attention": f"{test}", "gain": cell(gain)}
-        lines.append(line | {"the paper's sum": f"{paper_sum}"})
-    return f"{TEST_TIME_CAPTION}\n{evaluation.table(lines)}"

@@ -19,12 +19,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, Config, assignments, profile
+from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.check import EXPECTED
+from casnkit.data.check import not_whole
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
-from casnkit.experiments.ablation import Setting, variants
+from casnkit.experiments.ablation import Setting
 from casnkit.experiments.report import markdown_table, model_name
 from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
 
@@ -40,12 +40,12 @@ NOTES = (
 PUBLISHED = list(pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False, name="Published"))
 
 
-# Our rows by key, such as pcb+ia: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
-ROWS: dict[str, tuple[str, Setting]] = {}
-for _setting in variants():
-    _base = "pcb" if _setting.pooling == "stripes" else "ide"
-    _key = f"{_base}-casn" if _setting.variant == "casn" else _setting.variant.replace("ide", _base)
-    ROWS[_key] = model_name(vars(_setting)), _setting
+# Our rows by key: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
+ROWS = {
+    base + end: (model_name({"variant": variant, "pooling": pooling}), Setting(variant, pooling))
+    for base, pooling in (("ide", "gap"), ("pcb", "stripes"))
+    for end, variant in zip(("", "+ia", "+sa", "-casn"), VARIANTS, strict=True)
+}
 ROWS["densenet"] = "DenseNet121 (IDE)", Setting("ide", "gap", "backbone", "densenet121")
 ROWS["densenet-casn"] = "CASN (DenseNet121)", Setting("casn", "gap", "backbone", "densenet121")
 TABLES = {
@@ -61,17 +61,27 @@ def published(system: str, benchmark: str, unconfirmed: bool = False) -> Any:
     return next(found, None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """What one call of ``casnkit table`` is about; no ``seeds``: every seed that is found; ``changes`` hold for all rows."""
+    """What one call of ``casnkit table`` is about."""
 
     number: int
-    benchmarks: tuple[str, ...]
-    rows: list[str]
-    seeds: range
-    profile: str
-    out: Path
-    changes: Mapping[str, Any]
+    out: str | Path
+    profile: str = "paper"
+    rows: Sequence[str] | None = None  # default: all
+    seeds: int | None = 1  # None reads every seed that is there
+    changes: Mapping[str, Any] | None = None  # for all rows
+
+    def __post_init__(self) -> None:
+        seeds, rows = range(1) if self.seeds is None else range(self.seeds), set(self.rows or ())
+        if self.number not in TABLES or not seeds or not rows <= set(ROWS):
+            raise ValueError(
+                f"expected a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows "
+                f"{', '.join(ROWS)}, got table {self.number!r}, seeds {self.seeds}, rows {self.rows}"
+            )
+        self.title, self.benchmarks = TABLES[self.number]
+        self.rows, self.out = [key for key in ROWS if key in (self.rows or ROWS)], Path(self.out)
+        self.config(self.rows[0], 0)  # unknown settings are refused before anything is trained
 
     def folder(self, benchmark: str, row: str, seed: int | str) -> Path:
         """Where a run lies, or will."""
@@ -79,31 +89,13 @@ class Plan:
 
     def config(self, row: str, seed: int) -> Config:
         """The configuration of a run."""
-        return ROWS[row][1].config(self.profile, seed, **self.changes)
+        return ROWS[row][1].config(self.profile, seed, **(self.changes or {}))
 
     def runs(self, benchmark: str, row: str) -> list[_Run]:
         """What is there of a row."""
         every = self.out.glob(f"{self.folder(benchmark, row, '*').name}/run.json")
-        wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in self.seeds] if self.seeds else every
+        wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in range(self.seeds or 0)] or every
         return [_read(file.parent) for file in sorted(wanted) if file.is_file()]
-
-
-def make_plan(
-    number: int,
-    out: str | Path,
-    profile_name: str = "paper",
-    rows: Sequence[str] | None = None,
-    seeds: int | None = 1,
-    changes: Mapping[str, Any] | None = None,
-) -> Plan:
-    """A plan from plain names; ``seeds=None`` reads every seed that is there."""
-    if number not in TABLES or (seeds is not None and seeds < 1) or not set(rows or ()) <= set(ROWS):
-        known = f"a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows {', '.join(ROWS)}"
-        raise ValueError(f"expected {known}, got table {number!r}, seeds {seeds}, rows {rows}")
-    chosen = [key for key in ROWS if key in (rows or ROWS)]
-    plan = Plan(number, TABLES[number][1], chosen, range(seeds or 0), profile_name, Path(out), changes or {})
-    plan.config(chosen[0], 0)  # unknown settings are refused before anything is trained
-    return plan
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
@@ -117,28 +109,15 @@ def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
     return dataset
 
 
-def count_note(name: str, counts: Mapping[str, Any]) -> str | None:
-    """What to say where the counts are not those of the benchmark; Market-1501 may come without its junk images."""
-    expected = {split: EXPECTED[name][f"{split} images"] for split in ("train", "query", "gallery")}
-    without_junk = expected["gallery"] - EXPECTED[name].get("gallery junk", 0)
-    wrong = [
-        f"{split} {counts[split]} (expected {number})" for split, number in expected.items() if counts[split] != number
-    ]
-    if not wrong or counts == {**expected, "gallery": without_junk}:
-        return None
-    return f"{name}: {', '.join(wrong)} images: not the whole benchmark, so published numbers are no yardstick"
-
-
 def measure(
-    plan: Plan, root: str | Path | None = None, device: str | None = None, say: Any = None, progress: bool = True
+    plan: Plan, root: str | Path | None = None, device: str | None = None, progress: bool = True
 ) -> dict[str, dict[str, str]]:
     """Train and test every run of a plan that is not finished. Stopped anywhere, the same call goes on there.
 
-    ``root``: as in :func:`open_benchmark`; ``say`` is called in the main process with a line for each training. Returns
-    ``{"missing": {benchmark: why}, "failed": {run: why}}``.
+    ``root``: as in :func:`open_benchmark`. Returns ``{"missing": {benchmark: why}, "failed": {run: why}}``.
     """
     accelerator = training.make_accelerator(device)
-    speak = say if say and accelerator.is_main_process else lambda line: None
+    say, on_epoch = (accelerator.print, training.say_epoch) if progress else (lambda line: None, None)
     problems: dict[str, dict[str, str]] = {"missing": {}, "failed": {}}
     for benchmark in plan.benchmarks:
         try:
@@ -146,15 +125,14 @@ def measure(
         except ValueError as error:
             problems["missing"][benchmark] = str(error)
             continue
-        speak(str(dataset))
-        for row, seed in itertools.product(plan.rows, plan.seeds or (0,)):
+        say(dataset)
+        for row, seed in itertools.product(plan.rows, range(plan.seeds or 1)):
             folder, config = plan.folder(benchmark, row, seed), plan.config(row, seed)
             accelerator.wait_for_everyone()  # every process must see the same files when it decides
             if is_finished(folder, config, dataset):
                 continue
-            speak(f"{ROWS[row][0]}, seed {seed}: {folder}")
+            say(f"{ROWS[row][0]}, seed {seed}: {folder}")
             try:
-                on_epoch = training.say_epoch if say else None
                 training.train(dataset, config, folder, device=device, progress=progress, on_epoch=on_epoch)
             except training.DivergenceError as error:
                 if accelerator.num_processes > 1:  # the others wait for this one: nothing can go on
@@ -196,8 +174,8 @@ def read_table(
 ) -> dict[str, Any]:
     """A table as plain values, ready for JSON: what was measured, what was published, the difference, what is missing.
 
-    Reads the finished runs in ``plan.out``, and trains nothing. ``problems`` is what :func:`measure` returned;
-    ``unconfirmed``: also use published numbers that only notes of the paper bear out.
+    Trains nothing. ``problems`` is what :func:`measure` returned; ``unconfirmed``: also use published numbers that only
+    notes of the paper bear out.
     """
     records, notes = [], list(NOTES)
     for benchmark in plan.benchmarks:
@@ -208,12 +186,9 @@ def read_table(
         for row in plan.rows:
             name, own, known = ROWS[row][0], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
             records += _records({"benchmark": benchmark, "row": row, "name": name}, known, own)
+            notes += itertools.chain.from_iterable(_notes(benchmark, name, run) for run in own)
             for names, there in zip(blank.values(), (known, own), strict=True):
                 names += [] if there else [name]
-            for run in own:
-                done, epochs = len(runs.read_log(run.folder)), run.info.config.train.epochs
-                unfinished = f"{benchmark}, {name}: no results yet, {done} of {epochs} epochs ({run.folder})"
-                notes += _notes(benchmark, run) if run.results else [unfinished]
         notes += [f"{benchmark}: {what}: {', '.join(names)}" for what, names in blank.items() if names]
     measured = [record for record in records if record["measured"]]
     if measured and plan.profile != "paper":
@@ -222,42 +197,46 @@ def read_table(
         notes.append("one seed: the baseline alone moves by points from seed to seed (--seeds 3 goes on from here)")
     for what, reasons in (problems or {}).items():
         notes += [f"{what}: {name}: {reason}" for name, reason in reasons.items()]
-    title = f"Table {plan.number}: {TABLES[plan.number][0]}, profile {plan.profile}, runs in {plan.out}"
+    title = f"Table {plan.number}: {plan.title}, profile {plan.profile}, runs in {plan.out}"
     result = {"title": title, "profile": plan.profile, "benchmarks": list(plan.benchmarks), "records": records}
     return {**result, "notes": list(dict.fromkeys(notes)), "versions": runs.versions()}
 
 
 def _records(base: dict[str, Any], known: Any, own: Sequence[_Run]) -> list[dict[str, Any]]:
     """One record for each way of ranking that was measured, or one without numbers of ours."""
-    done, records = [run for run in own if run.results], []
+    done = [run for run in own if run.results]
     base |= {"published": known and known._asdict(), "folders": [str(run.folder) for run in done]}
     base |= {"seeds": [run.info.config.train.seed for run in done]}
-    every = pd.DataFrame([line for run in done for line in run.results["rows"]], columns=["ranked by", *NUMBERS])
-    for way in [way for way in ("features", "sum") if way in set(every["ranked by"])] or [None]:
-        record = {**base, "ranked_by": way, "measured": None, "difference": None, "range": None}
-        if done:
-            lines = every[every["ranked by"] == way]
-            record["measured"] = lines[NUMBERS].mean().to_dict()
-            record["range"] = np.ptp(lines[COMPARED], 0).to_dict() if len(done) > 1 else None
-            if known:
-                record["difference"] = {name: record["measured"][name] - getattr(known, name) for name in COMPARED}
+    base |= dict.fromkeys(("ranked_by", "measured", "difference", "range"))
+    if not done:
+        return [base]
+    every, records = pd.DataFrame([line for run in done for line in run.results["rows"]]), []
+    for way, lines in every[every["ranked by"].isin(["features", "sum"])].groupby("ranked by"):
+        record = base | {"ranked_by": way, "measured": lines[NUMBERS].mean().to_dict()}
+        if known:
+            record["difference"] = {name: record["measured"][name] - getattr(known, name) for name in COMPARED}
+        if len(done) > 1:
+            record["range"] = np.ptp(lines[COMPARED], 0).to_dict()
         records.append(record)
     return records
 
 
-def _notes(benchmark: str, run: _Run) -> Iterator[str]:
-    """In what a run is not the benchmark's, or departs from its profile beside what its row and seed ask for."""
+def _notes(benchmark: str, name: str, run: _Run) -> Iterator[str]:
+    """What a run lacks, in what it is not the benchmark's, or departs from its profile beside what its row asks for."""
     config, images = run.info.config, run.info.data["images"]
-    if note := count_note(benchmark, images):
+    if not run.results:
+        done = f"{len(runs.read_log(run.folder))} of {config.train.epochs} epochs"
+        yield f"{benchmark}, {name}: no results yet, {done} ({run.folder})"
+        return
+    if note := not_whole(benchmark, images):
         yield note
     if without := images["query"] - run.results["queries_with_a_match"]:
         yield f"{benchmark}: {without} of {images['query']} queries have no match and are left out of the means"
     own = {"variant": config.variant, "pooling": config.model.pooling, "backbone": config.model.backbone}
-    plain = profile(config.profile, seed=config.train.seed, **own).to_dict()
-    for group, values in config.to_dict().items():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if value != (usual := plain[group][name]):
-                yield f"{benchmark}: {group}.{name} is {value!r} (profile {config.profile}: {usual!r})"
+    both = config, profile(config.profile, seed=config.train.seed, **own)
+    (given,), (usual,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in both)
+    for field in (field for field in given if given[field] != usual[field]):
+        yield f"{benchmark}: {field} is {given[field]!r} (profile {config.profile}: {usual[field]!r})"
 
 
 def to_text(result: dict[str, Any], table: Callable[..., Any] = evaluation.table) -> str:
@@ -275,17 +254,18 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
     """One line for each record, a dash where there is nothing to say; with several seeds also the largest minus the
     smallest."""
     records = [record for record in result["records"] if record["benchmark"] == benchmark]
-    kinds = {"published": "", "difference": "+"} | ({"range": ""} if any(r["range"] for r in records) else {})
+    kinds = {"measured": list(HEADINGS), "published": COMPARED, "difference": COMPARED}
+    kinds |= {"range": COMPARED} if any(record["range"] for record in records) else {}
     lines = []
     for record in records:
-        line = {"system": record["name"], "ranked by": (record["measured"] and record["ranked_by"]) or "-"}
+        line = {"system": record["name"], "ranked by": record["ranked_by"] or "-"}
         line["seeds"] = ",".join(map(str, record["seeds"])) or "-"
-        columns = [("measured", name, "", heading) for name, heading in HEADINGS.items()]
-        columns += [(kind, n, kinds[kind], f"{kind} {HEADINGS[n]}") for kind in kinds for n in COMPARED]
-        for kind, name, sign, heading in columns:
-            values = record[kind]
-            doubt = "" if not values or values.get("confirmed", True) else "?"  # no second text bears it out
-            line[heading] = f"{values[name]:{sign}.1f}{doubt}" if values else "-"
+        for kind, names in kinds.items():
+            values, sign = record[kind] or {}, "+" if kind == "difference" else ""
+            doubt = "" if values.get("confirmed", True) else "?"  # no second text bears it out
+            for name in names:
+                heading = f"{kind} {HEADINGS[name]}".removeprefix("measured ")
+                line[heading] = f"{values[name]:{sign}.1f}{doubt}" if values else "-"
         lines.append(line)
     return lines
 
@@ -332,16 +312,15 @@ def add_parser(group: Any) -> None:
     table.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all rows: any setting")
     table.add_argument("--read-only", action="store_true", help="train nothing: read the finished runs below --out")
     table.add_argument("--unconfirmed", action="store_true", help="also show published numbers that are not confirmed")
-    table.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     table.set_defaults(command=make_table)
 
 
 def make_table(options: argparse.Namespace) -> int:
     """One table from its options to its last printed line. Returns 1 where nothing could be measured."""
     seeds = options.seeds if options.seeds is not None or options.read_only else 1
-    changes = assignments(options.set)
-    plan = make_plan(options.number, options.out, options.profile, options.rows, seeds, changes)
-    problems = None if options.read_only else measure(plan, options.root, options.device, print)
+    given = options.number, options.out, options.profile, options.rows, seeds
+    plan = Plan(*given, assignments(options.set))
+    problems = None if options.read_only else measure(plan, options.root, options.device)
     if not training.make_accelerator(options.device).is_main_process:
         return 0
     result = read_table(plan, problems, options.unconfirmed)

@@ -1,32 +1,28 @@
-"""Faithfulness for retrieval: does what a map calls important matter to the score, to the rank, to the average precision?
+"""Faithfulness for retrieval: does what a map calls important matter to the score and to the query's average precision?
 
-**Deletion** hides the strongest pixels first, **insertion** shows nothing but them, both in steps of equal area. At each
-step the changed image is looked at again, and three things are read off: the probability that the pair is one person
-(softmax of z), the reciprocal rank of the pair's gallery image, and the query's average precision. The partner stays whole:
-two equal grey pictures would be at distance zero. Hiding a third of a picture hurts wherever it lies, and a hole is
-something that the network has never seen, so every map is held against random masks of the same area and shape.
+**Deletion** hides the strongest pixels first, **insertion** shows nothing but them, in steps of equal area; the changed
+image is then looked at again. The partner stays whole: two equal grey pictures would be at distance zero. Hiding a third
+of a picture hurts wherever it lies, and a hole is something that the network has never seen, so every map is held against
+random masks of the same area and shape.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.integrate import trapezoid
-from torch import Tensor
+from torch import Generator, Tensor
 
+from casnkit.config import check_choice
 from casnkit.evaluation import SIDES, Evaluation, pair_probability
-from casnkit.explain.localisation import bootstrap
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
-from casnkit.explain.pair import check_choice, check_count
-from casnkit.ranking import RankingWarning, evaluate_ranking, extract, feature_distances, ignored_mask, matches_mask
+from casnkit.explain.pair import check_count
+from casnkit.ranking import extract, feature_distances, matches_mask
 
-AXES = ("probability", "reciprocal_rank", "average_precision")
-_IMAGES_AT_ONCE = 128
+AXES = ("probability", "average_precision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +30,8 @@ class Curves:
     """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion)."""
 
     shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
-    probability: np.ndarray  # (P, S) of "same person", in [0, 1]
-    reciprocal_rank: np.ndarray  # (P, S) of the pair's gallery image, in (0, 1]; NaN where the protocol ignores it
+    probability: np.ndarray  # (P, S) of "same person" (softmax of z), in [0, 1]
     average_precision: np.ndarray  # (P, S) of the query; NaN where it has no match. Its mean over pairs is the mAP
-
-    def auc(self, axis: str = "probability") -> np.ndarray:
-        """(P,) area under each pair's curve by trapezoids, in [0, 1]."""
-        check_choice("an axis", axis, AXES)
-        return trapezoid(getattr(self, axis), self.shares, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +45,16 @@ class Faithfulness:
     random_deletion: Curves
     random_insertion: Curves
 
+    def area(self, kind: str, axis: str = "probability") -> np.ndarray:
+        """(P,) area under each pair's curve by trapezoids, in [0, 1]; precision of right pairs alone, NaN for others."""
+        check_choice("axis", axis, AXES)
+        curves = getattr(self, kind)
+        areas = trapezoid(getattr(curves, axis), curves.shares, axis=1)
+        return np.where(self.right | (axis == "probability"), areas, np.nan)
+
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under the curve minus the random masks' own: below 0 is good for deletion, above 0 for insertion."""
-        return getattr(self, kind).auc(axis) - getattr(self, f"random_{kind}").auc(axis)
-
-    def table(self, rng: np.random.Generator) -> pd.DataFrame:
-        """A row per curve and axis: gain with 95 % interval, random masks' area; rank and precision of right pairs alone."""
-        rows = []
-        for kind in ("deletion", "insertion"):
-            for axis in AXES if self.right.any() else AXES[:1]:
-                chosen = self.right | (axis == "probability")
-                found = bootstrap(self.gain(kind, axis)[chosen], rng)
-                random = pd.Series(getattr(self, f"random_{kind}").auc(axis)[chosen]).mean()  # without NaN
-                rows.append({"curve": kind, "axis": axis, **found._asdict(), "chance": random})
-        return pd.DataFrame(rows)
+        return self.area(kind, axis) - self.area(f"random_{kind}", axis)
 
 
 def faithfulness(
@@ -82,17 +68,30 @@ def faithfulness(
     fill: str = "mean",
     seed: int = 0,
 ) -> Faithfulness:
-    """Deletion and insertion for P pairs, and the same with random masks.
+    """Deletion and insertion for pairs (P, 2) of query and gallery index, by maps (P, h, w), and by random masks.
 
     Args:
-        pairs: (P, 2) query index and gallery index.
-        query_maps, gallery_maps: (P, h, w), larger = more important.
         where: the image that is changed: ``query``, ``gallery``, or ``alternate``: the one in every other pair.
-        steps: equal steps of area; ``steps + 1`` points of a curve.
+        steps: of equal area; a curve has a point more.
         fill: of hidden pixels, see :func:`casnkit.explain.masks.apply_mask`.
         seed: of random masks, of noise, and of the order of equal pixels.
     """
+    check_choice("where", where, (*SIDES, "alternate"))
+    check_count("steps", steps)
     pairs, maps = np.asarray(pairs), [m.detach().float().cpu() for m in (query_maps, gallery_maps)]
+    _check_pairs(retrieval, pairs, maps)
+    column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
+    generator, found = Generator().manual_seed(seed), {}
+    for name in ("", "random_"):
+        shown = [random_like(m, generator) if name else m for m in maps]
+        deletion, insertion = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
+        found[f"{name}deletion"] = _curves(retrieval, pairs, column, deletion)
+        found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
+    q, g = retrieval.dataset.query, retrieval.dataset.gallery
+    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
+
+
+def _check_pairs(retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor]) -> None:
     limits = len(retrieval.query), len(retrieval.gallery)
     good = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu" and len(pairs)
     if not good or (pairs < 0).any() or (pairs >= limits).any():
@@ -100,44 +99,28 @@ def faithfulness(
     for side, m in zip(SIDES, maps, strict=True):
         if m.dim() != 3 or len(m) != len(pairs):
             raise ValueError(f"{side}_maps: expected ({len(pairs)}, h, w), one map per pair, got {tuple(m.shape)}")
-    check_choice("where", where, (*SIDES, "alternate"))
-    check_count("steps", steps)
-    column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
-    generator, found = torch.Generator().manual_seed(seed), {}
-    seen = retrieval.query.features, retrieval.gallery.features
-    whole = torch.stack([seen[k][pair[k]] for pair, k in zip(pairs, column, strict=True)])[:, None]
-    for name in ("", "random_"):
-        shown = [random_like(m, generator) if name else m for m in maps]
-        changed = whole.new_empty(len(pairs), 2 * steps - 1, whole.shape[2])
-        for k in np.unique(column):
-            rows = np.flatnonzero(column == k)
-            batches = _masked(retrieval, SIDES[k], pairs[rows, k], shown[k][rows], steps, fill, generator)
-            changed[rows] = extract(retrieval.model, batches, keep_maps=False).features.unflatten(0, (len(rows), -1))
-        deletion, insertion = changed.split([steps, steps - 1], 1)
-        found[f"{name}deletion"] = _curves(retrieval, pairs, column, torch.cat([whole, deletion], 1))
-        insertion = torch.cat([deletion[:, -1:], insertion, whole], 1)
-        found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
-    q, g = retrieval.dataset.query, retrieval.dataset.gallery
-    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
 
 
-def _masked(
-    retrieval: Evaluation, side: str, index: np.ndarray, maps: Tensor, steps: int, fill: str, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Batches of images with more and more hidden, then more and more shown, the 2 steps - 1 of an image in a row."""
-    at_once = max(1, _IMAGES_AT_ONCE // max(1, 2 * steps - 2))
-    for some, shown in zip(torch.from_numpy(index).split(at_once), maps.split(at_once), strict=True):
-        images = retrieval.images(side, some.numpy())
-        size = images.shape[2:]
-        ranks = pixel_ranks(shown, size, generator).to(images.device)[:, None]
-        counts = [round(size.numel() * step / steps) for step in range(1, steps + 1)]
-        counts = torch.tensor(counts, device=images.device)[:, None, None]
-        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]], 1)[:, :, None].float()
-        yield apply_mask(images.repeat_interleave(hidden.shape[1], 0), hidden.flatten(0, 1), fill, generator)
+def _seen_anew(
+    retrieval: Evaluation, pairs: np.ndarray, maps: list, column: np.ndarray, steps: int, fill: str, dice: Generator
+) -> tuple[Tensor, Tensor]:
+    """Features (P, steps + 1, D) of each pair's changed image along deletion, and along insertion."""
+    seen, deletion, insertion = (retrieval.query.features, retrieval.gallery.features), [], []
+    for p, k in enumerate(column):
+        image, whole = retrieval.images(SIDES[k], pairs[p, [k]]), seen[k][pairs[p, [k]]]
+        ranks = pixel_ranks(maps[k][[p]], image.shape[2:], dice).to(image.device)
+        counts = [round(ranks.numel() * step / steps) for step in range(1, steps + 1)]
+        counts = torch.tensor(counts, device=image.device)[:, None, None]
+        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]])[:, None].float()
+        images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, dice)
+        changed = extract(retrieval.model, [images], keep_maps=False).features
+        deletion.append(torch.cat([whole, changed[:steps]]))
+        insertion.append(torch.cat([changed[steps - 1 :], whole]))
+    return torch.stack(deletion), torch.stack(insertion)
 
 
 def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:
-    """Probability, rank and average precision from the changed features (P, S, D)."""
+    """Probability and average precision from the changed features (P, S, D)."""
     count, points, _ = changed.shape
     seen, is_query = (retrieval.query.features, retrieval.gallery.features), torch.from_numpy(column == 0)
     is_query = is_query[:, None, None]
@@ -149,23 +132,6 @@ def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, change
     for p in np.flatnonzero(column == 1):  # one gallery image is another one now
         own = seen[0][pairs[p, :1]]
         distances[p, :, pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
-    q, g = retrieval.dataset.query.subset(pairs[:, 0]), retrieval.dataset.gallery
-    ignored = ignored_mask(q.pids, q.camids, g.pids, g.camids)
-    ranks = [_reciprocal_ranks(*row) for row in zip(distances, pairs[:, 1], ignored, strict=True)]
-    precision = np.full(count * points, np.nan)
-    if matches_mask(q.pids, q.camids, g.pids, g.camids).any():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RankingWarning)  # queries without a match are known, and become NaN
-            repeated = np.repeat(q.pids, points), np.repeat(q.camids, points)
-            found = evaluate_ranking(distances.reshape(count * points, -1), *repeated, g.pids, g.camids)
-        precision = found.average_precision
-    return Curves(np.linspace(0, 1, points), probability.numpy(), np.stack(ranks), precision.reshape(count, points))
-
-
-def _reciprocal_ranks(distances: np.ndarray, j: int, ignored: np.ndarray) -> np.ndarray:
-    """(S,) 1 / rank of gallery image j in each row of (S, G); equal distances by index, as the protocol ranks them."""
-    if ignored[j]:
-        return np.full(len(distances), np.nan)
-    own, before = distances[:, [j]], np.arange(distances.shape[1]) < j
-    ahead = ((distances < own) | ((distances == own) & before)) & ~ignored
-    return 1 / (1 + ahead.sum(1))
+    rows = zip(np.repeat(pairs[:, 0], points), distances.reshape(count * points, -1), strict=True)
+    precision = np.array([retrieval.rank(i, row).average_precision for i, row in rows])
+    return Curves(np.linspace(0, 1, points), probability.numpy(), precision.reshape(count, points))

@@ -1,6 +1,4 @@
-"""Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed.
-
-    casnkit league --run RUN --data people --out OUT
+"""Every method on the same test pairs, in one table: localisation, faithfulness, sanity, speed (``casnkit league``).
 
 The published league lies in ``figures/results``. A row of the table is a ``measure`` of a ``method``: ``value`` with its
 95 % interval ``low``, ``high`` over ``count`` pairs, and ``chance``, what the same map gets when it is moved at random
@@ -9,8 +7,10 @@ The published league lies in ``figures/results``. A row of the table is a ``meas
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +21,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from casnkit.config import Config
+from casnkit.config import Config, check_choice
 from casnkit.data.files import atomic_path, read_json, results_path, write_json
 from casnkit.data.images import load_masks, load_parts
 from casnkit.data.people import PARTS, TABLE, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
-from casnkit.explain.faithfulness import faithfulness
+from casnkit.explain.faithfulness import AXES, faithfulness
 from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
-from casnkit.explain.pair import check_choice
-from casnkit.explain.sanity import sanity_checks
+from casnkit.explain.sanity import CHECKS, passes, sanity_checks
 from casnkit.models import CASN
 from casnkit.ranking import fingerprint
 from casnkit.runs import versions
@@ -56,7 +55,6 @@ deletion, insertion: area under the curve of the probability p and of the averag
   below 0, insertion above 0; AP on right matches alone.
 pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
   beside another partner; * fails its limit. sane: all sanity checks passed."""
-SHOWN = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
 _BATCH, _SANITY_PAIRS = 32, 20  # pairs at a time, and at most so many pairs for the sanity checks
 
 
@@ -109,29 +107,23 @@ class LeaguePairs:
         """How many pairs of each kind."""
         return {kind: int((self.kinds == kind).sum()) for kind in KINDS}
 
-    def localisation(self, maps: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-        """Per pair (the mean of its two images; the right cue: of the look-alikes): ``found`` and ``chance``.
-
-        Chance is the same map moved by a random step; the right cue's is a share of hits too.
-        """
-        found = {}
-        for name, measure in MEASURES.items() if self.masks is not None else ():
-            sides = list(zip(maps, self.masks, strict=True))
-            moved = [chance(measure, *side, generator=torch.Generator().manual_seed(seed)) for side in sides]
-            found[name] = [measure(*side) for side in sides], moved
+    def localisation(self, maps: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, pd.DataFrame]:
+        """By measure, a row per pair (the mean of its two images; the cue: of the look-alikes): ``found`` and ``chance``."""
+        cases = {}
+        if self.masks is not None:
+            cases = {name: (_mean_of_sides, maps, measure, self.masks) for name, measure in MEASURES.items()}
         if self.parts is not None:
-            alike, truth = torch.from_numpy(self.kinds == "look-alike"), (self.differs_in, len(PARTS))
-            sides, generator = [m[alike] for m in maps], torch.Generator().manual_seed(seed)
-            moved = [
-                chance(lambda m, p: right_cue((m,), (p,), *truth), m, p, generator=generator)
-                for m, p in zip(sides, self.parts, strict=True)
-            ]
-            found["cue"] = [right_cue(tuple(sides), self.parts, *truth)], moved
-        kinds = ("found", "chance")
-        return {
-            name: {kind: torch.stack(sides).nanmean(0).numpy() for kind, sides in zip(kinds, both, strict=True)}
-            for name, both in found.items()
-        }
+            alike = torch.from_numpy(self.kinds == "look-alike")
+            cases["cue"] = right_cue, [m[alike] for m in maps], self.parts, self.differs_in, len(PARTS)
+        found = {}
+        for name, (measure, own, *truth) in cases.items():
+            moved = chance(measure, own, *truth, generator=torch.Generator().manual_seed(seed))
+            found[name] = pd.DataFrame({"found": measure(own, *truth), "chance": moved})
+        return found
+
+
+def _mean_of_sides(maps: Sequence[Tensor], measure: Callable[..., Tensor], masks: Sequence[Tensor]) -> Tensor:
+    return torch.stack([measure(*side) for side in zip(maps, masks, strict=True)]).nanmean(0)
 
 
 def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -161,7 +153,7 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
 
     def truth(load: Callable[..., Tensor | None], rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
         splits = [retrieval.split(side).subset(rows[:, k]) for k, side in enumerate(SIDES)]
-        loaded = tuple(load(split, (size.height, size.width)) for split in splits) if len(rows) else (None,)
+        loaded = tuple(load(split, (size.height, size.width)) for split in splits)
         return None if any(one is None for one in loaded) else loaded
 
     alike = kinds == "look-alike"
@@ -199,7 +191,7 @@ def run_league(
     """
     names = list(METHODS) if methods is None else list(dict.fromkeys(["plain-mean", *methods]))
     for name in names:
-        check_choice("methods", name, list(METHODS))
+        check_choice("methods", name, METHODS)
     if not config.loss.siamese_attention:
         raise ValueError(f"the pair classifier of {config.variant!r} was never trained: use variant ide+sa or casn")
     retrieval = Evaluation.of(model, dataset, config, keep_maps=False)
@@ -222,48 +214,48 @@ def run_league(
 
 def _measure(
     key: str, name: str, seed: int, steps: int, options: Mapping[str, Any], case: tuple[Any, ...]
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """One method's rows, and its localisation pair by pair. ``key`` is a digest of the ``case``, which the cache ignores."""
+) -> pd.DataFrame:
+    """A row per pair and measure of one method. ``key`` is a digest of the ``case``, which the cache ignores."""
     retrieval, chosen, images = case
-
-    def ask(model: CASN, query: Tensor, gallery: Tensor) -> Any:
-        return explain(model, query, gallery, name, **options)
-
-    model, count = retrieval.model, len(chosen.pairs)
+    model, count, ask = retrieval.model, len(chosen.pairs), partial(explain, method=name, **options)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
     found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
     maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)
-    rng, rows, places = np.random.default_rng(seed), [], chosen.localisation(maps, seed)
-    for measure, values in places.items():
-        interval, by_chance = (bootstrap(values[kind], rng) for kind in ("found", "chance"))
-        rows.append(_row("localisation", measure, interval, chance=by_chance.mean))
+    rows = [_rows("localisation", name, v.found, v.chance) for name, v in chosen.localisation(maps, seed).items()]
     curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
-    for row in curves.table(rng).itertuples(index=False):
-        rows.append(_row("faithfulness", f"{row.curve}_{row.axis}", row[2:6], chance=row.chance))
+    for kind, axis in itertools.product(("deletion", "insertion"), AXES):
+        areas = curves.gain(kind, axis), curves.area(f"random_{kind}", axis)
+        rows.append(_rows("faithfulness", f"{kind}_{axis}", *areas))
     first = np.sort(np.unique(chosen.pairs[:, 0], return_index=True)[1])  # different query images
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]
-    for line in sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).lines:
-        rows.append(_row("sanity", line.name, (*line[1:4], len(some)), limit=line.limit, passed=line.passed))
+    checks = sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).values
+    rows += [_rows("sanity", name, values) for name, values in checks.items()]
     seconds = sum(f.seconds for f in found) / count
-    rows.append(_row("speed", "seconds_per_pair", (seconds, np.nan, np.nan, count)))
-    return rows, {measure: values["found"] for measure, values in places.items()}
+    return pd.concat([*rows, _rows("speed", "seconds_per_pair", np.full(count, seconds))])
 
 
-def _row(test: str, measure: str, found: Sequence[float], than: str = "", **more: Any) -> dict[str, Any]:
-    numbers = dict(zip(("value", "low", "high", "count"), found, strict=True))
-    return {"test": test, "measure": measure, "than": than, **numbers, "chance": np.nan, "limit": np.nan, **more}
+def _rows(test: str, measure: str, value: Any, chance: Any = np.nan) -> pd.DataFrame:
+    return pd.DataFrame({"test": test, "measure": measure, "pair": range(len(value)), "value": value, "chance": chance})
 
 
-def _table(found: Mapping[str, tuple[list[dict[str, Any]], dict[str, np.ndarray]]], seed: int) -> pd.DataFrame:
-    """All methods' rows, and their paired differences from the rivals."""
-    rng, rows = np.random.default_rng(seed), []
-    for name, (own, values) in found.items():
-        rows += [{"method": name, **row} for row in own]
-        for rival in [rival for rival in RIVALS if rival in found and rival != name]:
-            for measure, mine in values.items():
-                difference = bootstrap(mine - found[rival][1][measure], rng)
-                rows.append({"method": name, **_row("localisation", measure, difference, rival)})
-    return pd.DataFrame(rows).astype({"count": int, "limit": float, "passed": "boolean"})
+def _table(found: Mapping[str, pd.DataFrame], seed: int) -> pd.DataFrame:
+    """Means and intervals over pairs of what all methods got, and of their paired differences from the rivals."""
+    values, rng, rows = pd.concat(found, names=["method"]).reset_index("method"), np.random.default_rng(seed), []
+    parts, of_place = [values.assign(than="")], values[values.test == "localisation"]
+    wide = of_place.pivot(index=["test", "measure", "pair"], columns="method", values="value")
+    for rival in [name for name in RIVALS if name in wide]:
+        ahead = wide.drop(columns=rival).sub(wide[rival], axis=0)
+        parts.append(ahead.melt(ignore_index=False).reset_index().assign(than=rival))
+    keys = ["method", "test", "measure", "than"]
+    for names, group in pd.concat(parts).groupby(keys, sort=False):
+        row = dict(zip(keys, names, strict=True)) | bootstrap(group.value, rng)._asdict()
+        row |= {"chance": group.chance.mean(), "limit": np.nan, "passed": None}
+        if row["test"] == "sanity":
+            row |= {"limit": CHECKS[row["measure"]][0], "passed": passes(row["measure"], row["value"])}
+        rows.append(row)
+    table = pd.DataFrame(rows).astype({"limit": float, "passed": "boolean"})
+    table.loc[table.test == "speed", ["low", "high"]] = np.nan  # timed together, not pair by pair
+    return table
 
 
 def league_tables(league: League) -> dict[str, pd.DataFrame]:
@@ -339,24 +331,6 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def league_examples(retrieval: Evaluation, league: League) -> dict[str, Any]:
-    """The first pair of each kind, chosen as in the league, with the maps of some of its methods.
-
-    Returns the arguments of :func:`casnkit.figures.show_gallery_of_methods`: pairs, maps_by_method, labels, masks.
-    """
-    chosen = choose_pairs(retrieval, league.settings["settings"]["pairs"], league.settings["settings"]["seed"])
-    first = np.sort(np.unique(chosen.kinds, return_index=True)[1])
-    images = [retrieval.images(side, chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
-    splits = [retrieval.split(side).subset(chosen.pairs[first, k]) for k, side in enumerate(SIDES)]
-    found = {name: explain(retrieval.model, *images, name).cpu() for name in SHOWN if name in league.methods()}
-    return {
-        "pairs": [tuple(split.image(p) for split in splits) for p in range(len(first))],
-        "maps_by_method": {name: list(zip(m.query, m.gallery, strict=True)) for name, m in found.items()},
-        "labels": [str(kind) + " match" * (kind != "look-alike") for kind in chosen.kinds[first]],
-        "masks": [tuple(split.mask(p) for split in splits) for p in range(len(first))],
-    }
-
-
 def add_parser(group: Any) -> None:
     """The options of ``casnkit league``; the command line says what it does."""
     league = group.add_parser("league", help="compare all explanations: localisation, faithfulness, sanity, speed")
@@ -367,4 +341,3 @@ def add_parser(group: Any) -> None:
     league.add_argument("--methods", nargs="+", metavar="NAME", help="default: all")
     league.add_argument("--steps", type=int, default=6, help="of deletion and insertion; default: 6")
     league.add_argument("--seed", type=int, default=0)
-    league.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")

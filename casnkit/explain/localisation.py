@@ -1,17 +1,14 @@
 """Localisation: does a map lie on the person, and on the one part in which two people differ?
 
-Maps (B, h, w) of any resolution are brought to the masks' (B, H, W) as equation 2 does it: divided by their own maximum,
-then bilinear. Part maps (B, H, W) hold 0 for background and ``p + 1`` for part ``p`` of :data:`casnkit.data.people.PARTS`.
-Only a map's positive part counts. A map without one, or with NaN, is *dead*: its coverage and IoU are 0, and what would be
-0 / 0 is NaN, as is everything of a picture without a person.
-
-No number means anything alone: a map over the whole picture covers everybody, and people stand in the middle of their
-pictures. :func:`chance` gives what the same map gets in another place.
+Maps (B, h, w) are brought to the masks' (B, H, W) as equation 2 does it: divided by their maximum, then bilinear. Part maps
+(B, H, W) hold 0 for background and ``p + 1`` for part ``p`` of :data:`casnkit.data.people.PARTS`. Only a map's positive part
+counts. A map without one, or with NaN, is *dead*: its coverage and IoU are 0; 0 / 0 is NaN, as is all of a picture without
+a person. People stand in the middle of their pictures: hold every number against :func:`chance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casnkit import attention
+from casnkit.explain.masks import random_like
 
 TIE = 1e-5  # relative: values closer than rounding in float32 leaves them count as equal
 Array = Tensor | np.ndarray
@@ -29,7 +27,7 @@ Array = Tensor | np.ndarray
 class Interval(NamedTuple):
     """A mean over pairs with its bootstrap interval; ``count`` pairs had a value, the others (NaN) are left out."""
 
-    mean: float
+    value: float
     low: float
     high: float
     count: int
@@ -51,7 +49,7 @@ def resized_maps(maps: Array, size: tuple[int, int]) -> Tensor:
 
     Dead maps (nothing positive, or not finite) become zero.
     """
-    maps = _tensor(maps)
+    maps = torch.as_tensor(maps).detach()
     if maps.dim() != 3 or 0 in maps.shape[1:]:
         raise ValueError(f"expected maps (B, h, w), got shape {tuple(maps.shape)}; a single map is map[None]")
     maps = maps if maps.dtype == torch.float64 else maps.float()
@@ -93,7 +91,7 @@ def pointing_game(maps: Array, masks: Array) -> Tensor:
 MEASURES = {"energy": energy_inside, "pointing": pointing_game, "iou": iou}  # of the league
 
 
-def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, count: int) -> Tensor:
+def right_cue(maps: Sequence[Tensor], parts: Sequence[Tensor], part: Array, count: int) -> Tensor:
     """Do maps of pairs put more weight per pixel on the part in which they differ than on the rest of the person?
 
     (P,): 1 where they do, 0 where not, 0.5 where equal; NaN where the part cannot be seen, or nothing else can, or the maps
@@ -103,31 +101,8 @@ def right_cue(maps: tuple[Array, ...], parts: tuple[Array, ...], part: Array, co
         maps, parts: (P, h, w) and part maps (P, H, W) for each image of the pairs.
         part: (P,) whole numbers in 0 .. count - 1.
     """
-    both = [_part_shares(m, p, _tensor(part), count) for m, p in zip(maps, parts, strict=True)]
-    energy, area = (torch.stack(values).nanmean(0) for values in zip(*both, strict=True))
-    hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
-    return torch.where(energy.isnan(), torch.nan, hit)
-
-
-def rolled_maps(maps: Array, generator: torch.Generator | None = None) -> Tensor:
-    """Each map moved by a random step in both directions, around the edges, (B, h, w) -> (B, h, w).
-
-    As smooth as before, in a place that means nothing: chance for every measure of place.
-    """
-    maps, generator = _tensor(maps), generator or torch.Generator().manual_seed(0)
-    count, height, width = maps.shape
-    down, right = (torch.randint(n, (count,), generator=generator).tolist() for n in (height, width))
-    return torch.stack([m.roll(step, (0, 1)) for m, step in zip(maps, zip(down, right, strict=True), strict=True)])
-
-
-def chance(measure: Callable[..., Tensor], maps: Array, *truth: Any, generator: torch.Generator) -> Tensor:
-    """What rolled maps get in a measure, a mean over four draws: of the shape of ``measure(maps, *truth)``."""
-    return torch.stack([measure(rolled_maps(maps, generator), *truth) for _ in range(4)]).mean(0)
-
-
-def _part_shares(maps: Array, parts: Array, part: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The part's shares of the map's sum over the person and of the person's area; both NaN where either is undefined."""
-    parts = _tensor(parts)
+    sides, maps, parts = len(maps), torch.cat(tuple(maps)), torch.cat(tuple(parts))
+    part = torch.as_tensor(part).repeat(sides)
     fits = parts.dim() == 3 and len(parts) == len(maps) and part.shape == (len(maps),)
     if not fits or parts.max() > count or part.min() < 0 or part.max() >= count:
         raise ValueError(
@@ -137,8 +112,20 @@ def _part_shares(maps: Array, parts: Array, part: Tensor, count: int) -> tuple[T
     maps = resized_maps(maps, tuple(parts.shape[1:]))
     person, here = (parts > 0).to(maps), (parts == part.to(parts)[:, None, None] + 1).to(maps)
     seen = here.amax((1, 2), keepdim=True) * (person - here)  # nothing where there is no part, or no rest
-    energy = _share(maps * here, maps * person, seen)
-    return energy, torch.where(energy.isnan(), torch.nan, _share(here, person, seen))
+    energy, area = _share(maps * here, maps * person, seen), _share(here, person, seen)
+    area = torch.where(energy.isnan(), torch.nan, area)
+    energy, area = (shares.view(sides, -1).nanmean(0) for shares in (energy, area))
+    hit = torch.where((energy - area).abs() <= TIE * area, 0.5, (energy > area).to(energy.dtype))
+    return torch.where(energy.isnan(), torch.nan, hit)
+
+
+def chance(measure: Callable[..., Tensor], maps: Sequence[Array], *truth: Any, generator: torch.Generator) -> Tensor:
+    """What the maps of pairs get where they are moved at random (:func:`random_like`), a mean over four draws.
+
+    A moved map is as smooth as before, in a place that means nothing. ``measure(maps, *truth)`` gives (P,) numbers.
+    """
+    draws = [[random_like(torch.as_tensor(m), generator) for m in maps] for _ in range(4)]
+    return torch.stack([measure(moved, *truth) for moved in draws]).mean(0)
 
 
 def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:
@@ -148,13 +135,9 @@ def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:
 
 
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
-    masks = _tensor(masks)
+    masks = torch.as_tensor(masks)
     if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
         expected = f"expected one mask (H, W) of truth values for each of {len(maps)} maps"
         raise ValueError(f"{expected}, got {masks.dtype} of {tuple(masks.shape)}")
     maps = resized_maps(maps, tuple(masks.shape[1:]))
     return maps, masks.bool().to(maps)
-
-
-def _tensor(values: Array) -> Tensor:
-    return values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))

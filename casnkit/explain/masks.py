@@ -22,27 +22,20 @@ FILLS = ("mean", "black", "blur", "noise")
 def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torch.Generator | None = None) -> Tensor:
     """Normalised images (B, 3, H, W) with a mask hidden; equal to ``images`` to the last bit where nothing is hidden.
 
-    Args:
-        mask: (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1].
-        fill: ``mean`` (zero: the data's mean), ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (normal, of
-            mean 0 and deviation 1, from a ``generator`` on the CPU).
+    The mask is (B, 1, H, W), (1, 1, H, W), (B, H, W) or (H, W) in [0, 1]. ``fill``: ``mean`` (zero: the data's mean),
+    ``black``, ``blur`` (a Gaussian of sigma H / 16) or ``noise`` (standard normal, by a ``generator`` on the CPU).
     """
-    mask = check_mask(images, mask).to(images)
-    if fill not in FILLS or (fill == "noise" and generator is None):
-        raise ValueError(f"expected a fill out of {', '.join(FILLS)}, 'noise' with a generator, got {fill!r}")
-    noise = fill == "noise"
-    shown = torch.randn(images.shape, generator=generator).to(images) if noise else fill_of(images, fill)
-    return torch.where(mask == 0, images, attention.hide(images, mask, shown))
-
-
-def check_mask(images: Tensor, mask: Tensor) -> Tensor:
-    """``mask`` as (B or 1, 1, H, W), checked against ``images``. Raises ValueError where it does not fit."""
     shaped = mask[None, None] if mask.dim() == 2 else mask[:, None] if mask.dim() == 3 else mask
     fits = shaped.dim() == 4 and shaped.shape[0] in (1, len(images)) and shaped.shape[1] == 1
     if not fits or shaped.shape[2:] != images.shape[2:] or not 0 <= float(shaped.min()) <= float(shaped.max()) <= 1:
         found = f"got {tuple(mask.shape)} with values {float(mask.min()):g} to {float(mask.max()):g}"
         raise ValueError(f"expected a mask (B, 1, H, W) in [0, 1] at the size of images {tuple(images.shape)}, {found}")
-    return shaped
+    noise = fill == "noise"
+    if fill not in FILLS or (noise and generator is None):
+        raise ValueError(f"expected a fill out of {', '.join(FILLS)}, 'noise' with a generator, got {fill!r}")
+    mask = shaped.to(images)
+    shown = torch.randn(images.shape, generator=generator).to(images) if noise else fill_of(images, fill)
+    return torch.where(mask == 0, images, attention.hide(images, mask, shown))
 
 
 def pixel_ranks(maps: Tensor, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:

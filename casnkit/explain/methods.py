@@ -1,4 +1,10 @@
-"""The methods, and the one function that calls them."""
+"""The methods of explanation, and the one function that calls them.
+
+A method takes a :class:`casnkit.explain.pair.PairModel` and gives (map of the queries, map of the gallery images) and, where
+the maps promise a sum, by how much they miss it; its keyword-only arguments are its options. The first ones need one
+forward pass. The others are captum's (Kokhlikyan et al. 2020), which sees one function of two images: gradients at pixels
+are summed over the three colour channels, except for the gradient's size, where the largest counts.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +13,248 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from captum import attr
 from torch import Tensor, nn
 
 from casnkit import attention
+from casnkit.config import check_choice
 from casnkit.evaluation import SIDES
-from casnkit.explain import captum, closed
-from casnkit.explain.pair import (
-    PAIR_TARGETS,
-    TARGETS,
-    PairMaps,
-    PairModel,
-    check_choice,
-    undisturbed,
-)
+from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel, check_count, undisturbed
 from casnkit.models import CASN
+
+Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
+_COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
+_WINDOWS_AT_ONCE = 64  # pairs in one pass of a method that hides windows
+
+
+def plain_mean(pair: PairModel) -> Found:
+    """Mean over channels: blind to the partner and to every classifier. What any map must beat."""
+    return tuple(attention.mean_map(m) for m in pair.leaves()[0])
+
+
+def identification(pair: PairModel) -> Found:
+    """Identification attention (paper 3.1) of each image's label: the given one, or the one with the highest score."""
+    maps, _ = pair.leaves()
+    attend = pair.model.identification_attention_of
+    return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
+
+
+def siamese(mode: str, pair: PairModel, *, order: str = "given") -> Found:
+    """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
+
+    ``order``: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
+    """
+    check_choice("order", order, ("given", "both"))
+    maps, features = pair.leaves()
+    ways = [_weights(pair, features, mode)]
+    if order == "both":
+        ways.append(_weights(pair, features[::-1], mode)[::-1])
+    found = [[attention.siamese_map(m.detach(), w) for m, w in zip(maps, way, strict=True)] for way in ways]
+    return tuple(sum(side) / len(ways) for side in zip(*found, strict=True))
+
+
+def siamese_centred(pair: PairModel) -> Found:
+    """Equation 4 with alpha less its mean over the channels: its map without its share of the plain mean.
+
+    Half of the channels pass any indicator, a random one too, and their sum looks like the mean of all. Not in the paper.
+    """
+    maps, features = pair.leaves()
+    weights = [w - w.mean(1, keepdim=True) for w in _weights(pair, features, "paper")]
+    return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
+
+
+def similarity(pair: PairModel) -> Found:
+    """The cosine of the two embeddings, laid out over the places of each feature map. Signed.
+
+    Where f is a mean over places (also a mean over stripes), it is a sum over them, exactly: place x of the query's map
+    gets <A_q(x), f_g> / (h w |f_q| |f_g|) (Stylianou et al. 2019), and each of the two maps adds up to the similarity.
+    ``delta`` says by how much both maps of another pooling miss their sums.
+    """
+    maps, features = pair.leaves()
+    f_q, f_g = (f.detach() - pair.centred * f.detach().mean(1, keepdim=True) for f in features)
+    lengths = (f_q.norm(dim=1) * f_g.norm(dim=1)).clamp_min(torch.finfo(f_q.dtype).tiny)[:, None]
+    found = _spread(maps, features, (f_g / lengths, f_q / lengths))
+    return *found, _sum(found) - 2 * pair.scores
+
+
+def correlation(pair: PairModel) -> Found:
+    """:func:`similarity` for the correlation of the embeddings: the cosine of f less its mean over the channels."""
+    pair.centred = True
+    return similarity(pair)
+
+
+def decomposition(pair: PairModel, *, steps: int = 32) -> Found:
+    """How much each place moved the score away from that of two equal features, z(f_q - f_g) - z(0). Signed, complete.
+
+    The gradient at f^- is averaged along the straight line from 0 to f^- (integrated gradients of the pair classifier
+    alone, ``steps`` midpoints). Both maps together add up to z(f^-) - z(0), up to ``delta``. Not in the paper.
+    """
+    maps, features = pair.leaves()
+    difference = (features[0] - features[1]).detach()
+    gradient = _path_gradient(pair, difference, steps)
+    found = _spread(maps, features, (gradient, -gradient))
+    with torch.no_grad():
+        return *found, _sum(found) - pair.of_difference(difference) + pair.of_difference(torch.zeros_like(difference))
+
+
+def evidence(pair: PairModel, *, steps: int = 32) -> Found:
+    """What both images have (target ``different``: only this one), in the channels that the score listens to most. >= 0.
+
+    Not in the paper. A channel holds min(f_qk, f_gk) of evidence, or max(0, f_jk - f_ik) for image j and its partner i. It
+    counts as much as the score listens to it, |g_k| with g the gradient averaged as in :func:`decomposition`, less the
+    mean of |g| over the channels: without that the map is nearly the plain mean.
+    """
+    maps, features = pair.leaves()
+    f_q, f_g = (f.detach().clamp_min(0) for f in features)
+    listens = _path_gradient(pair, (features[0] - features[1]).detach(), steps).abs()
+    listens = listens - listens.mean(1, keepdim=True)
+    amounts = (torch.minimum(f_q, f_g),) * 2
+    if pair.target == "different":
+        amounts = (f_q - f_g).clamp_min(0), (f_g - f_q).clamp_min(0)
+    weights = [listens * torch.where(f > 0, a / f, 0) for a, f in zip(amounts, (f_q, f_g), strict=True)]
+    return tuple(m.clamp_min(0) for m in _spread(maps, features, weights))
+
+
+def _weights(pair: PairModel, features: tuple[Tensor, Tensor], mode: str) -> tuple[Tensor, Tensor]:
+    difference = (features[0] - features[1]).detach()
+    return attention.siamese_weights(attention.score_gradient(pair.of_difference, difference), difference, mode)
+
+
+def _path_gradient(pair: PairModel, difference: Tensor, steps: int) -> Tensor:
+    """Mean of the pair classifier's gradient at the midpoints of ``steps`` equal parts of the way from 0: (P, D)."""
+    ways = [(step + 0.5) / steps for step in range(check_count("steps", steps))]
+    return sum(attention.score_gradient(pair.of_difference, difference * way) for way in ways) / steps
+
+
+def _spread(maps: tuple[Tensor, Tensor], features: tuple[Tensor, Tensor], weights: Sequence[Tensor]) -> Found:
+    """<w_j, f_j> laid out over the places of A_j: sum_k (d<w_j, f_j> / dA_jk(x)) A_jk(x), exact for a linear pooling."""
+    score = sum((w * f).sum() for w, f in zip(weights, features, strict=True))
+    gradients = torch.autograd.grad(score, maps)
+    return tuple((g * m.detach()).sum(1) for g, m in zip(gradients, maps, strict=True))
+
+
+def _sum(maps: tuple[Tensor, Tensor]) -> Tensor:
+    return sum(m.sum((1, 2)) for m in maps)
+
+
+def layer_gradcam(pair: PairModel) -> Found:
+    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default.
+
+    The layer is called once, for both branches together: captum sees only the last call of a layer.
+    """
+    pair.leaves()  # raises for a layer that is called more often, or gives no map
+    layer = pair.model.trunk if pair.is_casn else pair.layer[0]
+    options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}
+    found = attr.LayerGradCam(pair, layer).attribute((pair.query, pair.gallery), **options)
+    return found[:, 0].chunk(2)
+
+
+def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
+    """Guided backpropagation times Grad-CAM (grown to the image; captum: ``nearest``), summed over colours; signed."""
+    if not any(isinstance(m, nn.ReLU) for m in pair.modules()):
+        warnings.warn("guided backpropagation changes nn.ReLU modules, and this network has none", stacklevel=3)
+    coarse = [F.interpolate(m[:, None], pair.query.shape[2:], mode=interpolate) for m in layer_gradcam(pair)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
+        fine = _attribute(attr.GuidedBackprop(pair), pair)
+    return tuple((g * m).sum(1) for g, m in zip(fine, coarse, strict=True))
+
+
+def saliency(pair: PairModel) -> Found:
+    """|d score / d pixel|, the largest of the three colours (Simonyan et al. 2014)."""
+    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair, abs=True))
+
+
+def input_x_gradient(pair: PairModel) -> Found:
+    """Pixel times gradient, summed over colours; signed. A pixel of the mean colour gets nothing."""
+    return tuple(g.sum(1) for g in _attribute(attr.InputXGradient(pair), pair))
+
+
+def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: int = 0) -> Found:
+    """Size of the gradient averaged over noisy copies (Smilkov et al. 2017); a normalised image's deviation is about 1."""
+    torch.manual_seed(seed)  # the caller's random state is kept by explain
+    options = {"nt_type": "smoothgrad", "nt_samples": check_count("samples", samples), "stdevs": float(noise)}
+    options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
+    return tuple(g.abs().amax(1) for g in _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options))
+
+
+def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None) -> Found:
+    """Integrated gradients (Sundararajan et al. 2017), summed over colours; signed, with captum's convergence delta.
+
+    Args:
+        baseline: where the way begins: ``zero`` (the data's mean colour) or ``partner`` (the other image).
+        of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each`` (default for the
+            partner): one image goes while the other stays, and each map adds up to its own difference.
+    """
+    images = pair.query.detach(), pair.gallery.detach()
+    starts = {"zero": tuple(map(torch.zeros_like, images)), "partner": images[::-1]}
+    check_choice("baseline", baseline, starts)
+    of = of or ("each" if baseline == "partner" else "pair")
+    check_choice("of", of, ("pair", "each"))
+    options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
+    options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
+    ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
+    first, second = starts[baseline]
+    if of == "pair":
+        found, delta = ask(baselines=(first, second))
+    else:
+        (of_query, _), delta_1 = ask(baselines=(first, pair.gallery))
+        (_, of_gallery), delta_2 = ask(baselines=(pair.query, second))
+        found, delta = (of_query, of_gallery), delta_1 + delta_2
+    return *(g.sum(1) for g in found), delta.to(pair.query.dtype)
+
+
+@torch.no_grad()
+def occlusion(pair: PairModel, *, window: Sequence[int] | None = None, stride: Sequence[int] | None = None) -> Found:
+    """A sliding grey window (Zeiler and Fergus 2014) in one image while the other stays whole; signed.
+
+    Each place gets the mean loss of score over the windows that hid it. ``window`` (default: an eighth of the height, a
+    quarter of the width) and ``stride`` (default: half the window) are (height, width) in pixels.
+    """
+    height, width = pair.query.shape[2:]
+    window = _size("window", window or (max(1, height // 8), max(1, width // 4)), (height, width))
+    stride = _size("stride", stride or [max(1, n // 2) for n in window], window)
+    labels, score, embed = pair.settled_labels(), pair.score, pair.embed
+    query, gallery = embed(torch.cat([pair.query, pair.gallery])).chunk(2)  # once, not once for every window
+    pair.scores = score(query, gallery, *labels)
+    options = {"sliding_window_shapes": (3, *window), "strides": (3, *stride)}
+    options["perturbations_per_eval"] = max(1, _WINDOWS_AT_ONCE // len(query))
+
+    def ask(forward: Callable[..., Tensor], images: Tensor, other: Tensor) -> Tensor:
+        found = attr.Occlusion(forward).attribute(images, additional_forward_args=(other, *labels), **options)
+        return found[:, 0].to(images.dtype)  # all colours are equal; captum answers in float32
+
+    first = ask(lambda images, other, *y: score(embed(images), other, *y), pair.query, gallery)
+    return first, ask(lambda images, other, *y: score(other, embed(images), *y), pair.gallery, query)
+
+
+def feature_ablation(pair: PairModel, *, rows: int = 8) -> Found:
+    """Hide ``rows`` horizontal stripes, one after the other: (P, H, W), signed, constant over a stripe.
+
+    Where ``rows`` does not divide the height, stripes are a pixel higher and the last one is what remains.
+    """
+    height, width = pair.query.shape[2:]
+    if check_count("rows", rows) > height:
+        raise ValueError(f"expected at most {height} rows for images of that height, got {rows}")
+    return occlusion(pair, window=(-(-height // rows), width), stride=(-(-height // rows), width))
+
+
+def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
+    """captum's answer for both images."""
+    images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
+    return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
+
+
+def _size(name: str, value: Sequence[int], largest: Sequence[int]) -> tuple[int, int]:
+    good = isinstance(value, (tuple, list)) and len(value) == 2
+    if not good or not all(isinstance(n, int) and 1 <= n <= m for n, m in zip(value, largest, strict=True)):
+        raise ValueError(f"expected {name} as (height, width) of 1 to {tuple(largest)} pixels, got {value!r}")
+    return tuple(value)
 
 
 @dataclass(frozen=True)
@@ -31,7 +262,7 @@ class Method:
     """What is known of a method."""
 
     label: str  # in words, for legends and menus
-    work: Callable[..., closed.Found]  # from a PairModel to its maps; its keyword-only arguments are the options
+    work: Callable[..., Found]  # from a PairModel to its maps; its keyword-only arguments are the options
     signed: bool = False  # maps have values below zero, which speak against the target
     cost: str = "forward"  # one pass through the trunk; or "backward" (one there and back) or "many" (tens of passes)
     targets: tuple[str, ...] = TARGETS  # the first stands in where "same" is asked and is not among them
@@ -52,29 +283,26 @@ _PAIR, _LIKE = {"targets": PAIR_TARGETS}, {"targets": ("similarity",)}
 
 
 def _of_mode(mode: str) -> Method:
-    def work(pair: PairModel, *, order: str = "given") -> closed.Found:
-        return closed.siamese(pair, mode, order)
-
-    return Method(_LABELS.get(mode, f"Siamese attention, mode {mode!r}"), work, **_PAIR)
+    return Method(_LABELS.get(mode, f"Siamese attention, mode {mode!r}"), partial(siamese, mode), **_PAIR)
 
 
 METHODS = {"siamese" if mode == "paper" else f"siamese-{mode}": _of_mode(mode) for mode in attention.MODES}
 METHODS |= {  # a new method is one entry here: METHODS["mine"] = Method(...)
-    "identification": Method("Identification attention", closed.identification, targets=("identity",)),
-    "plain-mean": Method("Plain mean of the channels", closed.plain_mean),
-    "similarity": Method("Similarity of the features, place by place", closed.similarity, True, **_LIKE),
-    "correlation": Method("Correlation of the features, place by place", closed.correlation, True, **_LIKE),
-    "siamese-centred": Method("Siamese attention without the plain mean's share", closed.siamese_centred, **_PAIR),
-    "score-decomposition": Method("Pair score, place by place", closed.decomposition, True, **_PAIR),
-    "evidence": Method("Shared evidence in the channels that the pair score listens to", closed.evidence, **_PAIR),
-    "layer-gradcam": Method("Grad-CAM", captum.layer_gradcam),
-    "guided-gradcam": Method("Guided Grad-CAM", captum.guided_gradcam, True, "backward"),
-    "saliency": Method("Saliency", captum.saliency, False, "backward"),
-    "input-x-gradient": Method("Input x gradient", captum.input_x_gradient, True, "backward"),
-    "integrated-gradients": Method("Integrated gradients", captum.integrated_gradients, True, "many"),
-    "smoothgrad": Method("SmoothGrad", captum.smoothgrad, False, "many"),
-    "occlusion": Method("Occlusion", captum.occlusion, True, "many"),
-    "feature-ablation": Method("Stripe ablation", captum.feature_ablation, True, "many"),
+    "identification": Method("Identification attention", identification, targets=("identity",)),
+    "plain-mean": Method("Plain mean of the channels", plain_mean),
+    "similarity": Method("Similarity of the features, place by place", similarity, True, **_LIKE),
+    "correlation": Method("Correlation of the features, place by place", correlation, True, **_LIKE),
+    "siamese-centred": Method("Siamese attention without the plain mean's share", siamese_centred, **_PAIR),
+    "score-decomposition": Method("Pair score, place by place", decomposition, True, **_PAIR),
+    "evidence": Method("Shared evidence in the channels that the pair score listens to", evidence, **_PAIR),
+    "layer-gradcam": Method("Grad-CAM", layer_gradcam),
+    "guided-gradcam": Method("Guided Grad-CAM", guided_gradcam, True, "backward"),
+    "saliency": Method("Saliency", saliency, False, "backward"),
+    "input-x-gradient": Method("Input x gradient", input_x_gradient, True, "backward"),
+    "integrated-gradients": Method("Integrated gradients", integrated_gradients, True, "many"),
+    "smoothgrad": Method("SmoothGrad", smoothgrad, False, "many"),
+    "occlusion": Method("Occlusion", occlusion, True, "many"),
+    "feature-ablation": Method("Stripe ablation", feature_ablation, True, "many"),
 }
 
 
@@ -102,38 +330,35 @@ def explain(
         labels: for ``identity``: (P,) class labels for both images, or two of them; default: each image's best label.
         **options: of the method; its function's docstring says which.
     """
-    _check_model(model)
     found, images = _find(method, options), _checked_images(model, query_images, gallery_images)
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
     pair = PairModel(model, images, target, _checked_labels(model, target, labels, images[0]), layer)
-    clock = _clock(images[0])
+    start = time.perf_counter()
     with undisturbed(model):
         maps = found.work(pair, **options)
         if pair.scores is None:
             with torch.no_grad():
                 pair(*images, *pair.settled_labels())
-    seconds = _clock(images[0]) - clock
+    _check_finite(model, (pair.scores, *maps[:2]))  # waits for the device, too
+    seconds = time.perf_counter() - start
     query, gallery, *delta = (m.detach() for m in maps)
-    _check_finite(model, (pair.scores, query, gallery))
     return PairMaps(query, gallery, method, target, pair.scores, seconds, *delta)
 
 
-def _check_model(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
-    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
-        raise ValueError("torch.inference_mode() is on, or was when the model was made: use torch.no_grad() instead")
-    if model.training:
-        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
+def _check_finite(model: nn.Module, tensors: Sequence[Tensor]) -> None:
+    if not all(value.isfinite().all() for value in tensors):
+        bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
+        reason = f"the weight {bad[0]!r} holds NaN or infinity" if bad else "all weights are finite, a sum overflowed"
+        raise ValueError(f"the explanation came out NaN or infinite: {reason}; load or train the model again")
 
 
 def _find(method: str, options: dict[str, Any]) -> Method:
     mode = str(method).removeprefix("siamese-")
     if method not in METHODS and mode != method and mode in attention.MODES:  # a mode that was added since
         return _of_mode(mode)
-    check_choice("a method", method, list(METHODS))
+    check_choice("method", method, METHODS)
     parameters = inspect.signature(METHODS[method].work).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if not set(options) <= set(known):
@@ -143,6 +368,12 @@ def _find(method: str, options: dict[str, Any]) -> Method:
 
 def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
     """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
+    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
+        raise ValueError("torch.inference_mode() is on, or was when the model was made: use torch.no_grad() instead")
+    if model.training:
+        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
     both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
     for side, x in zip(SIDES, both, strict=True):
         tensor = isinstance(x, Tensor)
@@ -162,7 +393,7 @@ def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[T
 
 def _checked_target(model: nn.Module, method: str, found: Method, target: str | int) -> str:
     name = ("different", "same")[target] if type(target) is int and target in (0, 1) else target
-    check_choice("a target", name, TARGETS)
+    check_choice("target", name, TARGETS)
     name = found.targets[0] if name == "same" and name not in found.targets else name
     if name not in found.targets:
         raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
@@ -173,30 +404,11 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
     return name
 
 
-def _checked_labels(
-    model: nn.Module, target: str, labels: Tensor | Sequence[Tensor] | None, images: Tensor
-) -> tuple[Tensor, ...]:
-    if labels is None:
-        return ()
-    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels)
-    if target != "identity" or len(pair) != 2 or not all(isinstance(one, Tensor) for one in pair):
+def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) -> tuple[Tensor, ...]:
+    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels or ())
+    if pair and (target != "identity" or [isinstance(one, Tensor) for one in pair] != [True, True]):
         expected = "expected labels as a tensor (P,), or one for each image, and only for target 'identity'"
         raise ValueError(f"{expected}, got a {type(labels).__name__} for target {target!r}")
     for one in pair:
         model.check_labels(one, len(images))
     return tuple(one.to(images.device) for one in pair)
-
-
-def _check_finite(model: nn.Module, tensors: Sequence[Tensor]) -> None:
-    """Raise ValueError if a score or a map is not finite, and look for the reason in the weights."""
-    if not all(value.isfinite().all() for value in tensors):
-        bad = [name for name, v in model.state_dict().items() if isinstance(v, Tensor) and not v.isfinite().all()]
-        reason = f"the weight {bad[0]!r} holds NaN or infinity" if bad else "all weights are finite, a sum overflowed"
-        raise ValueError(f"the explanation came out NaN or infinite: {reason}; load or train the model again")
-
-
-def _clock(images: Tensor) -> float:
-    """The time in seconds, when the device has finished what it was asked."""
-    if images.is_cuda:
-        torch.cuda.synchronize(images.device)
-    return time.perf_counter()

@@ -1,15 +1,14 @@
 """A pair's score as one function of both images, and the same pair with a part of one image hidden.
 
 The trunk of a Siamese network belongs to both branches. A hook on it sees two calls, and attribution tools then answer for
-one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair, and both halves pass
-through one :class:`PairTap`: a hook on the tap gets both maps, in order.
+one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from casnkit.config import check_choice
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
-from casnkit.explain.masks import apply_mask, check_mask
+from casnkit.explain.masks import apply_mask
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
@@ -40,19 +40,9 @@ class PairMaps:
     seconds: float  # of all P pairs together
     delta: Tensor | None = None  # (P,) by how much both maps together exceed the sum that the method promises
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
     def cpu(self) -> PairMaps:
         """The same in main memory."""
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
-
-
-class PairTap(nn.Module):
-    """Hands on the feature maps of both branches, (P, C, h, w) each, as they are."""
-
-    def forward(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-        return query, gallery
 
 
 class PairModel(nn.Module):
@@ -64,29 +54,23 @@ class PairModel(nn.Module):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: tuple[Tensor, Tensor],
-        target: str,
-        labels: tuple[Tensor, ...],
-        layer: nn.Module | str | None,
+        self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, labels: tuple[Tensor, ...], layer: Any
     ) -> None:
         super().__init__()
-        self.model, self.taps, self.is_casn = model, PairTap(), isinstance(model, CASN)
+        self.model, self.is_casn = model, isinstance(model, CASN)
         self.query, self.gallery = images
         self.target, self.labels = target, labels
         self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
         modules = dict(model.named_modules())
         layer = modules.get(layer, layer) if isinstance(layer, str) else layer
         if layer is not None and not any(layer is module for module in modules.values()):
-            raise ValueError(
-                f"expected a layer out of {', '.join(list(modules)[1:9])}, ..., or a module, got {layer!r}"
-            )
+            names = ", ".join(list(modules)[1:9])
+            raise ValueError(f"expected a layer out of {names}, ..., or a module, got {layer!r}")
         self.layer = [layer]  # in a list: not a submodule a second time
         self.scores: Tensor | None = None
 
     def forward(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
-        scores = self.score(*self.features(query, gallery), *labels)
+        scores = self.score(*self.embed(torch.cat([query, gallery])).chunk(2), *labels)
         if query is self.query and gallery is self.gallery:
             self.scores = scores.detach()
         return scores
@@ -108,28 +92,31 @@ class PairModel(nn.Module):
         different, same = self.model.pair_scores(difference).unbind(1)
         return {"same": same, "different": different, "log-odds": same - different}[self.target]
 
-    def features(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings, (P, D) each; the feature maps pass through ``taps`` where there are any."""
-        images, layer = torch.cat([query, gallery]), self.layer[0]
-        if layer is None and self.is_casn:
-            return tuple(self.model.pool(m) for m in self.taps(*self.model.feature_map(images).chunk(2)))
-        if layer is None:
-            return self.embed(images).chunk(2)
-        outputs: list[Tensor] = []
+    def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Both feature maps as leaves of a graph, and both embeddings as functions of them. Nothing below the maps."""
+        images, layer, outputs, kept = torch.cat([self.query, self.gallery]), self.layer[0], [], []
 
-        def tap(_: nn.Module, __: object, output: Tensor) -> Tensor | None:
+        def cut(output: Tensor) -> Tensor | None:
             outputs.append(output)
-            # a copy: a later in-place ReLU cannot change what was seen
-            return torch.cat(self.taps(*output.chunk(2))) if output.dim() == 4 and len(output) == len(images) else None
+            if output.dim() != 4 or len(output) != len(images):
+                return None
+            kept[:] = [m.detach().requires_grad_() for m in output.chunk(2)]
+            return torch.cat(kept)  # a copy: a later in-place ReLU cannot change what was seen
 
-        with layer.register_forward_hook(tap):
-            features = self.embed(images).chunk(2)
-        if len(outputs) != 1 or outputs[0].dim() != 4 or len(outputs[0]) != len(images):
+        if self.is_casn:
+            features = self.model.pool(cut(self.model.feature_map(images))).chunk(2)
+        elif layer is None:
+            raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
+        else:
+            with layer.register_forward_hook(lambda _, __, output: cut(output)):
+                features = self.embed(images).chunk(2)
+        if len(outputs) != 1 or not kept:
             name = next(name for name, module in self.model.named_modules() if module is layer)
             found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
             expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
             raise ValueError(f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call")
-        return features
+        self.scores = self.score(*features, *self.settled_labels(features)).detach()
+        return tuple(kept), features
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D), each image by itself."""
@@ -141,32 +128,13 @@ class PairModel(nn.Module):
             raise ValueError(f"expected the network to give an embedding ({len(images)}, D), got {shape}")
         return found.flatten(1)
 
-    def leaves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Both feature maps as leaves of a graph, and both embeddings as functions of them. Nothing below the maps."""
-        self.need_layer()
-        kept: list[Tensor] = []
-
-        def cut(_: nn.Module, __: object, maps: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            kept[:] = [m.detach().requires_grad_() for m in maps]
-            return tuple(kept)
-
-        with self.taps.register_forward_hook(cut):
-            features = self.features(self.query, self.gallery)
-        self.scores = self.score(*features, *self.settled_labels(features)).detach()
-        return tuple(kept), features
-
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
         if self.target == "identity" and not self.labels:
             with torch.no_grad():
-                features = features or self.features(self.query, self.gallery)
+                features = features or [self.embed(x) for x in (self.query, self.gallery)]
                 self.labels = tuple(self.model.id_scores(f).argmax(1) for f in features)
         return self.labels
-
-    def need_layer(self) -> None:
-        """Raise ValueError where no feature map is named."""
-        if self.layer[0] is None and not self.is_casn:
-            raise ValueError("this method needs a feature map: name the layer that makes it, such as layer='layer4'")
 
 
 @contextlib.contextmanager
@@ -180,12 +148,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"expected {name} out of {', '.join(choices)}, got {value!r}")
 
 
 def check_count(name: str, value: object) -> int:
@@ -252,20 +214,13 @@ def counterfactual(
         ranked_by: ``features``, ``attention`` or ``sum`` (both).
         image: (3, H, W) normalised, in place of reading the file again.
     """
-    check_choice("where", where, SIDES)
-    check_choice("ranked_by", ranked_by, RANKED_BY)
-    if where == "gallery" and gallery_index is None:
-        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
-    i, j, whole = int(query_index), gallery_index, {"query": retrieval.query, "gallery": retrieval.gallery}
-    for side, index in (("query", i), ("gallery", j or 0)):
-        if not 0 <= index < len(whole[side]):
-            raise ValueError(f"{side}_index: expected 0 .. {len(whole[side]) - 1}, got {index}")
-    rows = [retrieval.row(i, ranked_by)] * 2
+    _check_question(retrieval, query_index, gallery_index, where, ranked_by)
+    i, rows = int(query_index), [retrieval.row(query_index, ranked_by)] * 2
     before = retrieval.rank(i, rows[0])
-    j = int((before.kept if len(before.kept) else before.order)[0]) if j is None else int(j)
+    j = int(np.concatenate([before.kept, before.order])[0]) if gallery_index is None else int(gallery_index)
     given = retrieval.images(where, [i if where == "query" else j]) if image is None else image[None]
-    hidden, changed = float(check_mask(given, mask).mean()), apply_mask(given, mask, fill, generator)
-    old = {"query": whole["query"].subset([i]), "gallery": whole["gallery"].subset([j])}
+    changed, hidden = apply_mask(given, mask, fill, generator), float(mask.double().mean())
+    old = {"query": retrieval.query.subset([i]), "gallery": retrieval.gallery.subset([j])}
     new = dict(old)
     if hidden:
         new[where] = extract(retrieval.model, [changed], keep_maps=ranked_by != "features")
@@ -277,6 +232,16 @@ def counterfactual(
         changes = rank_changes(rows[0][None], rows[1][None], q.pids, q.camids, g.pids, g.camids)
     shown, after = changed[0].detach().cpu(), retrieval.rank(i, rows[1])
     return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after, changes)
+
+
+def _check_question(retrieval: Evaluation, query: int, gallery: int | None, where: str, ranked_by: str) -> None:
+    check_choice("where", where, SIDES)
+    check_choice("ranked_by", ranked_by, RANKED_BY)
+    if where == "gallery" and gallery is None:
+        raise ValueError('where="gallery" needs gallery_index: which gallery image is to be changed?')
+    for side, index, images in (("query", query, retrieval.query), ("gallery", gallery or 0, retrieval.gallery)):
+        if not 0 <= index < len(images):
+            raise ValueError(f"{side}_index: expected 0 .. {len(images) - 1}, got {index}")
 
 
 def _row_after(

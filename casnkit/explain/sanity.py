@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,51 +42,44 @@ _BATCH = 32  # pairs at a time
 _STAGES = 4  # at most so many steps through a trunk
 
 
-class Line(NamedTuple):
-    """One check. ``passed`` and ``limit`` are None for what is only reported."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    limit: float | None
-    passed: bool | None
-    why: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SanityReport:
-    """All lines of one method, and its correlation at each step of the cascade."""
+    """All checks of one method: correlations, and a share for ``flat``."""
 
-    lines: tuple[Line, ...]
-    steps: tuple[tuple[str, Interval], ...]
+    checks: Mapping[str, Interval]  # by name, see CHECKS
+    steps: Mapping[str, Interval]  # of the cascade
+    values: Mapping[str, np.ndarray]  # (P,) that a check is the mean of
 
     @property
     def passed(self) -> bool:
-        """No line failed."""
-        return all(line.passed is not False for line in self.lines)
+        """No check failed."""
+        return all(passes(name, found.value) is not False for name, found in self.checks.items())
 
-    def __getitem__(self, name: str) -> Line:
-        """A line by its name."""
-        return next(line for line in self.lines if line.name == name)
+    def __getitem__(self, name: str) -> Any:
+        """A check by its name."""
+        return self.checks[name]
 
     def table(self) -> pd.DataFrame:
         """A row for each check: its mark, the correlation with its interval, what it means."""
         marks = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
-        rows = [(marks[x.passed], f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})", x.why) for x in self.lines]
-        index = pd.Index([line.name for line in self.lines], name="check")
-        return pd.DataFrame(rows, index, ["", "correlation", "what it means"])
+        rows = {}
+        for name, (limit, why) in CHECKS.items():
+            mean, low, high, _ = self.checks[name]
+            why += "" if limit is None else f" (at {'least' if name == 'repeat' else 'most'} {limit:g})"
+            rows[name] = marks[passes(name, mean)], f"{mean:.2f} ({low:.2f} to {high:.2f})", why
+        columns = ["", "correlation", "what it means"]
+        return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("check")
 
 
-def compute_maps(explainer: str | Explainer, model: CASN, query_images: Tensor, gallery_images: Tensor) -> Maps:
+def compute_maps(explainer: str | Explainer, model: CASN, query: Tensor, gallery: Tensor) -> Maps:
     """Both maps of each pair, (P, h, w) float32 on the CPU, a few pairs at a time.
 
     ``explainer``: a method by name, or a function (model, query images, gallery images) that returns the two maps, or
     something that has them as ``query`` and ``gallery``.
     """
     ask, found = explainer if callable(explainer) else partial(explain, method=explainer), []
-    for query, gallery in zip(query_images.split(_BATCH), gallery_images.split(_BATCH), strict=True):
-        maps = ask(model, query, gallery)
+    for images in zip(query.split(_BATCH), gallery.split(_BATCH), strict=True):
+        maps = ask(model, *images)
         maps = (maps.query, maps.gallery) if hasattr(maps, "query") else maps
         found.append([m.detach().float().cpu() for m in maps])
     return tuple(torch.cat(side) for side in zip(*found, strict=True))
@@ -119,48 +112,41 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
 
 
 def sanity_checks(
-    explainer: str | Explainer,
-    model: CASN,
-    query_images: Tensor,
-    gallery_images: Tensor,
-    *,
-    every_step: bool = True,
-    seed: int = 0,
+    explainer: str | Explainer, model: CASN, query: Tensor, gallery: Tensor, *, every_step: bool = True, seed: int = 0
 ) -> SanityReport:
-    """All checks of one method on P pairs; the model is left as it is.
+    """All checks of one method (see :func:`compute_maps`); the model is left as it is.
 
-    Args:
-        explainer: as for :func:`compute_maps`.
-        query_images, gallery_images: (P, 3, H, W) normalised, at least two pairs; all query images different.
-        every_step: take the trunk away stage by stage; False: in one step, which is cheaper and gives the same lines.
+    The images are (P, 3, H, W), normalised: at least two pairs, all query images different. ``every_step``: take the trunk
+    away stage by stage; False: in one step, which is cheaper and gives the same checks.
     """
-    if len(query_images) < 2:
-        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query_images)}")
+    if len(query) < 2:
+        raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query)}")
     ask = partial(compute_maps, explainer)
-    maps, images = ask(model, query_images, gallery_images), torch.cat([query_images, gallery_images])
+    maps, images = ask(model, query, gallery), torch.cat([query, gallery])
     once = {"pair classifier": ("pair_head.",), "everything": ("identity_head.", "trunk.")}
     cascaded, taken = {}, ()
     for name, prefixes in (cascade(model) if every_step else once).items():
         taken += prefixes
-        cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query_images, gallery_images))
-    exchanged = ask(model, query_images, gallery_images.roll(1, 0))
-    measured = {
+        cascaded[name] = correlation(maps, ask(randomised(model, taken, seed, images), query, gallery))
+    exchanged = ask(model, query, gallery.roll(1, 0))
+    values = {
         "flat": torch.stack([flat(m) for m in maps]).float().mean(0).numpy(),
-        "repeat": correlation(maps, ask(model, query_images, gallery_images)),
+        "repeat": correlation(maps, ask(model, query, gallery)),
         "image": correlation(maps, tuple(m.roll(1, 0) for m in maps)),
         "pair classifier": cascaded["pair classifier"],
         "everything": list(cascaded.values())[-1],
         "partner": correlation(maps, (exchanged[0], exchanged[1].roll(-1, 0))),
-        "order": correlation(maps, ask(model, gallery_images, query_images)[::-1]),
+        "order": correlation(maps, ask(model, gallery, query)[::-1]),
     }
-    rng, lines = np.random.default_rng(seed), []
-    for name, (limit, why) in CHECKS.items():
-        mean, low, high, _ = bootstrap(measured[name], rng)
-        least = name == "repeat"
-        passed = None if limit is None else mean >= limit if least else mean <= limit  # NaN passes nothing
-        why += "" if limit is None else f" (at {'least' if least else 'most'} {limit:g})"
-        lines.append(Line(name, mean, low, high, limit, passed, why))
-    return SanityReport(tuple(lines), tuple((name, bootstrap(values, rng)) for name, values in cascaded.items()))
+    rng = np.random.default_rng(seed)
+    checks = {name: bootstrap(values[name], rng) for name in CHECKS}
+    return SanityReport(checks, {name: bootstrap(step, rng) for name, step in cascaded.items()}, values)
+
+
+def passes(name: str, mean: float) -> bool | None:
+    """Whether a check's mean keeps to its limit: NaN does not. None for what is only reported."""
+    limit, _ = CHECKS[name]
+    return None if limit is None else bool(mean >= limit if name == "repeat" else mean <= limit)
 
 
 def cascade(model: CASN) -> dict[str, tuple[str, ...]]:

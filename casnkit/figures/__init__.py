@@ -1,9 +1,5 @@
 """Every picture of the kit: functions of plain arrays and PIL images that return a matplotlib ``Figure``.
 
-    style    one look, figures as files     pairs    two images, their maps, equation 5 step by step
-    images   overlays and rows of images    curves   training, ranking, verification, distributions
-    grids    ranked lists, tables of colours, intervals of many methods
-
 No model, nothing shown: a notebook displays what a function returns, a command passes it to :func:`save_figure`.
 """
 
@@ -15,7 +11,7 @@ _NAMES = {
     "show_gallery_of_methods show_identification show_maps",
     "pairs": "map_limits show_alignment show_difference show_pair show_thresholds",
     "curves": "show_cmc show_curves show_distance_histograms show_distributions show_losses show_precision "
-    "show_progress show_roc show_sanity show_weight_curve show_weights",
+    "show_roc show_sanity show_weight_curve show_weights",
     "grids": "STATUSES show_agreement show_camera_pairs show_differences show_indicators show_league show_rankings",
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -12,7 +12,9 @@ from matplotlib.text import Annotation, Text
 from casnkit.attention import aligned_profile, attention_distance, crop_bounds
 from casnkit.figures import style
 from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
-from casnkit.figures.style import figure_style, fold, frame, new_figure, short
+from casnkit.figures.style import figure_style, fold, new_figure, short
+
+_NAMES = ("image 1", "image 2")
 
 
 @figure_style()
@@ -22,7 +24,7 @@ def show_pair(
     map_1: Any,
     map_2: Any,
     threshold: float = 0.5,
-    titles: tuple[str, str] = ("image 1", "image 2"),
+    titles: Sequence[str] = _NAMES,
     same: bool | None = None,
     probability: float | None = None,
     distance: float | None = None,
@@ -31,12 +33,11 @@ def show_pair(
 ) -> Figure:
     """Where a Siamese map looks in each of two images, row by row, and how far apart the two are (paper 3.2.2, eq. 5).
 
-    Two images with their maps (h, w), any scale. ``threshold`` is t of equation 5, a share of each profile's own maximum, in
-    [0, 1). Where they are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the
-    ``distance`` of the two features, lower is closer. ``normalisation``: how maps become colours, ``"own maximum"`` or
-    ``"shared"``; the distance of equation 5 does not depend on it.
+    Maps (h, w) of any scale; ``threshold``: t of equation 5, a share of each profile's own maximum, in [0, 1). Where they
+    are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
+    two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
     """
-    images, maps = as_images((image_1, image_2)), _checked_maps(map_1, map_2, threshold)
+    images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
     limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
@@ -55,87 +56,79 @@ def show_pair(
     return figure
 
 
-def draw_pair(
-    axes: Sequence[Axes],
-    images: Sequence[np.ndarray],
-    maps: Sequence[np.ndarray],
-    threshold: float,
-    limits: Sequence[float | None] = (None, None),
-    titles: Sequence[str] = ("image 1", "image 2"),
-) -> None:
+def draw_pair(axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES) -> None:
     """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
-        picture, shown, profile = axes[3 * i : 3 * i + 3]
+        (picture, over, profile), (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
         picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
-        shown.set_title("map", size=style.SMALL)
+        over.set_title("map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
-        _show(picture, image)
-        _show(shown, overlay(image, values, vmax=limits[i]))
-        for edge in _draw_profile(profile, values, image.shape[0], threshold, limits[i], i):
-            shown.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
-    _draw_aligned(axes[6], maps, threshold)
+        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i]))):
+            ax.imshow(shown, extent=(0, columns, rows, 0), interpolation="antialiased")
+            style.frame(ax)
+        for edge in _draw_profile(profile, values, rows, t, i, limits[i]):
+            over.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
+    _draw_aligned(axes[6], maps, t)
 
 
 def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
     """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
-    if normalisation not in ("own maximum", "shared"):
+    if normalisation not in SCALES:
         raise ValueError(f"expected the normalisation 'own maximum' or 'shared', got {normalisation!r}")
     own = float(map_1.max()), float(map_2.max())
     return own if normalisation == "own maximum" else (max(own), max(own))
 
 
-def _checked_maps(map_1: Any, map_2: Any, threshold: float) -> list[np.ndarray]:
+def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
     if not 0 <= threshold < 1:
         raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
-    return [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
+    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
 
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
     """Below the heading: a mark once both truth and judgement are known, then both in words."""
-    parts, mark, colour, judged = [], "", style.INK, probability is not None and probability >= 0.5
-    if probability is not None:
-        parts.append(f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}")
-        if same is not None:
-            mark, colour = ("\u2713 ", style.BLUE) if judged == bool(same) else ("\u2717 ", style.ORANGE)
-    if same is not None:
-        parts.append("truth: same person" if same else "truth: different people")
-    if distance is not None:
-        parts.append(f"feature distance {distance:.3f}")
+    judged = probability is not None and probability >= 0.5
+    words = [
+        probability is not None and f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}",
+        same is not None and f"truth: {'same person' if same else 'different people'}",
+        distance is not None and f"feature distance {distance:.3f}",
+    ]
+    text, colour = " \u00b7 ".join(filter(None, words)), style.INK
+    if same is not None and probability is not None:
+        mark, colour = ("\u2713", style.BLUE) if judged == bool(same) else ("\u2717", style.ORANGE)
+        text = f"{mark} {text}"
     heading.set_text(heading.get_text() + "\n ")  # room for one more line
-    text = mark + " \u00b7 ".join(parts)
     heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
 
 
-def _show(ax: Axes, image: np.ndarray) -> None:
-    rows, columns = image.shape[:2]
-    ax.imshow(image, extent=(0, columns, rows, 0), interpolation="antialiased")
-    frame(ax)
-
-
-def _draw_profile(
-    ax: Axes, attention: np.ndarray, image_rows: int, threshold: float, limit: float | None, number: int
-) -> tuple[float, float]:
-    """Row-wise maxima as bars beside the image's rows; returns the edges outside which equation 5 cuts: pale bars."""
+def _cropped(attention: np.ndarray, threshold: float, limit: float | None = None) -> tuple[np.ndarray, int, int]:
+    """Row-wise maxima in [0, 1], and the first and the last row that equation 5 keeps."""
     profile = scaled(attention.max(1), limit)
-    first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))
-    rows, step, line = np.arange(len(profile)), image_rows / len(profile), threshold * profile.max()
+    first, last = crop_bounds(torch.from_numpy(profile)[None], threshold)
+    return profile, int(first), int(last)
+
+
+def _draw_profile(ax: Axes, attention: np.ndarray, image_rows: int, t: float, number: int, limit: Any = None) -> tuple:
+    """Row-wise maxima as bars beside the image's rows; returns the edges outside which equation 5 cuts: pale bars."""
+    profile, first, last = _cropped(attention, t, limit)
+    rows, step, line = np.arange(len(profile)), image_rows / len(profile), t * profile.max()
     colours = np.where((rows >= first) & (rows <= last), style.SERIES[number][0], style.LIGHT)
     ax.barh((rows + 0.5) * step, profile, height=step * 0.86, color=colours)
     ax.axvline(line, color="white", linewidth=2.6)  # so that the dashes show on dark bars too
     ax.axvline(line, color=style.INK, linewidth=1.2, linestyle=style.DASHED)
     edges = first * step, (last + 1) * step
-    for edge in edges:
-        ax.axhline(edge, color=style.INK, linewidth=0.8)
-    ax.set(xlim=(0, 1.04), ylim=(image_rows, 0), yticks=[])
-    _mark_threshold(ax, line)
+    ax.hlines(edges, 0, 1.04, color=style.INK, linewidth=0.8)
+    _share_axis(ax, line, image_rows, 0, [])
     if not profile.any():
         ax.text(0.5, image_rows / 2, "map is zero", ha="center", va="center", rotation=90, color=style.GREY)
     return edges
 
 
-def _mark_threshold(ax: Axes, threshold: float) -> None:
-    ticks = {0.0: "0", threshold: "t", 1.0: "1"} if 0.15 < threshold < 0.85 else {0.0: "0", 1.0: "1"}
+def _share_axis(ax: Axes, t: float, bottom: float, top: float, rows: Sequence[int]) -> None:
+    """From 0 to 1 across, with t where there is room for it, and downwards; ticks at ``rows``."""
+    ticks = {0.0: "0", 1.0: "1"} | ({t: "t"} if 0.15 < t < 0.85 else {})
     ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set(xlim=(0, 1.04), ylim=(bottom, top), yticks=sorted(set(rows)))
 
 
 def _aligned_rows(maps: Sequence[np.ndarray], threshold: float) -> list[np.ndarray]:
@@ -150,10 +143,8 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     rows = np.arange(1, len(aligned[0]) + 1)
     ax.fill_betweenx(rows, *aligned, color=style.LIGHT, linewidth=0)
     for number, profile in enumerate(aligned):
-        colour, line, _ = style.SERIES[number]
-        ax.plot(profile, rows, color=colour, linestyle=line, label=f"map {number + 1}")
-    ax.set(xlim=(0, 1.04), ylim=(len(rows) + 0.5, 0.5), yticks=sorted({1, len(rows)}))
-    _mark_threshold(ax, threshold)
+        ax.plot(profile, rows, label=f"map {number + 1}", **style.series(number) | {"marker": ""})
+    _share_axis(ax, threshold, len(rows) + 0.5, 0.5, [1, len(rows)])
     distance = float(attention_distance(*(torch.from_numpy(m)[None] for m in maps), threshold))
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
@@ -163,55 +154,44 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
 def show_difference(
     map_1: Any,
     map_2: Any,
-    titles: tuple[str, str] = ("map 1", "map 2"),
+    titles: Sequence[str] = ("map 1", "map 2"),
     title: str = "Difference of two maps",
     aspect: float = 2.0,
     normalisation: str = "own maximum",
 ) -> Figure:
-    """Two maps (h, w) of one image and their difference, in diverging colours with symmetric limits.
-
-    ``aspect``: the image's height over its width; ``normalisation``: ``"own maximum"`` or ``"shared"``.
-    """
-    maps = [as_map(map_1, "map 1"), as_map(map_2, "map 2")]
+    """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
+    maps = _checked_maps((map_1, map_2), 0)
     if maps[0].shape != maps[1].shape:
         raise ValueError(f"expected two maps of one shape, got {maps[0].shape} and {maps[1].shape}")
-    first, second = (scaled(m, limit) for m, limit in zip(maps, map_limits(*maps, normalisation), strict=True))
+    first, second = map(scaled, maps, map_limits(*maps, normalisation))
     limit = float(np.abs(first - second).max()) or 1.0
     figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
-    looks = [(style.ATTENTION_COLOURS, 0, 1)] * 2 + [(style.DIFFERENCE_COLOURS, -limit, limit)]
-    shown, heads = (first, second, first - second), (*titles, "first \u2212 second")
-    for ax, values, head, look in zip(figure.subplots(1, 3), shown, heads, looks, strict=True):
-        shape = aspect * values.shape[1] / values.shape[0]
-        ax.imshow(values, cmap=look[0], vmin=look[1], vmax=look[2], aspect=shape)
+    share, signed = (style.ATTENTION_COLOURS, 0, 1), (style.DIFFERENCE_COLOURS, -limit, limit)
+    panels = (first, titles[0], share), (second, titles[1], share), (first - second, "first \u2212 second", signed)
+    for ax, (values, head, (colours, low, high)) in zip(figure.subplots(1, 3), panels, strict=True):
+        ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect * values.shape[1] / values.shape[0])
         ax.set_title(fold(head, 20), size=style.SMALL)
-        frame(ax, style.GREY)
-        colour_bar(ax, *look, pad=0.02)
+        style.frame(ax)
+        colour_bar(ax, colours, low, high, pad=0.02)
     return figure
 
 
 @figure_style()
-def show_alignment(
-    images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = ("image 1", "image 2")
-) -> Figure:
-    """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance.
-
-    Two images, their maps (h, w) of any scale, and t, a share of each profile's own maximum, in [0, 1).
-    """
-    values, pictures = _checked_maps(*maps, threshold), as_images(images)
+def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = _NAMES) -> Figure:
+    """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance."""
+    values, pictures = _checked_maps(maps, threshold), as_images(images)
     heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
-    figure = new_figure(style.PAGE_WIDTH, 5.6, heading)
-    widest = max(picture.shape[1] / picture.shape[0] for picture in pictures)
+    figure, widest = new_figure(style.PAGE_WIDTH, 5.6, heading), max(p.shape[1] / p.shape[0] for p in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
     axes = [[figure.add_subplot(grid[i, k]) for k in range(5)] for i in range(2)]
     draw_pair([*axes[0][:3], *axes[1][:3], figure.add_subplot(grid[:, 5])], pictures, values, threshold, titles=titles)
     for i, star in enumerate(_aligned_rows(values, threshold)):
-        profile = scaled(values[i].max(1))
-        first, last = (int(bound) for bound in crop_bounds(torch.from_numpy(profile)[None], threshold))
-        parts = ("cropped", profile[first : last + 1], first), ("resized: M*", star, 0)
+        profile, first, last = _cropped(values[i], threshold)
+        parts = ("cropped", profile[first : last + 1], first + 1), ("resized: M*", star, 1)
         for ax, (head, entries, start) in zip(axes[i][3:], parts, strict=True):
-            rows = np.arange(start + 1, start + 1 + len(entries))
+            rows = np.arange(start, start + len(entries))
             ax.barh(rows, entries, height=0.86, color=style.SERIES[i][0])
-            ax.set(xlim=(0, 1.04), ylim=(len(star) + 0.5, 0.5), xticks=[0, 1], yticks=sorted({rows[0], rows[-1]}))
+            _share_axis(ax, 0, len(star) + 0.5, 0.5, rows[[0, -1]])
             ax.set_title(head, size=style.SMALL)
         for ax in axes[i][2:]:
             ax.set_box_aspect(1 / 0.6)
@@ -225,11 +205,11 @@ def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.
         raise ValueError(f"expected one to three thresholds, got {len(thresholds)}")
     figure = new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
     for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
-        values = _checked_maps(*maps, threshold)
+        values = _checked_maps(maps, threshold)
         part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
         for j in range(2):
             axes[j].set_title(f"map {j + 1}", color=style.SERIES[j][0], size=style.SMALL)
-            _draw_profile(axes[j], values[j], image_rows, threshold, None, j)
+            _draw_profile(axes[j], values[j], image_rows, threshold, j)
         _draw_aligned(axes[2], values, threshold)
     return figure

@@ -5,13 +5,11 @@ as in a README, the smallest letter is 12.5 px. matplotlib's constrained layout 
 """
 
 import base64
-import contextlib
-import functools
 import html
 import io
 import os
 import textwrap
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -32,64 +30,45 @@ BLUE, ORANGE, GREY, LIGHT, INK, NOTE = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 ATTENTION_COLOURS, MASK_COLOURS, DIFFERENCE_COLOURS = "inferno", "cividis", "RdBu_r"
 # Runs, methods and the two images of a pair: never the blue and orange that mean right and wrong.
-SERIES = (
-    ("#332288", "-", "o"),
-    ("#AA4499", "--", "s"),
-    ("#117733", "-.", "^"),
-    ("#999933", ":", "D"),
-    ("#882255", (0, (5, 1, 1, 1)), "v"),
-    ("#44AA99", (0, (3, 3)), "P"),
-)
+_COLOURS = ("#332288", "#AA4499", "#117733", "#999933", "#882255", "#44AA99")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)))
+SERIES = tuple(zip(_COLOURS, _LINES, "os^DvP", strict=True))
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+_KNOWN_CHARACTERS = frozenset(get_font(findfont(_FONT)).get_charmap())
+_SMALL_TEXTS = ("axes.labelsize", "figure.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize")
 _RC = {
     "font.family": _FONT,
     "font.size": NORMAL,
-    "text.parse_math": False,  # a "$" in a file name is a dollar sign
-    "text.color": INK,
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.labelsize": SMALL,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
     "axes.titlesize": NORMAL,
-    "figure.labelsize": SMALL,
     "figure.titlesize": LARGE,
     "figure.titleweight": "bold",
+    "axes.titlelocation": "left",
+    **dict.fromkeys(_SMALL_TEXTS, SMALL),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "text.parse_math": False,  # a "$" in a file name is a dollar sign
+    "axes.axisbelow": True,
     "grid.color": LIGHT,
     "grid.linewidth": 0.6,
     "image.interpolation": "nearest",
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
     "legend.handlelength": 3.2,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": SMALL,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": SMALL,
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
 
-@contextlib.contextmanager
-def figure_style() -> Iterator[None]:
-    """Draw in the kit's style inside the block; matplotlib's settings are restored afterwards."""
-    with matplotlib.style.context(_RC, after_reset=True):
-        yield
+def figure_style() -> AbstractContextManager[None]:
+    """The kit's style, as a ``with`` block or a decorator; matplotlib's settings are restored afterwards."""
+    return matplotlib.style.context(_RC, after_reset=True)
 
 
 class Picture(Figure):
     """A figure that has the kit's style wherever it is drawn, and that a notebook shows sharp, with its words."""
 
-    def draw(self, renderer: Any) -> None:
-        """Draw in the kit's style: ticks are made only now."""
-        with figure_style():
-            super().draw(renderer)
+    draw = figure_style()(Figure.draw)  # ticks are made only now
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         """PNG for tools that take pictures out of a notebook, and an HTML image for its page: only that has an ``alt``."""
@@ -102,11 +81,10 @@ class Picture(Figure):
 
 def new_figure(width: float, height: float, title: str = "", note: str = "", layout: str = "constrained") -> Picture:
     """An empty figure of so many inches with a heading at its top left and a remark at its bottom left."""
-    figure = Picture(figsize=(width, height), dpi=100, layout=layout)
-    rim = 0.1  # inches
+    figure, rim = Picture(figsize=(width, height), dpi=100, layout=layout), 0.1
     figure.get_layout_engine().set(rect=(rim / width, rim / height, 1 - 2 * rim / width, 1 - 2 * rim / height))
     if title:
-        figure.suptitle(fold(title, 9 * width - 2), x=rim / width, ha="left")
+        figure.suptitle(fold(short(title, 16 * width), 9 * width - 2), x=rim / width, ha="left")
     if note:
         figure.supxlabel(fold(note, 12.5 * width, 3), x=rim / width, ha="left", color=NOTE)
     return figure
@@ -130,29 +108,19 @@ def series(number: int) -> dict[str, Any]:
 
 def short(text: Any, letters: float) -> str:
     """One line of at most so many characters: an ellipsis in its middle, and a box for what the font does not have."""
-    text = "".join(c if ord(c) in _known_characters() else "□" for c in " ".join(str(text).split()))
+    text = "".join(c if ord(c) in _KNOWN_CHARACTERS else "□" for c in " ".join(str(text).split()))
     keep = max(int(letters), 3) - 1
     return text if len(text) <= keep + 1 else text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
 
-@functools.cache
-def _known_characters() -> frozenset[int]:
-    return frozenset(get_font(findfont(_FONT)).get_charmap())
-
-
 def fold(text: Any, letters: float, lines: int = 2) -> str:
-    """``text`` broken between words into at most so many lines of so many characters, shortened in its middle."""
-    width = max(int(letters), 3)
-    for keep in range(width * lines, 2, -1):
-        broken = textwrap.wrap(short(text, keep), width)
-        if len(broken) <= lines:
-            break
-    return "\n".join(broken)
+    """``text`` broken between words into at most so many lines of so many characters, with an ellipsis at its end."""
+    return "\n".join(textwrap.wrap(short(text, 999), max(int(letters), 3), max_lines=lines, placeholder="…"))
 
 
-def frame(ax: Axes, colour: str = LIGHT) -> None:
+def frame(ax: Axes) -> None:
     """Draw all four sides of ``ax`` and leave out its ticks."""
-    ax.spines[:].set(visible=True, color=colour)
+    ax.spines[:].set(visible=True, color=LIGHT)
     ax.set(xticks=[], yticks=[])
 
 
@@ -168,8 +136,7 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
 
     ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
-    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised. ``dpi``: pixels per
-    inch; 150 makes a page-wide figure 1350 pixels wide.
+    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
     kind = path.suffix.lower()

@@ -25,7 +25,6 @@ from casnkit.notebook import PEOPLE_SIZES
 from casnkit.runs import pick_device
 from casnkit.training import make_optimiser
 
-WIDGETS = ("ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel")  # these belong together
 Finding = tuple[str, str, str, str]  # topic; ok, note or missing; text; what to do about it
 
 
@@ -33,7 +32,6 @@ def add_parser(group: Any) -> None:
     """Add ``doctor`` to the command line."""
     doctor = group.add_parser("doctor", help="what is installed and found, and what would run how long here")
     doctor.add_argument("--data", type=Path, nargs="*", default=[], help="folders in which to look for benchmarks")
-    doctor.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     doctor.add_argument("--no-speed", action="store_true", help="leave out the measurement, which takes some seconds")
     doctor.set_defaults(command=examine)
 
@@ -45,11 +43,17 @@ def examine(options: argparse.Namespace) -> int:
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
         computes = f"{torch.cuda.device_count()} x {facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+    together = "ipywidgets==8.*", "jupyterlab_widgets==3.*", "jupyterlab>=4", "ipykernel"
     findings = [("python", "ok", f"{platform.python_version()}, casnkit {casnkit.__version__}", "")]
-    findings.append(find_packages("packages", importlib.metadata.requires("casnkit") or ()))
-    findings += [find_packages("widgets", WIDGETS), ("device", "ok", computes, ""), *find_data(usual, "note")]
+    findings += [find_packages("packages", importlib.metadata.requires("casnkit") or ())]
+    findings += [find_packages("widgets", together), ("device", "ok", computes, ""), *find_data(usual, "note")]
     findings += [found for root in options.data for found in find_data(root, "missing")]
-    findings += [] if options.no_speed else find_times(device)
+    for name, people in PEOPLE_SIZES.items() if not options.no_speed else ():
+        config, size = profile(name, weights=None), SIZES[people.removeprefix("people:")]
+        steps = config.train.epochs * math.ceil(size.train_images / config.data.batch_size)
+        step = step_seconds(config, size.train_ids, device)
+        text = f"training about {timedelta(seconds=round(steps * step))} ({steps:,} steps of {1000 * step:.0f} ms)"
+        findings.append((f"profile {name}", "ok", text, ""))
     width = max(len(topic) for topic, *_ in findings)
     for topic, state, text, advice in findings:
         print(f"{state:7}  {topic:{width}}  {text}" + (f"\n{'':{width + 11}}do: {advice}" if advice else ""))
@@ -61,9 +65,7 @@ def examine(options: argparse.Namespace) -> int:
 def find_packages(topic: str, requirements: Iterable[str]) -> Finding:
     """Which packages are there, and how to get those that are absent or of a wrong version; extras are left out."""
     found, wrong = [], []
-    for wanted in map(Requirement, requirements):
-        if wanted.marker is not None:  # an optional extra
-            continue
+    for wanted in (each for each in map(Requirement, requirements) if each.marker is None):
         try:
             version = importlib.metadata.version(wanted.name)
             fits = wanted.specifier.contains(version, prereleases=True)
@@ -87,20 +89,8 @@ def find_data(root: Path, otherwise: str) -> list[Finding]:
     return found or [("data", otherwise, f"{root}: no data set found", advice)]
 
 
-def find_times(device: torch.device) -> list[Finding]:
-    """What training CASN on the people of each profile's size would take here; the baseline ``ide`` takes about half."""
-    findings = []
-    for name, people in PEOPLE_SIZES.items():
-        config, size = profile(name, weights=None), SIZES[people.removeprefix("people:")]
-        steps = config.train.epochs * math.ceil(size.train_images / config.data.batch_size)
-        step = step_seconds(config, size.train_ids, device)
-        text = f"training about {timedelta(seconds=round(steps * step))} ({steps:,} steps of {1000 * step:.0f} ms)"
-        findings.append((f"profile {name}", "ok", text, ""))
-    return findings
-
-
 def step_seconds(config: Config, num_ids: int, device: torch.device) -> float:
-    """Seconds of a training step; on a processor large images are timed with two pairs, and scaled to the batch size."""
+    """Seconds of CASN's training step (``ide`` takes half); on a CPU large images are timed with two pairs, and scaled."""
     data = config.data
     pairs = 2 if device.type == "cpu" and data.height > 128 else data.batch_size
     with seeded(0, 0):

@@ -4,20 +4,16 @@ An answer that is still ``None`` (or ``...``) is no mistake: notebooks run from 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 
-class Verdict(NamedTuple):
-    """What a checking cell found, shown as one line: ``open`` (no answer yet), ``wrong`` or ``right``, and why."""
+class Verdict(str):
+    """What a checking cell found, in one line: ``○`` no answer yet, ``✗`` wrong and why, ``✓`` right."""
 
-    state: str
-    text: str
-
-    def __repr__(self) -> str:
-        return f"{dict(open='○', wrong='✗', right='✓')[self.state]} {self.text}"
+    __repr__ = str.__str__  # shown without quotes
 
 
 def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], tolerance: float = 1e-3) -> Verdict:
@@ -26,17 +22,16 @@ def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], to
     ``mistakes``: what was done wrong -> the number that comes of it; such a number is answered with the mistake's name.
     """
     if answer is None or answer is ...:
-        return Verdict("open", "no answer yet: put a number in the cell above")
+        return Verdict("○ no answer yet: put a number in the cell above")
     try:
         value = float(answer)
     except (TypeError, ValueError):
-        return Verdict("wrong", f"expected a number, got {type(answer).__name__}")
+        return Verdict(f"✗ expected a number, got {type(answer).__name__}")
     if abs(value - expected) <= tolerance:
-        return Verdict("right", f"right: {expected:.4g}")
-    for mistake, number in mistakes.items():
-        if abs(value - number) <= tolerance:
-            return Verdict("wrong", f"not yet: {mistake}")
-    return Verdict("wrong", f"not yet: {value:.4g} is {'too small' if value < expected else 'too large'}")
+        return Verdict(f"✓ right: {expected:.4g}")
+    found = [mistake for mistake, number in mistakes.items() if abs(value - number) <= tolerance]
+    found.append(f"{value:.4g} is {'too small' if value < expected else 'too large'}")
+    return Verdict(f"✗ not yet: {found[0]}")
 
 
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
@@ -45,10 +40,9 @@ def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> 
     if right not in reasons:
         raise ValueError(f"expected the right choice out of {choices}, got {right!r}")
     if answer is None or answer is ...:
-        return Verdict("open", f"no answer yet: choose one of {choices}")
-    if answer not in reasons:
-        return Verdict("wrong", f"expected one of {choices}, got {answer!r}")
-    return Verdict("right" if answer == right else "wrong", reasons[answer])
+        return Verdict(f"○ no answer yet: choose one of {choices}")
+    text = reasons.get(answer, f"expected one of {choices}, got {answer!r}")
+    return Verdict(f"{'✓' if answer == right else '✗'} {text}")
 
 
 def check_function(function: Callable, reference: Callable, cases: Mapping, mistakes: Mapping) -> Verdict:
@@ -60,22 +54,23 @@ def check_function(function: Callable, reference: Callable, cases: Mapping, mist
         try:
             got = function(*arguments)
         except Exception as error:  # whatever a half-written function raises is an answer, not a crash
-            return Verdict("wrong", f"{name}: the function stops with {type(error).__name__}: {error}")
+            return Verdict(f"✗ {name}: the function stops with {type(error).__name__}: {error}")
         if got is None or got is ...:
-            return Verdict("open", "no answer yet: the function above returns nothing")
+            return Verdict("○ no answer yet: the function above returns nothing")
         if problem := _difference(got, reference(*arguments)):
             for mistake, wrong in mistakes.items():
                 if not any(_difference(function(*case), wrong(*case)) for case in cases.values()):
-                    return Verdict("wrong", f"{name}: {mistake}")
-            return Verdict("wrong", f"{name}: {problem}")
-    return Verdict("right", f"right in all cases: {', '.join(cases)}")
+                    return Verdict(f"✗ {name}: {mistake}")
+            return Verdict(f"✗ {name}: {problem}")
+    return Verdict(f"✓ right in all cases: {', '.join(cases)}")
 
 
 def _difference(got: Any, expected: Any) -> str:
     """How two results differ by more than 1e-5 of the largest right value; empty where they agree. Tuples one by one."""
     if isinstance(expected, tuple):
-        if not isinstance(got, tuple) or len(got) != len(expected):
-            return f"expected {len(expected)} results, got {len(got) if isinstance(got, tuple) else 1}"
+        got = got if isinstance(got, tuple) else (got,)
+        if len(got) != len(expected):
+            return f"expected {len(expected)} results, got {len(got)}"
         return next(filter(None, map(_difference, got, expected)), "")
     try:
         mine, right = (torch.as_tensor(v, dtype=torch.float64).detach().cpu().numpy() for v in (got, expected))
@@ -84,8 +79,6 @@ def _difference(got: Any, expected: Any) -> str:
     if mine.shape != right.shape:
         return f"expected the shape {right.shape}, got {mine.shape}"
     tolerance = 1e-5 * abs(np.nan_to_num(right)).max(initial=1.0)
-    wrong = np.argwhere(~np.isclose(mine, right, rtol=0, atol=tolerance, equal_nan=True))
-    if not len(wrong):
-        return ""
-    place = tuple(wrong[0].tolist())
-    return f"expected {right[place]:.4g}{f' at {place}' if place else ''}, got {mine[place]:.4g}"
+    for place in map(tuple, np.argwhere(~np.isclose(mine, right, rtol=0, atol=tolerance, equal_nan=True)).tolist()):
+        return f"expected {right[place]:.4g}{f' at {place}' if place else ''}, got {mine[place]:.4g}"
+    return ""

@@ -1,6 +1,5 @@
 """The pictures of a trained run: which queries it solves, where it looked, how it learned. Chosen by rule, not by hand."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +12,43 @@ from casnkit.config import Config
 from casnkit.data.images import denormalise, load_images, normalise
 from casnkit.data.records import ReidDataset, Split, camera_text
 from casnkit.evaluation import Evaluation, pair_probability
+from casnkit.figures.style import describe
 from casnkit.models import CASN, evaluating
-from casnkit.ranking import Ranking, rank_gallery
-
-Trained = tuple[CASN, Evaluation, runs.RunInfo]  # what a run of a notebook unpacks to
+from casnkit.ranking import Ranking, pair_maps, rank_gallery
 
 
-def draw_report(
-    run: Path, model: CASN, dataset: ReidDataset, result: Evaluation, info: runs.RunInfo, queries: int = 3
-) -> list[Path]:
+def draw_report(run: Path, result: Evaluation, info: runs.RunInfo, queries: int = 3) -> list[Path]:
     """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
     with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
-    name, drawn = f"{info.config.variant} ({info.config.model.pooling})", {}
+    model, dataset, config, drawn = result.model, result.dataset, info.config, {}
+    name, by = f"{config.variant} ({config.model.pooling})", "sum" if "sum" in result.distances else "features"
     if log := runs.read_log(run):
-        drawn["losses"] = figures.show_losses(log, title=f"{name}: loss terms"), f"Loss terms of {name} by epoch."
-    by = "sum" if "sum" in result.distances else "features"
+        drawn["losses"] = figures.show_losses(log, title=f"{name}: loss terms")
     chosen = spread_queries(result.rankings[by].average_precision, queries)
     rows = [ranking_row(dataset, result.distances[by], i, f"query {i}") for i in chosen]
-    figure = figures.show_rankings(rows, f"{name}, ranked by {by}: from the hardest query to the easiest")
-    drawn["rankings"] = figure, "Ranked gallery images of some queries, from the worst average precision to the best."
-    pairs = choose_pairs(dataset, result.distances[by]) if info.config.loss.siamese_attention else {}
-    for kind, pair in pairs.items():
-        alt = f"Siamese attention of {name} for a query and a {kind} match: maps, row profiles, aligned profiles."
-        drawn[f"pair-{kind}"] = pair_figure(model, dataset, info.config, result, *pair), alt
-    alt = "Training images, their identification attention, the soft mask, and what the mask leaves."
-    drawn["identification"] = identification_figure(model, dataset.train, info, name=name), alt
+    title = f"{name}, ranked by {by}: from the hardest query to the easiest"
+    drawn["rankings"] = figures.show_rankings(rows, title)
+    pairs = choose_pairs(dataset, result.distances[by]) if config.loss.siamese_attention else {}
+    drawn |= {f"pair-{kind}": pair_figure(model, dataset, config, result, *pair) for kind, pair in pairs.items()}
+    drawn["identification"] = identification_figure(model, dataset.train, info, name=name)
     return _save(run, drawn)
 
 
-def draw_comparison(out: Path, trained: dict[str, Trained], dataset: ReidDataset) -> list[Path]:
-    """Runs side by side: CMC, and where each looks in the same images, with the plain mean map beside."""
+def draw_comparison(out: Path, trained: dict[str, tuple], dataset: ReidDataset) -> list[Path]:
+    """Runs, (model, result, info) each, side by side: CMC, and where each looks, with the plain mean map beside."""
     curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
-    cmc = figures.show_cmc(curves), "Cumulative matching characteristic of every model and way of ranking."
-    alt = "Training images with identification attention of each model and its plain mean map; outlines: the person."
-    return _save(out, {"cmc": cmc, "attention": (where_they_look(trained, dataset.train), alt)})
+    return _save(out, {"cmc": figures.show_cmc(curves), "attention": where_they_look(trained, dataset.train)})
 
 
-def _save(out: Path, drawn: dict[str, tuple[Figure, str]]) -> list[Path]:
-    folder = Path(out) / "pictures"
-    return [figures.save_figure(figure, folder / f"{name}.png", alt) for name, (figure, alt) in drawn.items()]
-
-
-def spread_evenly(total: int, count: int) -> np.ndarray:
-    """At most ``count`` places in 0 .. total - 1, evenly spread, the first and the last among them."""
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+def _save(out: Path, drawn: dict[str, Figure]) -> list[Path]:
+    place = Path(out) / "pictures"
+    return [figures.save_figure(picture, place / f"{name}.png", describe(picture)) for name, picture in drawn.items()]
 
 
 def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
     """Queries at evenly spaced places of the order by average precision, hardest first; those without a match left out."""
     order = np.argsort(average_precision, kind="stable")[: np.isfinite(average_precision).sum()]  # NaN stands last
-    return order[spread_evenly(len(order), count)].tolist()
+    return _spread(order, count).tolist()
 
 
 def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = 10) -> dict:
@@ -96,17 +82,14 @@ def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple
 def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
     """The pair (query i, gallery image j) with its two Siamese maps and row profiles."""
     options, pair = config.ranking, ((dataset.query, i), (dataset.gallery, j))
-    with torch.no_grad(), evaluating(model):
-        A_1, A_2 = (model.feature_map(result.images(side, [k])) for side, k in (("query", i), ("gallery", j)))
-        maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
-        probability = pair_probability(model, model.pool(A_1), model.pool(A_2)).item()
+    maps = pair_maps(model, result.query, result.gallery, [(i, j)], options.siamese_mode, options.pair_order)
     return figures.show_pair(
         *(split.image(k) for split, k in pair),
-        *(m[0].cpu() for m in maps),
+        *(m[0] for m in maps),
         options.threshold,
         titles=tuple(f"{split.name}, pid {split.pids[k]}, {camera_text(split.camids[k])}" for split, k in pair),
         same=bool(dataset.query.pids[i] == dataset.gallery.pids[j]),
-        probability=probability,
+        probability=pair_probability(model, result.query.features[[i]], result.gallery.features[[j]]).item(),
         distance=float(result.distances["features"][i, j]),
         title=f"Siamese attention, mode {options.siamese_mode}",
     )
@@ -114,8 +97,8 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
 
 def identification_figure(model: CASN, split: Split, info: runs.RunInfo, name: str = "") -> Figure:
     """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
-    index, config = training_examples(split, 3), info.config.loss
-    images, labels, feature_map, maps = _look(model, split, index, info)
+    config = info.config.loss
+    index, images, labels, feature_map, maps = _look(model, split, info)
     with torch.no_grad(), evaluating(model):
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
@@ -125,11 +108,11 @@ def identification_figure(model: CASN, split: Split, info: runs.RunInfo, name: s
     return figures.show_identification(*map(list, pictures), captions, f"{name}: identification attention")
 
 
-def where_they_look(trained: dict[str, Trained], split: Split) -> Figure:
-    """Identification attention and plain mean map of several models on the same training images."""
-    index, maps = training_examples(split, 3), {}
+def where_they_look(trained: dict[str, tuple], split: Split) -> Figure:
+    """Identification attention and plain mean map of several runs, (model, result, info) each, on the same images."""
+    maps = {}
     for name, (model, _, info) in trained.items():
-        *_, feature_map, found = _look(model, split, index, info)
+        index, *_, feature_map, found = _look(model, split, info)
         maps[f"{name}: attention"] = list(found.cpu())
         maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
@@ -145,15 +128,13 @@ def has_mask(split: Split, i: int) -> bool:
 
 def training_examples(split: Split, count: int) -> list[int]:
     """One image each of people spread evenly over the training identities, of the n-th person the n-th image."""
-    people = split.identities[spread_evenly(len(split.identities), count)]
-    images = [np.flatnonzero(split.pids == pid) for pid in people]
+    images = [np.flatnonzero(split.pids == pid) for pid in _spread(split.identities, count)]
     return [int(own[2 * n % len(own)]) for n, own in enumerate(images)]
 
 
-def load_inputs(split: Split, index: Sequence[int], config: Config, device: torch.device) -> Tensor:
-    """Images as a network takes them: (B, 3, H, W) float, normalised, on the device."""
-    pixels = load_images(split.subset(index), (config.data.height, config.data.width), progress=False)
-    return normalise(pixels).to(device)
+def _spread(values: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the values, evenly spread, the first and the last among them."""
+    return values[np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)]
 
 
 def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
@@ -161,10 +142,11 @@ def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
     return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
 
 
-def _look(model: CASN, split: Split, index: Sequence[int], info: runs.RunInfo) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images as the network takes them, their labels, feature maps, and the attention of their own label."""
-    images = load_inputs(split, index, info.config, next(model.parameters()).device)
+def _look(model: CASN, split: Split, info: runs.RunInfo) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
+    """Some training images: indices, as the network takes them, labels, feature maps, attention of their own label."""
+    index, size = training_examples(split, 3), (info.config.data.height, info.config.data.width)
+    images = normalise(load_images(split.subset(index), size, progress=False)).to(next(model.parameters()))
     labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
     with torch.no_grad(), evaluating(model):
         feature_map = model.feature_map(images)
-        return images, labels, feature_map, model.identification_attention_of(feature_map, labels)
+        return index, images, labels, feature_map, model.identification_attention_of(feature_map, labels)

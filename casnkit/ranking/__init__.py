@@ -1,29 +1,29 @@
-"""Ranking: the protocol and its numbers, attention for all pairs, the fusion of two distances, re-ranking, decisions."""
+"""Ranking: the protocol and its numbers, attention for all pairs, fusion and re-ranking of distances, decisions.
 
-# ruff: noqa: F401
+Names load on first use, so that the protocol costs no more than NumPy and torch.
+"""
 
-from casnkit.ranking.extraction import Extracted, extract, feature_distances, fingerprint
-from casnkit.ranking.fusion import WEIGHTS, WeightCurve, choose_weight, fuse, normalise_distances
-from casnkit.ranking.pairwise import PairwiseResult, attention_distances, pair_maps
-from casnkit.ranking.protocol import (
-    RankChanges,
-    Ranking,
-    RankingResult,
-    RankingWarning,
-    camera_pairs,
-    evaluate_ranking,
-    ignored_mask,
-    matches_mask,
-    rank_changes,
-    rank_gallery,
-)
-from casnkit.ranking.rerank import Blocks, rerank, rerank_with_attention
-from casnkit.ranking.verification import (
-    Decision,
-    PairDistances,
-    Verification,
-    choose_thresholds,
-    error_rates,
-    pair_distances,
-    verify,
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["fusion", "pairwise", "protocol", "verification"],
+    submod_attrs={
+        "fusion": [
+            *("WEIGHTS", "WeightCurve", "choose_weight", "fuse", "normalise_distances"),
+            *("Blocks", "rerank", "rerank_with_attention"),
+        ],
+        "pairwise": [
+            *("Extracted", "extract", "feature_distances", "fingerprint"),
+            *("PairwiseResult", "attention_distances", "pair_maps"),
+        ],
+        "protocol": [
+            *("Ranking", "RankingResult", "RankingWarning", "evaluate_ranking", "ignored_mask", "matches_mask"),
+            *("RankChanges", "camera_pairs", "rank_changes", "rank_gallery"),
+        ],
+        "verification": [
+            *("Decision", "PairDistances", "Verification"),
+            *("choose_thresholds", "error_rates", "pair_distances", "verify"),
+        ],
+    },
 )

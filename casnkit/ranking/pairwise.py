@@ -1,7 +1,8 @@
-"""Attention distances of all query-gallery pairs (paper 3.2.3, equations 4 and 5), as a chain of matrix products.
+"""What ranking needs of images, and the distances of all query-gallery pairs: of features, and of attention (paper 3.2.3).
 
-Equal to ``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put
-side by side: a block of queries meets a block of gallery images. With U = f W_1^T once for each image, the pair classifier
+The network sees each image once. Attention distances (equations 4 and 5) then are a chain of matrix products: equal to
+``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put side by
+side. A block of queries meets a block of gallery images. With U = f W_1^T once for each image, the pair classifier
 Linear(D, H) - ReLU - Linear(H, 2) has the gradient
 
     dz_1/df^- = [U_q - U_g + b > 0] diag(w_2) W_1        (pairs, H) @ (H, D)
@@ -14,22 +15,112 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from casnkit import attention
 from casnkit.attention import MODES
+from casnkit.data.images import normalise as normalise_images
 from casnkit.models import CASN, evaluating
-from casnkit.ranking.extraction import Extracted
+from casnkit.ranking.protocol import chunks
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
 HELD_BYTES = 2**29  # of gallery maps on the device and at most of a block's values; on a GPU a quarter of what is free
 BLOCK_BYTES = {"cpu": 2**26}  # of a block's values: near the caches; elsewhere 2 GiB
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What ranking needs of N images, on the CPU."""
+
+    features: Tensor  # (N, D) float32, f of every image, not normalised
+    feature_maps: Tensor | None = None  # (N, C, h, w) float32, A of every image, or None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def subset(self, index: object) -> Extracted:
+        """The images that ``index`` (a slice, integers or a mask) selects."""
+        return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
+
+
+def extract(
+    model: CASN,
+    images: Tensor | Iterable[Tensor],
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    keep_maps: bool = True,
+    progress: bool = False,
+) -> Extracted:
+    """Features and feature maps of all images, on the CPU, with the network in eval mode and without gradients.
+
+    ``images`` are (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats. The model
+    is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
+    """
+    if isinstance(images, Tensor):
+        if images.dtype != torch.uint8:
+            raise ValueError(f"expected uint8 images, or [tensor] for a normalised batch, got {images.dtype}")
+        images = map(normalise_images, images.split(batch_size) if len(images) else ())
+    model = model if device is None else model.to(device)
+    device = next(model.parameters()).device
+    features, maps = [], []
+    with evaluating(model), torch.no_grad():
+        for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
+            feature_map = model.feature_map(batch.to(device, non_blocking=True))
+            features.append(model.pool(feature_map).float().cpu())
+            if keep_maps:
+                maps.append(feature_map.float().cpu())
+    if not features:
+        raise ValueError("expected at least one image, got none")
+    return Extracted(_joined(features), _joined(maps) if keep_maps else None)
+
+
+def feature_distances(
+    query_features: Tensor | np.ndarray, gallery_features: Tensor | np.ndarray, normalise: bool = True
+) -> np.ndarray:
+    """l2 distances between features, lower is closer: (Q, D), (G, D) -> (Q, G) float32, taken in float64.
+
+    ``normalise`` brings features to unit length first; the distance is then in [0, 2], the square root of 2 - 2 cos.
+    """
+    query, gallery = (torch.as_tensor(features).detach() for features in (query_features, gallery_features))
+    for name, features in (("query", query), ("gallery", gallery)):
+        if features.dim() != 2 or not features.is_floating_point() or features.shape[1] != query.shape[1]:
+            shapes = f"{query.dtype} of {tuple(query.shape)} and {gallery.dtype} of {tuple(gallery.shape)}"
+            raise ValueError(f"{name} features: expected floats (N, D), of one length D, got {shapes}")
+        _check_finite(f"{name} features", features)
+    query, gallery = query.double(), gallery.double()
+    if normalise:
+        query, gallery = normalize(query), normalize(gallery)
+    if len(gallery):  # what all features share drops out of every difference; without it fewer digits cancel
+        query, gallery = query - gallery.mean(0), gallery - gallery.mean(0)
+    gallery_squares = gallery.square().sum(1)
+    result = np.empty((len(query), len(gallery)), np.float32)
+    for rows in chunks(len(query), len(gallery), 2**24):  # 128 MiB of float64 at a time
+        squares = gallery_squares + query[rows].square().sum(1, keepdim=True)
+        squares = torch.addmm(squares, query[rows], gallery.T, alpha=-2)
+        result[rows] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
+    return result
+
+
+def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
+    """A digest of plain settings and of the bytes, shapes and types of tensors."""
+    return joblib.hash([sorted(settings.items()), *(t.detach().cpu().contiguous().numpy() for t in tensors)])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One tensor; each part is freed as it is copied, so that a gallery's maps are never held twice."""
+    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    for target in whole.split([len(part) for part in parts]):
+        target.copy_(parts.pop(0))
+    return whole
 
 
 class PairwiseResult(NamedTuple):
@@ -52,14 +143,10 @@ def attention_distances(
 ) -> PairwiseResult:
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
 
-    Args:
-        model: the network that ``query`` and ``gallery`` were extracted with; computes where it is.
-        query, gallery: from :func:`casnkit.ranking.extract`, with maps. The maps may differ in size.
-        mode, order: see ``CASN.siamese_attention_of``.
-        threshold: t of the crop, as a fraction of a profile's own maximum.
-        precision: of the matrix products: float32, float64 or bf16.
-
-    Raises ValueError for maps missing or not finite, shapes that do not fit the model, or an unknown name.
+    Computed where the model is, by which :func:`extract` saw ``query`` and ``gallery`` (their maps may differ in size).
+    ``mode``, ``order``: see ``CASN.siamese_attention_of``; ``threshold``: t of the crop, a fraction of a profile's own
+    maximum; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps missing or not finite,
+    shapes that do not fit the model, or an unknown name.
     """
     started = time.perf_counter()
     _check(model, query, gallery, mode, order)
@@ -69,10 +156,9 @@ def attention_distances(
     head = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
     kinds = nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Linear
     if len(head) == 3 and all(map(isinstance, head, kinds)):
-        with torch.no_grad():
-            centre = gallery.features.mean(0, dtype=torch.float64)
-            blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
-            distances = blocks.distances(query, gallery, threshold, progress)
+        centre = gallery.features.mean(0, dtype=torch.float64)
+        blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
+        distances = blocks.distances(query, gallery, threshold, progress)
     else:
         index = np.indices((len(query), len(gallery))).reshape(2, -1).T
         batches = _maps(model, query, gallery, index, mode, order)
@@ -93,7 +179,6 @@ def pair_maps(
 def _maps(
     model: CASN, query: Extracted, gallery: Extracted, pairs: np.ndarray, mode: str, order: str
 ) -> Iterator[tuple[Tensor, ...]]:
-    """The maps of pairs, batch by batch."""
     pairs, counts = torch.as_tensor(np.asarray(pairs)), torch.tensor([len(query), len(gallery)])
     if pairs.shape[1:] != (2,) or pairs.is_floating_point() or ((pairs < 0) | (pairs >= counts)).any():
         found = f"{pairs.dtype} of {tuple(pairs.shape)}"
@@ -113,9 +198,6 @@ class _Side(NamedTuple):
     hidden: Tensor  # (n, H), U at least in float32
     size: tuple[int, int]  # (h, w)
 
-    def part(self, rows: slice) -> _Side:
-        return _Side(self.maps[rows], self.features[rows], self.hidden[rows], self.size)
-
 
 class _Blocks:
     """What all blocks share: mode, order, precision, and the pair classifier as matrices."""
@@ -127,16 +209,17 @@ class _Blocks:
         self.wide, self.device = torch.promote_types(dtype, torch.float32), head[0].weight.device
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         first, act, last = head
-        self.first, self.bias = first.weight.double(), first.bias.to(self.wide)
+        self.first, self.bias = first.weight.detach().double(), first.bias.detach().to(self.wide)
         self.centre = centre.to(self.device)  # of both sides: it drops out of every difference, and digits are saved
         # the activation's derivative is low + (1 - low) [x > 0]: every precision holds zeros and ones exactly
         low = 1.0 if isinstance(act, nn.Identity) else getattr(act, "negative_slope", 0.0)
-        matrix = last.weight[1].double()[:, None] * self.first  # (H, D)
+        matrix = last.weight[1].detach().double()[:, None] * self.first  # (H, D)
         self.matrix = None if low == 1 else ((1 - low) * matrix).to(dtype)
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
+    @torch.no_grad()
     def distances(self, query: Extracted, gallery: Extracted, threshold: float, progress: bool) -> np.ndarray:
-        """All distances: gallery images on the device as many as fit, block by block under blocks of queries."""
+        """Gallery images on the device as many as fit, block by block under blocks of queries."""
         item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
         budget = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else HELD_BYTES
         per_pair = 3 * item * query.features.shape[1] + 20 * (q[0].numel() + g[0].numel())
@@ -144,15 +227,15 @@ class _Blocks:
         queries = min(len(query), _multiple(int(block**0.5)))
         images, held = _multiple(block // queries), max(1, budget // (g.numel() * (4 + item)))
         distances = np.empty((len(query), len(gallery)), np.float32)
-        bar = tqdm(total=distances.size, desc="attention of pairs", unit="pair", leave=False, disable=not progress)
-        with bar:
-            for columns in _slices(len(gallery), held):
+        looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
+        with tqdm(total=distances.size, **looks) as bar:
+            for columns in chunks(len(gallery), 1, held):
                 whole = self.side(gallery.subset(columns))
-                for rows in _slices(len(query), queries):
+                for rows in chunks(len(query), 1, queries):
                     side = self.side(query.subset(rows))
                     found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
-                    for part in _slices(len(whole.maps), images):
-                        found[:, part] = self.block(side, whole.part(part), threshold)
+                    for part in chunks(len(whole.maps), 1, images):
+                        found[:, part] = self.block(side, _Side(*(v[part] for v in whole[:3]), whole.size), threshold)
                     distances[rows, columns] = found.cpu().numpy()
                     bar.update(found.numel())
         return distances
@@ -180,11 +263,9 @@ class _Blocks:
 
     def maps(self, first: _Side, second: _Side) -> tuple[Tensor, Tensor]:
         """Maps of pairs (first, second) before the ReLU, times h w: (n, h, w, m) and (m, h', w', n)."""
-        gradient = difference = torch.empty(0, dtype=self.dtype, device="meta")
-        if self.reads_difference:
-            difference = first.features[:, None] - second.features
-        if self.reads_gradient:
-            gradient = self.gradient(first.hidden, second.hidden)
+        nothing = torch.empty(0, dtype=self.dtype, device="meta")
+        gradient = self.gradient(first.hidden, second.hidden) if self.reads_gradient else nothing
+        difference = first.features[:, None] - second.features if self.reads_difference else nothing
         weights = self.weigh(gradient, difference)  # (n, m, D) twice, or (1, 1, D) where all pairs have the same
         one = self.over_stripes(weights[0])
         other = one if weights[1] is weights[0] else self.over_stripes(weights[1])
@@ -208,22 +289,16 @@ class _Blocks:
 
     def over_stripes(self, weights: Tensor) -> Tensor:
         """(..., D) -> (..., C): a channel's weights in all stripes, added."""
-        weights = weights.to(self.dtype)
-        if weights.shape[-1] == self.channels:
-            return weights
-        return weights.unflatten(-1, (-1, self.channels)).sum(-2)
+        weights = weights.to(self.dtype).unflatten(-1, (-1, self.channels))
+        return weights.sum(-2) if weights.shape[-2] > 1 else weights.squeeze(-2)
 
 
 def _reads(weigh: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], which: int) -> bool:
-    """Whether a mode reads the values of its gradient (0) or of its difference (1).
-
-    A tensor on torch's ``meta`` device has no values: weights that have some did not read it.
-    """
-    given = [torch.ones(1, 1, 1), torch.ones(1, 1, 1)]
-    given[which] = given[which].to("meta")
+    """Whether a mode reads its gradient (0) or its difference (1): without its values (torch's ``meta``) it fails then."""
+    given = [torch.ones(1, 1, 1, device="meta" if k == which else "cpu") for k in (0, 1)]
     try:
         return any(weights.is_meta for weights in weigh(*given))
-    except RuntimeError:  # values were needed
+    except RuntimeError:
         return True
 
 
@@ -237,11 +312,9 @@ def _weighted_maps(side: _Side, weights: Tensor) -> Tensor:
 
 
 def _split_mean(maps: Tensor) -> Tensor:
-    """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more).
-
-    A product in bf16 is rounded to 8 bits. In a flat map what differs between pixels is a small part of the sum; apart
-    from what is common, it has 8 bits of its own. Zeros fill up to a multiple of eight, for which GPUs are fast.
-    """
+    """A for products in bf16: A minus its mean over pixels, then the mean: (n, C, S) -> (n, C, S + 1 or more)."""
+    # In a flat map what differs between pixels is a small part of the sum; apart from what is common, it has bf16's 8 bits
+    # for itself. Zeros fill up to a multiple of eight, for which GPUs are fast.
     mean, pixels = maps.mean(-1, keepdim=True), maps.shape[-1]
     split = maps.new_zeros(*maps.shape[:-1], -(-(pixels + 1) // 8) * 8, dtype=torch.bfloat16)
     torch.sub(maps, mean, out=split[..., :pixels])
@@ -254,27 +327,22 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
     if mode not in MODES or order not in ("given", "both"):
         raise ValueError(f"expected mode: {', '.join(MODES)}; order: given, both, got {mode!r} and {order!r}")
     for name, images in (("query", query), ("gallery", gallery)):
-        maps, features = images.feature_maps, images.features
+        maps, sizes = images.feature_maps, (len(images), model.channels, model.feature_size)
         if maps is None:
             raise ValueError(f"{name}: attention needs feature maps; extract with keep_maps=True")
-        wanted = (len(features), model.channels), (len(features), model.feature_size)
-        if maps.dim() != 4 or not len(maps) or (maps.shape[:2], features.shape) != wanted:
-            raise ValueError(
-                f"{name}: expected at least one feature map (N, {model.channels}, h, w) and features (N, "
-                f"{model.feature_size}), got {tuple(maps.shape)} and {tuple(features.shape)}"
-            )
-        sums = features.sum(1) + torch.cat([part.flatten(1).sum(1) for part in maps.split(256)])
-        bad = (~sums.isfinite()).nonzero()[:, 0].tolist()  # NaN and infinity survive a sum
-        if bad:
-            raise ValueError(
-                f"{name}: {len(bad)} of {len(maps)} images have NaN or infinite values, the first is {bad[0]}"
-            )
+        if maps.dim() != 4 or not len(maps) or (*maps.shape[:2], *images.features.shape[1:]) != sizes:
+            wanted = f"at least one feature map (N, {model.channels}, h, w) and features (N, {model.feature_size})"
+            raise ValueError(f"{name}: expected {wanted}, got {tuple(maps.shape)} and {tuple(images.features.shape)}")
+        _check_finite(name, images.features, maps)
+
+
+def _check_finite(name: str, *values: Tensor) -> None:
+    sums = sum(torch.cat([part.flatten(1).sum(1) for part in v.split(256)]) for v in values)
+    bad = (~sums.isfinite()).nonzero()[:, 0].tolist()  # NaN and infinity survive a sum
+    if bad:
+        raise ValueError(f"{name}: {len(bad)} of {len(sums)} images have NaN or infinite values, the first is {bad[0]}")
 
 
 def _multiple(count: int) -> int:
     """``count`` as a multiple of 32 where there are as many: batched products of odd shapes are slower."""
     return count // 32 * 32 if count >= 32 else max(1, count)
-
-
-def _slices(count: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

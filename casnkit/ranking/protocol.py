@@ -1,7 +1,6 @@
 """The re-identification protocol: from a matrix of distances to CMC, two average precisions and mINP.
 
 The rules are those of Market-1501 (single query), which DukeMTMC-reID, CUHK03-NP and MSMT17 share:
-
 - Gallery images of the query's person **and** camera are dropped. A ``camid`` of -1 is unknown and drops nothing.
 - pid -1 is junk: in the gallery it never counts, as a query it is left out.
 - pid 0 is a distractor: it stays in the gallery as a wrong answer, and as a query it has no match.
@@ -10,28 +9,25 @@ The rules are those of Market-1501 (single query), which DukeMTMC-reID, CUHK03-N
 
 With the matches of a query at 0-based ranks r_1 < ... < r_n, the precision at hit i is p_i = i / (r_i + 1) and just
 above it o_i = (i - 1) / r_i (1 where r_i = 0). The step AP is the mean of p_i (today's habit, the headline), the
-trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty n / (r_n + 1).
-
-A match's rank is a count of smaller distances: with few matches, one sweep for each is cheaper than sorting the row.
+trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty p_n.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike as Ids
 from torch import Tensor
 
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 
+pd = lazy_loader.load("pandas")  # only tables need it, and it takes longer to load than all the rest of this module
 Matrix = np.ndarray | Tensor
-RANKS = (1, 5, 10, 20)
 CHUNK_VALUES = 2_000_000  # distances looked at together: 8 MB of float32
 NO_MATCH = (
     "expected at least one query with a match in the gallery, found none. A match has the query's pid and another camera: "
@@ -84,31 +80,24 @@ def evaluate_ranking(
 ) -> RankingResult:
     """Score a retrieval by the rules at the head of this module.
 
-    Args:
-        distances: (Q, G) on any device, any real dtype; lower is closer. +inf is allowed, NaN is not.
-        query_pids, query_camids, gallery_pids, gallery_camids: (Q,) and (G,) integers, see the rules.
-        max_rank: length of the CMC; a shorter gallery pads it with its last value.
-
-    Raises:
-        ValueError: shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
+    ``distances`` are (Q, G) on any device, of any real dtype, lower is closer; +inf is allowed, NaN is not. Pids and camids
+    are (Q,) and (G,) integers, see the rules; ``max_rank`` is the CMC's length, padded where the gallery is shorter. Raises
+    ValueError for shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
     """
     if max_rank < 1:
         raise ValueError(f"expected max_rank to be a positive integer, got {max_rank!r}")
     sides = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    found = list(iterate_matches(distances, *sides))
-    num_matches = np.array([len(ranks) for _, ranks, _ in found])
+    query, _, ranks, num_ignored = find_matches(distances, *sides)
+    scores, first_hit, num_matches = _scores(query, ranks, len(num_ignored))
     valid = num_matches > 0
     if not valid.any():
         raise ValueError(NO_MATCH)
     notes = _notes(sides[0], valid, _collapsed(distances, sides[0], sides[2]))
     for note in notes:
         warnings.warn(note, RankingWarning, stacklevel=2)
-    scores = np.array([_scores(ranks) for _, ranks, _ in found])
-    first_hit = np.array([ranks.min() if len(ranks) else -1 for _, ranks, _ in found])
-    num_ignored = np.array([ignored for _, _, ignored in found])
     cmc = np.bincount(first_hit[valid & (first_hit < max_rank)], minlength=max_rank).cumsum() / valid.sum()
-    means, counts = scores[valid].mean(axis=0).tolist(), (int(valid.sum()), len(valid))
-    return RankingResult(cmc, *means, *counts, scores[:, 0].copy(), first_hit, num_matches, num_ignored, notes)
+    means, counts = scores[:, valid].mean(axis=1).tolist(), (int(valid.sum()), len(valid))
+    return RankingResult(cmc, *means, *counts, scores[0], first_hit, num_matches, num_ignored, notes)
 
 
 def rank_gallery(
@@ -116,7 +105,7 @@ def rank_gallery(
 ) -> Ranking:
     """Rank the gallery for one query, with or without a match; ``distances`` is (G,), lower is closer."""
     sides = checked_sides([query_pid], [query_camid], gallery_pids, gallery_camids)
-    ((matches, ranks, _),) = iterate_matches(distances[None], *sides)
+    query, matches, ranks, _ = find_matches(distances[None], *sides)
     order, ignored = np.argsort(to_numpy(distances), kind="stable"), ignored_mask(*sides)[0]
     kept = order[~ignored[order]]
     position = np.zeros(len(order), np.int64)
@@ -124,43 +113,49 @@ def rank_gallery(
     junk, distractor = (sides[2] == pid for pid in (JUNK_PID, DISTRACTOR_PID))
     status = np.select([junk, ignored, distractor], ["junk", "same_camera", "distractor"], "wrong")
     status[matches] = "correct"
-    step, trapezoid, _ = _scores(ranks)
-    return Ranking(order, kept, status, position, step, trapezoid, int(ranks.min()) if len(ranks) else -1)
+    ((step,), (trapezoid,), _), (first_hit,), _ = _scores(query, ranks, 1)
+    return Ranking(order, kept, status, position, float(step), float(trapezoid), int(first_hit))
 
 
-def iterate_matches(distances: Matrix, *sides: Ids) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """For every query the gallery indices of its matches, their 0-based ranks, and how many images are ignored."""
+def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every match, by query and then gallery index: both indices and its 0-based rank (M,); images ignored (Q,)."""
     q_pids, q_cams, *gallery = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(gallery[0]))
-    for first, last in chunks(len(q_pids), len(gallery[0])):
-        rows, part = to_numpy(distances[first:last]), (q_pids[first:last], q_cams[first:last], *gallery)
-        if np.isnan(rows).any():
+    pairs, ranks, num_ignored = [np.empty((2, 0), np.int64)], [], []
+    for part in chunks(len(q_pids), len(gallery[0]), CHUNK_VALUES // 8):  # what is near the caches is faster
+        rows = to_numpy(distances[part])
+        if np.isnan(rows.min(initial=0)):
             i, j = np.argwhere(np.isnan(rows))[0].tolist()
+            found = f"{np.isnan(rows).sum()} NaN, the first for query {part.start + i} and gallery image {j}"
             raise ValueError(
-                f"distances: expected numbers, found {np.isnan(rows).sum()} NaN, the first for query {first + i} and "
-                f"gallery image {j}: look for NaN in the features of these images"
+                f"distances: expected numbers, found {found}: look for NaN in the features of these images"
             )
-        ignored = ignored_mask(*part)
+        right, ignored = pair_masks(q_pids[part], q_cams[part], *gallery)
         kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
-        for row, right, left_out in zip(kept, matches_mask(*part), ignored, strict=True):
-            matches, ranks = np.flatnonzero(right), []
-            for m in matches.tolist():  # of equal distances the lower index is ahead
-                ranks.append(np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]))
-            yield matches, np.array(ranks, np.int64), np.count_nonzero(left_out)
+        query, match = right.nonzero()
+        for i, m in zip(query.tolist(), match.tolist(), strict=True):  # matches are few: cheaper than to sort the row
+            row = kept[i]  # of equal distances the lower index is ahead
+            ranks.append(np.count_nonzero(row[:m] <= row[m]) + np.count_nonzero(row[m + 1 :] < row[m]))
+        pairs.append(np.stack([part.start + query, match]))
+        num_ignored += np.count_nonzero(ignored, axis=1).tolist()
+    return *np.concatenate(pairs, axis=1), np.array(ranks, np.int64), np.array(num_ignored, np.int64)
 
 
 def matches_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> np.ndarray:
     """(Q, G) bool: True where the gallery image is a right answer to the query, and not dropped."""
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    other_camera = (q_cams[:, None] != g_cams) | (g_cams == UNKNOWN_CAMERA)
-    return (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & other_camera
+    return pair_masks(*checked_sides(query_pids, query_camids, gallery_pids, gallery_camids))[0]
 
 
 def ignored_mask(query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> np.ndarray:
     """(Q, G) bool: True where the gallery image is dropped for the query (junk, or its person and camera)."""
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    return pair_masks(*checked_sides(query_pids, query_camids, gallery_pids, gallery_camids))[1]
+
+
+def pair_masks(q_pids: np.ndarray, q_cams: np.ndarray, g_pids: np.ndarray, g_cams: np.ndarray) -> list[np.ndarray]:
+    """Both masks, (Q, G) each, of sides that are checked."""
+    person = (q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID)
     same_camera = (q_cams[:, None] == g_cams) & (g_cams != UNKNOWN_CAMERA)
-    return ((q_pids[:, None] == g_pids) & (g_pids > DISTRACTOR_PID) & same_camera) | (g_pids == JUNK_PID)
+    return [person & ~same_camera, person & same_camera | (g_pids == JUNK_PID)]
 
 
 def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
@@ -176,15 +171,16 @@ def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
     for q_cam, g_cam in product(np.unique(q_cams).tolist(), np.unique(g_cams).tolist()):
         rows, columns = np.flatnonzero(q_cams == q_cam), np.flatnonzero(g_cams == g_cam)
         part = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
-        cell = dict.fromkeys([*(f"rank_{k}" for k in RANKS), "mean_ap"], np.nan) | {"queries": 0}
+        cell = {"query camera": q_cam, "gallery camera": g_cam, "queries": 0, "gallery": len(columns)}
         if matches_mask(*part).any():
             with warnings.catch_warnings():  # that a query has no match in *this* camera is what the counts say
                 warnings.simplefilter("ignore", RankingWarning)
-                result = evaluate_ranking(distances[rows][:, columns], *part, max_rank=max(RANKS))
-            cell = {f"rank_{k}": 100 * result.rank(k) for k in RANKS}
+                result = evaluate_ranking(distances[rows][:, columns], *part)
+            cell |= {f"rank_{k}": 100 * result.rank(k) for k in (1, 5, 10, 20)}
             cell |= {"mean_ap": 100 * result.mean_ap, "queries": result.num_valid}
-        cells.append({"query camera": q_cam, "gallery camera": g_cam, **cell, "gallery": len(columns)})
-    return pd.DataFrame(cells)
+        cells.append(cell)
+    ranks = "rank_1", "rank_5", "rank_10", "rank_20"
+    return pd.DataFrame(cells, columns=["query camera", "gallery camera", *ranks, "mean_ap", "queries", "gallery"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,27 +219,20 @@ class RankChanges:
 
     def summary(self) -> dict[str, float | int]:
         """Counts of moves, mean ranks (1-based) of all matches, and the queries that gained or lost rank 1."""
-        return {
-            "num_matches": len(self),
-            "num_queries": len(np.unique(self.query)),
-            "improved": int((self.gain > 0).sum()),
-            "worsened": int((self.gain < 0).sum()),
-            "unchanged": int((self.gain == 0).sum()),
-            "mean_rank_before": float(self.before.mean()),
-            "mean_rank_after": float(self.after.mean()),
-            "rank_1_gained": len(self.rank_1_gained()),
-            "rank_1_lost": len(self.rank_1_lost()),
-        }
+        moves = {"improved": self.gain > 0, "worsened": self.gain < 0, "unchanged": self.gain == 0}
+        found = {"num_matches": len(self), "num_queries": len(np.unique(self.query))}
+        found |= {name: int(moved.sum()) for name, moved in moves.items()}
+        found |= {"mean_rank_before": float(self.before.mean()), "mean_rank_after": float(self.after.mean())}
+        return found | {"rank_1_gained": len(self.rank_1_gained()), "rank_1_lost": len(self.rank_1_lost())}
 
 
 def rank_changes(distances_before: Matrix, distances_after: Matrix, *sides: Ids) -> RankChanges:
     """Compare every true match's rank under two (Q, G) matrices; ``sides`` and errors as :func:`evaluate_ranking`."""
-    before, after = (list(iterate_matches(distances, *sides)) for distances in (distances_before, distances_after))
-    query = np.repeat(np.arange(len(before)), [len(matches) for matches, *_ in before])
+    query, gallery, before, _ = find_matches(distances_before, *sides)
+    after = find_matches(distances_after, *sides)[2]
     if not len(query):
         raise ValueError(NO_MATCH)
-    gallery, ranks = (np.concatenate([found[k] for found in before]) for k in (0, 1))
-    return RankChanges(query, gallery, ranks + 1, np.concatenate([found[1] for found in after]) + 1)
+    return RankChanges(query, gallery, before + 1, after + 1)
 
 
 def checked_sides(*sides: Ids) -> list[np.ndarray]:
@@ -280,11 +269,10 @@ def to_numpy(values: Matrix) -> np.ndarray:
     return values.astype(np.result_type(values.dtype, np.float32), copy=False)
 
 
-def chunks(count: int, width: int) -> Iterator[tuple[int, int]]:
-    """First and last (exclusive) of ``count`` rows of that width, a few at a time."""
-    step = max(1, CHUNK_VALUES // max(1, width))
-    for first in range(0, count, step):
-        yield first, min(first + step, count)
+def chunks(count: int, width: int, values: int | None = None) -> list[slice]:
+    """``count`` rows of that width in parts of about ``values`` values."""
+    step = max(1, (values or CHUNK_VALUES) // max(1, width))
+    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
 
 
 def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarray) -> int:
@@ -295,18 +283,21 @@ def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarr
     return int((values[:, half:] == values[:, : len(probes) - half]).any(axis=1).sum()) if len(probes) > 2 else 0
 
 
-def _scores(ranks: np.ndarray) -> tuple[float, float, float]:
-    """Step AP, trapezoid AP and inverse negative penalty of 0-based ranks (n,) in any order; NaN where n = 0."""
-    if len(ranks) == 0:
-        return np.nan, np.nan, np.nan
-    ranks, hits = np.sort(ranks), np.arange(1, len(ranks) + 1)
-    precision = hits / (ranks + 1)
-    before = np.where(ranks == 0, 1, (hits - 1) / np.maximum(ranks, 1))
-    return float(precision.mean()), float((before + precision).mean() / 2), float(len(ranks) / (ranks[-1] + 1))
+def _scores(query: np.ndarray, ranks: np.ndarray, num_queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Step AP, trapezoid AP and inverse negative penalty of each query (3, Q); its first hit; its number of matches."""
+    scores, first_hit = np.full((3, num_queries), np.nan), np.full(num_queries, -1)
+    ranks = ranks[np.lexsort((ranks, query))]
+    matched, starts, count = np.unique(query, return_index=True, return_counts=True)
+    hits = np.arange(len(ranks)) - np.repeat(starts, count)  # before this one
+    precision = (hits + 1) / (ranks + 1)
+    trapezoid = (np.where(ranks == 0, 1, hits / np.maximum(ranks, 1)) + precision) / 2
+    scores[:2, matched] = np.add.reduceat([precision, trapezoid], starts, axis=1) / count
+    scores[2, matched] = precision[starts + count - 1]
+    first_hit[matched] = ranks[starts]
+    return scores, first_hit, np.bincount(query, minlength=num_queries)
 
 
 def _notes(query_pids: np.ndarray, valid: np.ndarray, num_collapsed: int) -> tuple[str, ...]:
-    """What a reader of the means must know."""
     num_junk = int((query_pids == JUNK_PID).sum())
     found = {
         "have pid -1 (junk): they are left out.": num_junk,

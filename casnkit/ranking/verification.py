@@ -17,16 +17,7 @@ import numpy as np
 from sklearn.metrics import auc, roc_curve
 
 from casnkit.data.records import DISTRACTOR_PID
-from casnkit.ranking.protocol import (
-    Ids,
-    Matrix,
-    check_shape,
-    checked_sides,
-    chunks,
-    ignored_mask,
-    matches_mask,
-    to_numpy,
-)
+from casnkit.ranking.protocol import Ids, Matrix, check_shape, checked_sides, chunks, pair_masks, to_numpy
 
 MAX_PAIRS = 1_000_000  # of each kind; of more, that many are drawn
 
@@ -50,8 +41,7 @@ class Verification:
     true_accept: np.ndarray  # (K,) share of the pairs of one person that are called one
     auc: float  # how often a random pair of one person is closer than one of two (ties half)
     equal_error_rate: float  # where false accepts and false rejects are equally frequent, interpolated
-    num_same: int
-    num_different: int
+    num_same: int  # pairs of one person
 
 
 @dataclass(frozen=True)
@@ -64,21 +54,18 @@ class Decision:
     precision: float  # share of one person's pairs among the accepted, NaN without any; depends on how many there are
 
 
-def pair_distances(
-    distances: Matrix, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> PairDistances:
-    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind, drawn without replacement."""
-    q_pids, q_cams, g_pids, g_cams = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
-    check_shape(distances, len(q_pids), len(g_pids))
+def pair_distances(distances: Matrix, *sides: Ids) -> PairDistances:
+    """The distances of all pairs that count, or of :data:`MAX_PAIRS` of each kind; arguments as the protocol's."""
+    q_pids, q_cams, *gallery = checked_sides(*sides)
+    check_shape(distances, len(q_pids), len(gallery[0]))
     rng, counts, kept = np.random.default_rng(0), [0, 0], [np.empty((2, 0)), np.empty((2, 0))]
-    for first, last in chunks(len(q_pids), len(g_pids)):
-        part, sides = to_numpy(distances[first:last]), (q_pids[first:last], q_cams[first:last], g_pids, g_cams)
-        same, person = matches_mask(*sides), q_pids[first:last, None] > DISTRACTOR_PID
-        for k, mask in enumerate((same, person & ~same & ~ignored_mask(*sides))):
-            counts[k] += int(mask.sum())
-            drawn = np.stack([part[mask], rng.random(mask.sum())])  # those with the smallest random keys stay
-            kept[k] = np.concatenate([kept[k], drawn], axis=1)
-            if kept[k].shape[1] > MAX_PAIRS:
+    for part in chunks(len(q_pids), len(gallery[0])):
+        values, (same, ignored) = to_numpy(distances[part]), pair_masks(q_pids[part], q_cams[part], *gallery)
+        different = (q_pids[part, None] > DISTRACTOR_PID) & ~same & ~ignored
+        for k, chosen in enumerate((values[same], values[different])):
+            counts[k] += len(chosen)
+            kept[k] = np.concatenate([kept[k], [chosen, rng.random(len(chosen))]], axis=1)
+            if kept[k].shape[1] > MAX_PAIRS:  # those with the smallest random keys stay
                 kept[k] = kept[k][:, np.argpartition(kept[k][1], MAX_PAIRS)[:MAX_PAIRS]]
     if not all(counts):
         raise ValueError(f"expected pairs of one person, by two cameras, and of two people, found {counts}")
@@ -97,8 +84,9 @@ def verify(pairs: PairDistances) -> Verification:
     thresholds = np.concatenate([[-np.inf], -thresholds[1:]])  # the first one accepts nothing, whatever it is called
     excess = false_accept - (1 - true_accept)  # of false accepts over false rejects: rises from -1 to 1
     equal = float(np.interp(0, excess, false_accept))
-    area = float(auc(false_accept, true_accept))
-    return Verification(thresholds, false_accept, true_accept, area, equal, pairs.num_same, pairs.num_different)
+    return Verification(
+        thresholds, false_accept, true_accept, float(auc(false_accept, true_accept)), equal, pairs.num_same
+    )
 
 
 def choose_thresholds(
@@ -112,9 +100,8 @@ def choose_thresholds(
     for rate in false_accept_rates:
         allowed = math.floor(rate * len(ordered) + 1e-9)
         if not 1 <= allowed < len(ordered):
-            raise ValueError(
-                f"expected a false accept rate in (0, 1), of one or more of {len(ordered)} pairs, got {rate}"
-            )
+            wanted = f"a false accept rate in (0, 1), of one or more of {len(ordered)} pairs"
+            raise ValueError(f"expected {wanted}, got {rate}")
         refused = ordered[allowed]  # the first that must not be accepted
         chosen[float(rate)] = error_rates(pairs, float(np.nextafter(refused, -np.inf, dtype=ordered.dtype)))
     return chosen

@@ -21,7 +21,7 @@ STEPS = {
     f"{BF16} {BEFORE} pair_rate=1.0 pair_weight_decay=none",
     "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
     f"--points pair_rate siamese_mode pair_activation pair_order {BF16}",
-    "test-time": f"-m casnkit ablate --study test-time --publish {BF16}",
+    "test-time": f"figures/make/readings.py {BF16}",
     "ship": f"figures/make/ship.py {BF16}",
     "league": "-m casnkit league --run gap-casn --data people --out figures/results",
     "speed": "figures/make/bench.py",

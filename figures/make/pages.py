@@ -12,6 +12,7 @@ from typing import Any
 
 import lessons
 import pandas as pd
+import readings
 
 from casnkit.data.files import write_text
 from casnkit.experiments import report
@@ -19,7 +20,6 @@ from casnkit.explain.league import findings, league_table, read_league
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/results.md")
-SIAMESE_POINTS = "open-points-pair_rate-siamese_mode-pair_activation-pair_order"
 
 
 def renew(root: Path = ROOT) -> list[Path]:
@@ -59,22 +59,22 @@ def listed(sentences: list[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def test_time() -> str:
-    """The best reading of each mode of attention at test time."""
-    return fenced(report.test_time_text(report.read_results("test-time")))
+def study(name: str) -> str:
+    """A published study in Markdown."""
+    return report.to_text(report.published(name), report.markdown_table)
 
 
 def ablation_in_short() -> str:
     """The paper's rows with what matters most: accuracy, its difference, and what the attention does."""
-    study = report.published("variants")
+    variants = report.published("variants")
     columns = {"rank_1": "rank-1", "mean_ap": "mAP", "coverage_ia_train": "covers", "auc_siamese": "agrees"}
     rows = []
-    for entry in study["groups"]:
+    for entry in variants["groups"]:
         row = {"network": report.model_name(entry)}
         row |= {short: f"{entry['numbers'][name].mean:.1f}" for name, short in columns.items()}
         changes = {short: entry["differences"].get(name) for name, short in columns.items() if name != "rank_1"}
         rows.append(row | {f"Δ {short}": report.cell(change) for short, change in changes.items()})
-    data, seeds = study["data"], min(len(entry["seeds"]) for entry in study["groups"])
+    data, seeds = variants["data"], min(len(entry["seeds"]) for entry in variants["groups"])
     note = (
         f"{data['data']}, profile {data['profile']}: {data['queries']} queries of {data['identities']} people, "
         f"{data['gallery']} gallery images; percent, means of {seeds} seeds. Δ: to the network without attention, paired "
@@ -139,10 +139,10 @@ def speed_in_short() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "notebooks": lessons.markdown,
     "ablation in short": ablation_in_short,
-    "ablation": lambda: report.markdown(report.published("variants")),
-    "test time": test_time,
-    "open points": lambda: report.markdown(report.published("open-points")),
-    "siamese points": lambda: report.markdown(report.published(SIAMESE_POINTS)),
+    "ablation": lambda: study("variants"),
+    "test time": lambda: fenced(readings.to_text(report.read_results("test-time"))),
+    "open points": lambda: study("open-points"),
+    "siamese points": lambda: study("open-points-pair_rate-siamese_mode-pair_activation-pair_order"),
     "league in short": lambda: listed(findings(read_league())),
     "league": league,
     "speed in short": speed_in_short,

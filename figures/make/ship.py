@@ -2,7 +2,7 @@
 
     python figures/make/ship.py --set precision=bf16
 
-Run it in the project's folder. What is written, and where: :mod:`casnkit.experiments.shipped`.
+Run it in the project's folder. What is written, and where: :mod:`casnkit.experiments`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 from casnkit import runs
 from casnkit.config import assignments
 from casnkit.data.files import write_json, write_text
-from casnkit.experiments.ablation import Trial, run_trials, variants
-from casnkit.experiments.shipped import FOLDER, PAIR_HEAD, shipped_name
+from casnkit.experiments import FOLDER, PAIR_HEAD, shipped_name
+from casnkit.experiments.ablation import PEOPLE, Trial, run_trials, variants
 
 LIMIT = 10_000_000  # bytes, all files together
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
     parser.add_argument("--out", type=Path, default=FOLDER, help="default: the package's own folder")
     options = parser.parse_args()
-    changes, data = assignments(options.set), "people:tiny" if options.profile == "smoke" else "people:quick"
+    changes, data = assignments(options.set), PEOPLE[options.profile]
     common, trials = ", ".join(options.set), []
     for setting in variants():
         config = setting.config(options.profile, options.seed, **changes)

@@ -23,7 +23,7 @@ from casnkit.figures.images import as_images, draw_row
 from casnkit.figures.pairs import draw_pair
 from casnkit.figures.style import figure_style, new_figure
 from casnkit.models import CASN, evaluating
-from casnkit.notebook.report import load_inputs, ranking_row, spread_queries
+from casnkit.notebook.report import ranking_row, spread_queries
 from casnkit.ranking import rank_gallery
 
 
@@ -34,7 +34,7 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
     and two wrong, the first one right); where there is none, the middle one of all.
     """
     query, gallery, options = dataset.query, dataset.gallery, config.ranking
-    distances, device = result.distances["features"], next(model.parameters()).device
+    distances = result.distances["features"]
     ordered = spread_queries(result.rankings["features"].average_precision, len(query))
     nearest, mixed = {}, []
     for i in ordered:
@@ -47,8 +47,8 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
     i = candidates[len(candidates) // 2]
     row = ranking_row(dataset, distances, i, shown=shown)
     with torch.no_grad(), evaluating(model):
-        A_2 = model.feature_map(load_inputs(gallery, nearest[i], config, device))
-        A_1 = model.feature_map(load_inputs(query, [i], config, device)).expand_as(A_2)
+        A_2 = model.feature_map(result.images("gallery", nearest[i]))
+        A_1 = model.feature_map(result.images("query", [i])).expand_as(A_2)
         maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)
     return [show_step(row, k, [m[k].double().cpu().numpy() for m in maps], options.threshold) for k in range(len(A_2))]
 
@@ -73,7 +73,7 @@ def show_step(row: Mapping[str, Any], current: int, maps: Sequence[np.ndarray], 
     axes[3].set_title(said, color=colour, weight="bold", size=style.SMALL, pad=20)
     axes[4].set_xlabel(f"distance by features {row['distances'][current]:.3f}", loc="right")
     strip.captions = ["\u25b2" if place == current else " " for place in range(len(strip.images))]
-    draw_row(lower.subplots(), strip, len(strip.images), 0)
+    draw_row(lower.subplots(), strip, len(strip.images))
     return figure
 
 

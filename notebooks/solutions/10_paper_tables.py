@@ -35,7 +35,7 @@ session = ck.notebook.start(profile, str(toy))
 # What the exercises start from: the folder of the toy's table.
 
 # %%
-plan = tables.make_plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide"], changes={"epochs": 4})
+plan = tables.Plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide"], changes={"epochs": 4})
 
 # %% [markdown]
 # ## 1 · Predict
@@ -47,7 +47,7 @@ plan = tables.make_plan(3, ck.notebook.default_folder() / "toy-table", "smoke", 
 my_prediction = "missing"
 
 # %% tags=["check"]
-wrong_set = tables.make_plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
+wrong_set = tables.Plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
 refused = tables.measure(wrong_set, toy, device=str(session.device), progress=False)["missing"]
 ck.notebook.say(refused.get("dukemtmc-reid", "trained"))
 reasons = {

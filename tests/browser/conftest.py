@@ -22,29 +22,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TRAIN = 'import casnkit as ck; session = ck.notebook.start(); [session.run(name) for name in ("casn", "ide")]'
-SETTINGS = {  # no question about news, nothing fetched
-    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
-}
 WAIT, TRAINING = 120.0, 400.0  # seconds, on busy cores
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server.
-
-    Attributes:
-        url: of its root.
-        token: to be given as ``?token=``.
-        folder: the notebooks.
-        runs: where the notebooks write.
-        log: what the server and its kernels say.
-    """
+    """A running server."""
 
     url: str
-    token: str
-    folder: Path
-    runs: Path
-    log: Path
+    token: str  # to be given as ``?token=``
+    folder: Path  # the notebooks
+    runs: Path  # where the notebooks write
+    log: Path  # what the server and its kernels say
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +57,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "notebooks").mkdir()
     for name in ("07_pair_inspector.ipynb", "07_pair_inspector.webp"):  # voila stops at a picture outside their folder
         shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
-    for name, text in SETTINGS.items():
-        path = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
+    path = place / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question about news, nothing fetched
     return place
 
 
@@ -126,16 +114,9 @@ def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) 
     _finished(trained, place)
     port = _free_port()
     notebook = place / "notebooks" / "07_pair_inspector.ipynb"
-    options = [
-        f"--port={port}",
-        "--Voila.ip=127.0.0.1",
-        "--no-browser",
-        "--show_tracebacks=True",
-    ]
-    command = [sys.executable, "-m", "voila", str(notebook), *options]
-    with _serving(
-        command, f"http://127.0.0.1:{port}", "", "voila/static/voila.js", place, "voila", environment
-    ) as server:
+    options = [f"--port={port}", "--Voila.ip=127.0.0.1", "--no-browser", "--show_tracebacks=True"]
+    command, url = [sys.executable, "-m", "voila", str(notebook), *options], f"http://127.0.0.1:{port}"
+    with _serving(command, url, "", "voila/static/voila.js", place, "voila", environment) as server:
         yield server
 
 

@@ -8,9 +8,7 @@ networks that come with the kit, is ``FOLDER/picture_of_the_readme/inspector.png
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 import json
 import os
 import re
@@ -20,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 BOX = ".casnkit-inspector"
 STEP = 60_000.0  # milliseconds for one step, on busy cores
@@ -248,22 +245,6 @@ def look_around(screen: Screen) -> None:
         screen.settles()
         assert readout.inner_text() == f"{end:.2f}"  # and on the page, to stay
     screen.is_well("threshold")
-
-
-def test_a_picture_that_stays_is_noticed(page: Any, screenshots: Path) -> None:
-    dots = [f"data:image/png;base64,{base64.b64encode(figure).decode()}" for figure in (_dot(0), _dot(255))]
-    page.set_content(f'<div class="casnkit-inspector"><img class="casnkit-wide" src="{dots[0]}"></div>')
-    screen = Screen(page, screenshots)
-    with screen.changes(screen.picture):
-        page.evaluate("source => document.querySelector('img').src = source", dots[1])
-    with pytest.raises(AssertionError, match="changes"), screen.changes(screen.picture, seconds=0.5):
-        page.evaluate("source => document.querySelector('img').src = source", dots[1])
-
-
-def _dot(grey: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1), grey).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_in_jupyterlab(lab: Any, page: Any, screenshots: Path) -> None:

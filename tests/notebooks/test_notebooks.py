@@ -18,7 +18,6 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 OPENING = ("**You will learn**", "**You need**", "**Runtime**", "`smoke`", "`quick`", "`paper`")
-LAST = "10"  # the last notebook leaves no question to a next one
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -67,45 +66,34 @@ def test_notebook_is_clean_and_paired(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_reads_well(path: Path) -> None:
-    cells = code_cells(nbformat.read(path, as_version=4))
+def test_notebook_reads_as_all_do(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    cells, opening = code_cells(notebook), notebook.cells[0].source
     assert len(cells) <= 40
     assert statistics.median(len(cell.source.splitlines()) for cell in cells) <= 8
-    parameters = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assert len(parameters) == 1
-    assert "profile =" in parameters[0].source
-    setup = cells[cells.index(parameters[0]) + 1].source.splitlines()
+    (parameters,) = tagged(notebook, "parameters")
+    assert "profile =" in parameters.source
+    setup = cells[cells.index(parameters) + 1].source.splitlines()
     assert "import casnkit as ck" in setup
     assert len([line for line in setup if line]) <= 8
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    opening = notebook.cells[0].source
     assert opening.startswith(f"# {path.stem[:2]} · ")
-    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", opening)
-    assert len(pictures) == 1, "one picture"
-    assert len(pictures[0][0]) > 20, "its alternative text"
-    assert (FOLDER / pictures[0][1]).is_file()
+    ((words, picture),) = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", opening)
+    assert len(words) > 20, "the picture's alternative text"
+    assert (FOLDER / picture).is_file()
+    last = path.stem.startswith("10")  # the last notebook leaves no question to a next one
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    headings = ["## Exercises", "## References", *([] if last else ["## A question for the next notebook"])]
     assert [part for part in OPENING if part not in opening] == []
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert "## Exercises" in prose
-    assert "## References" in prose
-    if path.stem[:2] != LAST:
-        assert "## A question for the next notebook" in prose
+    assert [heading for heading in headings if heading not in text] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_exercises_have_answers_checks_and_solutions(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    answers, checks = tagged(notebook, "exercise"), tagged(notebook, "check")
-    assert len(checks) >= 3
-    assert len(answers) == len(checks)
-    hints = "\n".join(cell.source for cell in notebook.cells).count("<details><summary>Hint</summary>")
-    assert hints >= 3
-    solution = nbformat.read(FOLDER / "solutions" / path.name, as_version=4)
-    assert [cell.source for cell in tagged(solution, "check")] == [cell.source for cell in checks]
+    notebook, solution = (nbformat.read(place / path.name, as_version=4) for place in (FOLDER, FOLDER / "solutions"))
+    checks = [cell.source for cell in tagged(notebook, "check")]
+    assert len(tagged(notebook, "exercise")) == len(checks) >= 3
+    assert "\n".join(cell.source for cell in notebook.cells).count("<details><summary>Hint</summary>") >= 3
+    assert [cell.source for cell in tagged(solution, "check")] == checks
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 from test_notebooks import FOLDER, code_cells, execute, verdicts
 
-from casnkit.data.imitate import NAMES, Shape, draw, imitate
+from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 PETS = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
 SHAPE = Shape(num_train=5, num_test=4, num_cameras=2, per_camera=2)
 ODD = Shape(num_train=5, num_test=4, num_cameras=2, per_camera=2, size=(50, 60))  # not twice as tall as wide
-SETS = (*NAMES, "one picture each", "pets-small")
+SETS = (*LAYOUTS, "one picture each", "pets-small")
 BOOKS = [path.stem for path in sorted(FOLDER.glob("*.ipynb")) if path.stem[:2] != "10"]  # 10 brings its own toy
 ALWAYS = {
     "00": "one picture each",  # nobody to watch in the gallery

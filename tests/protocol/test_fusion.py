@@ -85,7 +85,7 @@ def test_fuse_is_the_weighted_sum_and_half_ranks_as_the_papers(array: type) -> N
         (lambda: normalise_distances(GOOD, "softmax"), "'minmax', 'zscore', 'none'.* found 'softmax'"),
         (lambda: normalise_distances(GOOD, per="gallery"), "'query', 'matrix'.* found .* per 'gallery'"),
         (lambda: normalise_distances(GOOD[0]), r"shape \(Q, G\), found \(2,\)"),
-        (lambda: normalise_distances(np.array([[1.0, np.nan], [np.inf, 1]])), "found 2 NaN or infinite"),
+        (lambda: normalise_distances(np.array([[1.0, np.nan], [np.inf, 1]])), "with 2 NaN or infinite"),
         (lambda: normalise_distances(GOOD * 1j), "real numbers, found dtype complex128"),
         (lambda: fuse(GOOD, GOOD.T), r"\(1, 2\)\) and .*\(2, 1\)"),
         (lambda: fuse(GOOD, torch.from_numpy(GOOD)), "found .*ndarray.* and .*Tensor"),
@@ -116,10 +116,9 @@ def test_the_best_weight_is_the_best_of_all_that_were_tried(normalisation: str, 
     features, attention, labels = validation(0)
     curve = choose_weight(features, attention, *labels, normalisation=normalisation, per=per)
     assert curve.weights.tolist() == list(WEIGHTS)
-    for weight, mean_ap, rank_1 in zip(curve.weights, curve.mean_ap, curve.rank_1, strict=True):
+    for weight, mean_ap in zip(curve.weights, curve.mean_ap, strict=True):
         result = evaluate_ranking(fuse(features, attention, weight, normalisation, per), *labels)
         assert mean_ap == pytest.approx(result.mean_ap, abs=1e-12)
-        assert rank_1 == result.rank(1)
     assert curve.mean_ap[list(curve.weights).index(curve.best)] == curve.mean_ap.max()
     assert 0 < curve.best < 1
     assert curve.mean_ap.max() > max(curve.mean_ap[0], curve.mean_ap[-1])

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import readings
 import torch
 
 from casnkit.__main__ import main
 from casnkit.attention import attention_distance, mean_map
 from casnkit.data.imitate import imitate
-from casnkit.experiments import ablation, report
+from casnkit.experiments import report
 from casnkit.experiments.ablation import OPEN_POINTS, Setting, Trial, evidence, open_points, run_trials, variants
 from casnkit.experiments.report import estimate, paired, pooled_deviation, smallest_difference
 from casnkit.ranking import Extracted
@@ -45,13 +46,14 @@ def test_pooled_deviation_is_the_root_of_the_mean_variance() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    ours = pd.DataFrame({"mean_ap": [11.0, 21.0, 31.0, 0.0]}, index=[0, 1, 2, 9])
-    theirs = pd.DataFrame({"mean_ap": [30.0, 10.0, 20.0], "rank_1": 1.0}, index=[2, 0, 1])
-    assert paired(ours, theirs)["mean_ap"].to_dict() == {0: 1.0, 1: 1.0, 2: 1.0}
-    assert list(paired(ours, theirs)) == ["mean_ap"]
-    assert paired(ours[3:], theirs).empty
+    ours = pd.DataFrame({"variant": "casn", "mean_ap": [11.0, 21.0, 31.0, 0.0], "seed": [0, 1, 2, 9]})
+    theirs = pd.DataFrame({"variant": "ide", "mean_ap": [30.0, 10.0, 20.0], "seed": [2, 0, 1]})
+    rows = pd.concat([theirs, ours]).assign(pooling="gap", setting="default")
+    found = paired(rows)["mean_ap"].loc["gap", "casn", "default"]
+    assert found.to_dict() == {0: 1.0, 1: 1.0, 2: 1.0}
+    assert len(paired(rows)) == 3, "the baseline has nothing to be compared with, nor has seed 9"
     with pytest.raises(ValueError, match="one row per seed"):
-        paired(pd.concat([ours, ours]), theirs)
+        paired(pd.concat([rows, rows]))
 
 
 @pytest.mark.parametrize("point", OPEN_POINTS)
@@ -69,7 +71,7 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
 def test_variants_points_and_what_the_study_changed() -> None:
     names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in variants()]
     assert names == ["IDE", "IDE+IA", "IDE+SA", "CASN (IDE)", "PCB", "PCB+IA", "PCB+SA", "CASN (PCB)"]
-    with pytest.raises(ValueError, match="did you mean 'mask_centre'"):
+    with pytest.raises(ValueError, match=r"mask_centre.*got 'mask_center'"):
         open_points("quick", ["mask_center"])
     base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
     setting = next(s for s in open_points("quick", ["threshold"], **base) if s.point)
@@ -85,11 +87,11 @@ def _trial(seed: int = 0, **changes: object) -> Trial:
 
 def test_rows_are_complete_and_not_run_again(tmp_path: Path) -> None:
     assert len({_trial().name, _trial(1).name, _trial(epochs=2).name}) == 3
-    rows = run_trials([_trial(0), _trial(1)], tmp_path, progress=False)
+    rows = run_trials([_trial(0), _trial(1)], tmp_path)
     assert rows["seed"].tolist() == [0, 1]
     assert rows[["rank_1", "mean_ap", "mean_ap_trapezoid", "mean_inp", "seconds", "torch"]].notna().all(axis=None)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
-    assert run_trials([_trial(1), _trial(0)], tmp_path, progress=False)["seed"].tolist() == [1, 0]
+    assert run_trials([_trial(1), _trial(0)], tmp_path)["seed"].tolist() == [1, 0]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == before
     assert len(list(tmp_path.glob("runs/*/model.safetensors"))) == 2
 
@@ -109,8 +111,8 @@ def _rows(*lines: tuple[str, str, list[float]], study: str = "variants") -> pd.D
 def test_summary_of_worked_rows() -> None:
     result = report.summary(_rows(("ide", "default", [10.0, 12.0]), ("casn", "default", [13.0, 15.5])))
     assert result["groups"][1]["differences"]["mean_ap"].mean == pytest.approx(3.25)
-    assert result["spread"]["mean_ap"] == pytest.approx((np.std([3, 3.5], ddof=1), 1, 2))
-    assert "| **+3.2 ± 3.2** |" in report.markdown(result)
+    assert result["deviation"]["mean_ap"] == pytest.approx((np.std([3, 3.5], ddof=1), 1))
+    assert "| **+3.2 ± 3.2** |" in report.to_text(result, report.markdown_table)
     assert report.verdicts(result)[1] == "CASN (IDE)  finds people better (mAP): yes, +3.2 ± 3.2 over 2 seeds"
 
 
@@ -167,7 +169,7 @@ def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
     values = {("validation", 0): (50, 52, 40), ("validation", 1): (50, 51, 40), ("test", 0): (60, 59, 70)}
     values["test", 1] = (61, 61, 70)
     rows = [reading | {"split": s, "seed": k, "0.0": a, "0.2": b, "0.5": c} for (s, k), (a, b, c) in values.items()]
-    (entry,) = report.best_readings(pd.DataFrame(rows)).to_dict("records")
+    (entry,) = readings.best_readings(pd.DataFrame(rows)).to_dict("records")
     assert entry["chosen"] == "0.2", "0.5 is better on the test, which must not be seen"
     assert (entry["test.mean"], entry["paper_sum.mean"]) == (60.0, 70.0)
     assert entry["gain.mean"] == pytest.approx(-0.5)
@@ -175,7 +177,7 @@ def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
 
 def test_plain_distances_are_those_of_the_mean_maps() -> None:
     maps = torch.rand(5, 3, 6, 4)
-    found = ablation.plain_distances(Extracted(None, maps[:2]), Extracted(None, maps[2:]), 0.3)
+    found = readings.plain_distances(Extracted(None, maps[:2]), Extracted(None, maps[2:]), 0.3)
     for q in range(2):
         for g in range(3):
             expected = attention_distance(mean_map(maps[q : q + 1]), mean_map(maps[2 + g : 3 + g]), 0.3)

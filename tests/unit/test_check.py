@@ -1,16 +1,15 @@
 """``casnkit data check``: damaged files made by hand, and expected counts against totals that the papers print."""
 
-import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from casnkit.data import open_dataset
-from casnkit.data.check import EXPECTED, CheckReport, check, not_whole
+from casnkit.data.check import COUNTED, EXPECTED, CheckReport, check, not_whole
 from casnkit.data.files import write_json
 from casnkit.data.imitate import imitate
-from casnkit.data.readers import COUNTED
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 
@@ -78,8 +77,9 @@ def test_a_set_of_another_size_is_ones_own_unless_it_is_named(tmp_path: Path) ->
     assert not named.ok
     assert wrong(named)["train images"] == [16, 12936]
     toy = open_dataset("market1501", tmp_path)
-    assert "16 train images instead of 12,936" in not_whole(toy)
-    assert not_whole(dataclasses.replace(toy, name="folder")) == "", "own pictures are measured by nothing"
+    counts = {split: len(getattr(toy, split)) for split in ("train", "query", "gallery")}
+    assert "16 train images instead of 12,936" in not_whole("market1501", counts)
+    assert not_whole("folder", counts) == "", "own pictures are measured by nothing"
 
 
 def test_masks_must_fit(tmp_path: Path) -> None:
@@ -88,6 +88,11 @@ def test_masks_must_fit(tmp_path: Path) -> None:
     Image.new("L", (64, 32)).save(first)  # width and height exchanged
     second.unlink()
     report = check(tmp_path)
+    data = report.dataset
+    inside, picture = data.train.mask(0), np.asarray(data.train.image(0), dtype=float)
+    saturation = np.ptp(picture, axis=-1)  # oracle: people are saturated, backgrounds are grey
+    assert saturation[inside].mean() > 2 * saturation[~inside].mean()
+    assert data.gallery.part_folder is None
     assert wrong(report) == {"masks": [35, 36]}
     (fault,) = report.faults
     assert f"{first.stem}.jpg: its mask is (64, 32), the image (32, 64) (width, height)" in fault

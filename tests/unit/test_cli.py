@@ -6,19 +6,20 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
 import torch
 
 from casnkit import __main__ as cli
+from casnkit import experiments
 from casnkit.__main__ import main
 from casnkit.config import profile
 from casnkit.data import open_dataset
 from casnkit.data.imitate import imitate
 from casnkit.data.people import synthesize
-from casnkit.experiments import shipped
-from casnkit.notebook import demo, doctor
+from casnkit.notebook import doctor, report
 from casnkit.training import pair_sampler
 
 PETS = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
@@ -59,10 +60,10 @@ def test_baseline_with_validation_is_ranked_by_features_only(market: Path, capsy
     assert Path("run/best.safetensors").is_file()
     assert main(["evaluate", "--run", "run", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert "attention" not in capsys.readouterr().out.split("ranked by")[1]
-    before = sorted((shipped.FOLDER / "gap-ide").iterdir())
+    before = sorted((experiments.FOLDER / "gap-ide").iterdir())
     assert main(["evaluate", "--run", "gap-ide", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert Path("runs/gap-ide/results.json").is_file(), "networks of the kit are runs too"
-    assert sorted((shipped.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
+    assert sorted((experiments.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
 
 
 TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "--epochs", "1"]
@@ -92,13 +93,13 @@ def test_bad_input_is_one_sentence_and_status_2(arguments: list[str], message: s
 
 def test_interruptions_and_unwritable_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     errors = [KeyboardInterrupt(), PermissionError(13, "Permission denied", "/etc/x")]
-    monkeypatch.setattr(cli, "check_data", lambda options: (_ for _ in errors).throw(errors.pop(0)))
+    monkeypatch.setattr(cli, "_check_data", lambda options: (_ for _ in errors).throw(errors.pop(0)))
     assert [main(["data", "check", "."]) for _ in range(2)] == [130, 2]
     assert "casnkit: [Errno 13] Permission denied: '/etc/x'" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
-    code = "import casnkit.__main__ as c, sys; c.check_data = lambda o: print('x' * 9999999); sys.exit(c.main())"
+    code = "import casnkit.__main__ as c, sys; c._check_data = lambda o: print('x' * 9999999); sys.exit(c.main())"
     command = [sys.executable, "-c", code, "data", "check", "."]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=Path(cli.__file__).parents[1], text=True, **pipes) as child:
@@ -141,29 +142,28 @@ def test_data_that_is_there(tmp_path: Path) -> None:
     assert found == {"data: market1501": str(market), "data: msmt17": str(msmt)}
 
 
-def test_times_are_the_samplers_steps_times_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_the_samplers_steps_times_a_step(tmp_path: Path, monkeypatch, capsys) -> None:
     dataset = open_dataset("people", synthesize(tmp_path, "tiny", processes=1, progress=False))
     config = profile("smoke")
     before = torch.get_rng_state()
     assert 0 < doctor.step_seconds(config, 12, torch.device("cpu")) < 60
     assert torch.equal(before, torch.get_rng_state())
     monkeypatch.setattr(doctor, "step_seconds", lambda *_: 2.0)
-    _, state, text, _ = doctor.find_times(torch.device("cpu"))[0]
+    assert main(["doctor", "--device", "cpu"]) == 0
     steps = config.train.epochs * len(pair_sampler(dataset, config).epoch(0))
-    assert state == "ok"
-    assert f"about {timedelta(seconds=2 * steps)} ({steps} steps of 2000 ms)" in text
+    assert f"about {timedelta(seconds=2 * steps)} ({steps} steps of 2000 ms)" in capsys.readouterr().out
 
 
 def test_demo_resumes_and_draws(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CASNKIT_DATA", str(tmp_path / "data"))
     out = tmp_path / "demo"
+    command = ["demo", "--out", str(out), "--profile", "smoke"]
     with monkeypatch.context() as stopped:
-        stopped.setattr(demo, "draw_report", None)
-        with pytest.raises(TypeError):
-            demo.run_demo(out, "smoke")
+        stopped.setattr(report, "draw_report", mock.Mock(side_effect=KeyboardInterrupt))
+        assert main(command) == 130
     assert [path.parent.name for path in out.rglob("model.safetensors")] == ["ide"]
     trained = (out / "ide" / "log.jsonl").read_text()
-    demo.run_demo(out, "smoke")
+    assert main(command) == 0
     assert (out / "ide" / "log.jsonl").read_text() == trained, "the log holds each epoch's speed"
     rows = json.loads((out / "results.json").read_text())["rows"]
     ways = [("ide", "features"), ("casn", "features"), ("casn", "attention"), ("casn", "sum"), ("chance", "chance")]
@@ -175,6 +175,6 @@ def test_demo_resumes_and_draws(tmp_path: Path, monkeypatch) -> None:
 def test_means_and_range_over_seeds() -> None:
     seeds = pd.DataFrame({"seed": [0, 1, 2], "rank_1": [70.0, 76.0, 73.0], "mean_ap": [60.0, 61.0, 65.0]})
     seeds = seeds.assign(variant="ide", rank_5=1.0, mean_ap_trapezoid=1.0, **{"ranked by": "features"})
-    (row,) = demo.summarise(seeds.to_dict("records")).to_dict("records")
+    (row,) = cli.over_seeds(seeds.to_dict("records")).to_dict("records")
     assert (row["rank_1"], row["mean_ap"], row["seeds"]) == (73.0, 62.0, 3)
     assert (row["range of rank-1"], row["range of mAP"]) == (6.0, 5.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from casnkit.notebook.exercises import Verdict, check_choice, check_function, check_number
+from casnkit.notebook.exercises import check_choice, check_function, check_number
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def test_number(answer: Any, text: str) -> None:
 
 def test_choice() -> None:
     reasons = {"rises": "no: look again", "falls": "yes: so it is"}
-    assert check_choice(None, "falls", reasons).state == "open"
-    assert check_choice("falls", "falls", reasons) == Verdict("right", "yes: so it is")
-    assert check_choice("rises", "falls", reasons) == Verdict("wrong", "no: look again")
-    assert "expected one of" in check_choice("fals", "falls", reasons).text
+    assert check_choice(None, "falls", reasons) == "○ no answer yet: choose one of 'rises', 'falls'"
+    assert check_choice("falls", "falls", reasons) == "✓ yes: so it is"
+    assert check_choice("rises", "falls", reasons) == "✗ no: look again"
+    assert "expected one of" in check_choice("fals", "falls", reasons)
     with pytest.raises(ValueError, match="out of 'rises', 'falls', got 'stays'"):
         check_choice("falls", "stays", reasons)
 
@@ -42,31 +42,31 @@ def first_over(values: np.ndarray, t: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("function", "state", "text"),
+    ("function", "mark", "text"),
     [
-        (first_over, "right", "two over, all over"),
-        (lambda values, t: ..., "open", "returns nothing"),
-        (lambda values, t: {}[t], "wrong", "two over: the function stops with KeyError"),
-        (lambda values, t: values, "wrong", "expected the shape (), got (3,)"),
-        (lambda values, t: float("nan"), "wrong", "two over: expected 3, got nan"),
-        (lambda values, t: values[0] + 2, "wrong", "all over: expected 3, got 5"),
-        (lambda values, t: values.max(), "wrong", "two over: the first one, not the largest"),
+        (first_over, "✓", "two over, all over"),
+        (lambda values, t: ..., "○", "returns nothing"),
+        (lambda values, t: {}[t], "✗", "two over: the function stops with KeyError"),
+        (lambda values, t: values, "✗", "expected the shape (), got (3,)"),
+        (lambda values, t: float("nan"), "✗", "two over: expected 3, got nan"),
+        (lambda values, t: values[0] + 2, "✗", "all over: expected 3, got 5"),
+        (lambda values, t: values.max(), "✗", "two over: the first one, not the largest"),
     ],
 )
-def test_function(function: Callable[..., Any], state: str, text: str) -> None:
+def test_function(function: Callable[..., Any], mark: str, text: str) -> None:
     cases = {"two over": (np.array([1.0, 3.0, 5.0]), 2.0), "all over": (np.array([3.0, 4.0]), 1.0)}
     mistakes = {"the first one, not the largest": lambda values, t: values.max()}
     verdict = check_function(function, first_over, cases, mistakes)
-    assert (verdict.state, text in verdict.text) == (state, True), verdict
+    assert (verdict[0], text in verdict) == (mark, True), verdict
 
 
 def test_function_on_tensors_and_tuples() -> None:
     x = torch.arange(6.0).reshape(2, 3)
 
     def check(mine: Callable[..., Any], right: Callable[..., Any], argument: torch.Tensor = x) -> str:
-        return check_function(mine, right, {"a tensor": (argument,)}, {}).text
+        return check_function(mine, right, {"a tensor": (argument,)}, {})
 
-    assert check(lambda x: x.sum(1), lambda x: x.sum(1)) == "right in all cases: a tensor"
+    assert check(lambda x: x.sum(1), lambda x: x.sum(1)) == "✓ right in all cases: a tensor"
     assert "got (3,)" in check(lambda x: x.sum(0), lambda x: x.sum(1))
     assert "expected 12 at (1,), got 24" in check(lambda x: x.sum(1) * torch.tensor([1, 2]), lambda x: x.sum(1))
     assert "expected 1 at (0,), got nan" in check(lambda x: x.flip(0), lambda x: x, torch.tensor([1.0, torch.nan]))

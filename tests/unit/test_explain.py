@@ -257,7 +257,7 @@ def test_every_method_treats_each_pair_by_itself(pair, method):
     if method == "smoothgrad":
         options["noise"] = 0.0
     whole = explain(model, query, gallery, method, **options)
-    assert (whole.method, len(whole), whole.seconds > 0) == (method, 3, True)
+    assert (whole.method, whole.seconds > 0) == (method, True)
     size = (32, 16) if method in PIXELS else (4, 2)
     for name in ("query", "gallery", "scores", *(["delta"] if whole.delta is not None else [])):
         value = getattr(whole, name)

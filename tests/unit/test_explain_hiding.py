@@ -14,7 +14,7 @@ from casnkit.data.imitate import Shape, imitate
 from casnkit.evaluation import Evaluation, evaluate
 from casnkit.explain import masks as masking
 from casnkit.explain.faithfulness import AXES, faithfulness
-from casnkit.explain.league import bootstrap
+from casnkit.explain.localisation import bootstrap
 from casnkit.explain.pair import counterfactual
 
 SIZE = 32, 16
@@ -123,8 +123,8 @@ def seen_anew(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple
     return features, cdist(unit["query"][[i]], unit["gallery"])[0]
 
 
-def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float, float]:
-    """Probability, reciprocal rank and average precision by loops."""
+def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Probability and average precision by loops."""
     features, distances = seen_anew(retrieval, i, j, hidden)
     with torch.no_grad():
         z = retrieval.model.pair_scores(features["query"][[i]] - features["gallery"][[j]])[0]
@@ -132,8 +132,7 @@ def slow(retrieval, i: int, j: int, hidden: dict[str, np.ndarray]) -> tuple[floa
     kept = [k for k in range(len(g)) if g.pids[k] != -1 and (g.pids[k], g.camids[k]) != (q.pids[i], q.camids[i])]
     kept.sort(key=lambda k: distances[k])
     ranks = [rank for rank, k in enumerate(kept, 1) if g.pids[k] == q.pids[i]]
-    rank = 1 / (kept.index(j) + 1) if j in kept else np.nan
-    return float(z.softmax(0)[1]), rank, float(np.mean([hit / rank for hit, rank in enumerate(ranks, 1)]))
+    return float(z.softmax(0)[1]), float(np.mean([hit / rank for hit, rank in enumerate(ranks, 1)]))
 
 
 @pytest.mark.parametrize("where", ["query", "gallery"])
@@ -189,8 +188,8 @@ def test_attention_and_sum_are_those_of_the_evaluation(retrieval, dataset, ranke
         ({"query_index": 99}, "query_index: expected 0 .. "),
         ({"query_index": 0, "gallery_index": -1}, "gallery_index: expected 0 .. "),
         ({"query_index": 0, "where": "gallery"}, "needs gallery_index"),
-        ({"query_index": 0, "where": "train"}, "where out of query, gallery"),
-        ({"query_index": 0, "ranked_by": "both"}, "ranked_by out of features"),
+        ({"query_index": 0, "where": "train"}, "where: expected one of query, gallery"),
+        ({"query_index": 0, "ranked_by": "both"}, "ranked_by: expected one of features"),
         ({"query_index": 0, "mask": torch.ones(3, 3)}, "expected a mask"),
     ],
 )
@@ -212,13 +211,12 @@ def test_a_query_without_a_match_and_an_unreadable_image(retrieval, dataset, tmp
 
 
 @pytest.mark.parametrize("where", ["query", "gallery", "alternate"])
-def test_against_a_slow_loop(retrieval, where, monkeypatch):
-    monkeypatch.setattr("casnkit.explain.faithfulness._IMAGES_AT_ONCE", 8)
+def test_against_a_slow_loop(retrieval, where):
     pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
     maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps)
     assert found.deletion.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
-    np.testing.assert_allclose(found.gain("deletion"), found.deletion.auc() - found.random_deletion.auc())
+    np.testing.assert_allclose(found.gain("deletion"), found.area("deletion") - found.area("random_deletion"))
     for p, (i, j) in enumerate(pairs):
         for s in range(steps + 1):
             for kind in ("deletion", "insertion"):
@@ -255,18 +253,17 @@ def test_curves_begin_and_end_alike_for_every_map(retrieval, fill):
     np.testing.assert_array_equal(found.random_insertion.probability, again.random_insertion.probability)
 
 
-def test_rows_use_right_pairs_for_rank_and_precision(retrieval):
+def test_precision_is_of_right_pairs_alone(retrieval):
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     same, own = g.pids == q.pids[0], g.camids == q.camids[0]
     pairs = np.array([[0, np.flatnonzero(kind)[0]] for kind in (same & ~own, ~same & (g.pids > 0), same & own)])
     maps = torch.rand(3, 8, 4, generator=generator(1))
     found = faithfulness(retrieval, pairs, maps, maps, steps=2)
     assert found.right.tolist() == [True, False, False]
-    assert np.isnan(found.deletion.reciprocal_rank[2]).all()  # same person and camera: the protocol gives it no rank
-    rows = found.table(np.random.default_rng(0)).set_index(["curve", "axis"])
-    assert rows["count"].loc["deletion"][["probability", "reciprocal_rank"]].tolist() == [3, 1]
-    expected = found.deletion.auc("reciprocal_rank")[0] - found.random_deletion.auc("reciprocal_rank")[0]
-    assert rows.loc[("deletion", "reciprocal_rank"), "mean"] == pytest.approx(expected)
+    assert np.isfinite(found.gain("deletion")).all()
+    assert np.isfinite(found.gain("deletion", "average_precision")).tolist() == [True, False, False]
+    curve = found.deletion.average_precision[0]
+    assert found.area("deletion", "average_precision")[0] == pytest.approx((curve[0] / 2 + curve[1] + curve[2] / 2) / 2)
 
 
 def test_bootstrap_leaves_out_what_is_not_defined():
@@ -286,7 +283,7 @@ def test_bootstrap_leaves_out_what_is_not_defined():
         ({"pairs": np.zeros((0, 2), int)}, r"expected pairs \(P, 2\)"),
         ({"query_maps": torch.zeros(2, 4, 2)}, r"query_maps: expected \(1, h, w\)"),
         ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),
-        ({"where": "train"}, "where out of query, gallery, alternate"),
+        ({"where": "train"}, "where: expected one of query, gallery, alternate"),
         ({"steps": 0}, "steps as a whole number of at least 1"),
         ({"fill": "grey"}, "fill out of"),
     ],

@@ -103,7 +103,7 @@ def test_a_league_from_end_to_end(model, people, config, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Exception while loading results")
 def test_what_changed_is_measured_again(model, people, config, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"expected methods out of .* got 'attention'"):
+    with pytest.raises(ValueError, match=r"methods: expected one of .* got 'attention'"):
         run_league(model, people, config, ["attention"], **SETTINGS)
     with pytest.raises(ValueError, match="never trained"):
         run_league(model, people, config.replace(variant="ide"), **SETTINGS)
@@ -138,7 +138,11 @@ def entry(name: str, energy: float, pair: float, over: dict[str, float], passed:
         ("speed", "seconds_per_pair", 0.0123, math.nan, {}),
         *(("localisation", "energy", value, 0.01, {"than": than}) for than, value in over.items()),
     ]
-    return [{"method": name, **league._row(a, b, (v, v - d, v + d, 9), **more)} for a, b, v, d, more in measured]
+    row = {"method": name, "than": "", "chance": math.nan, "limit": math.nan, "count": 9}
+    return [
+        row | {"test": test, "measure": measure, "value": value, "low": value - d, "high": value + d} | more
+        for test, measure, value, d, more in measured
+    ]
 
 
 def written(*entries: list[dict]) -> League:

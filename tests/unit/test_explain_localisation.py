@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from casnkit.explain import localisation as loc
+from casnkit.explain.masks import random_like
 
 MEASURES = {
     "energy_inside": loc.energy_inside,
@@ -119,19 +120,19 @@ def test_a_uniform_map_gets_the_area(size: tuple[int, int]) -> None:
     assert right_cue(torch.ones_like(maps), parts, torch.zeros(5).long(), 3).tolist() == [0.5] * 5
 
 
-def test_rolled_maps_keep_their_values_and_neighbours() -> None:
+def test_moved_maps_keep_their_values_and_neighbours() -> None:
     maps, masks, _ = random_case((6, 4), count=40)
     generator, state = torch.Generator().manual_seed(3), torch.get_rng_state()
     moves = []
-    for before, after in zip(maps.numpy(), loc.rolled_maps(maps, generator).numpy(), strict=True):
+    for before, after in zip(maps.numpy(), random_like(maps, generator).numpy(), strict=True):
         steps = itertools.product(range(6), range(4))
         moves += [s for s in steps if np.array_equal(np.roll(before, s, (0, 1)), after)]
     assert len(moves) == 40
     assert len(set(moves)) > 12  # of 24 possible ones
     assert torch.equal(torch.get_rng_state(), state)
-    found = loc.chance(loc.iou, maps, masks, generator=generator.manual_seed(0))
+    found = loc.chance(lambda maps, masks: loc.iou(*maps, masks), [maps], masks, generator=generator.manual_seed(0))
     generator.manual_seed(0)
-    draws = [loc.iou(loc.rolled_maps(maps, generator), masks) for _ in range(4)]
+    draws = [loc.iou(random_like(maps, generator), masks) for _ in range(4)]
     torch.testing.assert_close(found, sum(draws) / 4)
 
 

@@ -96,7 +96,7 @@ def test_many_queries_in_blocks_and_zero_features():
     ("query", "gallery", "message"),
     [
         (torch.full((2, 3), float("nan")), torch.ones(2, 3), "query features: 2 of 2 images .* first is 0"),
-        (torch.ones(2, 3), torch.ones(2, 4), "features of one length, got 3"),
+        (torch.ones(2, 3), torch.ones(2, 4), r"gallery features: .* one length D, got .*\(2, 3\) and .*\(2, 4\)"),
         (torch.ones(3), torch.ones(2, 3), r"query features: expected floats \(N, D\)"),
         (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.int64), "gallery features: expected floats"),
     ],

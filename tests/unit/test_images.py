@@ -88,16 +88,9 @@ def test_every_unreadable_image_is_in_one_error(split):
     assert f"casnkit data check {Path(split.paths[0]).parent.parent}" in str(caught.value)
 
 
-def test_batches_are_normalised_slices(split):
-    images = load_images(split, (8, 4), progress=False)
-    batches = list(module.iterate_batches(images, 32))
-    assert [len(batch) for batch in batches] == [32, 32, 11]
-    assert torch.equal(torch.cat(batches), normalise(images))
-    assert load_images(Split([], [], []), (8, 4), progress=False).shape == (0, 3, 8, 4)
-
-
 @pytest.mark.parametrize("place", ["auto", "memory", "disk", "device"])
 def test_wherever_images_live_batches_are_the_same(split, place, monkeypatch):
+    assert load_images(Split([], [], []), (8, 4), progress=False).shape == (0, 3, 8, 4)
     whole, plan = load_images(split, (8, 4), progress=False), [np.array([3, 0, 2]), np.array([70])]
     source = module.open_images(split, (8, 4), torch.device("cpu"), place, progress=False)
     assert all(torch.equal(b, whole[i]) for b, i in zip(source.batches(plan), plan, strict=True))
@@ -205,15 +198,11 @@ def test_the_chances_of_a_part_are_those_of_the_whole_and_of_its_seed_alone():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda _: augment(pictures()[0], DataConfig(), torch.Generator()), "shape \\(B, 3, H, W\\)"),
-        (lambda _: augment(pictures().int(), DataConfig(), torch.Generator()), "int32"),
-        (lambda _: normalise(normalise(pictures())), "normalised already"),
-        (lambda _: denormalise(pictures()), "expected normalised float"),
-        (lambda _: next(module.iterate_batches(pictures(), 0)), "batch_size"),
-        (lambda split: load_images(split, (0, 4), progress=False), "size: expected"),
-        (lambda split: load_images(split, "84", progress=False), "size: expected"),
+        (lambda: augment(pictures().int(), DataConfig(), torch.Generator()), "int32"),
+        (lambda: normalise(normalise(pictures())), "normalised already"),
+        (lambda: denormalise(pictures()), "expected normalised float"),
     ],
 )
-def test_bad_input_is_named(call, message, split):
+def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
-        call(split)
+        call()

@@ -12,8 +12,8 @@ import pytest
 from inspector_world import make_data, make_networks
 
 import casnkit as ck
-from casnkit.inspector import Inspector, slices, tables
-from casnkit.inspector.slices import Pending, Portion, finish
+from casnkit.inspector import Inspector, tables
+from casnkit.inspector.slices import finish
 from casnkit.models import CASN
 
 pytest.importorskip("ipywidgets")
@@ -51,27 +51,6 @@ class TestSlices:
         assert told[:54] == [(k + 1, 54) for k in range(54)]
         for field in ("average_precision", "first_hit", "top", "margin", "consistency"):
             np.testing.assert_array_equal(getattr(found, field), getattr(at_once, field))
-
-    def test_portions_follow_the_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        now = [0.0]
-        monkeypatch.setattr(slices.time, "perf_counter", lambda: now[0])
-        portion, sizes = Portion(16), []
-        for took in (0.1, 0.1, 0.1, 0.1, 0.1, 0.4, 0.7, 0.7, 0.4, 0.1):
-            portion.begin()
-            now[0] += took
-            portion.end()
-            sizes.append(portion.size)
-        assert sizes == [2, 4, 8, 16, 16, 16, 8, 4, 4, 8]
-
-    def test_who_waits_gets_it_at_once(self, inspector: Inspector) -> None:
-        desk = inspector.desk
-        desk.patient = False
-        with pytest.raises(Pending, match="casn: ranking by sum"):
-            desk.table()
-        desk.patient = True
-        table = desk.table()
-        desk.patient = False
-        assert desk.table() is table
 
 
 class TestScreen:
@@ -123,6 +102,11 @@ class TestScreen:
         panel = inspector.panel
 
         async def work() -> None:
+            panel.query.filter.value = "rank-1 wrong"
+            assert panel.work.running
+            panel.work.button.click()
+            await asyncio.sleep(0.2)
+            assert panel.query.filter.value == inspector.desk.current.filter == "all"  # stopped, it is taken back
             panel.query.filter.value = "AP below"
             assert panel.work.running
             assert inspector.desk.current.filter == "all"
@@ -131,35 +115,6 @@ class TestScreen:
             await until(lambda: inspector.desk.current.filter == "AP below")
             await until(lambda: "AP below 0.5" in panel.query.place.value)
             assert inspector.desk.current.query in inspector.desk.candidates()
-
-        asyncio.run(work())
-        assert panel.query.filter.value == "AP below"
-
-    def test_a_stopped_filter_is_taken_back(self, inspector: Inspector, slow: None) -> None:
-        panel = inspector.panel
-
-        async def work() -> None:
-            panel.query.filter.value = "rank-1 wrong"
-            assert panel.work.running
-            panel.work.button.click()
-            await asyncio.sleep(0.2)
-            assert panel.query.filter.value == "all"
-            assert inspector.desk.current.filter == "all"
-            panel.query.filter.value = "rank-1 wrong"  # asked for again
-            await until(lambda: inspector.desk.current.filter == "rank-1 wrong")
-
-        asyncio.run(work())
-
-    def test_the_last_choice_wins(self, inspector: Inspector, slow: None) -> None:
-        panel = inspector.panel
-
-        async def work() -> None:
-            panel.query.filter.value = "rank-1 wrong"
-            assert panel.work.running
-            panel.query.filter.value = "all"
-            await asyncio.sleep(0.3)
-            assert not panel.work.running
-            assert (panel.query.filter.value, inspector.desk.current.filter) == ("all", "all")
 
         asyncio.run(work())
 

@@ -13,7 +13,7 @@ import casnkit as ck
 from casnkit import runs
 from casnkit.data.images import normalise
 from casnkit.data.imitate import imitate
-from casnkit.notebook.live import LiveView, choose_pairs
+from casnkit.notebook import LiveView, pairs_to_watch
 from casnkit.training import train
 
 
@@ -38,7 +38,7 @@ def split(pids: list[int], camids: list[int]) -> ck.Split:
 def test_pairs_show_one_person_in_two_cameras_where_enough_people_are(dataset: ck.ReidDataset) -> None:
     people, cameras = [1, 1, 2, 2, 3, 3, 4, 4, 0, 0, -1, -1, 5], [1, 2, 1, 1, 3, 1, 2, 9, 1, 2, 1, 2, 1]
     part = split(people, cameras)
-    assert {tuple(sorted(pair)) for pair in choose_pairs(part).tolist()} == {(0, 1), (4, 5), (6, 7)}
+    assert {tuple(sorted(pair)) for pair in pairs_to_watch(part).tolist()} == {(0, 1), (4, 5), (6, 7)}
     alone = split([1, 2, 0], [1, 1, 1])
     with pytest.raises(ValueError, match="somebody with two images"):
         LiveView(ck.ReidDataset("x", dataset.root, alone, alone, alone), config())

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import casnkit as ck
-from casnkit import notebook
+from casnkit import experiments, notebook
 from casnkit.data import ReidDataset, Split
 from casnkit.data.files import write_json
 from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import DIFFICULTY
-from casnkit.experiments import shipped
 from casnkit.notebook import Session, report
 
 
@@ -69,16 +68,15 @@ def test_findings_and_warnings_are_said(market: Session, capsys: pytest.CaptureF
 
 
 def test_a_shipped_network_belongs_to_its_own_people_alone(market: Session, tmp_path: Path) -> None:
-    place, drawn = shipped.FOLDER / "gap-ide", {"seed": 0, "difficulty": dataclasses.asdict(DIFFICULTY)}
-    assert shipped.fits(dataclasses.replace(market, profile="quick").config("ide")) == place
-    there = ck.runs.read_run(place)
+    place, drawn = experiments.FOLDER / "gap-ide", {"seed": 0, "difficulty": dataclasses.asdict(DIFFICULTY)}
+    config, there = dataclasses.replace(market, profile="quick").config("ide"), ck.runs.read_run(place)
     pids = {name: np.resize(there.pid_of_label, count) for name, count in there.data["images"].items()}
     splits = {name: Split([f"{i}.jpg" for i in range(len(p))], p, np.ones(len(p)), name) for name, p in pids.items()}
     own = ReidDataset("people", tmp_path, **splits)  # as many records as there were, without pictures
 
     def trained_on(header: dict[str, object], **changes: object) -> bool:
         write_json(tmp_path / "people.json", header)
-        return shipped.trained_on(place, dataclasses.replace(own, **changes))
+        return experiments.fits(config, dataclasses.replace(own, **changes)) == place
 
     assert trained_on(drawn)
     assert not trained_on(drawn, name="market1501")

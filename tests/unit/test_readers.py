@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
-from casnkit.data import cuhk03, open_dataset, people, readers
+from casnkit.data import open_dataset, people, readers
 from casnkit.data.files import DiskFullError
-from casnkit.data.imitate import NAMES, Shape, draw, imitate
+from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c6s1_000801_01.jpg", "0007_c2s3_070952_01.jpg", "Thumbs.db"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c2s1_000000_00.JPG"]
@@ -61,7 +62,7 @@ OWN = {"query/ann": ["x.jpg"], "gallery/ann": ["y.jpg"]}
         (NEEDED, "market1501", "query", "wrong level of folder: give .*set"),
         ({"query": QUERY}, "market1501", "", "set lacks bounding_box_train, bounding_box_test.*zheng-lab"),
         ({"": ["x.zip"]}, "market1501", "x.zip", "expected a folder .*unpacked first.*zheng-lab"),
-        ({"": ["x.zip"]}, "auto", "", "nothing recognised: expected one of people, .*Found there: x.zip"),
+        ({"": ["x.zip"]}, "auto", "", "auto: expected one of people, .*Found there: x.zip"),
         ({"query": QUERY}, "dukemtmc-reid", "", "withdrawn by its authors"),
         ({**NEEDED, "query": ["Thumbs.db"]}, "market1501", "", "the query split .* is empty .*query: 1 files"),
         ({**NEEDED, "bounding_box_test": ["x.db"]}, "market1501", "", "the gallery split .* is empty"),
@@ -106,14 +107,6 @@ def test_people_are_market_layout_with_tables_and_generated_where_none_are(
     refused(r"interrupted.*casnkit data synthesize", "auto", data.root)
 
 
-def test_masks_beside_the_folders_are_found(tmp_path: Path) -> None:
-    data = open_dataset("market1501", imitate("market1501", tmp_path, extras=True))
-    assert data.gallery.part_folder is None
-    inside, picture = data.train.mask(0), np.asarray(data.train.image(0), dtype=float)
-    saturation = np.ptp(picture, axis=-1)  # oracle: people are saturated, backgrounds are grey
-    assert saturation[inside].mean() > 2 * saturation[~inside].mean()
-
-
 def test_two_sets_below_one_folder_are_told_apart(tmp_path: Path) -> None:
     imitate("market1501", tmp_path / "a")
     assert told(open_dataset("dukemtmc-reid", tmp_path).notes, "dukemtmc-reid, yet this looks like market1501")
@@ -125,9 +118,9 @@ def test_two_sets_below_one_folder_are_told_apart(tmp_path: Path) -> None:
     refused("Give the folder of one", "market1501", tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*LAYOUTS, "cuhk03-raw"])
 def test_auto_recognises_every_imitation(tmp_path: Path, name: str) -> None:
-    imitate(name, tmp_path / "set")
+    write_raw(tmp_path / "set") if name == "cuhk03-raw" else imitate(name, tmp_path / "set")
     data = open_dataset(str(tmp_path / "set"), progress=False)
     expected = {"cuhk03-raw": "cuhk03-np-detected", "folder-flat": "folder"}.get(name, name)
     assert data.name == expected
@@ -143,12 +136,19 @@ def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         notes.append("read by the new one")
         return root, [(split, f"{split}.jpg", i + 1, 1) for i, split in enumerate(("train", "query", "gallery"))]
 
-    entry = readers.Reader(read, lambda folder: (folder / "new.txt").is_file(), "It is nowhere.")
+    entry = readers.Reader("It is nowhere.", (), read, lambda _, folder: (folder / "new.txt").is_file())
     monkeypatch.setitem(readers.READERS, "new", entry)
     touch(tmp_path / "deep", {"": ["new.txt"]})
     data = open_dataset(str(tmp_path))
     assert (data.name, data.root, data.query.pids.tolist()) == ("new", tmp_path / "deep", [2])
     assert data.notes == ("read by the new one",)
+    # most often folders and a pattern are enough
+    folders, pattern = ("tr", "probe", "pool"), r"cam(?P<camid>\d)_(?P<pid>\d+)"
+    monkeypatch.setitem(readers.READERS, "named", readers.Reader("Nor is it.", folders=folders, pattern=pattern))
+    root = touch(tmp_path / "b", {"tr": ["cam1_004.png"], "probe": ["cam2_017.png"], "pool": ["cam3_017.png", "x.png"]})
+    data = open_dataset(str(root))
+    assert (data.name, data.query.pids.tolist(), data.gallery.camids.tolist()) == ("named", [17], [3])
+    assert told(data.notes, "pool: 1 files skipped")
 
 
 def test_cuhk03_says_which_boxes(tmp_path: Path) -> None:
@@ -160,18 +160,43 @@ def test_cuhk03_says_which_boxes(tmp_path: Path) -> None:
     assert "the labeled boxes are in use" in data.notes[0]
 
 
+def write_raw(root: Path) -> Path:
+    """CUHK03's ``.mat`` files: one pair of cameras holds everybody; the other four are empty, as is what a person lacks."""
+    h5py = pytest.importorskip("h5py")
+    root.mkdir()
+    images, rng = Shape().images(), np.random.default_rng(0)
+    with h5py.File(root / readers.RAW_FILE, "w", userblock_size=512) as file:
+        pairs = file["labeled"] = file.create_dataset("detected", (1, 5), dtype=h5py.ref_dtype)
+        for pair in range(5):
+            cells = file.create_dataset(f"#refs#/{pair}", (10, 0 if pair else 7), dtype=h5py.ref_dtype)
+            pairs[0, pair] = cells.ref
+            for image, person in np.ndindex(cells.shape):
+                value = np.zeros(2, dtype=np.uint64)  # an empty cell arrives as its sizes
+                if image % 5 < 2:  # MATLAB's column order: (H, W, 3) arrives as (3, W, H)
+                    value = draw(person + 1, image // 5 + 1, (32, 64), rng).transpose(2, 1, 0)
+                cells[image, person] = file.create_dataset(f"#refs#/{person}_{image}", data=value).ref
+    names = [f"1_{pid:03d}_{view}_{5 * (view - 1) + index + 1:02d}.png" for _, pid, view, index in images]
+    columns = {"labels": [image[1] for image in images], "camId": [image[2] for image in images]}
+    for split in ("train", "query", "gallery"):  # MATLAB counts from 1
+        columns[f"{split}_idx"] = [i for i, image in enumerate(images, 1) if image[0] == split]
+    columns["filelist"] = np.array(names, dtype=object)
+    for variant in readers.VARIANTS:
+        protocol = {key: np.array(values)[:, None] for key, values in columns.items()}
+        savemat(root / readers.PROTOCOL_FILE.format(variant), protocol)
+    return root
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    pytest.importorskip("h5py")
-    return imitate("cuhk03-raw", tmp_path / "cuhk03_release")
+    return write_raw(tmp_path / "cuhk03_release")
 
 
 @pytest.mark.parametrize("variant", ["detected", "labeled"])
 def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, variant: str) -> None:
-    name = cuhk03.config_name(variant)
+    name = readers.PROTOCOL_FILE.format(variant)
     (raw / name).rename(raw.parent / name)  # the configuration lies beside the raw file's folder
     data = open_dataset(f"cuhk03-np-{variant}", raw.parent, progress=False)
-    assert data.root == raw / cuhk03.EXTRACTED / variant
+    assert data.root == raw / "cuhk03-np-extracted" / variant
     stems = [Path(path).stem for path in data.query.paths]
     assert stems == [f"{p:04d}_c{v}_1_{p:03d}_{v}_{5 * v - 4:02d}" for p in (5, 6, 7) for v in (1, 2)]
     noise = np.random.default_rng(9)
@@ -183,7 +208,7 @@ def test_cuhk03_raw_gives_upright_pictures_of_the_right_people(raw: Path, varian
 
 
 def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, real, limit = [], cuhk03.atomic_path, 5
+    written, real, limit = [], readers.atomic_path, 5
 
     def counted(path: Path) -> object:
         if len(written) >= limit:
@@ -191,30 +216,30 @@ def test_cuhk03_extraction_is_continued_and_never_half(raw: Path, monkeypatch: p
         written.append(path)
         return real(path)
 
-    monkeypatch.setattr(cuhk03, "atomic_path", counted)
+    monkeypatch.setattr(readers, "atomic_path", counted)
     with pytest.raises(DiskFullError, match="no space"):
         open_dataset("cuhk03-np-detected", raw, progress=False)
-    assert not (raw / cuhk03.EXTRACTED / "detected").exists()
+    assert not (raw / "cuhk03-np-extracted" / "detected").exists()
     refused("expected bounding_box_train", "market1501", raw)  # the part is no set
     limit = 1000
     for _ in range(2):  # every picture is written once
         data = open_dataset("cuhk03-np-detected", raw, progress=False)
         assert len(data.train) + len(data.query) + len(data.gallery) == 28 == len(written) == len(set(written))
-    assert [folder.name for folder in (raw / cuhk03.EXTRACTED).iterdir()] == ["detected"]
+    assert [folder.name for folder in (raw / "cuhk03-np-extracted").iterdir()] == ["detected"]
 
 
 def test_cuhk03_raw_with_something_missing(raw: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    with h5py.File(raw / cuhk03.RAW_FILE, "r+") as file:
+    with h5py.File(raw / readers.RAW_FILE, "r+") as file:
         cells = file[file["detected"][0, 0]]
         cells[1, 0] = file.create_dataset("#refs#/gone", data=np.zeros(2, dtype=np.uint64)).ref
-    (raw / cuhk03.config_name("labeled")).rename(raw / "elsewhere.mat")
+    (raw / readers.PROTOCOL_FILE.format("labeled")).rename(raw / "elsewhere.mat")
 
-    refused(r"names 1_001_1_02.png.*holds no such image", "cuhk03-np-detected", raw)
+    refused(r"protocol's 1_001_1_02.png is not in .*cuhk-03.mat", "cuhk03-np-detected", raw)
     refused(r"no cuhk03_new_protocol_config_labeled.mat.*zhunzhong07", "cuhk03-np-labeled", raw)
-    (raw / cuhk03.RAW_FILE).write_bytes(b"half a download")
+    (raw / readers.RAW_FILE).write_bytes(b"half a download")
     refused(r"expected a MATLAB 7.3 file at .*cuhk-03.mat", "cuhk03-np-detected", raw)
-    (raw / cuhk03.config_name("detected")).write_bytes(b"not MATLAB")
+    (raw / readers.PROTOCOL_FILE.format("detected")).write_bytes(b"not MATLAB")
     refused(r"expected filelist, labels", "cuhk03-np-detected", raw)
 
 
@@ -238,13 +263,13 @@ def test_msmt17_by_hand(tmp_path: Path, folders: tuple[str, str]) -> None:
     assert data.train.camids.tolist() == [1, 14, 15]
     assert (data.query.pids.tolist(), data.query.camids.tolist()) == ([3], [2])  # 0 in the test list, behind 1 and 2
     assert (data.gallery.pids.tolist(), data.gallery.camids.tolist()) == ([3, 4], [4, 3])
-    assert told(data.notes, "list_train.txt and list_val.txt, 3 images; test people are numbered from 3")
+    assert told(data.notes, "list_train.txt and list_val.txt, 3 images; test people count from 3")
     (root / test / "0001" / "0001_000_03_0303morning_0008_0.jpg").unlink()
     refused(r"list_gallery.txt names 1 of 2 absent pictures", "msmt17", root)
     (root / "list_query.txt").write_text("0000/0000_000_02_0303morning_0008_0.jpg\n")
     refused(r"line 1 of .*list_query.txt", "msmt17", root)
     (root / test).rename(root / "elsewhere")
-    refused(r"train/ and test/, or mask_train_v2/", "msmt17", root)
+    refused(r"expected test/ or mask_test_v2/ beside .*list_query.txt", "msmt17", root)
 
 
 def test_folder_with_cameras(tmp_path: Path) -> None:

@@ -1,40 +1,39 @@
 """Networks that come with the kit: what is stored is what was trained, small, and readable without pickle."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+import ship
 import torch
 
-from casnkit import runs
+from casnkit import experiments, runs
 from casnkit.config import VARIANTS
-from casnkit.data import files
+from casnkit.data import files, open_dataset
+from casnkit.experiments import FOLDER, fits, load_run, load_shipped, shipped_name
 from casnkit.experiments.ablation import Setting, Trial, run_trials
-from casnkit.experiments.shipped import FOLDER, fits, load_run, load_shipped, shipped_name
 
 ROOT = Path(__file__).parents[2]
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "figures" / "make" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    out, put = tmp_path_factory.mktemp("shipped"), script("ship").put
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    out = tmp_path_factory.mktemp("shipped")
     for setting in (Setting("ide"), Setting("casn")):
         trial = Trial("variants", setting, setting.config("smoke", 0, epochs=1), "people:tiny")
-        run_trials([trial], out, progress=False)
-        put(out / "runs" / trial.name, out / "weights")
+        run_trials([trial], out)
+        ship.put(out / "runs" / trial.name, out / "weights")
     return out / "weights", out / "runs" / trial.name
 
 
-def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
-    weights, run = stored
-    model, info = load_shipped("casn", folder=weights)
+@pytest.fixture
+def run(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run of a CASN; it and a baseline stand in the place of the kit's networks."""
+    monkeypatch.setattr(experiments, "FOLDER", made[0])
+    return made[1]
+
+
+def test_half_precision_loses_little(run: Path) -> None:
+    model, info = load_shipped("casn")
     original, _ = runs.load_model(run)
     images = torch.rand(2, 3, info.config.data.height, info.config.data.width)
     with torch.no_grad():
@@ -44,24 +43,23 @@ def test_half_precision_loses_little(stored: tuple[Path, Path]) -> None:
         torch.testing.assert_close(value, original.state_dict()[name], rtol=1e-3, atol=1e-4)
 
 
-def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(stored: tuple[Path, Path]) -> None:
+def test_untrained_pair_classifier_is_drawn_anew_and_leaves_the_random_state(run: Path) -> None:
     before = torch.get_rng_state()
-    first, _ = load_shipped("ide", folder=stored[0])
+    first, _ = load_shipped("ide")
     assert torch.equal(torch.get_rng_state(), before)
-    second, _ = load_shipped("ide", folder=stored[0])
+    second, _ = load_shipped("ide")
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_fits_the_same_choices_at_any_precision(stored: tuple[Path, Path]) -> None:
-    config = Setting("casn").config("smoke", 0, epochs=1)
-    assert fits(config, stored[0]) == stored[0] / "gap-casn"
-    assert fits(config.replace(precision="bf16"), stored[0]) is not None
-    assert fits(config.replace(epochs=2), stored[0]) is None
-    assert fits(config.replace(seed=1), stored[0]) is None
-    assert fits(Setting("ide+ia").config("smoke", 0, epochs=1), stored[0]) is None
+def test_fits_the_same_choices_at_any_precision(run: Path) -> None:
+    config, data = Setting("casn").config("smoke", 0, epochs=1), open_dataset("people:tiny")
+    assert fits(config, data) == experiments.FOLDER / "gap-casn"
+    assert fits(config.replace(precision="bf16"), data) is not None
+    for other in (config.replace(epochs=2), config.replace(seed=1), Setting("ide+ia").config("smoke", 0, epochs=1)):
+        assert fits(other, data) is None
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
-        load_shipped("casn", "stripes", folder=stored[0])
+        load_shipped("casn", "stripes")
 
 
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
@@ -71,7 +69,7 @@ def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pool
     assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
     assert not model.training
     assert "/" not in str(info.data), "no path of a machine"
-    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= script("ship").LIMIT
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= ship.LIMIT
 
 
 def test_the_wheel_holds_every_package_and_the_published_results() -> None:

@@ -3,8 +3,9 @@
 Colours follow what streets look like, so that many people share an attribute and only the combination tells them apart.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections import namedtuple
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
@@ -20,29 +21,13 @@ PARTS = ("hair", "face", "torso", "arms", "bag", "legs", "shoes")
 PART_INDEX = {name: number for number, name in enumerate(PARTS, start=1)}
 CAMERA_COUNT = 6
 Rng = np.random.Generator
-Partners = dict[int, tuple[int, str]]  # of look-alikes: the other one and the part that differs
-Sightings = list[tuple[int, int]]  # (pid, camera)
 _TRAIN, _TEST, STRANGERS, PASSAGES, IMAGES, _LAYOUT = range(1, 7)  # streams of random numbers
 
 
-@dataclass(frozen=True)
-class PeopleSize:
-    """How many identities and files one size has."""
-
-    train_ids: int
-    train_images: int  # in bounding_box_train
-    test_ids: int  # identities in query and bounding_box_test; none of them is in training
-    queries: int  # images in query, one for each (identity, camera) in which the identity was seen
-    gallery: int  # images of the test identities in bounding_box_test, at least one for each query
-    distractors: int  # further files there with pid 0: other people, false alarms
-    junk: int  # and with pid -1: bad crops
-
-    @property
-    def images(self) -> int:
-        """All files together."""
-        return self.train_images + self.queries + self.gallery + self.distractors + self.junk
-
-
+# identities and images in training; other identities in query and gallery; images in query, one for each (identity, camera)
+# in which an identity was seen; their images in the gallery, at least one for each query; further files there with pid 0
+# (other people, false alarms) and with pid -1 (bad crops)
+PeopleSize = namedtuple("PeopleSize", "train_ids train_images test_ids queries gallery distractors junk")
 SIZES = {
     "tiny": PeopleSize(12, 72, 10, 24, 48, 8, 8),
     "quick": PeopleSize(150, 1500, 100, 300, 780, 110, 110),
@@ -76,12 +61,9 @@ class Difficulty:
     def __post_init__(self) -> None:
         share = (0, 1)
         limits = {"lookalike_share": share, "bad_crop": share, "occluder": share, "colours": (6, 16), "jpeg": (1, 92)}
-        wrong = []
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                wrong.append(f"{name} in [{low}, {high}], got {getattr(self, name)}")
-        if wrong:
-            raise ValueError(f"expected a Difficulty with {'; '.join(wrong)}")
+                raise ValueError(f"expected a Difficulty with {name} in [{low}, {high}], got {getattr(self, name)}")
 
 
 DIFFICULTY = Difficulty()
@@ -102,7 +84,6 @@ _WORN = {  # how often each of them is worn as an upper garment, as a lower one 
     "lower": (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5),
     "shoe": (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1),
 }
-_VISIBLE_STEP = 85.0  # least distance of two colours that count as different at a glance, 0-255 RGB
 
 # what is drawn first, and how often; the rest depends on it
 _CHOICES = {
@@ -150,15 +131,8 @@ _LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 
 _RECOLOURED = {"torso": "upper_colour", "arms": "sleeve_colour", "legs": "lower_colour", "shoes": "shoe_colour"}
 
 
-@dataclass(frozen=True)
-class Person:
-    """One person; ``look`` fixes body details and the exact dye of each garment, and look-alikes share it."""
-
-    attributes: Mapping[str, str]
-    look: int
-
-    def __getitem__(self, name: str) -> str:
-        return self.attributes[name]
+# attributes by name, and a number that fixes body details and the exact dye of each garment; look-alikes share it
+Person = namedtuple("Person", "attributes look")
 
 
 def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
@@ -169,9 +143,9 @@ def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
 def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> str:
     """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
     weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
-    if unlike is not None:
+    if unlike is not None:  # told apart at a glance
         steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in weights}
-        weights = {name: weight for name, weight in weights.items() if steps[name] > _VISIBLE_STEP}
+        weights = {name: weight for name, weight in weights.items() if steps[name] > 85}
     return _pick(rng, weights)
 
 
@@ -216,66 +190,51 @@ def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Pe
     elif part == "arms":
         bare = a["sleeves"] == "none"
         a |= {"sleeve_pattern": "plain", "sleeve_second": "none", "sleeves": "short" if bare else a["sleeves"]}
-    elif part == "hair":
-        _change_hair(rng, a, difficulty.colours)
-    elif part == "bag":
-        _change_bag(rng, a, colour)
-    return Person(a, person.look), part
-
-
-def _change_hair(rng: Rng, a: dict[str, str], colours: int) -> None:
-    if a["hat"] != "none":
-        a["hat_colour"] = _colour(rng, colours, "upper", a["hat_colour"])
-    elif rng.random() < 0.5:
+    elif part == "hair" and a["hat"] != "none":
+        a["hat_colour"] = colour("upper", a["hat_colour"])
+    elif part == "hair" and rng.random() < 0.5:
         unfit = ("none",) if a["upper"] in _HOODED else ("none", "hood")
         a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name not in unfit})
-        a["hat_colour"] = _pick(rng, {n: 1.0 for n in list(PALETTE)[:colours] if n not in ("black", "brown", "grey")})
-    else:
+        names = [name for name in list(PALETTE)[: difficulty.colours] if name not in ("black", "brown", "grey")]
+        a["hat_colour"] = _pick(rng, dict.fromkeys(names, 1.0))
+    elif part == "hair":
         dark = a["hair_colour"] in ("black", "darkbrown", "brown")
         a["hair_colour"] = _pick(rng, {"blond": 2, "grey": 1, "ginger": 1} if dark else {"black": 1, "darkbrown": 1})
         a["hair"] = "short" if a["hair"] == "bald" else a["hair"]
-
-
-def _change_bag(rng: Rng, a: dict[str, str], colour: Callable[..., str]) -> None:
-    others = {n: w for n, w in _CHOICES["bag"].items() if n not in (a["bag"], "none")}
-    if a["bag"] != "none" and rng.random() < 0.5:
+    elif part == "bag" and a["bag"] != "none" and rng.random() < 0.5:
         a["bag_colour"] = colour("upper", a["bag_colour"])
-    elif a["bag"] != "none" and rng.random() < 0.6:
+    elif part == "bag" and a["bag"] != "none" and rng.random() < 0.6:
         a["bag"] = a["bag_colour"] = a["bag_side"] = "none"
-    else:
-        a["bag"] = _pick(rng, others)
+    elif part == "bag":
+        a["bag"] = _pick(rng, {name: n for name, n in _CHOICES["bag"].items() if name not in (a["bag"], "none")})
         a["bag_colour"] = colour("upper", a["upper_colour"])
         a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
+    return Person(a, person.look), part
 
 
-def draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> tuple[list[Person], Partners]:
-    """``size`` people with different attributes, the first of them in pairs of look-alikes, and who is whose look-alike."""
-    people: list[Person] = []
-    partners: Partners = {}
+def _draw_population(seed: int, stream: int, size: int, difficulty: Difficulty) -> list[tuple[Person, str]]:
+    """People with different attributes, the first ones in pairs of look-alikes: each with the part that differs, or ""."""
+    people: list[tuple[Person, str]] = []
     paired = round(size * difficulty.lookalike_share / 2) * 2
     for index in range(size):
         double = index < paired and index % 2
         for attempt in count():  # until nobody else has the same attributes
             rng = np.random.default_rng([seed, stream, index, attempt])
-            person, part = draw_lookalike(rng, people[-1], difficulty) if double else (draw_person(rng, difficulty), "")
-            if all(person.attributes != other.attributes for other in people):
+            one = draw_lookalike(rng, people[-1][0], difficulty) if double else (draw_person(rng, difficulty), "")
+            if all(one[0].attributes != other.attributes for other, _ in people):
                 break
-        people.append(person)
         if double:
-            partners[index], partners[index - 1] = (index - 1, part), (index, part)
-    return people, partners
+            people[-1] = (people[-1][0], one[1])
+        people.append(one)
+    return people
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image to be made."""
+class Job(namedtuple("Job", "folder pid person identity camid number")):
+    """One image to be made, of a person or of a false alarm (None).
 
-    folder: str
-    pid: int  # of the file's name: 0 for a distractor, -1 for a bad crop
-    person: Person | None  # who is in it; None: a false alarm
-    identity: int  # with the camera, what the passage's random numbers depend on
-    camid: int  # 1 .. 6
-    number: int = 0  # unique in the data set
+    ``pid`` is that of the file's name: 0 for a distractor, -1 for a bad crop. The passage's random numbers depend on
+    ``identity`` and ``camid`` (1 .. 6); ``number`` is unique in the data set.
+    """
 
     @property
     def name(self) -> str:
@@ -290,24 +249,23 @@ def make_plan(size: PeopleSize, seed: int, difficulty: Difficulty) -> tuple[list
     pids = (rng.permutation(size.train_ids + size.test_ids) + 1).tolist()
     train, test = pids[: size.train_ids], pids[size.train_ids :]
     people: dict[int, Person] = {}
-    rows = [["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"]]
+    rows = []
     for split, numbers, stream in (("train", train, _TRAIN), ("test", test, _TEST)):
-        drawn, partners = draw_population(seed, stream, len(numbers), difficulty)
-        people |= zip(numbers, drawn, strict=True)
-        for index, pid in enumerate(numbers):
-            partner, part = partners.get(index, (0, ""))
-            rows.append([pid, split, *people[pid].attributes.values(), numbers[partner] if part else "", part])
-
-    def shots(folder: str, sightings: Sightings, pid: int | None = None) -> list[Job]:
-        return [Job(folder, pid or who, people[who], who, camid) for who, camid in sightings]
-
-    seen, repeated = _sightings(rng, train, size.train_ids * 4, size.train_images)
-    jobs = shots("bounding_box_train", repeated)
-    seen, repeated = _sightings(rng, test, size.queries, size.gallery)
-    jobs += shots("query", seen) + shots("bounding_box_test", repeated)
-    jobs += shots("bounding_box_test", [seen[i] for i in rng.integers(0, len(seen), size.junk)], pid=-1)
-    jobs += _distractors(rng, seed, size.distractors, difficulty)
-    return [replace(job, number=number) for number, job in enumerate(jobs)], rows[:1] + sorted(rows[1:])
+        drawn = _draw_population(seed, stream, len(numbers), difficulty)
+        for index, (pid, (person, part)) in enumerate(zip(numbers, drawn, strict=True)):
+            people[pid] = person
+            partner = numbers[index ^ 1] if part else ""  # look-alikes stand side by side
+            rows.append([pid, split, *person.attributes.values(), partner, part])
+    _, seen = _sightings(rng, train, size.train_ids * 4, size.train_images)
+    jobs = [("bounding_box_train", pid, people[pid], pid, camid) for pid, camid in seen]
+    queries, seen = _sightings(rng, test, size.queries, size.gallery)
+    jobs += [("query", pid, people[pid], pid, camid) for pid, camid in queries]
+    jobs += [("bounding_box_test", pid, people[pid], pid, camid) for pid, camid in seen]
+    junk = [queries[i] for i in rng.integers(0, len(queries), size.junk)]
+    jobs += [("bounding_box_test", -1, people[pid], pid, camid) for pid, camid in junk]
+    jobs += [("bounding_box_test", 0, *one) for one in _distractors(rng, seed, size.distractors, difficulty)]
+    header = ["pid", "split", *ATTRIBUTE_PART, "lookalike_pid", "differs_in"]
+    return [Job(*job, number) for number, job in enumerate(jobs)], [header, *sorted(rows)]
 
 
 def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarray:
@@ -319,8 +277,8 @@ def _spread(rng: Rng, total: int, places: int, low: int, high: int) -> np.ndarra
     return counts
 
 
-def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[Sightings, Sightings]:
-    """All passages, at least two cameras for everybody; and the same once for each of the images."""
+def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[list, list]:
+    """All passages (pid, camera), at least two for everybody; and the same once for each of the images."""
     seen = []
     for pid, cameras in zip(sorted(pids), _spread(rng, passages, len(pids), 2, CAMERA_COUNT), strict=True):
         seen += [(pid, camid) for camid in sorted((rng.permutation(CAMERA_COUNT)[:cameras] + 1).tolist())]
@@ -328,8 +286,8 @@ def _sightings(rng: Rng, pids: list[int], passages: int, images: int) -> tuple[S
     return seen, [passage for passage, count in zip(seen, counts, strict=True) for _ in range(count)]
 
 
-def _distractors(rng: Rng, seed: int, count: int, difficulty: Difficulty) -> list[Job]:
-    """Strangers, each seen up to four times, and false alarms (two in five)."""
+def _distractors(rng: Rng, seed: int, count: int, difficulty: Difficulty) -> list[tuple]:
+    """Strangers, each seen up to four times, and false alarms (two in five): who, the passage's number, camera."""
     alarms = int(count * 0.4)
     seen, stranger, left = [], 0, count - alarms
     while left:
@@ -337,5 +295,4 @@ def _distractors(rng: Rng, seed: int, count: int, difficulty: Difficulty) -> lis
         times = min(left, int(rng.integers(1, 5)))
         seen += [(person, stranger, int(rng.integers(1, 7))) for _ in range(times)]
         stranger, left = stranger + 1, left - times
-    seen += [(None, 10**6 + alarm, int(rng.integers(1, 7))) for alarm in range(alarms)]
-    return [Job("bounding_box_test", 0, *one) for one in seen]
+    return seen + [(None, 10**6 + alarm, int(rng.integers(1, 7))) for alarm in range(alarms)]

@@ -4,7 +4,7 @@ A scene is one wide picture of a camera, the same for every seed; an image's bac
 """
 
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
 
@@ -24,20 +24,18 @@ _NOISE_BANK = 512
 RGB = tuple[int, int, int]
 
 
-class _Brush:
+class _Brush(namedtuple("_Brush", "draw rng")):
     """Draws in scene coordinates on an enlarged canvas."""
 
-    def __init__(self, image: Image.Image, rng: Rng) -> None:
-        self.rng, self.draw = rng, ImageDraw.Draw(image)
-
-    def box(self, left: float, top: float, right: float, bottom: float, colour: RGB) -> None:
-        self.draw.rectangle([v * _ZOOM for v in (left, top, right, bottom)], fill=colour)
+    def box(self, left: float, top: float, right: float, bottom: float, colour: RGB, at: Iterable[int] = (0,)) -> None:
+        for x in at:
+            self.draw.rectangle([v * _ZOOM for v in (x + left, top, x + right, bottom)], fill=colour)
 
     def bands(self, *rows: tuple[float, float, RGB]) -> None:
         for top, bottom, colour in rows:
             self.box(0, top, SCENE_WIDTH, bottom, colour)
 
-    def shape(self, points: Sequence[tuple[float, float]], colour: RGB) -> None:
+    def shape(self, points: Iterable[tuple[float, float]], colour: RGB) -> None:
         self.draw.polygon([(x * _ZOOM, y * _ZOOM) for x, y in points], fill=colour)
 
     def line(self, x0: float, y0: float, x1: float, y1: float, colour: RGB, width: float = 1.0) -> None:
@@ -141,8 +139,7 @@ class _Brush:
             self.box(x, 78, x + 40, _WALL_FOOT, (58, 86, 72))
             self.blob(x + 34, 126, 2, 2, (220, 200, 120))
         self.bands((_WALL_FOOT - 12, _WALL_FOOT, (120, 112, 106)))
-        for x in (70, 330, 610):
-            self.box(x, 0, x + 5, _WALL_FOOT, (92, 92, 96))
+        self.box(0, 0, 5, _WALL_FOOT, (92, 92, 96), at=(70, 330, 610))  # pipes
         self.tiles(_WALL_FOOT, (150, 146, 142), (116, 112, 108), 52, 5.0)
 
     def shop(self) -> None:
@@ -151,8 +148,7 @@ class _Brush:
         for number, x in enumerate(range(-10, SCENE_WIDTH, 154)):
             awning = ((150, 44, 50), (44, 88, 74), (52, 70, 120))[number % 3]
             self.box(x, 20, x + 148, 44, awning)
-            for letter in range(x + 18, x + 130, 16):
-                self.box(letter, 28, letter + 8, 36, (240, 232, 214))
+            self.box(0, 28, 8, 36, (240, 232, 214), at=range(x + 18, x + 130, 16))  # letters
             self.box(x + 6, 62, x + 96, 156, (74, 70, 66))
             self.box(x + 9, 65, x + 93, 150, (110, 122, 128))
             for _ in range(16):
@@ -177,16 +173,14 @@ class _Brush:
         colours = ((170, 38, 40), (222, 222, 220), (52, 60, 78), (120, 126, 130), (36, 78, 128))
         for number, x in enumerate(range(-30, SCENE_WIDTH, 168)):
             self.car(x + self.rng.uniform(0, 16), 176, colours[number % 5])
-        for x in range(0, SCENE_WIDTH, 56):
-            self.box(x, 184, x + 30, 187, (214, 212, 204))
+        self.box(0, 184, 30, 187, (214, 212, 204), at=range(0, SCENE_WIDTH, 56))
         self.bands((192, 199, (186, 184, 178)), (197, 200, (128, 126, 122)))
         self.tiles(200, (158, 156, 154), (132, 130, 128), 42, 7.0)
 
     def stairs(self) -> None:
         self.bands((0, 70, (142, 140, 136)))
-        for x in range(0, SCENE_WIDTH, 76):
-            self.box(x, 0, x + 2, 70, (118, 116, 112))
-            self.box(x + 18, 8, x + 58, 50, (70, 78, 84))
+        self.box(0, 0, 2, 70, (118, 116, 112), at=range(0, SCENE_WIDTH, 76))
+        self.box(18, 8, 58, 50, (70, 78, 84), at=range(0, SCENE_WIDTH, 76))
         for y in range(62, 170, 12):  # the steps
             light, dark = self.vary((186, 182, 174), 3), self.vary((128, 124, 118), 3)
             self.bands((y, y + 5, light), (y + 5, y + 12, dark))
@@ -222,7 +216,7 @@ def scene(camid: int) -> Image.Image:
     """The panorama of a camera, (SCENE_WIDTH, SCENE_HEIGHT) RGB, before the camera's colour response."""
     rng = np.random.default_rng([20_19, camid])
     image = Image.new("RGB", (SCENE_WIDTH * _ZOOM, SCENE_HEIGHT * _ZOOM), (150, 150, 150))
-    CAMERAS[camid].paint(_Brush(image, rng))
+    CAMERAS[camid].paint(_Brush(ImageDraw.Draw(image), rng))
     pixels = np.asarray(image.reduce(_ZOOM), np.float32)
     for cell, strength in ((60, 4.0), (11, 3.0), (2, 4.0)):  # stains and grain, so that no surface is one colour
         shape = (SCENE_HEIGHT // cell + 2, SCENE_WIDTH // cell + 2)
@@ -261,12 +255,11 @@ def draw_thing(kind: int, view: View, side: int, rng: Rng) -> Layer:
     else:
         colour = tuple(rng.integers(20, 200, 3).tolist())
         wide, wheel, dark = max(2, int(unit * 0.014)), unit * 0.15, (25, 25, 25)
-        left, right, axle = x - unit * 0.22, x + unit * 0.22, y - wheel
-        seat, crank = (x - unit * 0.1, y - unit * 0.36), (x - unit * 0.02, axle)
-        bar = (x + unit * 0.15, y - unit * 0.38)
-        for hub in (left, right):
+        places = np.array([(-0.22, -0.15), (0.22, -0.15), (-0.1, -0.36), (-0.02, -0.15), (0.15, -0.38)]) * unit + (x, y)
+        rear, front, seat, crank, bar = map(tuple, places.tolist())
+        for hub, axle in (rear, front):
             draw.ellipse([hub - wheel, axle - wheel, hub + wheel, axle + wheel], outline=(28, 28, 30), width=wide)
-        for line in ([(left, axle), seat, crank, (left, axle)], [seat, bar, crank], [bar, (right, axle)]):
+        for line in ([rear, seat, crank, rear], [seat, bar, crank], [bar, front]):
             draw.line(line, fill=colour, width=wide + 1)
         draw.line([(seat[0] - unit * 0.05, seat[1]), (seat[0] + unit * 0.05, seat[1])], fill=dark, width=wide * 2)
         draw.line([bar, (bar[0] - unit * 0.06, bar[1] - unit * 0.04)], fill=dark, width=wide)

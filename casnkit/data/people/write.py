@@ -7,10 +7,11 @@ comes after (colour response, blur, noise, JPEG) moves no pixel.
 import csv
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +28,8 @@ from casnkit.data.people.paint import SUPERSAMPLING, Layer, Point, View
 from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
 
 TABLE = "attributes.csv"
-_FOLDERS = ("bounding_box_train", "query", "bounding_box_test", "masks", "parts")
 _MARKER, _PARTIAL, _UNFINISHED = "people.json", "people.part.json", ".*.part*"
-_CHUNK = 32  # images
+_BATCH = 32  # images that a process draws at a time
 _ALONE = 400  # images that one process draws sooner than a second one starts
 _CENTRES = (slice(1, None, SUPERSAMPLING),) * 2  # the canvas pixel that stands for an image pixel
 
@@ -41,12 +41,17 @@ _JUNK_CROPS = ((-0.62, 0.0, 1.0), (0.6, 0.0, 1.0), (0.0, 0.3, 1.0), (0.0, 0.0, 0
 def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.ndarray, int]:
     """The image of a job, RGB (64, 128); part map (128, 64) uint8, 0 where no person is visible; JPEG quality."""
     camera, person = CAMERAS[job.camid], job.person
-    turn, x, foot, sun = _passage(job, seed, difficulty)
-    rng = np.random.default_rng([seed, look.IMAGES, job.identity, job.number])
+    # what stays alike while a person crosses a camera's view: direction, place and sunlight
+    stream = look.PASSAGES if job.pid else look.STRANGERS
+    rng = np.random.default_rng([seed, look.PASSAGES, stream, job.identity, job.camid])
+    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[rng.choice(3, p=(0.66, 0.22, 0.12))]  # habitual, back, across
+    turn = camera.turn + way + 0.6 * difficulty.view * rng.standard_normal()
+    x, foot, sun = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS), camera.sun * rng.uniform(0.4, 1.15)
+    rng = np.random.default_rng([seed, look.IMAGES, job.identity, job.number])  # the rest changes from image to image
     x += 14 * rng.standard_normal()
     foot = float(np.clip(foot + 5 * rng.standard_normal(), *FOOT_ROWS))
     near = (foot - FOOT_ROWS[0]) / (FOOT_ROWS[1] - FOOT_ROWS[0])
-    tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person["height"]] if person else 1.0)
+    tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person.attributes["height"]] if person else 1.0)
     centre, middle, height = _detect(rng, job, x, foot, tall, difficulty)
     left, top, zoom = centre - height / 4, middle - height / 2, look.HEIGHT / height
     light = (difficulty.light * sun, camera.light + 0.15 * float(rng.standard_normal()), 0.75)
@@ -61,17 +66,6 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
         pixels, parts = _over(pixels, rgb, covered), np.where(covered[_CENTRES], 0, parts).astype(np.uint8)
     image, quality = photograph(pixels, camera, rng, difficulty)
     return image, parts, quality
-
-
-def _passage(job: Job, seed: int, difficulty: Difficulty) -> tuple[float, float, float, float]:
-    """What stays alike while a person crosses a camera's view: direction, column and row of the place, and sunlight."""
-    camera = CAMERAS[job.camid]
-    stream = look.PASSAGES if job.pid else look.STRANGERS
-    rng = np.random.default_rng([seed, look.PASSAGES, stream, job.identity, job.camid])
-    way = (0.0, np.pi, rng.uniform(0, 2 * np.pi))[int(rng.choice(3, p=(0.66, 0.22, 0.12)))]  # habitual, back, across
-    turn = float(camera.turn + way + 0.6 * difficulty.view * rng.standard_normal())
-    place = rng.uniform(110, SCENE_WIDTH - 110), rng.uniform(*FOOT_ROWS)
-    return turn, *place, float(camera.sun * rng.uniform(0.4, 1.15))
 
 
 def _detect(rng: Rng, job: Job, x: float, foot: float, tall: float, difficulty: Difficulty) -> Point:
@@ -107,15 +101,11 @@ def _over(pixels: np.ndarray, rgb: np.ndarray, covered: np.ndarray) -> np.ndarra
 
 def _shadow(ground: np.ndarray, view: View) -> np.ndarray:
     """Darken the ground: a pool under the feet, and away from the sun."""
-    first = max(0, int(view.y - 0.16 * view.scale))
-    rows, columns = ROWS[first:], COLUMNS[first:]
-    dy = (rows - view.y) / (0.028 * view.scale)
-    dx = (columns - view.x) / (0.15 * view.scale)
-    cast = (columns - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
+    dy = (ROWS - view.y) / (0.028 * view.scale)
+    dx = (COLUMNS - view.x) / (0.15 * view.scale)
+    cast = (COLUMNS - view.x + view.light[1] * 0.24 * view.scale) / (0.3 * view.scale)
     dark = 0.5 * np.exp(-dx * dx - dy * dy) + 0.32 * view.light[0] * np.exp(-cast * cast - dy * dy)
-    shaded = ground.copy()
-    shaded[first:] *= (1 - dark.clip(0, 0.75))[..., None]
-    return shaded
+    return (ground * (1 - dark.clip(0, 0.75))[..., None]).astype(np.float32)
 
 
 def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty) -> Layer:
@@ -123,9 +113,8 @@ def _occluder(job: Job, seed: int, view: View, rng: Rng, difficulty: Difficulty)
     kind, side = int(rng.integers(4)), 1 if rng.random() < 0.5 else -1
     if kind < 3:
         return draw_thing(kind, view, side, rng)
-    x = view.x + side * view.scale * rng.uniform(0.2, 0.32)
-    turn, y = rng.uniform(0, 2 * np.pi), view.y + 0.04 * view.scale
-    other = replace(view, turn=turn, scale=view.scale * 1.06, x=x, y=y)
+    x, y = view.x + side * view.scale * rng.uniform(0.2, 0.32), view.y + 0.04 * view.scale
+    other = view._replace(turn=rng.uniform(0, 2 * np.pi), scale=view.scale * 1.06, x=x, y=y)
     stranger = look.draw_person(np.random.default_rng([seed, look.STRANGERS, 10**7 + job.number]), difficulty)
     rgb, parts = draw_figure(stranger, other, rng, difficulty)
     return rgb, parts > 0
@@ -159,12 +148,12 @@ def synthesize(
     missing = _missing(root, jobs)
     if finished and not missing:
         return root
-    write_json(root / _PARTIAL, {**data, "finished": False})
+    write_json(root / _PARTIAL, data)
     (root / _MARKER).unlink(missing_ok=True)
     _make_all(partial(_make, root.resolve(), int(seed), difficulty), root, missing, processes, progress)
     with atomic_path(root / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    data["counts"] = {folder: sum(job.folder == folder for job in jobs) for folder in _FOLDERS[:3]}
+    data["counts"] = dict(Counter(job.folder for job in jobs))
     write_json(root / _MARKER, {**data, "parts": list(look.PARTS), "cameras": len(CAMERAS), "finished": True})
     (root / _PARTIAL).unlink(missing_ok=True)
     return root
@@ -172,22 +161,17 @@ def synthesize(
 
 def _inspect(root: Path, wanted: dict[str, object]) -> bool:
     """Whether a whole data set of the wanted kind is there; refuses folders that hold anything else."""
-    if root.is_file():
-        raise ValueError(f"expected a folder at {root}, found a file; choose another folder")
-    for name in (_MARKER, _PARTIAL):
-        if (root / name).exists():
-            found = read_json(root / name)
-            found = found if isinstance(found, dict) else {}
-            for key in wanted:
-                if found.get(key) != wanted[key]:
-                    difference = f"another {key}: expected {wanted[key]}, found {found.get(key)}"
-                    advice = "delete that folder or choose another one"
-                    raise ValueError(f"{root} holds synthetic people of {difference}; {advice}")
-            return name == _MARKER
-    strangers = sorted(path.name for path in root.glob("*") if not path.match(_UNFINISHED))
-    if strangers:
-        names = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
-        raise ValueError(f"expected {root} to be empty or to hold synthetic people, found {names}; choose another one")
+    for marker in filter(Path.exists, (root / _MARKER, root / _PARTIAL)):
+        found = read_json(marker)
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                difference = f"another {key}: expected {value}, found {found.get(key)}"
+                raise ValueError(f"{root} holds people of {difference}; delete that folder or choose another one")
+        return marker.name == _MARKER
+    names = ["a file"] if root.is_file() else [path.name for path in root.glob("*") if not path.match(_UNFINISHED)]
+    if names:
+        found = ", ".join(sorted(names)[:5])
+        raise ValueError(f"expected {root} to be empty or to hold synthetic people, found {found}; choose another one")
     return False
 
 
@@ -200,47 +184,41 @@ def _missing(root: Path, jobs: list[Job]) -> list[Job]:
     """Jobs without all three files; removes the unfinished files of an interrupted run."""
     for path in root.glob(f"*/{_UNFINISHED}"):
         path.unlink(missing_ok=True)
-    folders = [folder for folder in _FOLDERS if (root / folder).is_dir()]
-    present = {f"{folder}/{name}" for folder in folders for name in os.listdir(root / folder)}
+    present = {f"{path.parent.name}/{path.name}" for path in root.glob("*/*")}
     return [job for job in jobs if not present.issuperset(_files(job))]
 
 
 def _make_all(make: Callable, root: Path, jobs: list[Job], processes: int | None, progress: bool) -> None:
-    """Make the jobs in chunks, in this process or in several; where those die, in this one. Ctrl-C ends them all.
+    """Make the jobs, in this process or in several; where those die, in this one. Ctrl-C ends them all.
 
     joblib's workers import no main module, so they start from notebooks and from scripts without a guard.
     """
     if processes is None:
         processes = 1 if len(jobs) < _ALONE else min(os.cpu_count() or 1, 8)
-    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    processes = max(1, min(processes, len(chunks)))
-    workers = Parallel(processes, "loky", return_as="generator_unordered", idle_worker_timeout=20)
-    bar = tqdm(total=len(jobs), desc="people", unit="image", disable=not progress)
+    processes = max(1, min(processes, len(jobs) // _BATCH))
+    workers = Parallel(processes, "loky", return_as="generator_unordered", batch_size=_BATCH, idle_worker_timeout=20)
     try:
-        with bar, closing(workers(delayed(make)(chunk) for chunk in chunks)) as finished:
-            for made in finished:
-                bar.update(made)
+        with closing(workers(delayed(make)(job) for job in jobs)) as made:
+            for _ in tqdm(made, "people", len(jobs), unit="image", disable=not progress):
+                pass
     except BrokenProcessPool as error:
         warnings.warn(f"{error}; drawing the remaining people in this process", RuntimeWarning, stacklevel=3)
         _make_all(make, root, _missing(root, jobs), 1, progress)
 
 
-def _make(root: Path, seed: int, difficulty: Difficulty, jobs: list[Job]) -> int:
-    for job in jobs:
-        image, parts, quality = draw(job, seed, difficulty)
-        mask = Image.fromarray((parts > 0).view(np.uint8) * 255)
-        for file, name in zip((Image.fromarray(parts), mask, image), _files(job), strict=True):
-            options = {"quality": quality} if file is image else {"compress_level": 1}
-            try:
-                _save(file, root / name, options)
-            except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
-                _save(file, root / name, options)
-    return len(jobs)
+def _make(root: Path, seed: int, difficulty: Difficulty, job: Job) -> None:
+    image, parts, quality = draw(job, seed, difficulty)
+    mask = Image.fromarray((parts > 0).view(np.uint8) * 255)
+    for file, name in zip((Image.fromarray(parts), mask, image), _files(job), strict=True):
+        _save(file, root / name, quality)
 
 
-def _save(image: Image.Image, path: Path, options: dict[str, int]) -> None:
-    with atomic_path(path) as temporary:
-        image.save(temporary, **options)
+def _save(image: Image.Image, path: Path, quality: int) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            image.save(temporary, quality=quality, compress_level=1)  # of a JPEG, of a PNG
+    except FileNotFoundError:  # tidied away by somebody who completes the same data set at the same time
+        _save(image, path, quality)
 
 
 def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
@@ -254,6 +232,5 @@ def read_attributes(root: str | os.PathLike) -> dict[int, dict[str, str]]:
 
 def lookalike_pairs(root: str | os.PathLike) -> list[tuple[int, int, str]]:
     """Pairs of look-alikes, each once: (smaller pid, larger pid, the one part that differs), sorted."""
-    table = read_attributes(root)
-    pairs = [(pid, int(row["lookalike_pid"]), row["differs_in"]) for pid, row in table.items() if row["lookalike_pid"]]
+    pairs = [(pid, int(row["lookalike_pid"] or 0), row["differs_in"]) for pid, row in read_attributes(root).items()]
     return sorted(pair for pair in pairs if pair[0] < pair[1])
