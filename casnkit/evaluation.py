@@ -96,7 +96,7 @@ class Evaluation:
         options = self.config.ranking
         if kind == "features":
             return ranking.feature_distances(query.features, gallery.features, options.normalise_features)
-        how = options.siamese_mode, options.pair_order, options.threshold
+        how = options.siamese_mode, options.pair_order, options.threshold, options.profile_scale
         return ranking.attention_distances(self.model, query, gallery, *how, progress=progress).distances
 
     def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:

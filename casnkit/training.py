@@ -208,7 +208,7 @@ def make_accelerator(device: str | torch.device | None = None, **options: Any) -
 def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
     """The sampler of the training pairs that ``config`` describes; what it has to say is warned of."""
     data, split, seed = config.data, dataset.train, config.train.seed
-    how = data.batch_size, data.positive_share, data.across_cameras, seed
+    how = data.batch_size, data.positive_share, data.across_cameras, seed, data.anchor_share
     sampler = PairSampler(split.pids, split.camids, *how)
     for note in sampler.notes:
         warnings.warn(note, stacklevel=3)

@@ -15,9 +15,10 @@ import pandas as pd
 class PairSampler:
     """Plans of pairs over a training split; holds no state between epochs.
 
-    Every image is the anchor, the first member, of one pair per epoch; further random anchors fill the last batch. Each of
-    the ``steps`` batches holds exactly ``round(positive_share * batch_size)`` positive pairs, at random places, as long as
-    there are enough anchors for them; ``notes`` say where there are not.
+    Every image (or an ``anchor_share`` of them, drawn anew in each epoch) is the anchor, the first member, of one pair per
+    epoch; further random anchors fill the last batch. Each of the ``steps`` batches holds exactly
+    ``round(positive_share * batch_size)`` positive pairs, at random places, as long as there are enough anchors for them;
+    ``notes`` say where there are not.
 
     A positive partner is drawn uniformly from the person's images of *other* cameras, or, where there are none (or with
     ``across_cameras=False``), from all the person's other images. An unknown camera (-1) counts as one camera. A negative
@@ -31,11 +32,13 @@ class PairSampler:
     positive_share: float = 0.5
     across_cameras: bool = True
     seed: int = 0
+    anchor_share: float = 1.0
 
     def __post_init__(self) -> None:
         self.pids, self.camids = np.asarray(self.pids, np.int64), np.asarray(self.camids, np.int64)
-        self.steps = -(-len(self.pids) // self.batch_size)
-        self.extra = self.steps * self.batch_size - len(self.pids)  # random anchors at the end of the last batch
+        self.anchors = max(1, round(self.anchor_share * len(self.pids)))
+        self.steps = -(-self.anchors // self.batch_size)
+        self.extra = self.steps * self.batch_size - self.anchors  # random anchors at the end of the last batch
         self.positives_per_batch = round(self.positive_share * self.batch_size)
         self._index_people()
         wanted = np.full(self.steps, self.positives_per_batch)  # positive pairs of the regular anchors in each batch
@@ -102,15 +105,15 @@ class PairSampler:
         return positive.reshape(-1)
 
     def _draw_anchors(self, positive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Put every image at one of the first N places and further random ones behind, (T,) int64."""
-        n = len(self.pids)
-        order = rng.permutation(n)
+        """Put each anchor's image at one of the first places and further random ones behind, (T,) int64."""
+        n, images = self.anchors, len(self.pids)
+        order = rng.permutation(images)
         first, rest = order[self._paired[order]], order[~self._paired[order]]
         number, filler = int(positive[:n].sum()), positive[n:]
         anchors = np.empty(len(positive), dtype=np.int64)
         anchors[:n][positive[:n]] = first[:number]
-        anchors[:n][~positive[:n]] = rng.permutation(np.concatenate([first[number:], rest]))
-        for places, pool in ((filler, np.flatnonzero(self._paired)), (~filler, np.arange(n))):
+        anchors[:n][~positive[:n]] = rng.permutation(np.concatenate([first[number:], rest]))[: n - number]
+        for places, pool in ((filler, np.flatnonzero(self._paired)), (~filler, np.arange(images))):
             wanted = int(places.sum())  # none is drawn twice unless the pool is too small
             anchors[n:][places] = rng.choice(pool, wanted, replace=wanted > len(pool)) if wanted else []
         return anchors

@@ -192,7 +192,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     device, config, run = runs.pick_device(device), trial.config, out / "runs" / trial.name
     (dataset, tested), started = trial.datasets(), time.perf_counter()
     training.train(dataset, config, run, device=device, progress=False)
-    model, _ = runs.load_model(run, device)
+    model, trained = runs.load_model(run, device)
     row = {"trial": trial.name, **trial.identity(), "data": tested.name, "identities": len(tested.query.identities)}
     row |= {"queries": len(tested.query), "gallery": len(tested.gallery)}
     result = evaluation.evaluate(model, tested, config, device=device, progress=False)
@@ -207,7 +207,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         for prefix, seen in found.items():
             distances = seen.distances["features"], seen.distances["attention"]
             row[f"{prefix}mean_ap_at_weight"] = at_weights(seen.dataset, *distances, *options)
-    row |= measure_claims(model, tested, config)
+    row |= measure_claims(model, tested, config, trained)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     write_json(trial.row_file(out), row | {"config": config.to_dict()})
     # the state of the optimiser is as large as the weights

@@ -12,7 +12,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from casnkit import attention
@@ -20,41 +19,55 @@ from casnkit.config import Config
 from casnkit.data.images import load_images, load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
-from casnkit.explain import localisation
+from casnkit.explain import localisation, siamese
 from casnkit.explain.masks import random_like
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
+from casnkit.runs import RunInfo
 
 BATCH = 128  # maps at a time in the network's head
 
 
 def measure_claims(
-    model: CASN, dataset: ReidDataset, config: Config, *, max_images: int = 400, max_pairs: int = 500, seed: int = 0
+    model: CASN,
+    dataset: ReidDataset,
+    config: Config,
+    trained: RunInfo | None = None,
+    *,
+    max_images: int = 400,
+    max_pairs: int = 500,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
-    ``coverage_MAP``, ``spill_MAP``, ``energy_inside_MAP``, ``auc_MAP`` and ``cue_pairs_MAP`` are what
+    ``coverage_MAP``, ``spill_MAP``, ``energy_inside_MAP``, ``auc_MAP``, ``distance_same_MAP`` and ``cue_pairs_MAP`` are what
     :data:`casnkit.experiments.report.CLAIMS_CAPTION` says. MAP is ``ia`` (identification attention of the predicted
     identity; ``ia_train`` and ``plain_train``: of the true one, training images), ``siamese`` (equation 4, of a query and one
-    of its matches; that of a random pair classifier for ide and ide+ia), ``plain`` (mean over channels), for cues also
+    of its matches; that of a random pair classifier for ide and ide+ia), ``plain`` (mean over channels); for agreement also
+    ``frozen`` (equation 4 with a pair classifier trained on the frozen network by equation 3 alone), for cues also
     ``different`` (Grad-CAM of "not the same", -z_1, the question that it answers); ``MAP_chance``: the same maps rolled to a
     random place; ``uniform``: one value everywhere.
 
-    What a data set cannot tell is left out with a warning. ``max_images`` of the test, half of them queries with a match, and
-    half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
+    What a data set cannot tell is left out with a warning; what needs training images (``_train``, ``frozen``) is left out
+    unless ``trained``, the run, says that they are this data set's. ``max_images`` of the test, half of them queries with a
+    match, and half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
     """
     rng = np.random.default_rng(seed)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
     found, masks, parts = _take(model, splits, config)
     results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
     labels, pids = labels_of(dataset.train.pids)
-    if len(pids) == model.num_ids:  # else it was trained on other people
+    results |= agreement(model, found, same, different, config)
+    if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
         chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
         seen, its_masks, _ = _take(model, [dataset.train.subset(chosen)], config)
         maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
         maps["plain_train"] = attention.mean_map(seen.feature_maps)
         results = _localised(maps, its_masks, np.arange(len(chosen))) | results  # "uniform" is the test's
-    results |= agreement(model, found, same, different, config)
+        every, _, _ = _take(model, [dataset.train], config)
+        frozen = siamese.frozen_pair_head(model, every.features, dataset.train, config)
+        of_frozen = agreement(frozen, found, same, different, config).items()
+        results |= {name.replace("siamese", "frozen"): value for name, value in of_frozen if "siamese" in name}
     truth = {"person masks": masks is not None, "body-part maps": parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if all(truth.values()):
@@ -154,14 +167,12 @@ def _localised(maps: dict[str, Tensor], masks: Tensor | None, rows: np.ndarray) 
 def agreement(
     model: CASN, found: Extracted, same: np.ndarray, different: np.ndarray, config: Config
 ) -> dict[str, float]:
-    """How well distances of equation 5 tell pairs of one person from pairs of two."""
+    """:func:`casnkit.explain.siamese.agreement` of every kind of map, with t and scale of the test."""
     if not len(same) or not len(different):
         return {}
-    results, truth = {}, np.arange(len(same) + len(different)) < len(same)
-    for kind, maps in maps_of(model, found, np.concatenate([same, different]), config).items():
-        distances = attention.attention_distance(*maps.chunk(2), config.ranking.threshold).double().numpy()
-        results[f"auc_{kind}"] = 100 * float(roc_auc_score(truth, -distances))
-    return results
+    pairs, options = np.concatenate([same, different]), config.ranking
+    maps = {kind: both.chunk(2) for kind, both in maps_of(model, found, pairs, config).items()}
+    return siamese.agreement(maps, np.arange(len(pairs)) < len(same), options.threshold, options.profile_scale)
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:

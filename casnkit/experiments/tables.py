@@ -1,8 +1,7 @@
 """The paper's tables, measured beside published, one command for each; the ablation is part of every table.
 
-``published.csv`` holds what was published, in percent, single query without re-ranking, and where else each number stands.
-A number counts as *confirmed* where a second text says the same, and for the two baselines, which the paper takes from
-PCB's; the tables show a dash for the others. No number is an estimate.
+``published.csv`` holds every number of the paper's tables 1 to 3, and those of its section 4.1, in percent, single query
+without re-ranking. Where a system stands in two tables its numbers are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, VARIANTS, Config, assignments, profile
+from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import read_json, write_json, write_text
@@ -34,31 +33,48 @@ NUMBERS = [*HEADINGS, "mean_ap_trapezoid"]
 NOTES = (
     "percent; difference: measured minus published. The paper ranks by the sum wherever there is Siamese attention.",
     "mAP: mean of the precision at each hit; the paper names no definition, the trapezoid's value is in the JSON",
-    "published: ? marks a number that no second text bears out, shown by --unconfirmed",
+    "published: as in the paper's tables; the rows of other systems, and the two baselines, are quoted there from others",
 )
-# In percent, of one system (a row of ours by its key, or a name) on one benchmark, and where it stands.
-PUBLISHED = list(pd.read_csv(Path(__file__).with_name("published.csv")).itertuples(index=False, name="Published"))
+# In percent, where it stands, of one system (a row of ours by its key, or a name) on one benchmark.
+_READ = pd.read_csv(Path(__file__).with_name("published.csv")).astype(object)
+PUBLISHED = list(_READ.where(_READ.notna(), None).itertuples(index=False, name="Published"))
 
 
 # Our rows by key: the paper's name and the setting; a pooling of gap is the paper's IDE, stripes its PCB.
 ROWS = {
     base + end: (model_name({"variant": variant, "pooling": pooling}), Setting(variant, pooling))
     for base, pooling in (("ide", "gap"), ("pcb", "stripes"))
-    for end, variant in zip(("", "+ia", "+sa", "-casn"), VARIANTS, strict=True)
+    for end, variant in {"": "ide", "+ia": "ide+ia", "+sa": "ide+sa", "-casn": "casn"}.items()
 }
+EIGHT = tuple(ROWS)
 ROWS["densenet"] = "DenseNet121 (IDE)", Setting("ide", "gap", "backbone", "densenet121")
 ROWS["densenet-casn"] = "CASN (DenseNet121)", Setting("casn", "gap", "backbone", "densenet121")
-TABLES = {
-    1: ("CUHK03-NP", ("cuhk03-np-detected", "cuhk03-np-labeled")),
-    2: ("DukeMTMC-reID", ("dukemtmc-reid",)),
-    3: ("Market-1501", ("market1501",)),
+TABLES = {  # title, benchmarks, our rows in it
+    1: ("CUHK03-NP", ("cuhk03-np-detected", "cuhk03-np-labeled"), ("ide-casn", "pcb-casn", "densenet-casn")),
+    2: ("DukeMTMC-reID and Market-1501", ("dukemtmc-reid", "market1501"), ("ide-casn", "pcb-casn")),
+    3: ("ablation", ("cuhk03-np-detected", "dukemtmc-reid", "market1501"), EIGHT),
 }
 
 
-def published(system: str, benchmark: str, unconfirmed: bool = False) -> Any:
-    """What is known of a system on a benchmark; None where nothing is, or nothing confirmed."""
-    found = (p for p in PUBLISHED if (p.system, p.benchmark) == (system, benchmark) and (p.confirmed or unconfirmed))
-    return next(found, None)
+def published(system: str, benchmark: str) -> Any:
+    """What the paper prints of a system on a benchmark; None where it prints nothing."""
+    return next((p for p in PUBLISHED if (p.system, p.benchmark) == (system, benchmark)), None)
+
+
+def published_table(number: int) -> pd.DataFrame:
+    """A table of the paper as it stands there: a line for each system, rank-1 and mAP on each benchmark, in percent."""
+    rows = [entry for entry in PUBLISHED if entry.where == f"table {number}"]
+    cells = {
+        (
+            ROWS[entry.system][0] if entry.system in ROWS else entry.system,
+            entry.benchmark,
+            HEADINGS[name],
+        ): f"{value:.1f}"
+        for entry in rows
+        for name in COMPARED
+        if (value := getattr(entry, name)) is not None
+    }
+    return pd.Series(cells).unstack([1, 2], fill_value="", sort=False)
 
 
 @dataclass
@@ -68,7 +84,7 @@ class Plan:
     number: int
     out: str | Path
     profile: str = "paper"
-    rows: Sequence[str] | None = None  # default: all
+    rows: Sequence[str] | None = None  # of ROWS; default: the paper's
     seeds: int | None = 1  # None reads every seed that is there
     changes: Mapping[str, Any] | None = None  # for all rows
 
@@ -79,8 +95,8 @@ class Plan:
                 f"expected a table out of {', '.join(map(str, TABLES))}, at least one seed, some of the rows "
                 f"{', '.join(ROWS)}, got table {self.number!r}, seeds {self.seeds}, rows {self.rows}"
             )
-        self.title, self.benchmarks = TABLES[self.number]
-        self.rows, self.out = [key for key in ROWS if key in (self.rows or ROWS)], Path(self.out)
+        self.title, self.benchmarks, usual = TABLES[self.number]
+        self.rows, self.out = [key for key in ROWS if key in (self.rows or usual)], Path(self.out)
         self.config(self.rows[0], 0)  # unknown settings are refused before anything is trained
 
     def folder(self, benchmark: str, row: str, seed: int | str) -> Path:
@@ -169,22 +185,20 @@ def is_finished(folder: Path, config: Config, dataset: ReidDataset) -> bool:
     return bool(run.results) and run.info.config == config and run.info.data["images"] == counts
 
 
-def read_table(
-    plan: Plan, problems: Mapping[str, Mapping[str, str]] | None = None, unconfirmed: bool = False
-) -> dict[str, Any]:
+def read_table(plan: Plan, problems: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
     """A table as plain values, ready for JSON: what was measured, what was published, the difference, what is missing.
 
-    Trains nothing. ``problems`` is what :func:`measure` returned; ``unconfirmed``: also use published numbers that only
-    notes of the paper bear out.
+    Trains nothing. ``problems`` is what :func:`measure` returned.
     """
     records, notes = [], list(NOTES)
     for benchmark in plan.benchmarks:
         others = [entry for entry in PUBLISHED if entry.benchmark == benchmark and entry.system not in ROWS]
-        for entry in sorted(others, key=lambda entry: entry.mean_ap):
-            records += _records({"benchmark": benchmark, "row": None, "name": entry.system}, entry, [])
-        blank: dict[str, list[str]] = {"no confirmed published number, and so a dash": [], "not trained yet": []}
+        for entry in others if plan.number != 3 else ():  # the ablation compares nobody
+            name = entry.system if entry.where.startswith("table") else f"{entry.system} ({entry.where})"
+            records += _records({"benchmark": benchmark, "row": None, "name": name}, entry, [])
+        blank: dict[str, list[str]] = {"not in the paper, and so a dash": [], "not trained yet": []}
         for row in plan.rows:
-            name, own, known = ROWS[row][0], plan.runs(benchmark, row), published(row, benchmark, unconfirmed)
+            name, own, known = ROWS[row][0], plan.runs(benchmark, row), published(row, benchmark)
             records += _records({"benchmark": benchmark, "row": row, "name": name}, known, own)
             notes += itertools.chain.from_iterable(_notes(benchmark, name, run) for run in own)
             for names, there in zip(blank.values(), (known, own), strict=True):
@@ -192,7 +206,7 @@ def read_table(
         notes += [f"{benchmark}: {what}: {', '.join(names)}" for what, names in blank.items() if names]
     measured = [record for record in records if record["measured"]]
     if measured and plan.profile != "paper":
-        notes.append(f"profile {plan.profile} is not the paper's setting (section 4.1): differences mean nothing")
+        notes.append(f"profile {plan.profile} is not the paper's setting (section 4): differences mean nothing")
     if measured and not any(record["range"] for record in measured):
         notes.append("one seed: the baseline alone moves by points from seed to seed (--seeds 3 goes on from here)")
     for what, reasons in (problems or {}).items():
@@ -262,17 +276,16 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
         line["seeds"] = ",".join(map(str, record["seeds"])) or "-"
         for kind, names in kinds.items():
             values, sign = record[kind] or {}, "+" if kind == "difference" else ""
-            doubt = "" if values.get("confirmed", True) else "?"  # no second text bears it out
             for name in names:
                 heading = f"{kind} {HEADINGS[name]}".removeprefix("measured ")
-                line[heading] = f"{values[name]:{sign}.1f}{doubt}" if values else "-"
+                line[heading] = f"{values[name]:{sign}.1f}" if values.get(name) is not None else "-"
         lines.append(line)
     return lines
 
 
 def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
-    """Rank-1 and mAP of every system on one benchmark (default: the first), a line for each: published and confirmed as a
-    ring, measured as a filled mark."""
+    """Rank-1 and mAP of every system on one benchmark (default: the first), a line for each: published as a ring,
+    measured as a filled mark."""
     records = [record for record in result["records"] if record["benchmark"] == (benchmark or result["benchmarks"][0])]
     if not records:
         raise ValueError(f"expected a benchmark out of {', '.join(result['benchmarks'])}, got {benchmark!r}")
@@ -284,7 +297,7 @@ def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
         for ax, key in zip(axes, COMPARED, strict=True):
             for record in records:
                 known, measured, line = record["published"], record["measured"], names.index(record["name"])
-                if known and known["confirmed"]:
+                if known and known[key] is not None:
                     whose, colour = ("this paper's rows", INK) if record["row"] else ("other systems", GREY)
                     ax.plot(known[key], line, "o", color=colour, markerfacecolor="none", label=f"published, {whose}")
                 if measured:
@@ -302,28 +315,31 @@ def add_parser(group: Any) -> None:
     """Add ``table`` to the command line."""
     several = "Several GPUs: accelerate launch -m casnkit table 3 --root PATH. Stopped, the same command goes on."
     table = group.add_parser("table", help="a table of the paper: measured beside published", description=several)
-    numbers = "; ".join(f"{number} = {title}" for number, (title, _) in TABLES.items())
+    numbers = "; ".join(f"{number} = {title}" for number, (title, *_) in TABLES.items())
     table.add_argument("number", type=int, choices=tuple(TABLES), help=numbers)
     table.add_argument("--root", type=Path, help="folder at or above the benchmarks; default: $CASNKIT_DATA")
     table.add_argument("--profile", choices=PROFILES, default="paper", help="default: paper (ImageNet weights, a GPU)")
     table.add_argument("--out", type=Path, default=Path("runs/tables"), help="default: runs/tables")
-    table.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(ROWS)}; default: all")
+    table.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(ROWS)}; default: the paper's")
     table.add_argument("--seeds", type=int, help="trainings of each row; default: 1; with --read-only: all there are")
     table.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="for all rows: any setting")
     table.add_argument("--read-only", action="store_true", help="train nothing: read the finished runs below --out")
-    table.add_argument("--unconfirmed", action="store_true", help="also show published numbers that are not confirmed")
+    table.add_argument("--published", action="store_true", help="print the paper's table alone; needs no data")
     table.set_defaults(command=make_table)
 
 
 def make_table(options: argparse.Namespace) -> int:
     """One table from its options to its last printed line. Returns 1 where nothing could be measured."""
+    if options.published:
+        print(f"Table {options.number}: {TABLES[options.number][0]}, as published\n\n{published_table(options.number)}")
+        return 0
     seeds = options.seeds if options.seeds is not None or options.read_only else 1
     given = options.number, options.out, options.profile, options.rows, seeds
     plan = Plan(*given, assignments(options.set))
     problems = None if options.read_only else measure(plan, options.root, options.device)
     if not training.make_accelerator(options.device).is_main_process:
         return 0
-    result = read_table(plan, problems, options.unconfirmed)
+    result = read_table(plan, problems)
     stem = plan.out / f"table{plan.number}"
     write_json(stem.with_suffix(".json"), result)
     write_text(stem.with_suffix(".md"), to_markdown(result) + "\n")

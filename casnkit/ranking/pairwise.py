@@ -137,6 +137,7 @@ def attention_distances(
     mode: str = "paper",
     order: str = "given",
     threshold: float = 0.5,
+    scale: str = "max",
     *,
     precision: str = "float32",
     progress: bool = False,
@@ -144,25 +145,24 @@ def attention_distances(
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
 
     Computed where the model is, by which :func:`extract` saw ``query`` and ``gallery`` (their maps may differ in size).
-    ``mode``, ``order``: see ``CASN.siamese_attention_of``; ``threshold``: t of the crop, a fraction of a profile's own
-    maximum; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps missing or not finite,
-    shapes that do not fit the model, or an unknown name.
+    ``mode``, ``order``: see ``CASN.siamese_attention_of``; ``threshold``, ``scale``: t of the crop and what it refers to, see
+    :func:`casnkit.attention.align_rows`; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps
+    missing or not finite, shapes that do not fit the model, or an unknown name.
     """
     started = time.perf_counter()
     _check(model, query, gallery, mode, order)
     if precision not in PRECISIONS or not 0 <= threshold < 1:
         known = ", ".join(PRECISIONS)
         raise ValueError(f"expected precision: {known}; threshold in [0, 1), got {precision!r} and {threshold!r}")
-    head = [layer for layer in model.pair_head.children() if not isinstance(layer, nn.Dropout)]
-    kinds = nn.Linear, (nn.Identity, nn.ReLU, nn.LeakyReLU), nn.Linear
-    if len(head) == 3 and all(map(isinstance, head, kinds)):
+    head = model.pair_head.layers() if len(model.pair_head) == 4 else ()
+    if head and isinstance(head[1], (nn.Identity, nn.ReLU, nn.LeakyReLU)):
         centre = gallery.features.mean(0, dtype=torch.float64)
         blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
-        distances = blocks.distances(query, gallery, threshold, progress)
+        distances = blocks.distances(query, gallery, threshold, scale, progress)
     else:
         index = np.indices((len(query), len(gallery))).reshape(2, -1).T
         batches = _maps(model, query, gallery, index, mode, order)
-        found = torch.cat([attention.attention_distance(*maps, threshold) for maps in batches])
+        found = torch.cat([attention.attention_distance(*maps, threshold, scale) for maps in batches])
         distances = found.float().numpy().reshape(len(query), len(gallery))
     return PairwiseResult(distances, time.perf_counter() - started)
 
@@ -218,7 +218,9 @@ class _Blocks:
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
     @torch.no_grad()
-    def distances(self, query: Extracted, gallery: Extracted, threshold: float, progress: bool) -> np.ndarray:
+    def distances(
+        self, query: Extracted, gallery: Extracted, threshold: float, scale: str, progress: bool
+    ) -> np.ndarray:
         """Gallery images on the device as many as fit, block by block under blocks of queries."""
         item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
         budget = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else HELD_BYTES
@@ -235,7 +237,9 @@ class _Blocks:
                     side = self.side(query.subset(rows))
                     found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
                     for part in chunks(len(whole.maps), 1, images):
-                        found[:, part] = self.block(side, _Side(*(v[part] for v in whole[:3]), whole.size), threshold)
+                        found[:, part] = self.block(
+                            side, _Side(*(v[part] for v in whole[:3]), whole.size), threshold, scale
+                        )
                     distances[rows, columns] = found.cpu().numpy()
                     bar.update(found.numel())
         return distances
@@ -247,7 +251,7 @@ class _Blocks:
         maps = _split_mean(maps) if self.dtype == torch.bfloat16 else maps.to(self.dtype)
         return _Side(maps, features.to(self.wide), hidden, tuple(images.feature_maps.shape[2:]))
 
-    def block(self, query: _Side, gallery: _Side, threshold: float) -> Tensor:
+    def block(self, query: _Side, gallery: _Side, threshold: float, scale: str) -> Tensor:
         """The distances of equation 5 between all images of two sides, (q, g)."""
         first, second = self.maps(query, gallery)
         if self.order == "both":
@@ -256,8 +260,7 @@ class _Blocks:
         rows, aligned = max(query.size[0], gallery.size[0]), []
         for maps, axes in ((first, (0, 2, 1)), (second, (2, 0, 1))):
             maxima = maps.amax(2).clamp_min_(0).div_(maps.shape[1] * maps.shape[2]).permute(axes)  # an axis may be 1
-            profile = attention.normalise_map(maxima.flatten(0, 1), "max")
-            profile = attention.resize_rows(profile, *attention.crop_bounds(profile, threshold), rows)
+            profile = attention.align_rows(maxima.flatten(0, 1), threshold, rows, scale)
             aligned.append(profile.unflatten(0, maxima.shape[:2]))
         return torch.linalg.vector_norm(aligned[0] - aligned[1], dim=-1)
 

@@ -47,9 +47,9 @@ plan = tables.Plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide
 my_prediction = "missing"
 
 # %% tags=["check"]
-wrong_set = tables.Plan(2, plan.out, "smoke", ["ide"], changes={"epochs": 1})
+wrong_set = tables.Plan(1, plan.out, "smoke", ["ide"], changes={"epochs": 1})
 refused = tables.measure(wrong_set, toy, device=str(session.device), progress=False)["missing"]
-ck.notebook.say(refused.get("dukemtmc-reid", "trained"))
+ck.notebook.say(refused.get("cuhk03-np-detected", "trained"))
 reasons = {
     "trained": "a table sets numbers beside published ones, so what only looks like another benchmark is refused",
     "missing": "the file names are Market-1501's: it is refused, and the folder that was looked for is named",

@@ -16,8 +16,14 @@ from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs, synthesize
 from casnkit.data.records import ReidDataset
 from casnkit.experiments import claims
 from casnkit.ranking import Extracted
+from casnkit.runs import RunInfo
 
 CONFIG = ck.profile("smoke", height=64, width=32)
+
+
+def run_on(dataset: ReidDataset) -> RunInfo:
+    """A run that was trained on this data set."""
+    return RunInfo(CONFIG, dataset.train.identities, {"root": str(dataset.root)}, {})
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +67,22 @@ def seen(model: ck.CASN, make_images) -> Extracted:
 
 def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset, model: ck.CASN, make_model) -> None:
     state, rng_state = [m.training for m in model.train().modules()], torch.get_rng_state()
-    found = claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
+    found = claims.measure_claims(model, people, CONFIG, run_on(people), max_images=30, max_pairs=20)
     assert [m.training for m in model.modules()] == state
     assert torch.equal(torch.get_rng_state(), rng_state)
-    assert found == claims.measure_claims(model, people, CONFIG, max_images=30, max_pairs=20)
+    assert found == claims.measure_claims(model, people, CONFIG, run_on(people), max_images=30, max_pairs=20)
     measures = ("coverage", "spill", "energy_inside", "cue_pairs")
     expected = {
         f"{m}_{k}" for m, k in itertools.product(measures, ("ia", "siamese", "plain", "plain_chance", "uniform"))
     }
-    assert expected | {"auc_ia", "auc_siamese", "auc_plain", "coverage_ia_train"} < set(found)
+    agreement = {f"{m}_{k}" for m in ("auc", "distance_same") for k in ("ia", "siamese", "plain", "frozen")}
+    assert expected | agreement | {"coverage_ia_train"} < set(found)
     assert all(0 <= value <= 100 for value in found.values())
+    other = replace(run_on(people), data={"root": "/other/people"})  # the same pids, other faces
+    elsewhere = claims.measure_claims(model, people, CONFIG, other, max_images=30, max_pairs=20)
+    assert {name for name in found if name not in elsewhere} == {
+        name for name in found if "train" in name or "frozen" in name
+    }
     assert found["cue_pairs_uniform"] == 50
     model = make_model(9, torch.float32, pooling="stripes", stripes=4)  # trained on other people
     config = CONFIG.replace(ranking={"siamese_mode": "gradcam", "pair_order": "both"})
@@ -80,7 +92,7 @@ def test_every_number_is_there_beside_chance_and_plain_mean(people: ReidDataset,
 
 def test_attention_that_is_the_person_is_perfect(people: ReidDataset, model: ck.CASN, monkeypatch) -> None:
     plant(monkeypatch, model, "mask")
-    found = claims.measure_claims(model, people, CONFIG, max_images=20, max_pairs=20)
+    found = claims.measure_claims(model, people, CONFIG, run_on(people), max_images=20, max_pairs=20)
     for name in ("plain", "siamese", "plain_train"):
         for measure in ("coverage", "energy_inside"):
             assert found[f"{measure}_{name}"] == pytest.approx(100, abs=1e-3)
@@ -168,7 +180,8 @@ def test_without_truth_the_rest_is_measured_and_said(tmp_path: Path, make_model)
     model = make_model(len(data.train.identities), torch.float32)
     with pytest.warns(UserWarning, match="no person masks, body-part maps, look-alikes in its test"):
         found = claims.measure_claims(model, data, CONFIG.replace(variant="ide"), max_images=6, max_pairs=6)
-    assert set(found) == {"auc_ia", "auc_siamese", "auc_plain"}
+    kinds = ("auc", "distance_same", "distance_different")
+    assert set(found) == {f"{name}_{kind}" for name in kinds for kind in ("ia", "siamese", "plain")}
     alone = replace(data, gallery=data.gallery.subset(data.gallery.pids < 1))
     with pytest.raises(ValueError, match="a match in the gallery of market1501, found none"):
         claims.measure_claims(model, alone, CONFIG)

@@ -112,3 +112,15 @@ def test_bad_input_is_named(pids, arguments, message):
     camids = arguments.pop("camids", [1] * len(pids))
     with pytest.raises(ValueError, match=message):
         PairSampler(np.array(pids), np.array(camids), **arguments)
+
+
+def test_half_of_the_anchors_show_every_image_about_once():
+    pids, camids = np.repeat(np.arange(1, 21), 6), np.tile([1, 2, 3], 40)
+    sampler = PairSampler(pids, camids, 10, 0.5, anchor_share=0.5)
+    plan = sampler.epoch(0)
+    assert plan.shape == (6, 10, 2), "120 images in 60 pairs"
+    assert len(np.unique(plan[..., 0])) == 60, "no image is an anchor twice"
+    assert (sampler.is_positive(plan).sum(1) == 5).all()
+    assert set(sampler.epoch(1)[..., 0].ravel()) != set(plan[..., 0].ravel()), "others in the next epoch"
+    whole = PairSampler(pids, camids, 10, 0.5, anchor_share=1.0).epoch(0)
+    assert np.array_equal(whole, PairSampler(pids, camids, 10, 0.5).epoch(0))

@@ -167,6 +167,19 @@ def test_one_image_or_maps_of_two_sizes(make_problem, act):
         np.testing.assert_allclose(found, one_by_one(problem), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("scale", "threshold"), [("raw", 0.3), ("absolute", 0.02)])
+def test_every_scale_of_the_profiles_and_a_classifier_with_batchnorm(make_problem, scale, threshold):
+    model, query, gallery = make_problem(pair_norm=True)
+    found = attention_distances(model, query, gallery, threshold=threshold, scale=scale, **EXACT).distances
+    index = np.indices(found.shape).reshape(2, -1).T
+    maps = pair_maps(model, query, gallery, index)
+    expected = attention.attention_distance(*maps, threshold, scale).reshape(found.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    assert (
+        np.abs(found - attention_distances(model, query, gallery, threshold=threshold, **EXACT).distances).max() > 1e-3
+    )
+
+
 @pytest.mark.parametrize("mode", ["paper", "v1"])
 def test_any_other_pair_classifier_is_differentiated(make_problem, mode):
     problem = make_problem(pooling="stripes")
