@@ -54,7 +54,7 @@ def weighted_map(feature_map: Tensor, weights: Tensor) -> Tensor:
 
 
 def identification_map(feature_map: Tensor, gradient: Tensor) -> Tensor:
-    """Identification attention (paper 3.1): M = ReLU(sum_k w_k A_k), w_k = GAP(dy_c / dA_k).
+    """Identification attention (paper 3.1.2): M = ReLU(sum_k w_k A_k), w_k = GAP(dy_c / dA_k).
 
     (B, C, h, w) and dy_c/df of the label's score, (B, D), give (B, h, w), >= 0, not normalised.
     """
@@ -139,7 +139,7 @@ def map_correlation(map_1: Tensor, map_2: Tensor) -> Tensor:
 
 
 def soft_mask(attention: Tensor, slope: float = 10.0, centre: float = 0.5) -> Tensor:
-    """S(M) = sigmoid(a (M - b)) of a map in [0, 1] (paper 3.1). Any shape; values in (0, 1)."""
+    """S(M) = sigmoid(a (M - b)) of a map in [0, 1] (paper 3.1.2). Any shape; values in (0, 1)."""
     return torch.sigmoid(slope * (attention - centre))
 
 

@@ -83,8 +83,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 class ModelConfig(_Settings):
     """The network: trunk, pooling, and two classifiers of two fully connected layers each (paper 3.1, 3.2)."""
 
-    backbone: str = "resnet50"  # paper 4.1; a name in models.TRUNKS ("small" is for CPUs)
-    pooling: str = _one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.3)
+    backbone: str = "resnet50"  # paper 3.1.1; a name in models.TRUNKS ("small" is for CPUs)
+    pooling: str = _one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.1.1)
     last_stride: int | None = _one_of(None, (None, 1, 2))  # None: 2 for gap (9x5 map), 1 for stripes (24x8 map)
     stripes: int = _within(6, 1)  # PCB (Sun et al. 2018)
     shared_reduction: bool = False  # open: one first layer for all stripes; independent ones did better in public PCBs
@@ -96,7 +96,7 @@ class ModelConfig(_Settings):
     pair_activation: str = _one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
     pair_norm: bool = False  # open: BatchNorm as in the ID classifier ("structurally similar", paper 3.2.1)
     pair_dropout: float = _within(0.0, 0, 1)  # open
-    weights: str | None = None  # None: random; "imagenet": torchvision's cached file (paper 4.1); or a file's path
+    weights: str | None = None  # None: random; "imagenet": torchvision's cached file (paper 3.1.1); or a file's path
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class LossConfig(_Settings):
 
     identification_attention: bool = True  # IA: equation 2
     siamese_attention: bool = True  # SA: equations 3 to 5
-    ia_weight: float = _within(0.5, 0)  # equation 6, paper 4.1: lambda_1
-    sa_weight: float = _within(0.05, 0)  # equation 6, paper 4.1: lambda_2
+    ia_weight: float = _within(0.5, 0)  # equation 6, paper 4: lambda_1
+    sa_weight: float = _within(0.05, 0)  # equation 6, paper 4: lambda_2
     consistency_weight: float = _within(_CONSISTENCY, 0)  # equation 5, paper 4: alpha; 0: no spatial term
     ia_score: str = _one_of(
         "probability", ("logit", "probability", "sigmoid", "log")
@@ -137,12 +137,12 @@ class LossConfig(_Settings):
 class DataConfig(_Settings):
     """Images, their augmentation, and how pairs are drawn."""
 
-    height: int = _within(288, 1)  # paper 4.1 (384 for PCB)
-    width: int = _within(144, 1)  # paper 4.1 (128 for PCB)
+    height: int = _within(288, 1)  # paper 4 (384 for PCB)
+    width: int = _within(144, 1)  # paper 4 (128 for PCB)
     flip: float = _within(0.5, 0, 1)  # probability of a horizontal flip; the paper names no augmentation
     padding: int = _within(0, 0)  # pixels of padding before a random crop back to size
     erase: float = _within(0.0, 0, 1)  # probability of erasing a rectangle
-    batch_size: int = _within(16, 1)  # paper 4.1: 16; read here as 16 pairs (open: images or pairs)
+    batch_size: int = _within(16, 1)  # paper 4: 16; read here as 16 pairs (open: images or pairs)
     positive_share: float = _within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
     across_cameras: bool = True  # open: positives from two cameras where the person was seen by two
     anchor_share: float = _within(
@@ -156,13 +156,13 @@ class TrainConfig(_Settings):
 
     epochs: int = _within(
         40, 1
-    )  # paper 4.1; in one epoch every training image is once the first of a pair, see anchor_share
-    learning_rate: float = _within(0.03, 0)  # paper 4.1
+    )  # paper 4; in one epoch every training image is once the first of a pair, see anchor_share
+    learning_rate: float = _within(0.03, 0)  # paper 4
     trunk_rate: float = _within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
-    milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4.1: after epoch 30 of 40; shares of epochs
-    decay: float = _within(0.1, 0, 1)  # paper 4.1
+    milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4: after epoch 30 of 40; shares of epochs
+    decay: float = _within(0.1, 0, 1)  # paper 4
     warmup: float = _within(0.0, 0, 1)  # share of the epochs with a linearly rising rate; the paper has none
-    momentum: float = _within(0.9, 0, 1)  # paper 4.1
+    momentum: float = _within(0.9, 0, 1)  # paper 4
     weight_decay: float = _within(5e-4, 0)  # open: the paper names none; PCB uses 5e-4
     pair_rate: float = _within(1.0, 0)  # open: the pair classifier's share of the rate; its loss has a weight of 0.05
     pair_weight_decay: float | None = _within(None, 0)  # open: of the pair classifier; None: as all
@@ -176,7 +176,7 @@ class TrainConfig(_Settings):
 
 @dataclass(frozen=True)
 class RankingConfig(_Settings):
-    """The test: distances and their fusion (paper 3.2.3)."""
+    """The test: distances and their fusion (paper 4)."""
 
     normalise_features: bool = True  # open: l2 between features of unit length, or as they are
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: as in LossConfig
@@ -185,7 +185,7 @@ class RankingConfig(_Settings):
     profile_scale: str = _one_of("max", attention.SCALES)  # open: as in LossConfig
     normalisation: str = _one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
     normalise_per: str = _one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
-    attention_weight: float = _within(0.5, 0, 1)  # paper 3.2.3 sums the two; 0.5 is that sum up to scale
+    attention_weight: float = _within(0.5, 0, 1)  # paper 4 sums the two; 0.5 is that sum up to scale
     max_rank: int = _within(50, 1)
 
 
@@ -287,7 +287,7 @@ PROFILES = tuple(_PROFILES)
 
 
 def profile(name: str = "quick", **changes: Any) -> Config:
-    """A named set of choices: ``smoke`` (seconds), ``quick`` (minutes on two cores), ``paper`` (section 4.1, a GPU).
+    """A named set of choices: ``smoke`` (seconds), ``quick`` (minutes on two cores), ``paper`` (section 4, a GPU).
 
     ``changes`` as in :meth:`Config.replace`. With ``pooling="stripes"`` images get PCB's shape unless a size is given.
     """

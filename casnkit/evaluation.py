@@ -1,4 +1,4 @@
-"""One network on one data set: what it saw, distances by features, by attention and by their sum, rankings (paper 3.2.3).
+"""One network on one data set: what it saw, distances by features, by attention and by their sum, rankings (paper 4).
 
 The attention of a pair classifier that was never trained (variants ``ide``, ``ide+ia``) says nothing: features alone rank.
 """

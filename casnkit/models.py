@@ -248,7 +248,7 @@ class CASN(nn.Module):
         return feature_map, feature, self.stripe_scores(feature)
 
     def identification_attention(self, images: Tensor, labels: Tensor) -> Tensor:
-        """M for the label's score (paper 3.1): normalised images and (B,) classes, no pids -> (B, h, w), not normalised."""
+        """M for the label's score (paper 3.1.2): normalised images and (B,) classes, no pids -> (B, h, w), not normalised."""
         with evaluating(self):
             return self.identification_attention_of(self.feature_map(images), labels)
 

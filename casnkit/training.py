@@ -216,7 +216,7 @@ def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
 
 
 def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum (paper 4.1); trunk, ID classifier and pair classifier, each with its rate and decay."""
+    """SGD with momentum (paper 4); trunk, ID classifier and pair classifier, each with its rate and decay."""
     decay = config.weight_decay if config.pair_weight_decay is None else config.pair_weight_decay
     groups = [
         {"params": model.trunk.parameters(), "lr": config.learning_rate * config.trunk_rate},
@@ -227,7 +227,7 @@ def make_optimiser(model: CASN, config: TrainConfig) -> torch.optim.SGD:
 
 
 def make_scheduler(optimiser: torch.optim.Optimizer, config: TrainConfig, steps: int, finished: int = 0) -> LambdaLR:
-    """The rates of ``steps`` steps per epoch: linear warm-up, then divided at each milestone (paper 4.1)."""
+    """The rates of ``steps`` steps per epoch: linear warm-up, then divided at each milestone (paper 4)."""
 
     def factor(step: int) -> float:
         share = (finished * steps + step) / steps / config.epochs

@@ -23,7 +23,7 @@
 # ![Training people and where two networks look to name them, beside their plain mean maps](../figures/attention.webp)
 #
 # **You will learn** why a classifier of people is trained and then thrown away (the paper's equation 1), what stripes add
-# (section 3.3), where the baselines look, and how far a result moves when nothing but the seed changes.
+# (section 3.1.1), where the baselines look, and how far a result moves when nothing but the seed changes.
 #
 # **You need** `00_start_here` and `01_data_and_protocol`.
 # **Runtime** under a minute at `smoke`, and at `quick` with the networks that come with the kit (on pictures of your own,

@@ -22,7 +22,7 @@
 # ![People, where the network looks to name them, the soft mask, and what it leaves](../figures/identification.webp)
 #
 # **You will learn** how a map of attention grows out of channels and their weights, why it costs almost nothing, how CASN
-# turns it into a loss (the paper's section 3.1 and equation 2), and how to measure whether a map covers a person.
+# turns it into a loss (the paper's section 3.1.2 and equation 2), and how to measure whether a map covers a person.
 #
 # **You need** `00_start_here`, and the words *gradient* and *convolution*.
 # **Runtime** under a minute at `smoke`, and at `quick` with the networks that come with the kit (on pictures of your own,
@@ -155,7 +155,7 @@ print(f"sum over all places {total:.4f}, gradient times feature {inner:.4f}, sco
 # ## 6 · ReLU: only what speaks *for* the person
 #
 # **Formula.** $M = \mathrm{ReLU}\left(\sum_k w_k A_k\right)$. That is the identification attention of the paper's
-# section 3.1, and it is Grad-CAM of the class score.
+# section 3.1.2, and it is Grad-CAM of the class score.
 
 # %%
 before = sums[-1]

@@ -22,7 +22,7 @@
 #
 # ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
-# **You will learn** how two distances are put on one scale and added (the paper's section 3.2.3), how to choose a setting
+# **You will learn** how two distances are put on one scale and added (the paper's section 4), how to choose a setting
 # without looking at the test, what re-ranking by mutual neighbours does and what it does *together* with attention, how to
 # break a result down by cameras, and how to choose a threshold that keeps its promise.
 #

@@ -38,7 +38,7 @@ def plain_mean(pair: PairModel) -> Found:
 
 
 def identification(pair: PairModel) -> Found:
-    """Identification attention (paper 3.1) of each image's label: the given one, or the one with the highest score."""
+    """Identification attention (paper 3.1.2) of each image's label: the given one, or the one with the highest score."""
     maps, _ = pair.leaves()
     attend = pair.model.identification_attention_of
     return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))

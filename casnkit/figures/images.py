@@ -234,7 +234,7 @@ def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, ti
 
 
 def show_identification(images: Any, maps: Any, masks: Any, masked_images: Any, labels: Any, title: str) -> Figure:
-    """Identification attention at work (paper 3.1, figure 4), a row per image: image, map, soft mask, what it leaves.
+    """Identification attention at work (paper 3.1.2), a row per image: image, map, soft mask, what it leaves.
 
     Raw maps (h, w), soft masks (H, W) in [0, 1]; ``labels`` say whose score was differentiated: ``"id 12, p = 0.97"``.
     """

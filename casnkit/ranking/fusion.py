@@ -59,7 +59,7 @@ def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "que
 def fuse(
     features: Matrix, attention: Matrix, weight: float = 0.5, normalisation: str = "minmax", per: str = "query"
 ) -> Matrix:
-    """Section 3.4: ``(1 - weight) * features + weight * attention`` of two (Q, G) matrices of distances, both normalised.
+    """Section 4: ``(1 - weight) * features + weight * attention`` of two (Q, G) matrices of distances, both normalised.
 
     ``weight`` is attention's share: 0 is features alone, 0.5 the paper's sum (halved), 1 attention alone;
     ``normalisation`` and ``per`` are those of :func:`normalise_distances`.

@@ -1,4 +1,4 @@
-"""What ranking needs of images, and the distances of all query-gallery pairs: of features, and of attention (paper 3.2.3).
+"""What ranking needs of images, and the distances of all query-gallery pairs: of features, and of attention (paper 4).
 
 The network sees each image once. Attention distances (equations 4 and 5) then are a chain of matrix products: equal to
 ``attention_distance(*model.siamese_attention_of(A_q, A_g))`` for each pair, but no two feature maps are ever put side by

@@ -32,7 +32,7 @@ def test_a_round_trip_through_json(name, pooling):
 
 
 def test_the_papers_values():
-    # Paper 4.1, copied from the paper rather than from the code.
+    # Paper 4, copied from the paper rather than from the code.
     config = profile("paper")
     assert (config.model.backbone, config.model.weights) == ("resnet50", "imagenet")
     assert (config.data.height, config.data.width, config.data.batch_size) == (288, 144, 16)

@@ -77,7 +77,7 @@ def test_the_papers_tables_are_whole() -> None:
     for entry in tables.PUBLISHED:
         by_table.setdefault((entry.system, entry.benchmark), set()).add((entry.rank_1, entry.mean_ap))
     assert all(len(values) == 1 for values in by_table.values()), "tables 1 and 2 agree with table 3"
-    # section 4.1: CASN is 4.7 points of rank-1 above the best other on detected images, 5.7 on labeled ones (tables 1)
+    # section 4.1: CASN is 4.7 points of rank-1 above the best other on detected images, 5.7 on labeled ones (table 1)
     for benchmark, lead in (("cuhk03-np-detected", 4.7), ("cuhk03-np-labeled", 5.7)):
         best = max(e.rank_1 for e in tables.PUBLISHED if e.benchmark == benchmark and e.system not in tables.ROWS)
         assert published("pcb-casn", benchmark).rank_1 - best == pytest.approx(lead)

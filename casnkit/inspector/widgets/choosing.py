@@ -206,7 +206,7 @@ class Gallery(Part):
         self.by = self.binds(
             w.ToggleButtons(options=[(text, way) for way, text in WAYS.items()], value=self.state.ranked_by,
                             tooltips=["by feature distance alone", "by attention distance alone",
-                                      "by the sum of both (paper 3.2.3)"],
+                                      "by the sum of both (paper 4)"],
                             style={"button_width": "80px"}, layout={"width": "262px"}), "ranked_by")  # fmt: skip
         label = w.HTML(
             '<span class="casnkit-note">rank by</span>', layout={"margin": "2px 4px 0 10px", "width": "56px"}
