@@ -1,4 +1,4 @@
-"""The laboratory: variants x open points x seeds, trained and tested so that a difference can be told from noise.
+"""The laboratory: arms x worlds x open points x seeds, trained and tested so that a difference can be told from noise.
 
     OUT/rows/NAME.json     one row per finished trial, with its configuration, seed, versions and times
     OUT/runs/NAME/         the run itself (the weights of a study of open points are dropped)
@@ -11,107 +11,40 @@ configuration and data: a changed default is another trial.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from casnkit import attention, evaluation, figures, ranking, runs, training
-from casnkit.config import PROFILES, VARIANTS, Config, assignments, check_choice, profile
+from casnkit.config import PROFILES, Config, assignments, check_choice
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.people import synthesize
+from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
 from casnkit.experiments.claims import measure_claims
+from casnkit.experiments.design import OPEN_POINTS, POOLINGS, WORLDS, Setting, arms, open_points, tries
 from casnkit.experiments.report import HOW_TO, STUDIES, estimate, model_name, picture, published, verdict, verdicts
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
-POOLINGS = ("gap", "stripes")
 PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
+TRIES_SEED = 10  # of the trainings that choose an arm's strength: one that no comparison uses
 FUSION_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of attention in the sum; 0.5 is the paper's
-# By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
-OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
-    "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
-    "ia_score": (("ide+ia",), ("logit", "probability", "sigmoid")),
-    "ia_gradient": (("ide+ia",), ("network", "mask")),
-    "ia_weight": (("ide+ia",), (0.1, 0.5, 1.0)),
-    "ia_start": (("ide+ia",), (0.0, 0.3, 0.6)),
-    "mask_slope": (("ide+ia",), (5.0, 10.0, 20.0)),
-    "mask_centre": (("ide+ia",), (0.3, 0.5, 0.7)),
-    "mask_fill": (("ide+ia",), ("mean", "black", "blur")),
-    "weight_gradient": (("ide+ia",), ("first", "second")),
-    "sa_weight": (("ide+sa",), (0.05, 0.5)),
-    "consistency_weight": (("ide+sa",), (0.2, 5.0)),
-    "sa_start": (("ide+sa",), (0.0, 0.5)),
-    "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
-    "across_cameras": (("ide+sa",), (True, False)),
-    "pair_activation": (("ide+sa",), ("relu", "none")),
-    "siamese_mode": (("ide+sa",), attention.MODES),
-    "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
-    "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
-    "pair_order": (("ide+sa",), ("given", "both")),
-    "threshold": (("ide+sa",), (0.2, 0.5)),
-    "id_activation": (("ide",), ("relu", "none")),
-    "id_dropout": (("ide",), (0.0, 0.5)),
-    "learning_rate": (("ide",), (0.01, 0.03, 0.06)),
-    "trunk_rate": (("ide",), (1.0, 0.3)),
-    "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
-    "erase": (("ide",), (0.0, 0.5)),
-}
-TWO_GROUPS = {"siamese_mode", "pair_order", "threshold"}  # fields that stand in the loss and in the ranking
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One line of a study's table: a variant with a pooling, and the open point that was moved from its default."""
-
-    variant: str
-    pooling: str = "gap"
-    point: str = ""
-    value: Any = None
-
-    def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
-        """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
-        if self.point in TWO_GROUPS:
-            for group in ("loss", "ranking"):
-                changes[group] = {**changes.get(group, {}), self.point: self.value}
-        elif self.point:
-            changes[self.point] = self.value
-        return profile(profile_name, variant=self.variant, pooling=self.pooling, seed=seed, **changes)
-
-
-def variants(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
-    """The paper's ablation: four variants for each pooling."""
-    return [Setting(variant, pooling) for pooling in poolings for variant in VARIANTS]
-
-
-def open_points(profile_name: str, points: Iterable[str] = (), pooling: str = "gap", **changes: Any) -> list[Setting]:
-    """Each open point on its own, on the variants on which it acts, after those variants' defaults; default: all points.
-    ``changes`` hold for the whole study; a value that equals the study's own default is left out."""
-    chosen = list(points or OPEN_POINTS)
-    for point in chosen:
-        check_choice("open point", point, OPEN_POINTS)
-    settings = [Setting(v, pooling) for v in VARIANTS if any(v in OPEN_POINTS[point][0] for point in chosen)]
-    for point in chosen:
-        for variant, value in itertools.product(*OPEN_POINTS[point]):
-            setting, default = Setting(variant, pooling, point, value), Setting(variant, pooling)
-            if setting.config(profile_name, 0, **changes) != default.config(profile_name, 0, **changes):
-                settings.append(setting)
-    return settings
 
 
 @dataclass(frozen=True)
@@ -130,7 +63,7 @@ class Trial:
         """Of the row and the run: readable, and unique to configuration and data."""
         values = [self.config.to_dict(), self.data, self.on]
         code = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-        parts = [self.config.variant.replace("+", "_"), self.config.model.pooling, self.on]
+        parts = [self.setting.variant.replace("+", "_").replace(", ", "_"), self.config.model.pooling, self.on]
         return "-".join([*parts, f"seed{self.config.train.seed}", code])
 
     def row_file(self, out: Path) -> Path:
@@ -139,11 +72,11 @@ class Trial:
 
     def datasets(self) -> tuple[ReidDataset, ReidDataset]:
         """What it trains on and what it is tested on."""
-        dataset = open_dataset(self.data, progress=False)
+        dataset = open_people(self.data) if self.data.startswith("people:") else open_dataset(self.data, progress=False)
         if self.on == "test":
             return dataset, dataset
         if self.data.startswith("people:"):
-            return dataset, other_people(self.data)
+            return dataset, open_people(self.data, VALIDATION_SEED)
         return hold_out(
             dataset, max(1, round(HOLD_OUT * len(dataset.train.identities))), seed=0
         )  # for every seed the same
@@ -152,16 +85,22 @@ class Trial:
         """Where its row belongs."""
         point, config = self.setting.point, self.config
         row = {"study": self.study, "common": self.common, "point": point}
-        row |= {"setting": f"{point}={self.setting.value}" if point else "default", "variant": config.variant}
+        row |= {"setting": f"{point}={self.setting.value}" if point else "default", "variant": self.setting.variant}
         row |= {"pooling": config.model.pooling, "seed": config.train.seed, "profile": config.profile}
         return row | {"split": self.on}
 
 
-def other_people(data: str) -> ReidDataset:
-    """``people:SIZE`` drawn with another seed: people who are new to training and to the test."""
-    usual = open_dataset(data, progress=False).root
-    folder = usual.with_name(f"{usual.name}-seed{VALIDATION_SEED}")
-    return open_dataset(str(synthesize(folder, data.partition(":")[2], VALIDATION_SEED)))
+def open_people(data: str, seed: int = 0) -> ReidDataset:
+    """``people:SIZE`` or ``people:SIZE:WORLD``, with a world of :data:`WORLDS`, drawn with a seed of the generator."""
+    size, _, world = data.removeprefix("people:").partition(":")
+    check_choice("size of people", size, SIZES)
+    check_choice("world", world, WORLDS)
+    usual = open_dataset(f"people:{size}", progress=False).root
+    if not seed and not world:
+        return open_dataset(str(usual), progress=False)
+    folder = usual.with_name("-".join([usual.name, *filter(None, [world]), *([f"seed{seed}"] if seed else [])]))
+    difficulty = dataclasses.replace(DIFFICULTY, **WORLDS[world])
+    return open_dataset(str(synthesize(folder, size, seed, difficulty=difficulty)), progress=False)
 
 
 def run_trials(
@@ -199,19 +138,31 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     for name, found in result.rankings.items():
         prefix = "" if name == "features" else f"{name}_"
         row |= {prefix + key: value for key, value in evaluation.headline(found).items()}
-    if "attention" in result.rankings:
-        found, options = {"": result}, (FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per)
-        if trial.on == "test" and trial.data.startswith("people:"):
-            people = other_people(trial.data)
-            found["validation_"] = evaluation.evaluate(model, people, config, device=device, progress=False)
-        for prefix, seen in found.items():
-            distances = seen.distances["features"], seen.distances["attention"]
-            row[f"{prefix}mean_ap_at_weight"] = at_weights(seen.dataset, *distances, *options)
+    tests = {"": result}
+    if trial.on == "test" and trial.data.startswith("people:"):
+        others = open_people(trial.data, VALIDATION_SEED)
+        tests["validation_"] = evaluation.evaluate(model, others, config, device=device, progress=False)
+    options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
+    for prefix, seen in tests.items():
+        maps = seen if "attention" in seen.distances else evaluation.Evaluation.of(model, seen.dataset, config, device)
+        ways = {"plain_": plain_distances(maps.query, maps.gallery, config.ranking.threshold)}
+        ways |= {"": seen.distances["attention"]} if "attention" in seen.distances else {}
+        for way, distances in ways.items():
+            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(
+                seen.dataset, seen.distances["features"], distances, *options
+            )
     row |= measure_claims(model, tested, config, trained)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     write_json(trial.row_file(out), row | {"config": config.to_dict()})
     # the state of the optimiser is as large as the weights
     shutil.rmtree(run / "checkpoints" if keep else run, ignore_errors=True)
+
+
+def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
+    """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
+    add to the features, the pair classifier did not."""
+    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
+    return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 
 def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
@@ -268,7 +219,7 @@ def run_study(options: argparse.Namespace) -> None:
     trials, out = plan(options), options.out
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
-        run_trials(trials, out, options.processes, options.device, keep=options.study != "open-points")
+        run_trials(trials, out, options.processes, options.device, keep=options.study in ("variants", "misaligned"))
     rows, image = finished_rows(trials, out), out / f"ablation-{options.study}-{trials[0].on}.png"
     result = report.summary(rows)
     text = report.to_text(result)
@@ -286,14 +237,20 @@ def plan(options: argparse.Namespace) -> list[Trial]:
     """The trials of a study: every setting with every seed."""
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
-    changes, study, on = assignments(options.set), options.study, "test"
+    changes, study, on, seeds = assignments(options.set), options.study, "test", range(options.seeds)
     data = PEOPLE[options.profile] if options.data == "people" else options.data
-    settings = variants(options.pooling or POOLINGS)
-    if study == "open-points":
+    settings = arms(options.pooling or (POOLINGS if study == "variants" else POOLINGS[:1]))
+    if study == "misaligned":
+        if not data.startswith("people:"):
+            raise ValueError(f"expected --data people for the study misaligned, which draws its own, got {data!r}")
+        data = f"{data}:{study}"
+    elif study == "tries":
+        settings, on, seeds = tries(), "validation", (TRIES_SEED,)
+    elif study == "open-points":
         of_pooling = (open_points(options.profile, options.points, p, **changes) for p in options.pooling or ("gap",))
         settings, on = list(itertools.chain.from_iterable(of_pooling)), "validation"
         study = "-".join([study, *(options.points or ())])
-    grid = itertools.product(range(options.seeds), settings)
+    grid = itertools.product(seeds, settings)
     configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
     return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
 
@@ -303,7 +260,7 @@ def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
     keys = {*report.IDENTITY, *report.HEADINGS}
-    rows = rows[[n for n in rows if n in keys or n.startswith((report.CURVE, report.VALIDATION_CURVE))]]
+    rows = rows[[name for name in rows if name in keys or report.CURVE in name]]
     known = report.read_results(path.stem, path.parent)
     if known is not None:
         known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]

@@ -172,7 +172,8 @@ def agreement(
         return {}
     pairs, options = np.concatenate([same, different]), config.ranking
     maps = {kind: both.chunk(2) for kind, both in maps_of(model, found, pairs, config).items()}
-    return siamese.agreement(maps, np.arange(len(pairs)) < len(same), options.threshold, options.profile_scale)
+    found = siamese.agreement(maps, np.arange(len(pairs)) < len(same), options.threshold, options.profile_scale)
+    return {name: value if name.startswith("auc") else 100 * value for name, value in found.items()}
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:

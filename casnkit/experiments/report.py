@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +17,15 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from casnkit import evaluation, figures
-from casnkit.config import VARIANTS
 from casnkit.data.files import results_path
+from casnkit.experiments.design import ARMS
 
-STUDIES = {"variants": "ablation", "open-points": "open-points"}  # -> its CSV file
+STUDIES = {
+    "variants": "ablation",
+    "misaligned": "ablation",
+    "tries": "tries",
+    "open-points": "open-points",
+}  # -> its CSV
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
 SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
@@ -30,9 +35,13 @@ RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mA
 ONE_IMAGE = {"coverage_ia_train": "IA covers, train", "coverage_ia": "IA covers", "spill_ia": "IA spills"}
 ONE_IMAGE |= {"energy_inside_ia": "IA inside", "coverage_plain": "plain covers", "spill_plain": "plain spills"}
 ONE_IMAGE |= {"energy_inside_plain": "plain inside", "energy_inside_uniform": "chance inside"}
-PAIRS = {"auc_siamese": "SA agrees (AUC)", "auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
+PAIRS = {"distance_same_siamese": "SA apart", "distance_same_frozen": "frozen head's apart"}
+PAIRS |= {"distance_same_plain": "plain apart", "auc_siamese": "SA agrees (AUC)", "auc_frozen": "frozen head's (AUC)"}
+PAIRS |= {"auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
 PAIRS |= {"cue_pairs_different": "not-same right cue", "cue_pairs_plain": "plain right cue"}
 PAIRS |= {"cue_pairs_plain_chance": "chance right cue"}
+# A trained pair classifier is held against one that equation 3 alone trained on the frozen network without attention.
+FAIR = {f"{measure}_siamese": f"{measure}_frozen" for measure in ("distance_same", "auc")}
 HEADINGS = RANKING | ONE_IMAGE | PAIRS
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
@@ -41,15 +50,18 @@ VALIDATION_CURVE = f"validation_{CURVE}"
 CLAIMS_CAPTION = (
     "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
     "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
-    "Agrees: the distance of equation 5 alone as a matcher, area under its ROC curve, chance 50. Right cue: share of "
+    "Apart: 100 times the distance of equation 5 between maps of one person, lower agrees more; agrees: the same distance as "
+    "a matcher, area under its ROC curve, chance 50. Both are held against a pair classifier that equation 3 alone trained "
+    "on the frozen network without attention (frozen head). Right cue: share of "
     "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
     "Between asterisks where the difference to the network without attention leaves zero out."
 )
 CLAIMS = {
     "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
-    "auc_siamese": ("SA makes attention agree across images", ("ide+sa", "casn")),
-    "rank_1": ("finds people better", VARIANTS),
-    "mean_ap": ("finds people better", VARIANTS),
+    "distance_same_siamese": ("SA brings the maps of one person together", ("bce", "ide+sa", "ide+sa, margin", "casn")),
+    "auc_siamese": ("SA tells people apart by maps", ("bce", "ide+sa", "ide+sa, margin", "casn")),
+    "rank_1": ("finds people better", tuple(ARMS)),
+    "mean_ap": ("finds people better", tuple(ARMS)),
 }
 
 
@@ -106,7 +118,8 @@ def paired(rows: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"expected one row per seed, found two of {rows.index[rows.index.duplicated()][0]}")
     bases = [(p, "ide" if s == "default" else v, "default", seed) for p, v, s, seed in rows.index]
     names = [name for name in HEADINGS if name in rows]
-    changes = rows[names] - rows[names].reindex(bases).to_numpy()
+    fair = [name if name not in FAIR or FAIR[name] not in rows else FAIR[name] for name in names]
+    changes = rows[names] - rows[fair].reindex(bases).to_numpy()
     return changes[[own != base for own, base in zip(rows.index, bases, strict=True)]].dropna(how="all")
 
 
@@ -127,7 +140,7 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         entry["numbers"] = {name: estimate(numbers[name]) for name in numbers}
         entry["differences"] = {name: estimate(change[name], pooled[name]) for name in change}
         entries.append(entry)
-    order = list(VARIANTS)
+    order = list(ARMS)
     entries.sort(key=lambda entry: (entry["pooling"], order.index(entry["variant"]), bool(entry["differences"])))
     facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
     return {**facts, "deviation": pooled, "groups": entries}
@@ -141,6 +154,46 @@ def _with_sums(group: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         best = curve.idxmax().removeprefix(VALIDATION_CURVE)
         group = group.assign(paper_sum_mean_ap=group[f"{CURVE}0.5"], weighted_mean_ap=group[CURVE + best])
     return group[[name for name in HEADINGS if name in group]].dropna(axis=1), best
+
+
+def primary(rows: pd.DataFrame) -> pd.DataFrame:
+    """The primary comparisons of the ablation, with global pooling, from the rows of its worlds: a line for each.
+
+    ``mAP``: of the features, against ``ide``; ``fused mAP``: of the sum whose weight is best on other people, for arms with
+    a trained pair classifier, against ``ide`` with the profile of its plain mean. ``difference`` paired by seed, ``low`` and
+    ``high`` of its 95 % interval, ``p`` of a t test (deviation pooled over the arms of a world), ``p_holm`` after Holm's
+    correction over all lines; below 0.05 is significant.
+    """
+    lines = []
+    for (world, measure), changes in _primary_changes(rows):
+        deviation, freedom = pooled_deviation(list(changes.values()))
+        for arm, values in changes.items():
+            found = estimate(values, (deviation, freedom))
+            size = abs(found.mean) / (deviation / math.sqrt(found.count)) if freedom else math.nan
+            line = {"world": world, "measure": measure, "arm": arm, "difference": found.mean, "low": found.low}
+            lines.append(line | {"high": found.high, "seeds": found.count, "p": 2 * student.sf(size, freedom)})
+    table = pd.DataFrame(lines).sort_values("p", kind="stable", ignore_index=True)
+    table["p_holm"] = (table["p"] * (len(table) - table.index)).cummax().clip(upper=1)
+    return table
+
+
+def _primary_changes(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, pd.Series]]]:
+    """World and measure, and by arm the paired differences, a value for each seed."""
+    for world, own in rows[rows["pooling"] == "gap"].groupby("study", sort=False):
+        by_arm = {arm: group.set_index("seed") for arm, group in own.groupby("variant", sort=False)}
+        base, others = by_arm["ide"], {arm: by_arm[arm] for arm in ARMS if arm in by_arm and arm != "ide"}
+        yield (world, "mAP"), {arm: (group["mean_ap"] - base["mean_ap"]).dropna() for arm, group in others.items()}
+        plain, sums = _best_sum(base, "plain_"), {arm: _best_sum(group) for arm, group in others.items()}
+        if plain is not None:
+            yield (world, "fused mAP"), {arm: (own - plain).dropna() for arm, own in sums.items() if own is not None}
+
+
+def _best_sum(group: pd.DataFrame, way: str = "") -> pd.Series | None:
+    """The sum by the weight which is best, over seeds, on validation people; None where there is no such sum."""
+    curve = group.filter(regex=f"^validation_{way}{CURVE}").mean(skipna=False)
+    if curve.empty or curve.isna().any():
+        return None
+    return group[curve.idxmax().removeprefix("validation_")]
 
 
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
@@ -165,7 +218,8 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
     for entry, (name, (claim, those)) in itertools.product(result["groups"], CLAIMS.items()):
         change = entry["differences"].get(name)
         if change and entry["variant"] in those:
-            text = verdict(change, "yes, {}", "no, the contrary: {}", "not decided, {}", "one seed, {}: nothing to say")
+            texts = ["yes, {}", "no, the contrary: {}"][:: -1 if name.startswith("distance") else 1]  # lower is closer
+            text = verdict(change, *texts, "not decided, {}", "one seed, {}: nothing to say")
             numbers = f"{change:+} over {change.count} seeds"
             lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
     return lines
@@ -209,7 +263,8 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
 def model_name(entry: Mapping[str, Any]) -> str:
     """The paper's name of a row: IDE, IDE+IA, ..., CASN (PCB)."""
     base = "PCB" if entry["pooling"] == "stripes" else "IDE"
-    return f"CASN ({base})" if entry["variant"] == "casn" else entry["variant"].upper().replace("IDE", base)
+    arm, comma, note = entry["variant"].partition(", ")
+    return f"CASN ({base})" if arm == "casn" else f"{arm.upper().replace('IDE', base)}{comma}{note}"
 
 
 def cell(change: Estimate | None) -> str:

@@ -23,7 +23,7 @@ from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import read_json, write_json, write_text
 from casnkit.data.readers import kind_of
-from casnkit.experiments.ablation import Setting
+from casnkit.experiments.design import Setting
 from casnkit.experiments.report import markdown_table, model_name
 from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
 

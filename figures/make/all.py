@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 BF16 = "--set precision=bf16"
 BEFORE = "positive_share=0.5 loss.threshold=0.5 ranking.threshold=0.5 ranking.attention_weight=0.5"
 STEPS = {
-    "variants": f"-m casnkit ablate --study variants --processes 2 --publish {BF16}",
+    "tries": f"-m casnkit ablate --study tries --processes 2 --publish {BF16}",
+    "variants": f"-m casnkit ablate --study variants --pooling gap --seeds 5 --processes 2 --publish {BF16}",
+    "stripes": f"-m casnkit ablate --study variants --pooling stripes --processes 2 --publish {BF16}",
+    "misaligned": f"-m casnkit ablate --study misaligned --seeds 5 --processes 2 --publish {BF16}",
     "open-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
     f"{BF16} {BEFORE} pair_rate=1.0 pair_weight_decay=none",
     "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "

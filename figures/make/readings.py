@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -23,7 +22,7 @@ from tqdm.auto import tqdm
 from casnkit import attention, evaluation, ranking, runs
 from casnkit.config import assignments
 from casnkit.data.files import atomic_path
-from casnkit.experiments import ablation
+from casnkit.experiments import ablation, design
 from casnkit.experiments.report import Estimate, cell, estimate, model_name
 
 RESULTS = Path(__file__).parents[1] / "results" / "test-time.csv"
@@ -45,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: figures/results/test-time.csv")
     options = parser.parse_args()
     changes, trials = assignments(options.set), []
-    for seed, setting in itertools.product(range(options.seeds), ablation.variants()):
+    for seed, setting in itertools.product(range(options.seeds), design.arms()):
         if setting.variant in ("ide+sa", "casn"):
             config = setting.config(options.profile, seed, **changes)
             trials.append(ablation.Trial("test-time", setting, config, ablation.PEOPLE[options.profile]))
@@ -62,12 +61,15 @@ def readings(trial: ablation.Trial, out: Path) -> Iterator[dict[str, Any]]:
     """Every reading of one trained network's sum, with its mean average precision by attention's weight, on the people to
     choose by and on the test's."""
     model, _ = runs.load_model(out / "runs" / trial.name, runs.pick_device())
-    for split, dataset in {"validation": ablation.other_people(trial.data), "test": trial.datasets()[1]}.items():
+    for split, dataset in {
+        "validation": ablation.open_people(trial.data, ablation.VALIDATION_SEED),
+        "test": trial.datasets()[1],
+    }.items():
         seen = evaluation.Evaluation.of(model, dataset, trial.config)
         features = seen.between(seen.query, seen.gallery, "features")
         for mode, threshold in itertools.product((*attention.MODES, "plain"), (0.0, 0.2, 0.5)):
             if mode == "plain":
-                distances = plain_distances(seen.query, seen.gallery, threshold)
+                distances = ablation.plain_distances(seen.query, seen.gallery, threshold)
             elif mode == "paper" or threshold == trial.config.ranking.threshold:  # the others at the default t alone
                 how = mode, "given", threshold
                 distances = ranking.attention_distances(model, seen.query, seen.gallery, *how).distances
@@ -77,13 +79,6 @@ def readings(trial: ablation.Trial, out: Path) -> Iterator[dict[str, Any]]:
                 row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
                 row |= {"normalisation": normalisation, "per": per}
                 yield row | ablation.at_weights(dataset, features, distances, WEIGHTS, normalisation, per)
-
-
-def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
-    """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
-    add to the features, the pair classifier did not."""
-    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
-    return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 
 def best_readings(rows: pd.DataFrame) -> pd.DataFrame:

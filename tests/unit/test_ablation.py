@@ -14,7 +14,8 @@ from casnkit.__main__ import main
 from casnkit.attention import attention_distance, mean_map
 from casnkit.data.imitate import imitate
 from casnkit.experiments import report
-from casnkit.experiments.ablation import OPEN_POINTS, Setting, Trial, evidence, open_points, run_trials, variants
+from casnkit.experiments.ablation import Trial, evidence, open_people, run_trials
+from casnkit.experiments.design import ARMS, OPEN_POINTS, TRIES, Setting, arms, chosen, open_points, tries
 from casnkit.experiments.report import estimate, paired, pooled_deviation, smallest_difference
 from casnkit.ranking import Extracted
 
@@ -69,8 +70,9 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
 
 
 def test_variants_points_and_what_the_study_changed() -> None:
-    names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in variants()]
-    assert names == ["IDE", "IDE+IA", "IDE+SA", "CASN (IDE)", "PCB", "PCB+IA", "PCB+SA", "CASN (PCB)"]
+    names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in arms()]
+    gap = ["IDE", "IDE, erased", "BCE", "IDE+SA", "IDE+SA, margin", "IDE+IA", "IDE+IA, mask", "CASN (IDE)"]
+    assert names == gap + [name.replace("IDE", "PCB") for name in gap]
     with pytest.raises(ValueError, match=r"mask_centre.*got 'mask_center'"):
         open_points("quick", ["mask_center"])
     base = {"loss": {"ia_score": "logit"}, "ranking": {"attention_weight": 0.5}}
@@ -78,6 +80,75 @@ def test_variants_points_and_what_the_study_changed() -> None:
     config = setting.config("quick", 0, **base)
     assert (config.loss.threshold, config.ranking.threshold) == (0.5, 0.5)
     assert (config.loss.ia_score, config.ranking.attention_weight) == ("logit", 0.5)
+
+
+def test_every_arm_has_as_many_tries_and_takes_the_best(tmp_path: Path, monkeypatch) -> None:
+    assert set(TRIES) == set(ARMS)
+    assert {len(values) for _, values in TRIES.values()} == {3}
+    rows = [
+        {"variant": s.variant, "setting": f"{s.point}={s.value}", "mean_ap": 50 + (s.value == TRIES[s.variant][1][1])}
+        for s in tries()
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "tries.csv")
+    for folder, which in ((tmp_path, 1), (tmp_path / "nowhere", 0)):
+        monkeypatch.setattr("casnkit.experiments.design.results_path", folder.joinpath)
+        for arm, (field, values) in TRIES.items():
+            assert chosen(arm) == {field: values[which]}
+            (setting,) = (s for s in arms(["gap"]) if s.variant == arm)
+            config = setting.config("quick", 3)
+            assert config == Setting(arm, "gap", field, values[which]).config("quick", 3)
+
+
+def test_the_arms_differ_in_what_they_are_named_for() -> None:
+    configs = {arm: Setting(arm).config("quick", 0) for arm in ARMS}
+    assert len({str(config) for config in configs.values()}) == len(ARMS)
+    assert configs["ide, erased"].data.erase == 0.5
+    assert configs["ide+ia, mask"].loss.ia_gradient == "mask"
+    assert (configs["ide+sa, margin"].loss.consistency_margin, configs["bce"].loss.consistency_weight) == (0.5, 0.0)
+    assert [configs[arm].variant for arm in ("ide+sa, margin", "ide+ia, mask", "bce")] == ["ide+sa", "ide+ia", "bce"]
+
+
+def test_a_world_is_the_same_people_in_worse_boxes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CASNKIT_DATA", str(tmp_path))
+    usual, worse, others = (
+        open_people("people:tiny"),
+        open_people("people:tiny:misaligned"),
+        open_people("people:tiny", 1),
+    )
+    assert len({str(each.root) for each in (usual, worse, others)}) == 3
+    assert worse.train.identities.tolist() == usual.train.identities.tolist()
+    assert any(a.tobytes() != b.tobytes() for a, b in ((usual.train.image(i), worse.train.image(i)) for i in range(5)))
+    with pytest.raises(ValueError, match="world: expected one of , misaligned, got 'foggy'"):
+        open_people("people:tiny:foggy")
+
+
+def test_primary_comparisons_by_hand() -> None:
+    """Two arms, three seeds: differences 1, 2, 3 and -1, 0, 1 with a pooled deviation of 1 and 4 degrees of freedom."""
+    rows = _rows(
+        ("ide", "default", [10.0, 20, 30]), ("bce", "default", [11.0, 22, 33]), ("casn", "default", [9.0, 20, 31])
+    )
+    for weight, gain in (("0.0", 0.0), ("0.5", 4.0)):  # other people prefer a weight of 0.5, for both
+        for way in ("", "plain_"):
+            rows[f"{way}mean_ap_at_weight.{weight}"] = rows["mean_ap"] + gain + (0 if way else 1)
+            rows[f"validation_{way}mean_ap_at_weight.{weight}"] = 50 + gain
+    rows.loc[
+        rows["variant"] == "ide", [name for name in rows if name.startswith(("mean_ap_at", "validation_mean"))]
+    ] = math.nan
+    found = report.primary(rows).set_index(["measure", "arm"])
+    assert found["difference"].to_dict() == {
+        ("fused mAP", "bce"): 3.0,
+        ("mAP", "bce"): 2.0,
+        ("fused mAP", "casn"): 1.0,
+        ("mAP", "casn"): 0.0,
+    }
+    # t = 2 / (1 / sqrt(3)) = 3.4641 with 4 degrees: p = 0.02572; 3 * sqrt(3) = 5.1962: p = 0.00653; sqrt(3): p = 0.1583
+    assert found.loc[("mAP", "bce"), "p"] == pytest.approx(0.02572, abs=1e-5)
+    assert found.loc[("fused mAP", "bce"), "p"] == pytest.approx(0.00653, abs=1e-5)
+    holm = found["p_holm"].to_dict()
+    assert holm[("fused mAP", "bce")] == pytest.approx(4 * 0.00653, abs=4e-5)
+    assert holm[("mAP", "bce")] == pytest.approx(3 * 0.02572, abs=3e-5)
+    assert holm[("fused mAP", "casn")] == pytest.approx(2 * 0.1583, abs=2e-4)
+    assert holm[("mAP", "casn")] == 1
 
 
 def _trial(seed: int = 0, **changes: object) -> Trial:

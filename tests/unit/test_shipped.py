@@ -7,10 +7,10 @@ import ship
 import torch
 
 from casnkit import experiments, runs
-from casnkit.config import VARIANTS
 from casnkit.data import files, open_dataset
-from casnkit.experiments import FOLDER, fits, load_run, load_shipped, shipped_name
-from casnkit.experiments.ablation import Setting, Trial, run_trials
+from casnkit.experiments import FOLDER, fits, list_shipped, load_run, load_shipped, shipped_name
+from casnkit.experiments.ablation import Trial, run_trials
+from casnkit.experiments.design import Setting
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,13 +62,14 @@ def test_fits_the_same_choices_at_any_precision(run: Path) -> None:
         load_shipped("casn", "stripes")
 
 
-@pytest.mark.parametrize("pooling", ["gap", "stripes"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_all_eight_come_with_the_kit_and_answer_to_their_name(variant: str, pooling: str) -> None:
-    model, info = load_run(shipped_name(variant, pooling))
-    assert (info.config.variant, info.config.model.pooling) == (variant, pooling)
+@pytest.mark.parametrize("name", list_shipped())
+def test_all_come_with_the_kit_and_answer_to_their_name(name: str) -> None:
+    model, info = load_run(name)
+    assert shipped_name(info.config.variant, info.config.model.pooling) == name
     assert not model.training
     assert "/" not in str(info.data), "no path of a machine"
+    assert {shipped_name(s.variant, s.pooling) for s in ship.SHIPPED} >= set(list_shipped())
+    assert len(list_shipped()) >= 8
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= ship.LIMIT
 
 
