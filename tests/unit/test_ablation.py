@@ -14,7 +14,7 @@ from casnkit.__main__ import main
 from casnkit.attention import attention_distance, mean_map
 from casnkit.data.imitate import imitate
 from casnkit.experiments import report
-from casnkit.experiments.ablation import Trial, evidence, open_people, run_trials
+from casnkit.experiments.ablation import Trial, evidence, open_people, plain_distances, run_trials
 from casnkit.experiments.design import ARMS, OPEN_POINTS, TRIES, Setting, arms, chosen, open_points, tries
 from casnkit.experiments.report import estimate, paired, pooled_deviation, smallest_difference
 from casnkit.ranking import Extracted
@@ -248,7 +248,7 @@ def test_test_time_chooses_on_validation_and_reports_on_test() -> None:
 
 def test_plain_distances_are_those_of_the_mean_maps() -> None:
     maps = torch.rand(5, 3, 6, 4)
-    found = readings.plain_distances(Extracted(None, maps[:2]), Extracted(None, maps[2:]), 0.3)
+    found = plain_distances(Extracted(None, maps[:2]), Extracted(None, maps[2:]), 0.3)
     for q in range(2):
         for g in range(3):
             expected = attention_distance(mean_map(maps[q : q + 1]), mean_map(maps[2 + g : 3 + g]), 0.3)
