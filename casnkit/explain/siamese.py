@@ -59,7 +59,7 @@ def alpha_facts(model: CASN, features_1: Tensor, features_2: Tensor) -> dict[str
         "norm_rank_correlation": float(spearmanr(same.cpu(), -difference.norm(dim=1).cpu()).statistic),
         "p_at_zero": float(at_zero),
         "p_largest": float(same.max()),
-        "p_bound": float(torch.sigmoid(last.bias[1] - last.bias[0])) if bounded else 1.0,
+        "p_bound": float(torch.sigmoid(last.bias[1] - last.bias[0]).detach()) if bounded else 1.0,
     }
 
 
