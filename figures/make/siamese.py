@@ -27,12 +27,13 @@ from casnkit.experiments.claims import draw_pairs
 from casnkit.experiments.design import Setting
 from casnkit.explain.siamese import alpha_facts, gradient_norms
 from casnkit.figures import save_figure
-from casnkit.figures.style import GREY, PAGE_WIDTH, figure_style, new_figure
+from casnkit.figures.style import GREY, PAGE_WIDTH, SERIES, figure_style, new_figure
 from casnkit.models import seeded
 from casnkit.ranking import extract
 
 FIGURES = Path(__file__).parents[1]
 PAIRS, BATCHES = 1000, 8
+COLOURS = {"palette": [colour for colour, _, _ in SERIES[:2]]}
 HEARD = {"without a margin": {}, "with a margin of 1": {"consistency_margin": 1.0}}
 WEIGHTS = (0.2, 1.0, 5.0, 20.0)  # of equation 5's spatial term; with lambda_2 = 0.05 the last one counts in full
 
@@ -101,7 +102,9 @@ def show_alpha(table: pd.DataFrame) -> Figure:
     }
     figure = new_figure(PAGE_WIDTH, 3.4, "α selects the channels in which picture 1 is weaker")
     for ax, (name, title) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
-        seaborn.barplot(table, x=name, y="network", hue="pair_classifier", dodge=False, ax=ax, legend=name == "weaker")
+        named = table.rename(columns={"pair_classifier": "pair classifier"})
+        own = COLOURS | {"hue": "pair classifier", "dodge": False, "legend": name == "weaker"}
+        seaborn.barplot(named, x=name, y="network", ax=ax, **own)
         if name == "weaker":
             ax.axvline(0.5, color=GREY, linestyle="--")
         else:
@@ -116,8 +119,9 @@ def show_gradients(table: pd.DataFrame) -> Figure:
     figure = new_figure(PAGE_WIDTH, 3.4, "How loud each loss is in the trunk, relative to the identification loss")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, (network, rows) in zip(axes, table.groupby("network", sort=False), strict=True):
-        seaborn.barplot(rows, x="term", y="relative", hue="when", ax=ax, legend=ax is axes[0])
+        seaborn.barplot(rows, x="term", y="relative", hue="when", ax=ax, legend=ax is axes[0], **COLOURS)
         ax.set(title=network, xlabel="", ylabel="norm of the gradient / that of ide", yscale="log")
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(axis="y")
     return figure
 
@@ -138,10 +142,13 @@ def show_collapse(table: pd.DataFrame) -> Figure:
     )
     axes[0].set(title="100 × distance of two maps", ylabel="")
     for ax, name, title in ((axes[1], "auc_siamese", "distance as matcher, AUC"), (axes[2], "mean_ap", "feature mAP")):
-        seaborn.lineplot(table, x="consistency_weight", y=name, hue="margin", marker="o", ax=ax, legend=False)
+        seaborn.lineplot(
+            table, x="consistency_weight", y=name, hue="margin", marker="o", ax=ax, legend=False, **COLOURS
+        )
         ax.set(title=title, ylabel="")
     for ax in axes:
         ax.set(xscale="log", xlabel="weight of the spatial term")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.grid()
     return figure
 
