@@ -117,9 +117,8 @@ def paired(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.index.duplicated().any():
         raise ValueError(f"expected one row per seed, found two of {rows.index[rows.index.duplicated()][0]}")
     bases = [(p, "ide" if s == "default" else v, "default", seed) for p, v, s, seed in rows.index]
-    names = [name for name in HEADINGS if name in rows]
-    fair = [name if name not in FAIR or FAIR[name] not in rows else FAIR[name] for name in names]
-    changes = rows[names] - rows[fair].reindex(bases).to_numpy()
+    names = [name for name in HEADINGS if name in rows and FAIR.get(name, name) in rows]
+    changes = rows[names] - rows[[FAIR.get(name, name) for name in names]].reindex(bases).to_numpy()
     return changes[[own != base for own, base in zip(rows.index, bases, strict=True)]].dropna(how="all")
 
 

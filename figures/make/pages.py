@@ -85,6 +85,125 @@ def ablation_in_short() -> str:
     return f"{report.markdown_table(rows)}\n\n{note}"
 
 
+WORLDS = {"variants": "people as is", "misaligned": "misaligned people"}
+
+
+def results(name: str) -> pd.DataFrame | None:
+    """A table of ``figures/results``; None where it was not made yet."""
+    return report.read_results(name)
+
+
+def comparisons() -> pd.DataFrame:
+    """The primary comparisons of the ablation, in words."""
+    table = report.primary(results("ablation").query("study in @WORLDS"))
+    table["world"] = table["world"].map(WORLDS)
+    table["arm"] = [report.model_name({"variant": arm, "pooling": "gap"}) for arm in table["arm"]]
+    return table
+
+
+def primary() -> str:
+    """The primary comparisons in Markdown, the smallest p first."""
+    rows = [
+        {"world": row.world, "measure": row.measure, "arm": row.arm, "seeds": row.seeds}
+        | {"difference": f"{row.difference:+.1f}", "95 %": f"{row.low:+.1f} to {row.high:+.1f}"}
+        | {"p": f"{row.p:.3g}", "p after Holm": f"{row.p_holm:.3g}"}
+        for row in comparisons().itertuples()
+    ]
+    return report.markdown_table(rows, 3)
+
+
+def found() -> list[str]:
+    """What was found, in sentences that are made of the tables."""
+    table, lines = comparisons(), []
+    for (world, measure), rows in table.groupby(["world", "measure"], sort=False):
+        what = "feature mAP against IDE" if measure == "mAP" else "fused mAP against IDE with its plain mean's profile"
+        sure = [f"{r.arm} {r.difference:+.1f} (p {r.p_holm:.2g})" for r in rows.itertuples() if r.p_holm < 0.05]
+        seeds = f"{rows['seeds'].min()} seeds" if rows["seeds"].nunique() == 1 else "2 or more seeds"
+        told = f"significant after the correction: {', '.join(sure)}" if sure else "no arm differs after the correction"
+        span = f"from {rows['difference'].min():+.1f} to {rows['difference'].max():+.1f} points"
+        lines.append(f"**{world.capitalize()}, {what}** ({seeds}): {told}; differences {span}.")
+    study = report.published("variants")
+    covers = [(report.model_name(e), e["differences"].get("coverage_ia_train")) for e in study["groups"]]
+    covers = [f"{name} {change:+}" for name, change in covers if change and change.low > 5]
+    lines.append(
+        f"**Identification attention covers more of the person** ({'; '.join(covers)} points, training images)."
+    )
+    for entry in study["groups"]:
+        change, auc = (entry["differences"].get(f"{name}_siamese") for name in ("distance_same", "auc"))
+        if change and auc and entry["variant"] in ("ide+sa", "casn"):
+            name = report.model_name(entry)
+            says = report.verdict(change, "lie further apart", "lie closer", "lie as far apart", "(one seed) lie")
+            lines.append(
+                f"**{name}: maps of one person {says}** than those of a pair classifier trained on the frozen network "
+                f"without attention (100 × distance {change:+}); as a matcher they are {auc:+} points of AUC from it."
+            )
+    alpha = results("alpha")
+    for kind, says in {"trained": "a trained pair classifier", "random": "a random one"}.items():
+        rows = alpha[alpha["pair_classifier"] == kind]
+        same, swap = (100 * rows[name] for name in ("weaker", "swap_overlap"))
+        lines.append(
+            f"**Alpha of {says}** equals [f⁻ < 0] (picture 1 is weaker) in {same.min():.0f} to {same.max():.0f} % of the "
+            f"channels; exchanging the pictures keeps {swap.min():.0f} to {swap.max():.0f} % of it (chance "
+            f"{100 * rows['swap_chance'].mean():.0f} %)."
+        )
+    loud = results("gradients").set_index(["network", "when", "term"])["relative"].loc["gap-casn"] * 100
+    parts = [f"{n} {loud['start', n]:.1f} and {loud['trained', n]:.1f} %" for n in ("ia", "bce", "consistency")]
+    lines.append(
+        f"**The attention losses are quiet**: of the identification loss's gradient in the trunk, {', '.join(parts)} at the "
+        "start and after training."
+    )
+    collapse = results("collapse")
+    if collapse is not None:
+        for margin, rows in collapse.groupby("margin", sort=False):
+            soft, full = (
+                rows.loc[rows["consistency_weight"].map(pick(rows["consistency_weight"]))].iloc[0] for pick in PICKS
+            )
+            same, different, auc, ranked = (
+                f"{soft[name]:.0f} → {full[name]:.0f}" for name in (*DISTANCES, "auc_siamese", "mean_ap")
+            )
+            lines.append(
+                f"**Equation 5, {margin}, its weight {soft['consistency_weight']:g} → {full['consistency_weight']:g}**: "
+                f"100 × distance of one person's maps {same}, of two people's {different}; AUC {auc}, mAP {ranked} (one "
+                "seed)."
+            )
+    return lines
+
+
+DISTANCES = ("distance_same_siamese", "distance_different_siamese")
+PICKS = (lambda weights: weights.min().__eq__, lambda weights: weights.max().__eq__)  # the quietest, the loudest
+
+
+def table_of(name: str) -> str:
+    """A small table as it stands in its file."""
+    rows = results(name)
+    if rows is None:
+        return "Not measured yet."
+    texts = rows.drop(columns=["casnkit", "torch", "device"]).map(lambda v: f"{v:.3g}" if isinstance(v, float) else v)
+    return report.markdown_table(texts.to_dict("records"), 2)
+
+
+def photographs() -> str:
+    """The rows on photographs."""
+    rows = results("photographs")
+    if rows is None:
+        return "Not measured yet: `python figures/make/photographs.py FOLDER WEIGHTS` does it."
+    return report.to_text(report.summary(rows), report.markdown_table)
+
+
+def tries() -> str:
+    """What was tried for each arm on other people."""
+    rows = results("tries")
+    if rows is None:
+        return "Not measured yet."
+    lines = []
+    for arm, own in rows.groupby("variant", sort=False):
+        values = own["setting"].str.partition("=")[2]
+        texts = [f"{value} ({score:.1f})" for value, score in zip(values, own["mean_ap"], strict=True)]
+        line = {"arm": arm, "field": own["point"].iloc[0], "tried (feature mAP)": ", ".join(texts)}
+        lines.append(line | {"chosen": values[own["mean_ap"].idxmax()]})
+    return report.markdown_table(lines)
+
+
 def league() -> str:
     """The league's table and what it says."""
     found = read_league()
@@ -139,7 +258,15 @@ def speed_in_short() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "notebooks": lessons.markdown,
     "ablation in short": ablation_in_short,
+    "found": lambda: listed(found()),
+    "primary": primary,
+    "tries": tries,
     "ablation": lambda: study("variants"),
+    "misaligned": lambda: study("misaligned") if report.published("misaligned") else "Not measured yet.",
+    "alpha": lambda: table_of("alpha"),
+    "gradients": lambda: table_of("gradients"),
+    "collapse": lambda: table_of("collapse"),
+    "photographs": photographs,
     "test time": lambda: fenced(readings.to_text(report.read_results("test-time"))),
     "open points": lambda: study("open-points"),
     "siamese points": lambda: study("open-points-pair_rate-siamese_mode-pair_activation-pair_order"),

@@ -64,10 +64,6 @@ def test_the_sentences_in_short_are_what_the_tables_say() -> None:
     study = report.published("variants")
     found = {(entry["pooling"], entry["variant"]): entry for entry in study["groups"]}
     change = {key: entry["differences"] for key, entry in found.items() if entry["differences"]}
-    assert all(change[p, v]["coverage_ia_train"].low > 10 for p in ("gap", "stripes") for v in ("ide+ia", "casn"))
-    assert all(change[p, v]["auc_siamese"].low > 0 for p in ("gap", "stripes") for v in ("ide+sa", "casn"))
-    accuracy = [entry[number] for entry in change.values() for number in ("rank_1", "mean_ap")]
-    assert all(number.low <= 0 <= number.high for number in accuracy)
     points = {(e["variant"], e["setting"].partition(" [")[0]): e for e in report.published("open-points")["groups"]}
     moved = [points["ide", s]["differences"]["mean_ap"].mean for s in ("positive_share=0.25", "weight_decay=0.0005")]
     assert min(map(abs, moved)) > max(abs(entry["mean_ap"].mean) for entry in change.values())
