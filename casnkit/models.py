@@ -339,6 +339,8 @@ def trunk_channels(trunk: nn.Module, name: str) -> int:
         tried = ", ".join(f"{height}x{width}" for height, width in sizes)
         raise ValueError(f"the backbone {name!r} failed on blank images of {tried}: {failure}")
     advice = "give a module that ends before pooling and classifier, such as nn.Sequential(*children[:-2])"
+    if hasattr(trunk, "forward_features"):  # as timm's networks have it
+        advice = "its forward_features may give one: wrap that method in a module"
     if not isinstance(found, Tensor) or found.dim() != 4:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if isinstance(found, Tensor) and found.dim() == 3:

@@ -169,7 +169,7 @@ print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 # | figure 5 | maps of a pair classifier, for pairs of one person and of two | notebook 05, section 6 |
 # | figure 6 | two maps, row by row: maximum, crop, alignment | notebook 04, section 9; notebook 07, section 4 |
 # | figure 7 | the same pair without and with the consistency loss; first matches | notebook 05, section 6; notebook 07 |
-# | figure 8 | a wrong first match beside the true one; a true match without and with SA | notebook 08, section 4 |
+# | figure 8 | a wrong first match beside the true one; a true match without and with SA | notebook 08, 3 and 4 |
 
 # %% [markdown]
 # ## A question for the next notebook

@@ -131,6 +131,8 @@ print(f"first hit won by {len(changes.rank_1_gained())} queries, lost by {len(ch
 
 # %% [markdown]
 # The largest gain and the largest loss, as pictures: first the ranks of all true matches of that query, then its two lists.
+# The first of them is our counterpart to the paper's figure 8 (b): a query, its true match, and the rank of that match
+# without and with Siamese attention. The paper shows gains alone; look at the loss as well.
 
 # %%
 gain = changes.top_gains(1)
@@ -148,10 +150,11 @@ inspector.set(query=i, gallery=j)
 inspector.figure("lists")
 
 # %% [markdown]
-# ## 4 · The paper's figure 8, for any query
+# ## 4 · The paper's figure 8 (a), for any query
 #
-# **Idea.** For one query, (a) the stranger that comes first among the strangers, and (b) the nearest true match, with
-# Siamese attention in all four pictures. *Rule here:* the query that lost most under CASN, if any did.
+# **Idea.** A wrong first match beside the true one. For one query: (a) the stranger that comes first among the strangers,
+# (b) the nearest true match, with Siamese attention in all four pictures. *Rule here:* the query that lost most under
+# CASN, if any did.
 
 # %%
 inspector.figure("failures")

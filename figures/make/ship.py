@@ -8,8 +8,10 @@ Run it in the project's folder. What is written, and where: :mod:`casnkit.experi
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
 from casnkit import runs
@@ -42,10 +44,21 @@ def main() -> None:
     for trial in trials:
         place = put(options.ablation / "runs" / trial.name, options.out)
         print(f"{place}: {sum(f.stat().st_size for f in place.iterdir()) / 1e6:.2f} MB", flush=True)
+    write_text(options.out / "networks.csv", networks(options.out).to_csv(index=False))
     total = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     if total > LIMIT:
         raise SystemExit(f"expected at most {LIMIT / 1e6:.0f} MB for all networks, they take {total / 1e6:.2f} MB")
     print(f"{len(trials)} networks, {total / 1e6:.2f} MB, in {options.out}")
+
+
+def networks(folder: Path) -> pd.DataFrame:
+    """Name, seed and SHA-256 of every network's weights in a folder."""
+    rows = []
+    for file in sorted(folder.glob("*/model.safetensors")):
+        seed = runs.read_run(file.parent).config.train.seed
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        rows.append({"network": file.parent.name, "seed": seed, "sha256": digest})
+    return pd.DataFrame(rows)
 
 
 def put(run: Path, out: Path) -> Path:

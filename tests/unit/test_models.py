@@ -16,7 +16,9 @@ from torch import nn
 from torchvision import models as zoo
 
 from casnkit import models
-from casnkit.config import ModelConfig
+from casnkit.config import ModelConfig, profile
+from casnkit.evaluation import evaluate
+from casnkit.explain import explain
 from casnkit.losses import CASNLoss
 from casnkit.models import CASN, TRUNKS, IdentityHead, Trunk, load_trunk_weights, read_tensors
 
@@ -88,6 +90,44 @@ class Tokens(nn.Module):
         return torch.nn.functional.avg_pool2d(images, 16).flatten(2).transpose(1, 2)
 
 
+class Timm(nn.Module):
+    """A network in timm's manner: ``forward`` classifies, ``forward_features`` gives the map."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Sequential(nn.Conv2d(3, 9, 3, stride=8, padding=1), nn.ReLU()), nn.Linear(9, 4)
+
+    def forward_features(self, images):
+        return self.stem(images)
+
+    def forward(self, images):
+        return self.head(self.forward_features(images).mean((2, 3)))
+
+
+class Features(nn.Module):
+    """What the error for such a network advises."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network.forward_features(images)
+
+
+def test_a_network_in_timms_manner_trains_ranks_and_explains(dataset, tmp_path):
+    model, config = CASN(len(dataset.train.identities), Features(Timm())), profile("smoke", height=64, width=32)
+    images = torch.randn(4, 3, 64, 32)
+    optimiser, labels = torch.optim.SGD(model.parameters(), lr=0.01), torch.tensor([0, 1])
+    before = model.trunk.network.stem[0].weight.clone()
+    CASNLoss()(model, images[:2], images[2:], labels, labels)["total"].backward()
+    optimiser.step()
+    assert not torch.equal(before, model.trunk.network.stem[0].weight)
+    found = evaluate(model.eval(), dataset, config, device="cpu", progress=False)
+    assert {"features", "attention", "sum"} == set(found.rankings)
+    assert explain(model, images[:2], images[2:], "siamese").query.shape == (2, 8, 4)
+
+
 def test_torchvisions_own_networks_are_trunks_where_they_give_a_map(make_images):
     images = torch.randn(2, 3, 128, 64)
     resnet = nn.Sequential(*list(zoo.resnet18().children())[:-2])
@@ -109,10 +149,11 @@ def test_torchvisions_own_networks_are_trunks_where_they_give_a_map(make_images)
     ("module", "message"),
     [
         (zoo.resnet18(), r"expected a feature map \(B, C, h, w\), got \(1, 1000\); give a module that ends before"),
+        (Timm(), r"got \(1, 4\); its forward_features may give one"),
         (Tokens(), r"got \(1, 32, 3\); reshape its tokens"),
         (nn.Linear(3, 4), "failed on blank images of 128x64, 256x128, 224x224"),
     ],
-    ids=["classifier", "tokens", "no images"],
+    ids=["classifier", "timm", "tokens", "no images"],
 )
 def test_a_module_that_gives_no_map_is_refused(module, message):
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import ship
 import torch
@@ -60,6 +61,10 @@ def test_fits_the_same_choices_at_any_precision(run: Path) -> None:
         assert fits(other, data) is None
     with pytest.raises(ValueError, match=r"stripes-casn.*gap-ide, gap-casn.*ship.py"):
         load_shipped("casn", "stripes")
+
+
+def test_the_weights_are_those_that_are_listed() -> None:
+    pd.testing.assert_frame_equal(ship.networks(FOLDER), pd.read_csv(FOLDER / "networks.csv"))
 
 
 @pytest.mark.parametrize("name", list_shipped())
