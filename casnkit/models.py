@@ -9,19 +9,15 @@ layer that is called twice see only one image, silently. Weights come from files
 
 import contextlib
 import copy
-import itertools
 import math
-import re
-import warnings
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -30,6 +26,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from casnkit import attention
 from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, make_settings
+from casnkit.data.weights import feature_channels, fill
 
 
 class ResidualBlock(nn.Module):
@@ -197,7 +194,8 @@ class CASN(nn.Module):
         if not given:
             check_choice("backbone", name, TRUNKS)
             backbone = TRUNKS[name].build(config.last_stride or (1 if pooling == "stripes" else 2))
-        self.trunk, self.channels = backbone, trunk_channels(backbone, name)
+        with evaluating(backbone):
+            self.trunk, self.channels = backbone, feature_channels(backbone, name)
         self.feature_size = self.stripes * self.channels
         self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
         self.pair_head = PairHead(self.feature_size, config)
@@ -320,42 +318,6 @@ class CASN(nn.Module):
             raise ValueError(f"expected {wanted}, got {found}")
 
 
-def trunk_channels(trunk: nn.Module, name: str) -> int:
-    """C of the feature map that a trunk makes of a blank image; a warning where the map has values below zero.
-
-    Raises ValueError for a module that gives anything but a feature map (B, C, h, w).
-    """
-    sizes, failure = ((128, 64), (256, 128), (224, 224)), ""
-    parameter = next(trunk.parameters(), torch.zeros(()))
-    for height, width in sizes:
-        blank = torch.linspace(-2, 2, 3 * height * width).view(1, 3, height, width).to(parameter)
-        try:
-            with evaluating(trunk), torch.no_grad():
-                found = trunk(blank)
-            break
-        except (RuntimeError, AssertionError, ValueError) as error:
-            failure = failure or str(error).splitlines()[0][:200]
-    else:
-        tried = ", ".join(f"{height}x{width}" for height, width in sizes)
-        raise ValueError(f"the backbone {name!r} failed on blank images of {tried}: {failure}")
-    advice = "give a module that ends before pooling and classifier, such as nn.Sequential(*children[:-2])"
-    if hasattr(trunk, "forward_features"):  # as timm's networks have it
-        advice = "its forward_features may give one: wrap that method in a module"
-    if not isinstance(found, Tensor) or found.dim() != 4:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        if isinstance(found, Tensor) and found.dim() == 3:
-            advice = "reshape its tokens (B, N, C) to a grid, without the class token"
-        raise ValueError(f"the backbone {name!r}: expected a feature map (B, C, h, w), got {shape}; {advice}")
-    _, channels, rows, columns = found.shape
-    if abs(channels * width - rows * height) < abs(rows * width - columns * height):  # the shape of the image
-        turned = "end it with torchvision.ops.Permute([0, 3, 1, 2])"
-        raise ValueError(f"the backbone {name!r} gives {tuple(found.shape)}, its channels last: {turned}")
-    if not found.is_meta and (least := float(found.min())) < 0:
-        told = f"the feature map of {name!r} has values below zero, down to {least:.3g}"
-        warnings.warn(f"{told}: the ReLU of a map cuts them, end it with nn.ReLU() for maps that sum up", stacklevel=3)
-    return channels
-
-
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     """Eval mode inside the block; every submodule gets back the mode that it had, also after an exception."""
@@ -384,74 +346,11 @@ def seeded(seed: int, stream: int) -> Iterator[None]:
 
 
 def load_trunk_weights(trunk: nn.Module, name: str, weights: str | Path) -> None:
-    """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file.
-
-    Names as in torchvision with any prefix in front (``module.``, ``backbone.``, ...), or those of this kit's runs. What
-    the file holds besides, such as classifiers, is ignored with a warning.
-    """
-    imagenet = str(weights) == "imagenet"
-    if imagenet:
-        if name not in TRUNKS or not TRUNKS[name].weights:
-            raise ValueError(f"the backbone {name!r} has no ImageNet weights: train it from scratch, or choose another")
-        weights = Path(torch.hub.get_dir(), "checkpoints", TRUNKS[name].weights.url.rpartition("/")[2])
-    # torchvision's oldest DenseNet files write norm.1 for norm1
-    dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-    given = {dense.sub(r"\1\2.", key): value for key, value in read_tensors(weights).items()}
-    own = trunk.state_dict()
-    levels = zip(*(key.split(".") for key in own), strict=False)
-    wrapper = "".join(f"{names[0]}." for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
-    bare = {key.removeprefix(wrapper): key for key in own}
-    prefixes = Counter(key.removesuffix(tail) for key in given for tail in _tails(key) if tail in bare)
-    prefix = max(prefixes, key=lambda each: (prefixes[each], -len(each)), default="")
-    stages = {tail.partition(".")[0] for tail in bare}  # a tensor of the same stage that does not fit: another network
-    known = {key: tail for key, tail in _under(prefix, given) if tail.partition(".")[0] in stages}
-    state = {bare.get(tail, tail): given[key] for key, tail in known.items()}
-    counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}  # old files have none
-    load_state(trunk, counters | state, weights)
-    ignored = [key for key in given if key not in known and not key.startswith(("identity_head.", "pair_head."))]
-    if ignored and not imagenet:
-        told = f"{len(known)} of {len(given)} tensors of {weights} fill the trunk {name!r}"
-        warnings.warn(f"{told}; ignored: {', '.join(ignored[:4])}{', ...' * (len(ignored) > 4)}", stacklevel=3)
-
-
-def _under(prefix: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    return ((name, name.removeprefix(prefix)) for name in names if name.startswith(prefix))
-
-
-def _tails(key: str) -> Iterator[str]:
-    """A tensor's name, and the name without its first part, its first two parts, and so on."""
-    parts = key.split(".")
-    return (".".join(parts[start:]) for start in range(len(parts)))
-
-
-def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Fill a network with the tensors of ``source``. Raises ValueError where a name or a shape differs."""
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()[:200]
-        raise ValueError(f"the weights {source} belong to another network or other identities: {reason}") from None
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a ``.safetensors`` or ``.pth`` file, never running code that a file may hold.
-
-    Raises ValueError for a file that is missing, damaged, holds other things, or would have to run code to load.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"expected a file of weights at {path}, found none: put it there, nothing is downloaded")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(path.read_bytes())
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise many types, some of them not public
-        advice = "save the tensors alone (state_dict, safetensors), a pickle of other things can run code"
-        raise ValueError(f"{path} could not be read as plain tensors ({type(error).__name__}): {advice}") from error
-    for key in ("state_dict", "model", "net") * 2:  # as trainers nest them
-        state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
-    found = state if isinstance(state, Mapping) else {type(state).__name__: None}
-    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, [*found][:5])) or 'nothing'}")
-    return tensors
+    """Fill a trunk with ImageNet weights from torchvision's cache (``"imagenet"``) or with those of a file, see
+    :func:`casnkit.data.weights.fill`."""
+    if str(weights) != "imagenet":
+        return fill(trunk, weights, f"the trunk {name!r}")
+    if name not in TRUNKS or not TRUNKS[name].weights:
+        raise ValueError(f"the backbone {name!r} has no ImageNet weights: train it from scratch, or choose another")
+    file = TRUNKS[name].weights.url.rpartition("/")[2]
+    return fill(trunk, Path(torch.hub.get_dir(), "checkpoints", file), f"the trunk {name!r}", quiet=True)

@@ -29,7 +29,8 @@ import casnkit
 from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
 from casnkit.data.records import ReidDataset, labels_of
-from casnkit.models import CASN, load_state, read_tensors
+from casnkit.data.weights import load_state, read_tensors
+from casnkit.models import CASN
 
 RUN_FORMAT = 1
 

@@ -17,10 +17,11 @@ from torchvision import models as zoo
 
 from casnkit import models
 from casnkit.config import ModelConfig, profile
+from casnkit.data.weights import read_tensors
 from casnkit.evaluation import evaluate
 from casnkit.explain import explain
 from casnkit.losses import CASNLoss
-from casnkit.models import CASN, TRUNKS, IdentityHead, Trunk, load_trunk_weights, read_tensors
+from casnkit.models import CASN, TRUNKS, IdentityHead, Trunk, load_trunk_weights
 
 # (C, h, w) at 288x144, stride 2 in the last stage (gap), and at 384x128, stride 1 (stripes). resnet50's are the
 # paper's and PCB's; densenet121 and vgg16 halve five times and round down; squeezenet1_1 four times, without padding.
