@@ -3,8 +3,9 @@
     weights/POOLING-VARIANT/model.safetensors       half precision; BatchNorm's statistics in single precision
     weights/POOLING-VARIANT/run.json, log.jsonl     configuration, identities, versions; how it was trained
 
-The paper's eight rows and `bce` with the small trunk, trained on *people*: they show trained attention within seconds; they are one
-seed each and compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``.
+The paper's eight rows and ``bce`` with the small trunk, trained on *people*: they show trained attention within seconds;
+they are one seed each and compare nothing. ``figures/make/ship.py`` makes them from the runs of ``casnkit ablate``, and lists
+seeds and hashes in ``networks.csv``.
 """
 
 from __future__ import annotations

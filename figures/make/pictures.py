@@ -40,7 +40,7 @@ TOUR = (
 
 def keep(picture: Path, name: str) -> None:
     """Put a picture into ``figures/`` as WebP, a fifth of the PNG's size."""
-    Image.open(picture).convert("RGB").save(FIGURES / name, quality=90, method=6)
+    Image.open(picture).convert("RGB").save(FIGURES / name, quality=72, method=6)
 
 
 def league_examples(retrieval: Evaluation, league: League) -> dict[str, Any]:
