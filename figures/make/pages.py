@@ -187,7 +187,8 @@ def photographs() -> str:
     rows = results("photographs")
     if rows is None:
         return "Not measured yet: `python figures/make/photographs.py FOLDER WEIGHTS` does it."
-    return report.to_text(report.summary(rows), report.markdown_table)
+    parts = [report.to_text(report.summary(own), report.markdown_table) for _, own in rows.groupby("data", sort=False)]
+    return "\n\n".join(parts)
 
 
 def tries() -> str:

@@ -1,10 +1,10 @@
 """The paper's rows and BCE on photographs, from a trunk that ImageNet trained; rows to ``figures/results/photographs.csv``.
 
-    python figures/make/photographs.py FOLDER WEIGHTS [--processes 2] [--seeds 3]
+    python figures/make/photographs.py FOLDER WEIGHTS --name "237 antelopes" [--processes 2] [--seeds 3]
 
-FOLDER: photographs of animals, one folder for each (``train``, ``query``, ``gallery``); no picture of it comes into the
-project. WEIGHTS: what ``imagenet_mobilenet.py`` wrote. Everything but trunk, size and length is profile ``paper``: the
-paper's own schedule and weights of the losses. What is finished is not trained again.
+FOLDER: any data set of photographs; no picture of it comes into the project, only numbers under the ``--name``. WEIGHTS: what
+``imagenet_mobilenet.py`` wrote. Everything but trunk, size and length is profile ``paper``: the paper's own schedule and
+weights of the losses. What is finished is not trained again.
 """
 
 from __future__ import annotations
@@ -12,43 +12,48 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import pandas as pd
+
+import casnkit as ck
 from casnkit.data.files import atomic_path
 from casnkit.experiments import report
 from casnkit.experiments.ablation import Trial, run_trials
 from casnkit.experiments.design import Setting
 
 OUT = Path(__file__).parents[1] / "results" / "photographs.csv"
-SIZES = {
-    "gap": (64, 96),
-    "stripes": (96, 96),
-}  # height and width: animals are longer than tall; six stripes need six rows
-COMMON = "mobilenet_v2 from ImageNet, 6 epochs, 64x96 (stripes 96x96), precision=bf16"
+SIZES = {True: {"gap": (128, 64), "stripes": (144, 48)}, False: {"gap": (64, 96), "stripes": (96, 96)}}  # tall, or wide
+COMMON = "mobilenet_v2 from ImageNet, 6 epochs of profile paper"
 ROWS = [Setting(variant, "gap") for variant in ("ide", "bce", "ide+ia", "ide+sa", "casn")]
 ROWS += [Setting(variant, "stripes") for variant in ("ide", "ide+ia", "ide+sa", "casn")]
 
 
 def main() -> None:
-    """Train what is missing, and write one row for each training."""
+    """Train what is missing, and write one row for each training in the place of the former ones of that name."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("weights", type=Path)
+    parser.add_argument("--name", required=True, help="what the numbers are called")
     parser.add_argument("--seeds", type=int, default=3, help="of the rows with global pooling; stripes get one")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
     options = parser.parse_args()
+    width, height = ck.open_dataset(str(options.folder), progress=False).train.image(0).size
     trials = []
     for seed in range(options.seeds):
         for setting in (each for each in ROWS if each.pooling == "gap" or seed == 0):
-            height, width = SIZES[setting.pooling]
+            rows, columns = SIZES[height > width][setting.pooling]
             model = {"backbone": "mobilenet_v2", "weights": str(options.weights), "last_stride": 1}
-            changes = {"model": model, "height": height, "width": width, "epochs": 6, "precision": "bf16"}
+            changes = {"model": model, "height": rows, "width": columns, "epochs": 6}
             config = setting.config("paper", seed, **changes)
             trials.append(Trial("photographs", setting, config, str(options.folder), COMMON))
-    rows = run_trials(trials, options.runs, options.processes).assign(data="nyala-small, 237 antelopes")
+    rows = run_trials(trials, options.runs, options.processes).assign(data=options.name)
     keys = {*report.IDENTITY, *report.HEADINGS, "seconds"}
+    rows, known = rows[[name for name in rows if name in keys]].round(6), report.read_results(OUT.stem, OUT.parent)
+    if known is not None:
+        rows = pd.concat([known[known["data"] != options.name], rows])
     with atomic_path(OUT) as temporary:
-        rows[[name for name in rows if name in keys]].round(6).to_csv(temporary, index=False)
-    print(report.to_text(report.summary(rows)), OUT, sep="\n")
+        rows.to_csv(temporary, index=False)
+    print(report.to_text(report.summary(rows[rows["data"] == options.name])), OUT, sep="\n")
 
 
 if __name__ == "__main__":
