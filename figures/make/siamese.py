@@ -137,15 +137,15 @@ def show_collapse(table: pd.DataFrame) -> Figure:
         ["margin", "consistency_weight"], list(kinds.values()), "pairs of", "value"
     )
     axes = figure.subplots(1, 3)
-    seaborn.lineplot(
-        distances, x="consistency_weight", y="value", hue="margin", style="pairs of", markers=True, ax=axes[0]
-    )
+    own = COLOURS | {"x": "consistency_weight", "hue": "margin"}
+    seaborn.lineplot(distances, y="value", style="pairs of", markers=True, ax=axes[0], **own)
     axes[0].set(title="100 × distance of two maps", ylabel="")
     for ax, name, title in ((axes[1], "auc_siamese", "distance as matcher, AUC"), (axes[2], "mean_ap", "feature mAP")):
-        seaborn.lineplot(
-            table, x="consistency_weight", y=name, hue="margin", marker="o", ax=ax, legend=False, **COLOURS
-        )
+        seaborn.lineplot(table, y=name, marker="o", ax=ax, legend=False, **own)
         ax.set(title=title, ylabel="")
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     for ax in axes:
         ax.set(xscale="log", xlabel="weight of the spatial term")
         ax.xaxis.set_major_formatter("{x:g}")
