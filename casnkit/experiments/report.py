@@ -54,7 +54,7 @@ CLAIMS_CAPTION = (
     "a matcher, area under its ROC curve, chance 50. Both are held against a pair classifier that equation 3 alone trained "
     "on the frozen network without attention (frozen head). Right cue: share of "
     "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
-    "Between asterisks where the difference to the network without attention leaves zero out."
+    "Between asterisks where the difference to the network without attention is clear."
 )
 CLAIMS = {
     "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
@@ -66,19 +66,21 @@ CLAIMS = {
 
 
 class Estimate(NamedTuple):
-    """A mean over ``count`` seeds, the bounds of its 95 % interval (Student's t) and the standard deviation; bounds and
-    deviation of a single seed are NaN. ``f"{estimate}"`` has half of the interval, ``f"{estimate:+}"`` a sign too."""
+    """A mean over ``count`` seeds, the bounds of its 95 % interval (Student's t), the standard deviation, and p of a t test
+    against zero; all but the mean are NaN for a single seed. Within a study p is corrected, see :func:`summary`.
+    ``f"{estimate}"`` has half of the interval, ``f"{estimate:+}"`` a sign too."""
 
     mean: float
     low: float
     high: float
     deviation: float
     count: int
+    p: float = math.nan
 
     @property
     def is_clear(self) -> bool:
-        """True where the interval leaves zero out."""
-        return bool(self.low > 0 or self.high < 0)
+        """True where p is below 0.05: without a correction, where the interval leaves zero out."""
+        return self.p < 0.05
 
     def __format__(self, sign: str) -> str:
         text = f"{round(self.mean, 1) + 0.0:{sign}.1f}"  # + 0.0: no minus before a zero
@@ -93,8 +95,18 @@ def estimate(values: Sequence[float], pooled: tuple[float, int] | None = None) -
         raise ValueError(f"expected finite numbers, one per seed, got {list(values)}")
     mean, own = numbers.mean(), numbers.std(ddof=1) if len(numbers) > 1 else math.nan
     deviation, freedom = pooled or (own, len(numbers) - 1)
-    margin = student.ppf(0.975, freedom) * deviation / math.sqrt(len(numbers)) if freedom else math.nan
-    return Estimate(*map(float, (mean, mean - margin, mean + margin, own)), len(numbers))
+    error = deviation / math.sqrt(len(numbers)) if freedom else math.nan
+    margin, size = student.ppf(0.975, freedom) * error, abs(mean) / error if error else math.inf
+    p = 2 * student.sf(size, freedom) if mean else 1.0
+    return Estimate(*map(float, (mean, mean - margin, mean + margin, own)), len(numbers), float(p))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's correction of p values for their number; NaN stays NaN and is not counted."""
+    p = pd.Series(p, dtype=float)
+    ordered = p.dropna().sort_values(kind="stable")
+    corrected = (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1)
+    return corrected.reindex(p.index).to_numpy()
 
 
 def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -126,8 +138,9 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
     """Everything that tables, figures and notebooks show of a study, from one row for each training.
 
     ``groups``: one entry per setting with ``numbers`` (name -> :class:`Estimate`) and ``differences``, the same of
-    :func:`paired`; ``deviation``: of each number's differences in all settings together, with its degrees of freedom, by
-    which their intervals are; ``data``: what it was measured on; ``moved``: whether it has settings beside defaults.
+    :func:`paired`, with p by Holm's correction for all differences of the study together; ``deviation``: of each number's
+    differences in all settings together, with its degrees of freedom, by which their intervals are; ``data``: what it was
+    measured on; ``moved``: whether it has settings beside defaults.
     """
     changes = {key: change.dropna(axis=1) for key, change in paired(rows).groupby(SETTING, sort=False)}
     samples = {name: [change[name] for change in changes.values() if name in change] for name in HEADINGS}
@@ -139,6 +152,9 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         entry["numbers"] = {name: estimate(numbers[name]) for name in numbers}
         entry["differences"] = {name: estimate(change[name], pooled[name]) for name in change}
         entries.append(entry)
+    every = [(entry["differences"], name) for entry in entries for name in entry["differences"]]
+    for (found, name), p in zip(every, holm([found[name].p for found, name in every]), strict=True):
+        found[name] = found[name]._replace(p=float(p))
     order = list(ARMS)
     entries.sort(key=lambda entry: (entry["pooling"], order.index(entry["variant"]), bool(entry["differences"])))
     facts = {"data": rows.iloc[0][IDENTITY].to_dict(), "moved": rows["setting"].ne("default").any()}
@@ -168,12 +184,10 @@ def primary(rows: pd.DataFrame) -> pd.DataFrame:
         deviation, freedom = pooled_deviation(list(changes.values()))
         for arm, values in changes.items():
             found = estimate(values, (deviation, freedom))
-            size = abs(found.mean) / (deviation / math.sqrt(found.count)) if freedom else math.nan
             line = {"world": world, "measure": measure, "arm": arm, "difference": found.mean, "low": found.low}
-            lines.append(line | {"high": found.high, "seeds": found.count, "p": 2 * student.sf(size, freedom)})
-    table = pd.DataFrame(lines).sort_values("p", kind="stable", ignore_index=True)
-    table["p_holm"] = (table["p"] * (len(table) - table.index)).cummax().clip(upper=1)
-    return table
+            lines.append(line | {"high": found.high, "seeds": found.count, "p": found.p})
+    table = pd.DataFrame(lines)
+    return table.assign(p_holm=holm(table["p"])).sort_values("p", kind="stable", ignore_index=True)
 
 
 def _primary_changes(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, pd.Series]]]:
@@ -227,7 +241,7 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
 def verdict(change: Estimate, above: str, below: str, undecided: str, single: str) -> str:
     """One of four texts: the interval lies above zero, below, on both sides, or there is none."""
     if change.is_clear:
-        return above if change.low > 0 else below
+        return above if change.mean > 0 else below
     return single if math.isnan(change.low) else undecided
 
 
@@ -239,7 +253,7 @@ def caption(result: Mapping[str, Any]) -> str:
     return (
         f"{data['data']}, profile {data['profile']}, {data['split']}: {data['queries']} queries of {data['identities']} "
         f"people, {data['gallery']} gallery images{common}. Percent; mean ± half of the 95 % interval over seeds; "
-        f"differences paired by seed{pooled}; marked where the interval leaves zero out."
+        f"differences paired by seed{pooled}; marked where p < 0.05 after Holm's correction for all of them."
     )
 
 
@@ -267,7 +281,7 @@ def model_name(entry: Mapping[str, Any]) -> str:
 
 
 def cell(change: Estimate | None) -> str:
-    """A difference, between asterisks where its interval leaves zero out; empty where there is none."""
+    """A difference, between asterisks where it is clear; empty where there is none."""
     text = f"{change:+}" if change else ""
     return f"**{text}**" if change and change.is_clear else text
 
@@ -318,8 +332,7 @@ def picture(result: Mapping[str, Any]) -> Figure:
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
         changes = [entry["differences"].get(name) for entry in entries]
         if any(changes):
-            points = [change and change._asdict().items() for change in changes]
-            panels[HEADINGS[name]] = [p and {k: None if math.isnan(v) else v for k, v in p} for p in points]
+            panels[HEADINGS[name]] = [c and {**c._asdict(), "clear": c.is_clear} for c in changes]
     base = "default" if result["moved"] else "network without attention"
     title = f"Difference to the {base}, {result['data']['split']} people, paired by seed"
     return figures.show_differences(names, panels, title=title)

@@ -133,14 +133,15 @@ def _heatmap(ax: Axes, values: np.ndarray, text: np.ndarray, rows: list, columns
 def show_differences(names: Sequence, panels: Mapping, title: str = "Difference to the default") -> Figure:
     """A point with its 95 % interval for each of the named settings, from top to bottom; one panel for each number.
 
-    Heading -> for each name ``mean``, ``low``, ``high`` (bounds of a single seed: None), or None where nothing is known.
+    Heading -> for each name ``mean``, ``low``, ``high`` (bounds of a single seed: NaN) and ``clear``, whether it is filled;
+    or None where nothing is known.
     """
     same_length(names=names, **{f"estimates each, one per name: {heading}": v for heading, v in panels.items()})
-    note = "filled: the interval leaves zero out (blue above, orange below); hollow: undecided; arrow: off the axis"
+    note = "filled: clear after the correction (blue above, orange below); hollow: undecided; arrow: off the axis"
     drawn = {}
     for heading, values in panels.items():
-        table = pd.DataFrame([value or {} for value in values], columns=["mean", "low", "high"], dtype=float)
-        drawn[heading] = _sided(table), 0, "points"
+        table = pd.DataFrame([value or {} for value in values], columns=["mean", "low", "high", "clear"], dtype=float)
+        drawn[heading] = table.assign(side=np.sign(table["mean"]) * table["clear"]), 0, "points"
     return _intervals(names, drawn, title, note)
 
 

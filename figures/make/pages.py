@@ -64,27 +64,6 @@ def study(name: str) -> str:
     return report.to_text(report.published(name), report.markdown_table)
 
 
-def ablation_in_short() -> str:
-    """The paper's rows with what matters most: accuracy, its difference, and what the attention does."""
-    variants = report.published("variants")
-    columns = {"rank_1": "rank-1", "mean_ap": "mAP", "coverage_ia_train": "covers", "auc_siamese": "agrees"}
-    rows = []
-    for entry in variants["groups"]:
-        row = {"network": report.model_name(entry)}
-        row |= {short: f"{entry['numbers'][name].mean:.1f}" for name, short in columns.items()}
-        changes = {short: entry["differences"].get(name) for name, short in columns.items() if name != "rank_1"}
-        rows.append(row | {f"Δ {short}": report.cell(change) for short, change in changes.items()})
-    data, seeds = variants["data"], min(len(entry["seeds"]) for entry in variants["groups"])
-    note = (
-        f"{data['data']}, profile {data['profile']}: {data['queries']} queries of {data['identities']} people, "
-        f"{data['gallery']} gallery images; percent, means of {seeds} seeds. Δ: to the network without attention, paired "
-        "by seed, ± half of the 95 % interval, bold where it leaves zero out. Covers: share of the person above half of "
-        "the identification map's maximum, training images. Agrees: equation 5's distance alone as a matcher, area "
-        "under the ROC curve, chance 50."
-    )
-    return f"{report.markdown_table(rows)}\n\n{note}"
-
-
 WORLDS = {"variants": "people as is", "misaligned": "misaligned people"}
 
 
@@ -258,7 +237,6 @@ def speed_in_short() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "notebooks": lessons.markdown,
-    "ablation in short": ablation_in_short,
     "found": lambda: listed(found()),
     "primary": primary,
     "tries": tries,

@@ -103,7 +103,9 @@ def to_text(rows: pd.DataFrame) -> str:
     lines = []
     for _, row in rows.drop_duplicates(["pooling", "variant", "mode"]).iterrows():
         names = ("features", "test", "gain", "paper_sum")
-        features, test, gain, paper_sum = (Estimate(*(row[f"{n}.{part}"] for part in Estimate._fields)) for n in names)
+        features, test, gain, paper_sum = (
+            Estimate(*(row[f"{n}.{part}"] for part in ("mean", "low", "high", "deviation", "count"))) for n in names
+        )
         line = {"model": model_name(row), "attention": f"{row['mode']}, t {row['threshold']}"}
         line |= {"normalised": f"{row['normalisation']} per {row['per']}", "weight": str(row["chosen"])}
         line |= {"features alone": f"{features}", "with attention": f"{test}", "gain": cell(gain)}

@@ -180,11 +180,23 @@ def _rows(*lines: tuple[str, str, list[float]], study: str = "variants") -> pd.D
 
 
 def test_summary_of_worked_rows() -> None:
+    """mAP 3.0 and 3.2 better, rank-1 twice that: t = 3.1 / 0.1 with one degree of freedom, p = 0.0205, twice that by Holm."""
+    result = report.summary(_rows(("ide", "default", [10.0, 12.0]), ("casn", "default", [13.0, 15.2])))
+    found = result["groups"][1]["differences"]["mean_ap"]
+    assert (found.mean, found.p) == (pytest.approx(3.1), pytest.approx(2 * 0.02053, abs=1e-4))
+    assert result["deviation"]["mean_ap"] == pytest.approx((np.std([3, 3.2], ddof=1), 1))
+    assert "| **+3.1 ± 1.3** |" in report.to_text(result, report.markdown_table)
+    assert "CASN (IDE)  finds people better (mAP): yes, +3.1 ± 1.3 over 2 seeds" in report.verdicts(result)
+    # 3.0 and 3.5: the interval leaves zero out (p = 0.0489), the corrected p does not say so
     result = report.summary(_rows(("ide", "default", [10.0, 12.0]), ("casn", "default", [13.0, 15.5])))
-    assert result["groups"][1]["differences"]["mean_ap"].mean == pytest.approx(3.25)
-    assert result["deviation"]["mean_ap"] == pytest.approx((np.std([3, 3.5], ddof=1), 1))
-    assert "| **+3.2 ± 3.2** |" in report.to_text(result, report.markdown_table)
-    assert report.verdicts(result)[1] == "CASN (IDE)  finds people better (mAP): yes, +3.2 ± 3.2 over 2 seeds"
+    assert result["groups"][1]["differences"]["mean_ap"].low > 0
+    assert "| +3.2 ± 3.2 |" in report.to_text(result, report.markdown_table)
+    assert "CASN (IDE)  finds people better (mAP): not decided, +3.2 ± 3.2 over 2 seeds" in report.verdicts(result)
+
+
+def test_holm_by_hand() -> None:
+    assert report.holm([0.04, 0.01, math.nan, 0.03]) == pytest.approx([0.06, 0.03, math.nan, 0.06], nan_ok=True)
+    assert report.holm([0.9, 0.8]).tolist() == [1, 1]
 
 
 def test_weight_of_the_sum_is_chosen_on_validation_people_alone() -> None:

@@ -96,7 +96,7 @@ SHARES, COUNTS = np.array([[np.nan, 0.31, 0.95], [0.52, np.nan, 0.1]]), np.array
 WEIGHTS = np.linspace(0, 1, 11)
 SAME, DIFFERENT = np.random.default_rng(1).normal(1, 0.2, 400), np.random.default_rng(2).normal(1.6, 0.2, 3000)
 FOUND = (0.5, None, None), (1.0, 0.6, 1.4), (-64.0, -66.0, -62.0), (-0.3, -0.8, 0.2)
-ESTIMATES = [*(dict(zip(("mean", "low", "high"), values, strict=True)) for values in FOUND), None]
+ESTIMATES = [*({**dict(zip(("mean", "low", "high"), v, strict=True)), "clear": (v[1] or -1) > 0} for v in FOUND), None]
 MANY = {f"a-method-of-name-{i}": i for i in range(4)}
 
 DRAWN: dict[str, Callable[[], Figure]] = {
