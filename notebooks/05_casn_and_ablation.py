@@ -221,7 +221,8 @@ pairs_of = [np.argwhere(kind)[np.random.default_rng(0).permutation(kind.sum())[:
 pairs, is_same = np.concatenate(pairs_of), np.arange(sum(map(len, pairs_of))) < len(pairs_of[0])
 rows = []
 for name, trained in variants.items():
-    seen, t = trained.result, trained.info.config.ranking.threshold
+    seen = evaluation.Evaluation.of(trained.model, session.dataset, trained.info.config)  # with the maps of all images
+    t = trained.info.config.ranking.threshold
     A = [
         part.feature_maps[k].to(session.device) for part, k in ((seen.query, pairs[:, 0]), (seen.gallery, pairs[:, 1]))
     ]

@@ -39,13 +39,12 @@ def main() -> None:
     options = parser.parse_args()
     width, height = ck.open_dataset(str(options.folder), progress=False).train.image(0).size
     trials = []
-    for seed in range(options.seeds):
-        for setting in (each for each in ROWS if each.pooling == "gap" or seed == 0):
-            rows, columns = SIZES[height > width][setting.pooling]
-            model = {"backbone": "mobilenet_v2", "weights": str(options.weights), "last_stride": 1}
-            changes = {"model": model, "height": rows, "width": columns, "epochs": 6}
-            config = setting.config("paper", seed, **changes)
-            trials.append(Trial("photographs", setting, config, str(options.folder), COMMON))
+    grid = [(setting, seed) for seed in range(options.seeds) for setting in ROWS if setting.pooling == "gap"]
+    for setting, seed in [*grid, *((setting, 0) for setting in ROWS if setting.pooling == "stripes")]:
+        rows, columns = SIZES[height > width][setting.pooling]
+        model = {"backbone": "mobilenet_v2", "weights": str(options.weights), "last_stride": 1}
+        config = setting.config("paper", seed, model=model, height=rows, width=columns, epochs=6)
+        trials.append(Trial("photographs", setting, config, str(options.folder), COMMON))
     rows = run_trials(trials, options.runs, options.processes).assign(data=options.name)
     keys = {*report.IDENTITY, *report.HEADINGS, "seconds"}
     rows, known = rows[[name for name in rows if name in keys]].round(6), report.read_results(OUT.stem, OUT.parent)
