@@ -56,18 +56,12 @@ def measure_claims(
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
     found, masks, parts = _take(model, splits, config)
     results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
-    labels, pids = labels_of(dataset.train.pids)
     results |= agreement(model, found, same, different, config)
+    labels, pids = labels_of(dataset.train.pids)
     if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
         chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
-        seen, its_masks, _ = _take(model, [dataset.train.subset(chosen)], config)
-        maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
-        maps["plain_train"] = attention.mean_map(seen.feature_maps)
-        results = _localised(maps, its_masks, np.arange(len(chosen))) | results  # "uniform" is the test's
-        every, _, _ = _take(model, [dataset.train], config)
-        frozen = siamese.frozen_pair_head(model, every.features, dataset.train, config)
-        of_frozen = agreement(frozen, found, same, different, config).items()
-        results |= {name.replace("siamese", "frozen"): value for name, value in of_frozen if "siamese" in name}
+        results = _on_training_images(model, dataset.train, labels, chosen, config) | results  # "uniform" is the test's
+        results |= _frozen(model, dataset.train, found, same, different, config)
     truth = {"person masks": masks is not None, "body-part maps": parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if all(truth.values()):
@@ -76,6 +70,26 @@ def measure_claims(
         lacking = ", ".join(name for name, there in truth.items() if not there)
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
     return {key: value for key, value in results.items() if np.isfinite(value)}
+
+
+def _on_training_images(
+    model: CASN, split: Split, labels: np.ndarray, chosen: np.ndarray, config: Config
+) -> dict[str, float]:
+    """The measures of masks for some training images, explained by their true identity."""
+    seen, masks, _ = _take(model, [split.subset(chosen)], config)
+    maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
+    maps["plain_train"] = attention.mean_map(seen.feature_maps)
+    return _localised(maps, masks, np.arange(len(chosen)))
+
+
+def _frozen(
+    model: CASN, split: Split, found: Extracted, same: np.ndarray, different: np.ndarray, config: Config
+) -> dict[str, float]:
+    """Agreement by a pair classifier that was trained on the frozen network."""
+    every, _, _ = _take(model, [split], config)
+    frozen = siamese.frozen_pair_head(model, every.features, split, config)
+    measured = agreement(frozen, found, same, different, config).items()
+    return {name.replace("siamese", "frozen"): value for name, value in measured if "siamese" in name}
 
 
 def draw_pairs(

@@ -60,7 +60,7 @@ def test_figures_know_no_other_room() -> None:
 def test_the_house_is_thin() -> None:
     """Ceilings: higher only for something that the kit could not do before."""
     sizes = {name: house.lines([path]) for name, path in house.library().items()}
-    assert sum(sizes.values()) <= 10600
+    assert sum(sizes.values()) <= 10620
     assert len(sizes) <= 55
     assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1580
     assert max(sizes.values()) <= 450

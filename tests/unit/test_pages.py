@@ -60,6 +60,13 @@ def test_every_notebook_is_a_lesson() -> None:
     assert lessons.LESSONS["name"].tolist() == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
+def test_a_sentence_follows_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pages.comparisons()
+    for p, says in ((0.2, "no arm differs after the correction"), (0.01, "significant after the correction: ")):
+        monkeypatch.setattr(pages, "comparisons", lambda p=p: table.assign(p_holm=p))
+        assert says in " ".join(pages.found())
+
+
 def test_the_sentences_in_short_are_what_the_tables_say() -> None:
     study = report.published("variants")
     found = {(entry["pooling"], entry["variant"]): entry for entry in study["groups"]}
