@@ -25,6 +25,7 @@ STEPS = {
     "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
     f"--points pair_rate siamese_mode pair_activation pair_order {BF16}",
     "test-time": f"figures/make/readings.py {BF16}",
+    "siamese": "figures/make/siamese.py --processes 2",
     "ship": f"figures/make/ship.py {BF16}",
     "league": "-m casnkit league --run gap-casn --data people --out figures/results",
     "speed": "figures/make/bench.py",
