@@ -11,7 +11,14 @@ are the method itself: attention, config, models, losses, training, runs. Around
 Names load on first use (scientific Python's SPEC 1), so that ``import casnkit`` costs next to nothing.
 """
 
+import os
+
 import lazy_loader
+
+# Threads of OpenMP that wait for others spin, and beside a browser training collapses: they give up spinning soon, unless
+# the user chose otherwise. It has to be said before torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 

@@ -183,8 +183,8 @@ class CASN(nn.Module):
         self, num_ids: int, backbone: str | nn.Module = "resnet50", pooling: str = "gap", **options: Any
     ) -> None:
         super().__init__()
-        if int(num_ids) < 1:
-            raise ValueError(f"expected at least one identity, got num_ids={num_ids}")
+        if isinstance(num_ids, bool) or not hasattr(num_ids, "__index__") or num_ids < 1:
+            raise ValueError(f"expected a whole number of at least one identity, got num_ids={num_ids!r}")
         given = isinstance(backbone, nn.Module)
         name, weights = type(backbone).__name__ if given else backbone, options.pop("weights", None)
         options |= {"backbone": name, "pooling": pooling, "weights": None if weights is None else str(weights)}

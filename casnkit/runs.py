@@ -28,7 +28,7 @@ from torch import Tensor
 import casnkit
 from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.records import ReidDataset, labels_of
+from casnkit.data.records import ReidDataset, data_fingerprint, labels_of
 from casnkit.data.weights import load_state, read_tensors
 from casnkit.models import CASN
 
@@ -103,14 +103,22 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CAS
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
-def check_folder(out: Path, config: Config, pid_of_label: np.ndarray) -> None:
-    """Raise ValueError unless a folder is free for a run, or holds the same one. Writes nothing."""
+def check_folder(out: Path, config: Config, dataset: ReidDataset) -> None:
+    """Raise ValueError unless a folder is free for a run, or holds the same one, on the same pictures. Writes nothing."""
     if (out / "run.json").is_file():
-        there = read_run(out)
-        if there.config != config or there.pid_of_label.tolist() != pid_of_label.tolist():
-            (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, config))
-            differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
-            raise ValueError(f"{out} holds another run ({[*differs, 'other identities'][0]}): choose another --out")
+        there, (_, pid_of_label) = read_run(out), labels_of(dataset.train.pids)
+        (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, config))
+        differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
+        known = there.data.get("fingerprint")  # runs of 0.1.0 have none
+        same = there.pid_of_label.tolist() == pid_of_label.tolist()
+        if not same or (known and known != data_fingerprint(dataset.train)):
+            sets = (
+                f"{there.data['images']['train']} training images of {there.data['name']} in {there.data['root']} there"
+            )
+            what = "pictures of these identities" if same else "identities"
+            differs.append(f"other {what}: {sets}, {len(dataset.train)} of {dataset.name} in {dataset.root} here")
+        if differs:
+            raise ValueError(f"{out} holds another run ({differs[0]}): nothing was changed, choose another --out")
     elif out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
 
@@ -131,6 +139,7 @@ def describe(run: Path, dataset: ReidDataset, config: Config) -> None:
     if not (run / "run.json").is_file():
         counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
         data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
+        data["fingerprint"] = data_fingerprint(dataset.train)
         _, pid_of_label = labels_of(dataset.train.pids)
         write_json(run / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
 

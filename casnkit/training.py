@@ -91,6 +91,8 @@ def train(
     out, size = Path(out), (config.data.height, config.data.width)
     run = _prepare(dataset, config, out, device, log_with)
     accelerator, main = run.accelerator, run.accelerator.is_main_process
+    if main and run.finished >= config.train.epochs:
+        warnings.warn(f"{out} is already finished ({run.finished} epochs): nothing is trained", stacklevel=2)
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
             runs.describe(out, dataset, config)
@@ -124,7 +126,7 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
         raise ValueError(f"a batch_size of {config.data.batch_size} pairs cannot be shared evenly by {parts}")
     labels, pid_of_label = labels_of(dataset.train.pids)
     sampler = pair_sampler(dataset, config)
-    runs.check_folder(out, config, pid_of_label)
+    runs.check_folder(out, config, dataset)
     state, finished = runs.load_checkpoint(out)
     model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
     optimiser = make_optimiser(model, config.train)

@@ -7,13 +7,15 @@ protocol does not apply to such an image.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lazy_loader
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 pd = lazy_loader.load("pandas")
 SPLITS = ("train", "query", "gallery")
@@ -23,20 +25,40 @@ DISTRACTOR_PID = 0
 UNKNOWN_CAMERA = -1
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Decode one picture to 8-bit RGB, whatever it is stored as. Raises ValueError, naming the file, where that fails."""
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # never PostScript: Pillow hands it to another program
+
+
+def decode(path: str | Path) -> Image.Image:
+    """The one place where a picture is opened: a regular file in one of :data:`FORMATS`, upright by its EXIF orientation.
+
+    Raises ValueError, naming the file, for anything else, for a damaged picture, and for one too large to be decoded.
+    """
     try:
-        with Image.open(path) as image:
+        if not Path(path).is_file():  # a named pipe or a device would never end
+            raise OSError("there is no such file" if not Path(path).exists() else "this is no regular file")
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
-            if image.mode.startswith("I") or image.mode == "F":  # 16-bit: PIL's own convert clips instead of scaling
-                values = np.asarray(image, dtype=np.float32)
-                image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-            if image.has_transparency_data:
-                grey = Image.new("RGBA", image.size, (128, 128, 128, 255))
-                image = Image.alpha_composite(grey, image.convert("RGBA"))
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"expected an image at {path}, could not read it: {error}") from error
+        raise ValueError(f"expected an image ({', '.join(FORMATS)}) at {path}, could not read it: {error}") from error
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """One picture as 8-bit RGB, by scales that are the same for every picture: 16 bits are divided by 257, floats are 0 to 1.
+
+    Transparent pixels become grey. Raises ValueError, naming the file, where that fails.
+    """
+    image = decode(path)
+    if image.mode.startswith("I") or image.mode == "F":
+        values, most = np.asarray(image, dtype=np.float64), 1.0 if image.mode == "F" else 65535.0
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= most):
+            found = f"{values.min():g} to {values.max():g}"
+            raise ValueError(f"expected pixels from 0 to {most:g} (mode {image.mode}) at {path}, found {found}")
+        image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
+    if image.has_transparency_data:
+        grey = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(grey, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -92,11 +114,20 @@ class Split:
         path = Path(folder or "") / f"{Path(self.paths[i]).stem}.png"
         if folder is None or not path.is_file():
             return None
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("L") if image.mode not in ("L", "P", "1") else image).astype(np.uint8)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"expected a mask at {path}, could not read it: {error}") from error
+        image = decode(path)
+        return np.asarray(image.convert("L") if image.mode not in ("L", "P", "1") else image).astype(np.uint8)
+
+
+def data_fingerprint(split: Split, most: int = 2000) -> str:
+    """A digest of a split: names (with the folder above), pids, cameras, and the bytes of its pictures: of all, or of
+    ``most`` evenly spread ones of a larger split. Moving the folder changes nothing, another picture does."""
+    digest = hashlib.sha256()
+    for path, pid, camid in zip(split.paths, split.pids, split.camids, strict=True):
+        digest.update(f"{'/'.join(Path(path).parts[-2:])}|{pid}|{camid}\n".encode(errors="surrogateescape"))
+    for i in np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(int)):
+        with contextlib.suppress(OSError):  # a picture that cannot be read is named when it is decoded
+            digest.update(hashlib.sha256(Path(split.paths[i]).read_bytes()).digest())
+    return digest.hexdigest()[:32]
 
 
 @dataclass(frozen=True)

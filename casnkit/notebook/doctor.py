@@ -39,7 +39,8 @@ def add_parser(group: Any) -> None:
 def examine(options: argparse.Namespace) -> int:
     """Look at everything and print it. Returns 1 where something essential is missing."""
     device, usual = pick_device(options.device), Path(os.environ.get("CASNKIT_DATA") or "~/.cache/casnkit")
-    computes = f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()} processors"
+    waits = ", ".join(f"{n}={os.environ[n]}" for n in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if n in os.environ)
+    computes = f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()} processors, waiting threads: {waits}"
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
         computes = f"{torch.cuda.device_count()} x {facts.name}, {facts.total_memory / 2**30:.0f} GiB"

@@ -60,11 +60,11 @@ def test_figures_know_no_other_room() -> None:
 def test_the_house_is_thin() -> None:
     """Ceilings: higher only for something that the kit could not do before."""
     sizes = {name: house.lines([path]) for name, path in house.library().items()}
-    assert sum(sizes.values()) <= 10620
+    assert sum(sizes.values()) <= 10700
     assert len(sizes) <= 55
-    assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1580
+    assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1590
     assert max(sizes.values()) <= 450
-    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 9900
+    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10050
     assert len(house.root_entries()) <= 16
     assert house.tracked_bytes() <= 14 * 2**20
 

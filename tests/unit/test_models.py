@@ -207,6 +207,8 @@ STRIPED = CASN(2, "small", "stripes")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: CASN(2.7), "a whole number of at least one identity, got num_ids=2.7"),
+        (lambda: CASN("5"), "a whole number of at least one identity, got num_ids='5'"),
         (lambda: CASN(0), "at least one identity, got num_ids=0"),
         (lambda: CASN(2, "resnet51"), "resnet50, .*, small, got 'resnet51'"),
         (lambda: CASN(2, "small", "max"), "pooling: expected one of gap, stripes, got 'max'"),

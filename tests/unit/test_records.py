@@ -1,12 +1,17 @@
 """Held-out people: a loop over single images, written from the protocol's sentences, is the oracle."""
 
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from casnkit import ReidDataset, Split, evaluate_ranking
-from casnkit.data.records import hold_out, labels_of
+from casnkit.data.records import data_fingerprint, hold_out, labels_of, read_image
 
 
 def made(pids: list[int], camids: list[int], **options: object) -> ReidDataset:
@@ -100,3 +105,79 @@ def test_labels_and_splits() -> None:
     assert (labels.tolist(), pid_of_label.tolist()) == ([1, 0, 1, 2], [2, 7, 40])
     with pytest.raises(ValueError, match="2 paths, 1 pids and 2 camids"):
         Split(["a", "b"], [1], [1, 2])
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_postscript_under_another_name_starts_nothing(tmp_path: Path) -> None:
+    """A ``gs`` of ours stands in PATH and leaves a trace where it is started."""
+    gs, trace = tmp_path / "bin" / "gs", tmp_path / "it ran"
+    gs.parent.mkdir()
+    gs.write_text(f"#!/bin/sh\ntouch '{trace}'\n")
+    gs.chmod(gs.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "0001_c1.jpg").write_bytes(EPS)
+    script = "import sys; from casnkit.data.records import read_image; read_image(sys.argv[1])"
+    environment = {
+        **os.environ,
+        "PATH": f"{gs.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    command = [sys.executable, "-c", script, str(tmp_path / "0001_c1.jpg")]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "expected an image (BMP, GIF, JPEG" in found.stderr
+    assert not trace.exists()
+    loading = script.replace("read_image(sys.argv[1])", "Image.open(sys.argv[1]).load()").replace(
+        "from casnkit.data.records import read_image", "from PIL import Image"
+    )
+    subprocess.run([sys.executable, "-c", loading, command[-1]], env=environment, capture_output=True)
+    assert trace.exists(), "the trap itself works"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright(orientation: int, tmp_path: Path) -> None:
+    upright = np.zeros((4, 6, 3), np.uint8)
+    upright[0, 0], upright[0, -1] = (255, 0, 0), (0, 255, 0)
+    turns = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2)}
+    turns |= {6: np.rot90, 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, 3)}
+    stored = Image.fromarray(np.ascontiguousarray(turns.get(orientation, np.array)(upright)))  # as the sensor lay
+    exif = stored.getexif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), upright)
+
+
+def test_sixteen_bits_and_floats_have_one_scale(tmp_path: Path) -> None:
+    for name, value in (("dark", 2570), ("light", 65535)):
+        Image.fromarray(np.full((2, 2), value, np.uint16)).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.full((2, 2), value / 65535, np.float32)).save(tmp_path / f"{name}.tif")
+        for suffix in (".png", ".tif"):
+            assert np.asarray(read_image(tmp_path / f"{name}{suffix}")).max() == round(value / 257)
+    for name, values in (("nan", [np.nan]), ("negative", [-0.1]), ("bytes", [200.0])):
+        Image.fromarray(np.array([values], np.float32)).save(tmp_path / f"{name}.tif")
+        with pytest.raises(ValueError, match=rf"pixels from 0 to 1 .mode F. at .*{name}"):
+            read_image(tmp_path / f"{name}.tif")
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    for name, says in (("pipe", "no regular file"), ("zero", "no regular file"), ("gone", "no such file")):
+        with pytest.raises(ValueError, match=rf"{name}\.jpg.*{says}"):
+            read_image(tmp_path / f"{name}.jpg")
+
+
+def test_a_fingerprint_is_of_names_people_and_pixels(tmp_path: Path) -> None:
+    def split(folder: Path, seed: int = 0, pids: tuple[int, ...] = (1, 1, 2)) -> Split:
+        folder.mkdir(parents=True, exist_ok=True)
+        rng, paths = np.random.default_rng(seed), [folder / f"{i}.png" for i in range(3)]
+        for path in paths:
+            Image.fromarray(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)).save(path)
+        return Split([str(path) for path in paths], pids, [1, 2, 1], "train")
+
+    here = data_fingerprint(split(tmp_path / "a" / "train"))
+    assert here == data_fingerprint(split(tmp_path / "moved" / "train"))
+    others = [split(tmp_path / "b" / "train", seed=1), split(tmp_path / "c" / "train", pids=(1, 2, 2))]
+    assert len({here, *map(data_fingerprint, [*others, others[0].subset([0, 1])])}) == 4
+    assert data_fingerprint(others[0], most=2) != data_fingerprint(others[0])

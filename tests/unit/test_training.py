@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import casnkit as ck
 from casnkit import runs, training
@@ -131,6 +132,30 @@ def test_another_run_in_the_folder_is_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="too small for the backbone"):
         go(dataset, config(height=8), tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 2], ids=["stopped", "finished"])
+def test_other_pictures_under_the_same_names_are_refused(tmp_path, epochs):
+    sets = {}
+    for name, seed in (("one", 0), ("two", 1)):
+        rng, folder = np.random.default_rng(seed), tmp_path / name
+        for pid, k in np.ndindex(4, 4):
+            path = folder / f"p{pid}" / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (64, 32, 3), dtype=np.uint8)).save(path)
+        sets[name] = ck.open_dataset(str(folder))
+    settings = ck.profile("smoke", height=32, width=16, batch_size=4, epochs=2, padding=1)
+    go_until(epochs, sets["one"], settings, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    message = (
+        r"other pictures of these identities: \d+ training images of folder in .*one there, \d+ of folder in .*two here"
+    )
+    with pytest.raises(ValueError, match=message):
+        go(sets["two"], settings, tmp_path / "run")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    go(sets["one"], settings, tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"run is already finished \(2 epochs\): nothing is trained"):
+        go(sets["one"], settings, tmp_path / "run")
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset, tmp_path):
