@@ -28,7 +28,7 @@ from torch import Tensor
 import casnkit
 from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.records import ReidDataset, data_fingerprint, labels_of
+from casnkit.data.records import SPLITS, ReidDataset, data_fingerprint, labels_of
 from casnkit.data.weights import load_state, read_tensors
 from casnkit.models import CASN
 
@@ -78,14 +78,30 @@ def read_run(run: str | Path) -> RunInfo:
     found = values.get("format") if isinstance(values, dict) else type(values).__name__
     if found != RUN_FORMAT:
         raise ValueError(f"{file}: expected format {RUN_FORMAT}, found {found!r}; train the run again")
-    pids = np.asarray(values["pid_of_label"], dtype=np.int64)
-    return RunInfo(Config.from_dict(values["config"]), pids, values["data"], values["versions"])
+    try:
+        config = Config.from_dict(values["config"])
+        pids, data, made = (values[name] for name in ("pid_of_label", "data", "versions"))
+        whole = [isinstance(each, int) and -(2**62) < each < 2**62 for each in (*pids, *data["images"].values())]
+        texts = [isinstance(each, str) for each in (data["name"], data["root"], *made.values())]
+        if not all((*whole, *texts, len(pids), set(data["images"]) == set(SPLITS))):
+            raise TypeError("a value of another type")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        wanted = "config, pid_of_label, data (name, root, images) and versions, as casnkit writes them"
+        found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"{file}: expected {wanted}, found otherwise ({found}); restore it, or train again") from error
+    return RunInfo(config, np.asarray(pids, dtype=np.int64), data, made)
 
 
 def read_log(run: str | Path) -> list[dict[str, Any]]:
     """The log's rows, one per finished epoch; empty where there is none."""
     file = Path(run) / "log.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in rows):
+            raise ValueError("a line without its epoch")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected a JSON object with its epoch on each line ({error}); restore it") from error
+    return rows
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:

@@ -52,10 +52,10 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file. Raises ValueError, naming the file, where it is missing or no JSON."""
+    """Read a JSON file. Raises ValueError, naming the file, where it is missing, unreadable or no JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON in {path}, could not read it ({error})") from error
 
 

@@ -107,12 +107,29 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             return safetensors.torch.load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types, some of them not public
-        advice = "save the tensors alone (state_dict, safetensors), a pickle of other things can run code"
-        raise ValueError(f"{path} could not be read as plain tensors ({type(error).__name__}): {advice}") from error
+        raise ValueError(
+            f"{path} could not be read as plain tensors ({type(error).__name__}): {_advice(path)}"
+        ) from error
     for key in ("state_dict", "model", "net") * 2:  # as trainers nest them
         state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
     found = state if isinstance(state, Mapping) else {type(state).__name__: None}
     tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, [*found][:5])) or 'nothing'}")
+    odd = [key for key, value in tensors.items() if value.is_meta or value.layout != torch.strided]
+    if odd:
+        raise ValueError(
+            f"expected dense tensors in {path}, {odd[0]} is sparse or has no values: save them with to_dense()"
+        )
     return tensors
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that holds no tensors, by how it begins."""
+    with path.open("rb") as file:
+        head = file.read(200).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a git-lfs pointer, not the file: fetch that (git lfs pull)"
+    if head.startswith((b"<!doctype", b"<html")):
+        return "it is a web page: fetch the file itself"
+    return "save the tensors alone (state_dict, safetensors), a pickle of other things can run code; or it is truncated"

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -178,3 +179,12 @@ def test_means_and_range_over_seeds() -> None:
     (row,) = cli.over_seeds(seeds.to_dict("records")).to_dict("records")
     assert (row["rank_1"], row["mean_ap"], row["seeds"]) == (73.0, 62.0, 3)
     assert (row["range of rank-1"], row["range of mAP"]) == (6.0, 5.0)
+
+
+def test_an_ascii_terminal_shows_other_letters_as_escapes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "casnkit", "data", "check", str(tmp_path / "Läufer")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "L\\xe4ufer" in found.stderr
+    assert "Traceback" not in found.stderr

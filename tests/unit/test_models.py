@@ -332,6 +332,32 @@ def test_a_malicious_pickle_is_refused_and_not_run(how, make_model, tmp_path):
         pickle.loads(pickle.dumps(evil))
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "git-lfs pointer"),
+        (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"\x80\x02", "or it is truncated"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_no_weights_at_all_is_named(content, says, suffix, tmp_path):
+    (tmp_path / f"w{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        read_tensors(tmp_path / f"w{suffix}")
+
+
+def test_tensors_without_plain_values_are_refused(tmp_path):
+    for name, odd in (("sparse", torch.eye(3).to_sparse()), ("meta", torch.empty(3, device="meta"))):
+        torch.save({"a": torch.ones(2), "b": odd}, tmp_path / f"{name}.pth")
+        with pytest.raises(ValueError, match=rf"dense tensors in .*{name}.pth, b is sparse or has no values"):
+            read_tensors(tmp_path / f"{name}.pth")
+    loop = {"state_dict": {}, "a": torch.ones(2)}
+    loop["state_dict"]["state_dict"] = loop
+    torch.save(loop, tmp_path / "loop.pth")
+    assert set(read_tensors(tmp_path / "loop.pth")) <= {"a"}
+
+
 # resnet34 holds every tensor of resnet18 in the right shape: still another network
 OTHERS = [("resnet18", "resnet34"), ("resnet50", "wide_resnet50_2"), ("squeezenet1_1", "squeezenet1_0")]
 

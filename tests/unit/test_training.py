@@ -1,6 +1,7 @@
 """Training: the paper's schedule, resumable to the bit, refuses what it must, keeps the last good state."""
 
 import errno
+import json
 import threading
 from pathlib import Path
 
@@ -156,6 +157,41 @@ def test_other_pictures_under_the_same_names_are_refused(tmp_path, epochs):
     go(sets["one"], settings, tmp_path / "run")
     with pytest.warns(UserWarning, match=r"run is already finished \(2 epochs\): nothing is trained"):
         go(sets["one"], settings, tmp_path / "run")
+
+
+EDITS = {
+    "without its configuration": lambda run: run.pop("config"),
+    "without identities": lambda run: run.update(pid_of_label=[]),
+    "identities that are text": lambda run: run.update(pid_of_label=["a"]),
+    "an endless number": lambda run: run.update(pid_of_label=[10**400]),
+    "a list of nothing": lambda run: run.update(pid_of_label=None),
+    "no data": lambda run: run.update(data=[]),
+    "no root": lambda run: run["data"].pop("root"),
+    "counts that are text": lambda run: run["data"].update(images={"train": "many", "query": 1, "gallery": 1}),
+    "versions that are a number": lambda run: run.update(versions=3),
+    "a field of another type": lambda run: run["config"]["model"].update(id_hidden="wide"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_run_json_is_one_sentence(dataset, tmp_path, edit):
+    go(dataset, config(epochs=1), tmp_path)
+    values = read_json(tmp_path / "run.json")
+    EDITS[edit](values)
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"run\.json: expected config, pid_of_label, data"):
+        runs.read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"loss": 1}', "[1]", '{"epoch": "two"}'], ids=range(5))
+def test_a_damaged_log_is_one_sentence(tmp_path, text):
+    (tmp_path / "log.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=r"log\.jsonl: expected a JSON object with its epoch"):
+        runs.read_log(tmp_path)
+    (tmp_path / "log.jsonl").unlink()
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(ValueError, match=r"log\.jsonl: expected"):
+        runs.read_log(tmp_path)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(dataset, tmp_path):
