@@ -66,7 +66,9 @@ class CheckReport:
             restore = "restore what is named or missing above from the original, or delete it"
             where = READERS[self.dataset.name].where
             lines.append(f"do: {restore} (results are then no longer comparable). {where}")
-        return "\n  ".join([*lines, "all is well" if self.ok else "not in order, see above"])
+        lines.append("all is well" if self.ok else "not in order, see above")
+        # control characters of a file's name are shown, not sent to the terminal
+        return "\n  ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
 
 
 def check(path: str | Path, name: str = "auto") -> CheckReport:

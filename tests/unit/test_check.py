@@ -57,6 +57,13 @@ def test_every_bad_file_is_named_at_once(market: Path) -> None:
     assert all(text in report.to_text() for text in (*report.faults, "do: restore", "zheng-lab"))
 
 
+def test_control_characters_of_a_name_are_shown(market: Path) -> None:
+    (market / "bounding_box_train" / "0002_c1s1_\x1b[31m_00.jpg").write_bytes(b"no picture")
+    text = check(market).to_text()
+    assert "0002_c1s1_\\x1b[31m_00.jpg" in text
+    assert "\x1b" not in text
+
+
 def test_images_are_missed_but_for_junk(market: Path) -> None:
     for path in (market / "bounding_box_test").glob("-1_*"):
         path.unlink()

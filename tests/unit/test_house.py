@@ -64,7 +64,7 @@ def test_the_house_is_thin() -> None:
     assert len(sizes) <= 55
     assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1600
     assert max(sizes.values()) <= 450
-    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10050
+    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10150
     assert len(house.root_entries()) <= 16
     assert house.tracked_bytes() <= 14 * 2**20
 
