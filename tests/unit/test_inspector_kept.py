@@ -123,7 +123,8 @@ def test_a_large_gallery_is_kept_below_its_run(
 ) -> None:  # fmt: skip
     run = tmp_path / "run"
     model = make_model(dtype=torch.float32, seed=1)
-    info = ck.runs.RunInfo(config().replace(model=vars(model.config)), np.arange(model.num_ids), {}, {})
+    facts = {"name": "made", "root": "", "images": {"train": 1, "query": 1, "gallery": 1}}
+    info = ck.runs.RunInfo(config().replace(model=vars(model.config)), np.arange(model.num_ids), facts, {})
     write_json(run / "run.json", info.to_dict())
     save_tensors(run / "model.safetensors", model.state_dict())
     Desk({"run": str(run)}, data)
