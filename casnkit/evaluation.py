@@ -175,7 +175,7 @@ def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, 
     result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
     result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}
     result["queries_with_a_match"] = evaluation.rankings["features"].num_valid
-    result |= {"device": "cuda" if torch.cuda.is_available() else "cpu", "versions": runs.versions()}
+    result |= {"device": next(evaluation.model.parameters()).device.type, "versions": runs.versions()}
     write_json(path, result)
     return path
 

@@ -19,7 +19,7 @@ from casnkit import runs
 from casnkit.config import VARIANTS, Config
 from casnkit.data.files import read_json
 from casnkit.data.people import DIFFICULTY
-from casnkit.data.records import ReidDataset
+from casnkit.data.records import SPLITS, ReidDataset
 from casnkit.models import CASN, seeded
 
 FOLDER = Path(__file__).parent / "weights"
@@ -69,10 +69,8 @@ def fits(config: Config, dataset: ReidDataset) -> Path | None:
     place = FOLDER / shipped_name(config.variant, config.model.pooling)
     if place.name not in list_shipped():
         return None
-    there, counts = (
-        runs.read_run(place),
-        {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")},
-    )
+    there = runs.read_run(place)
+    counts = {split: len(getattr(dataset, split)) for split in SPLITS}
     own = config, dataset.name, counts, dataset.train.identities.tolist()
     its = there.config.replace(precision=config.train.precision), there.data["name"], there.data["images"]
     if own != (*its, there.pid_of_label.tolist()):

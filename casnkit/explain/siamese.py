@@ -66,8 +66,9 @@ def alpha_facts(model: CASN, features_1: Tensor, features_2: Tensor) -> dict[str
 def frozen_pair_head(model: CASN, features: Tensor, split: Split, config: Config) -> CASN:
     """A copy of a network whose pair classifier was trained anew, by equation 3 alone, on the features of a frozen trunk.
 
-    ``features`` (N, D) are those of ``split``, the training images. Pairs, rates and epochs are those of ``config``; the
-    classifier's loss has the weight 1. What such a head finds was in the features before any Siamese training.
+    ``features`` (N, D) are those of ``split``, the training images. Pairs, rate and epochs are those of ``config``; the loss
+    has the weight 1 and the classifier a decay of 5e-4, as in the small profiles. What such a head finds was in the
+    features before any Siamese training.
     """
     network, data, train = copy.deepcopy(model), config.data, config.train
     features = features.to(next(network.parameters()))

@@ -1,4 +1,4 @@
-"""New distances from old ones: the paper's sum of feature and attention distances (section 3.4), and re-ranking.
+"""New distances from old ones: the paper's sum of feature and attention distances (section 4), and re-ranking.
 
 The paper says neither how to normalise nor over what, so both are arguments. The weighted mean that :func:`fuse` returns is
 half the paper's sum at ``weight=0.5``: the same ranking.
