@@ -77,9 +77,8 @@ class Trial:
             return dataset, dataset
         if self.data.startswith("people:"):
             return dataset, open_people(self.data, VALIDATION_SEED)
-        return hold_out(
-            dataset, max(1, round(HOLD_OUT * len(dataset.train.identities))), seed=0
-        )  # for every seed the same
+        held = max(1, round(HOLD_OUT * len(dataset.train.identities)))
+        return hold_out(dataset, held, seed=0)  # the same people for every seed of training
 
     def identity(self) -> dict[str, Any]:
         """Where its row belongs."""
