@@ -179,7 +179,11 @@ def photographs() -> str:
     rows = results("photographs")
     if rows is None:
         return "Not measured yet: `python figures/make/photographs.py FOLDER WEIGHTS` does it."
-    parts = [report.to_text(report.summary(own), report.markdown_table) for _, own in rows.groupby("data", sort=False)]
+    parts = []
+    for _, own in rows.groupby("data", sort=False):
+        frozen, chance = own.iloc[0][["frozen_mean_ap", "chance_mean_ap"]]
+        level = f"mAP of the trunk's features before any training {frozen:.1f}, of a random order {chance:.1f}."
+        parts += [report.to_text(report.summary(own), report.markdown_table), level]
     return "\n\n".join(parts)
 
 
