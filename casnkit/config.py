@@ -38,6 +38,13 @@ def check_choice(name: str, value: Any, choices: Collection) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, NumPy's too, of at least ``least`` as an int; ValueError for anything else, True and 2.0 too."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__") or value < least:
+        raise ValueError(f"expected {name} as a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
 def _one_of(default: Any, choices: Collection) -> Any:  # choices are looked at when a value is checked
     return field(default=default, metadata={"choices": choices})
 

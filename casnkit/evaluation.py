@@ -22,7 +22,7 @@ from casnkit.config import Config
 from casnkit.data.files import write_json
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import ReidDataset, Split
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view, unwrapped
 from casnkit.ranking import Extracted, Ranking, RankingResult
 
 SIDES = ("query", "gallery")
@@ -57,7 +57,7 @@ class Evaluation:
         progress: bool = False,
     ) -> Evaluation:
         """By looking at all images; distances then follow row by row."""
-        first, world = _share(accelerator)
+        model, (first, world) = unwrapped(model, CASN), _share(accelerator)
         size, sides = (config.data.height, config.data.width), []
         for split in (dataset.query, dataset.gallery):
             images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
@@ -163,9 +163,10 @@ def headline(result: RankingResult) -> dict[str, float]:
 
 def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Tensor:
     """Probability that both show one person, softmax of z: (P, D), (P, D) -> (P,) in [0, 1], on the CPU."""
-    parameter = next(model.parameters())
-    with evaluating(model), torch.no_grad():
-        return model.pair_scores(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
+    head = eval_view(unwrapped(model, CASN).pair_head)
+    parameter = next(head.parameters())
+    with torch.no_grad():
+        return head(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
 def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:

@@ -21,7 +21,7 @@ def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
     (B, P, num_ids) logits, P = 1 for global pooling, and (B,) int64 -> scalar.
     """
     stripes = stripe_scores.shape[1]
-    return stripes * F.cross_entropy(stripe_scores.flatten(0, 1), labels.repeat_interleave(stripes))
+    return stripes * F.cross_entropy(stripe_scores.flatten(0, 1), labels.long().repeat_interleave(stripes))
 
 
 def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probability") -> Tensor:
@@ -31,7 +31,7 @@ def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probabil
     ``log``: -log(1 - p), whose gradient does not fade while p is near one.
     """
     check_choice("score of L_ia", score, ("logit", "probability", "sigmoid", "log"))
-    own = labels[:, None]
+    own = labels.long()[:, None]
     if score == "log":
         others = masked_scores.scatter(1, own, -torch.inf).logsumexp(1)
         return (masked_scores.logsumexp(1) - others).mean()
@@ -93,13 +93,14 @@ class CASNLoss:
         progress: float = 1.0,
         positives: float | None = None,
     ) -> dict[str, Tensor]:
-        """Images (P, 3, H, W), normalised, and labels (P,) int64. ``progress``: share of the training that is over; terms
+        """Images (P, 3, H, W), normalised, and labels (P,), integers. ``progress``: share of the training that is over; terms
         with a later start are left out before it. ``positives``: see :func:`consistency_loss`.
         """
         config = self.config
-        if not labels_1.is_cuda:  # on a GPU a look at the labels would make it wait in every step
-            for labels, images in ((labels_1, images_1), (labels_2, images_2)):
-                model.check_labels(labels, len(images))
+        labels_1, labels_2 = (  # on a GPU a look at the labels would make it wait in every step
+            labels.long() if getattr(labels, "is_cuda", False) else model.check_labels(labels, images)
+            for labels, images in ((labels_1, images_1), (labels_2, images_2))
+        )
         images, labels, same = torch.cat([images_1, images_2]), torch.cat([labels_1, labels_2]), labels_1 == labels_2
         feature_map, feature, scores = model(images)
         terms = {"ide": identification_loss(scores, labels)}

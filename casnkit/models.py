@@ -10,11 +10,12 @@ layer that is called twice see only one image, silently. Weights come from files
 import contextlib
 import copy
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from torchvision import models as zoo
 from torchvision.ops import Conv2dNormActivation
 
 from casnkit import attention
-from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, make_settings
+from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, check_count, make_settings
 from casnkit.data.weights import feature_channels, fill
 
 
@@ -173,6 +174,8 @@ class CASN(nn.Module):
 
     Args:
         backbone: a name in :data:`TRUNKS`, or a module that maps (B, 3, H, W) to a feature map (B, C, h, w) >= 0.
+        seed: of the random weights; None: torch's random state as it is. Either way that is left as it was, so a second
+            network starts from the same weights unless it gets another seed.
         **options: fields of :class:`casnkit.config.ModelConfig`, such as ``weights``: None (random), ``"imagenet"``
             (torchvision's cached file) or a file's path, for the trunk.
 
@@ -180,25 +183,28 @@ class CASN(nn.Module):
     """
 
     def __init__(
-        self, num_ids: int, backbone: str | nn.Module = "resnet50", pooling: str = "gap", **options: Any
+        self,
+        num_ids: int,
+        backbone: str | nn.Module = "resnet50",
+        pooling: str = "gap",
+        seed: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if isinstance(num_ids, bool) or not hasattr(num_ids, "__index__") or num_ids < 1:
-            raise ValueError(f"expected a whole number of at least one identity, got num_ids={num_ids!r}")
         given = isinstance(backbone, nn.Module)
         name, weights = type(backbone).__name__ if given else backbone, options.pop("weights", None)
         options |= {"backbone": name, "pooling": pooling, "weights": None if weights is None else str(weights)}
         self.config = config = make_settings("model", options)
-        self.num_ids, self.stripes = int(num_ids), config.stripes if pooling == "stripes" else 1
+        self.num_ids, self.stripes = check_count("num_ids", num_ids), config.stripes if pooling == "stripes" else 1
         self.precision = torch.float32  # of the trunk (torch.bfloat16: autocast); classifiers and maps stay in float32
         if not given:
             check_choice("backbone", name, TRUNKS)
-            backbone = TRUNKS[name].build(config.last_stride or (1 if pooling == "stripes" else 2))
-        with evaluating(backbone):
-            self.trunk, self.channels = backbone, feature_channels(backbone, name)
-        self.feature_size = self.stripes * self.channels
-        self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
-        self.pair_head = PairHead(self.feature_size, config)
+        with seeded(seed, 0):
+            self.trunk = backbone if given else TRUNKS[name].build(config.last_stride or (1, 2)[pooling == "gap"])
+            self.channels = feature_channels(eval_view(self.trunk), name)
+            self.feature_size = self.stripes * self.channels
+            self.identity_head = IdentityHead(self.channels, self.num_ids, self.stripes, config)
+            self.pair_head = PairHead(self.feature_size, config)
         if weights is not None:
             load_trunk_weights(self.trunk, name, weights)
 
@@ -210,13 +216,15 @@ class CASN(nn.Module):
     def feature_map(self, images: Tensor) -> Tensor:
         """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough."""
         fits = isinstance(images, Tensor) and images.dim() == 4 and images.shape[1] == 3
-        if not fits or not images.is_floating_point():
-            found = f"{type(images).__name__} {getattr(images, 'dtype', '')} of shape {tuple(np.shape(images))}"
+        if not fits or not images.is_floating_point() or images.layout != torch.strided:
+            kind = f"{images.layout} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+            found = f"{kind} of shape {tuple(getattr(images, 'shape', ()))}"
             raise ValueError(f"expected normalised float images (data.images.normalise) (B, 3, H, W), got {found}")
         name, (height, width) = self.config.backbone, images.shape[2:]
         if name in TRUNKS and min(height, width) < (least := TRUNKS[name].smallest):
             found = f"images of {height}x{width} (height x width) are too small for the backbone {name!r}"
             raise ValueError(f"{found}: it needs at least {least}x{least}")
+        images = images.to(next(self.trunk.parameters(), images).dtype)
         if self.precision == torch.float32:
             return self.trunk(images)
         with torch.autocast(images.device.type, self.precision):
@@ -247,8 +255,8 @@ class CASN(nn.Module):
 
     def identification_attention(self, images: Tensor, labels: Tensor) -> Tensor:
         """M for the label's score (paper 3.1.2): normalised images and (B,) classes, no pids -> (B, h, w), not normalised."""
-        with evaluating(self):
-            return self.identification_attention_of(self.feature_map(images), labels)
+        network = eval_view(self)
+        return network.identification_attention_of(network.feature_map(images), labels)
 
     def siamese_attention(
         self, images_1: Tensor, images_2: Tensor, mode: str = "paper", order: str = "given"
@@ -258,15 +266,16 @@ class CASN(nn.Module):
         ``mode``: a key of :data:`casnkit.attention.MODES`. ``order``: ``given`` uses z(1, 2); ``both`` averages the maps of
         z(1, 2) and z(2, 1).
         """
-        with evaluating(self):
-            if images_1.shape == images_2.shape:
-                maps = self.feature_map(torch.cat([images_1, images_2])).chunk(2)
-                return self.siamese_attention_of(*maps, mode=mode, order=order)
-            return self.siamese_attention_of(self.feature_map(images_1), self.feature_map(images_2), mode, order)
+        network, images = eval_view(self), (images_1, images_2)
+        if np.shape(images_1) == np.shape(images_2) and all(isinstance(each, Tensor) for each in images):
+            maps = network.feature_map(torch.cat(images)).chunk(2)
+        else:
+            maps = map(network.feature_map, images)
+        return network.siamese_attention_of(*maps, mode=mode, order=order)
 
     def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w)."""
-        self.check_labels(labels, len(feature_map))
+        labels = self.check_labels(labels, feature_map)
         gradient = self.label_gradient(self.pool(feature_map), labels, create_graph)
         return attention.identification_map(feature_map, gradient)
 
@@ -293,29 +302,63 @@ class CASN(nn.Module):
         ``batch_statistics``: in the mode that the classifier is in, as a plain backward pass of a training batch would.
         """
 
-        def score(feature: Tensor) -> Tensor:
-            # on copies: a later pass may change running statistics in place, under a graph that needs these, and
-            # differentiation cannot keep labels that were made in inference mode
-            buffers = {name: buffer.clone() for name, buffer in self.identity_head.named_buffers()}
-            parts = feature.unflatten(1, (self.stripes, -1))
-            scores = torch.func.functional_call(self.identity_head, buffers, (parts,)).mean(1)
-            return scores.gather(1, labels.clone()[:, None])[:, 0]
+        head = eval_view(self.identity_head, frozen=not create_graph)
+        head.train(batch_statistics and self.identity_head.training)
 
-        with contextlib.nullcontext() if batch_statistics else evaluating(self.identity_head):
-            return attention.score_gradient(score, feature, create_graph)
+        def score(feature: Tensor) -> Tensor:
+            scores = head(feature.unflatten(1, (self.stripes, -1))).mean(1)
+            return scores.gather(1, labels.clone()[:, None])[:, 0]  # a copy: labels may come from inference mode
+
+        return attention.score_gradient(score, feature, create_graph)
 
     def pair_gradient(self, difference: Tensor) -> Tensor:
         """dz_1/df^-, (P, D): the derivative of the "same person" logit (equation 4)."""
-        with evaluating(self.pair_head):
-            return attention.score_gradient(lambda d: self.pair_scores(d)[:, 1], difference)
+        head = eval_view(self.pair_head, frozen=True)
+        return attention.score_gradient(lambda d: head(d)[:, 1], difference)
 
-    def check_labels(self, labels: Tensor, count: int) -> None:
-        """Raise ValueError unless ``labels`` are ``count`` whole numbers in 0 .. num_ids - 1."""
-        whole = labels.shape == (count,) and not labels.is_floating_point() and labels.dtype != torch.bool
-        if not whole or (count and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_ids):
-            found = f"{int(labels.min())} .. {int(labels.max())}" if whole else f"{labels.dtype} {tuple(labels.shape)}"
-            wanted = f"{count} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
-            raise ValueError(f"expected {wanted}, got {found}")
+    def check_labels(self, labels: Any, images: Tensor) -> Tensor:
+        """Labels of (B, ...) images as (B,) int64 beside them. ValueError unless they are integers in 0 .. num_ids - 1."""
+        try:
+            array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+        except (TypeError, ValueError, RuntimeError):  # ragged, sparse, without values
+            array = np.empty((), object)
+        whole = array.shape == (len(images),) and array.dtype.kind in "iu"
+        if not whole or (array.size and not 0 <= array.min() <= array.max() < self.num_ids):
+            kind = f"{type(labels).__name__} of {array.dtype} {array.shape}"
+            wanted = f"{len(images)} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
+            raise ValueError(f"expected {wanted}, got {f'{array.min()} .. {array.max()}' if whole else kind}")
+        return torch.from_numpy(array.astype(np.int64)).to(images.device)
+
+
+_INSIDE = (nn.Module, Tensor, dict, list, tuple, MethodType, partial)  # what may hold modules or weights
+
+
+def eval_view(module: nn.Module, frozen: bool = False) -> nn.Module:
+    """The module in eval mode for one call: modes, hooks and running statistics are its own, the weights are shared.
+
+    The module itself is not touched, so other threads may use and train it meanwhile. ``frozen``: no gradient for weights.
+    """
+    memo: dict[int, Any] = {}
+    with torch.inference_mode(False):
+        for part in module.modules():
+            for name, value in (*vars(part).items(), *part._parameters.items(), *part._buffers.items()):
+                if "hooks" in name and isinstance(value, dict):
+                    memo[id(value)] = value.copy()
+                elif isinstance(value, Tensor):  # in inference mode no graph could keep it
+                    shared = value.data if frozen or value.is_inference() else value
+                    memo[id(value)] = shared.clone() if name in part._buffers or value.is_inference() else shared
+                elif not isinstance(value, _INSIDE):
+                    memo[id(value)] = value
+        return copy.deepcopy(module, memo).eval()
+
+
+def unwrapped(model: nn.Module, kind: type[nn.Module] = nn.Module) -> Any:
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``; ValueError unless of a kind."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    if not isinstance(model, kind):
+        raise ValueError(f"expected a network ({kind.__name__}), got a {type(model).__name__}")
+    return model
 
 
 @contextlib.contextmanager
@@ -337,11 +380,15 @@ def fork_random() -> Iterator[None]:
         yield
 
 
+_DICE = threading.RLock()  # torch has one random state: who borrows it for a moment does so alone
+
+
 @contextlib.contextmanager
-def seeded(seed: int, stream: int) -> Iterator[None]:
-    """torch's random state set from (seed, stream) inside the block and put back after it."""
-    with fork_random():
-        torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]) >> 1)
+def seeded(seed: int | None, stream: int) -> Iterator[None]:
+    """torch's random state set from (seed, stream), or kept for None, inside the block and put back after it."""
+    with _DICE, fork_random():
+        if seed is not None:
+            torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]) >> 1)
         yield
 
 

@@ -21,7 +21,7 @@ from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation, siamese
 from casnkit.explain.masks import random_like
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
 from casnkit.runs import RunInfo
 
@@ -142,8 +142,8 @@ def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) ->
 
 def identification_maps(model: CASN, found: Extracted, labels: Tensor | None = None) -> Tensor:
     """Maps of all images for given labels, or for the identity that the network finds most likely."""
-    parameter = next(model.parameters())
-    with evaluating(model), torch.no_grad():
+    model, parameter = eval_view(model), next(model.parameters())
+    with torch.no_grad():
         own = model.id_scores(found.features.to(parameter)).argmax(1) if labels is None else labels.to(parameter.device)
         pieces = zip(found.feature_maps.split(BATCH), own.split(BATCH), strict=True)
         return torch.cat([model.identification_attention_of(maps.to(parameter), its).cpu() for maps, its in pieces])
@@ -151,8 +151,8 @@ def identification_maps(model: CASN, found: Extracted, labels: Tensor | None = N
 
 def difference_maps(model: CASN, found: Extracted, pairs: np.ndarray) -> Tensor:
     """Grad-CAM of -z_1 for the pairs' first images, then for the second ones: (2P, h, w)."""
-    parameter, sides = next(model.parameters()), []
-    with evaluating(model), torch.no_grad():
+    model, parameter, sides = eval_view(model), next(model.parameters()), []
+    with torch.no_grad():
         for rows in torch.from_numpy(pairs.T).split(BATCH, 1):
             first, second = (found.feature_maps[row].to(parameter) for row in rows)
             gradient = model.pair_gradient(model.pool(first) - model.pool(second))

@@ -16,10 +16,9 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Generator, Tensor
 
-from casnkit.config import check_choice
+from casnkit.config import check_choice, check_count
 from casnkit.evaluation import SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
-from casnkit.explain.pair import check_count
 from casnkit.ranking import extract, feature_distances, matches_mask
 
 AXES = ("probability", "average_precision")

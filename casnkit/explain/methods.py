@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from captum import attr
 from torch import Tensor, nn
 
 from casnkit import attention
-from casnkit.config import check_choice
+from casnkit.config import check_choice, check_count
 from casnkit.evaluation import SIDES
-from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel, check_count, undisturbed
-from casnkit.models import CASN
+from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel
+from casnkit.models import CASN, seeded, unwrapped
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
@@ -177,10 +178,12 @@ def input_x_gradient(pair: PairModel) -> Found:
 
 def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: int = 0) -> Found:
     """Size of the gradient averaged over noisy copies (Smilkov et al. 2017); a normalised image's deviation is about 1."""
-    torch.manual_seed(seed)  # the caller's random state is kept by explain
     options = {"nt_type": "smoothgrad", "nt_samples": check_count("samples", samples), "stdevs": float(noise)}
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
-    return tuple(g.abs().amax(1) for g in _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options))
+    with seeded(None, 0):  # captum draws from torch's own random state
+        torch.manual_seed(seed)
+        found = _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options)
+    return tuple(g.abs().amax(1) for g in found)
 
 
 def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None) -> Found:
@@ -252,7 +255,7 @@ def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
 
 def _size(name: str, value: Sequence[int], largest: Sequence[int]) -> tuple[int, int]:
     good = isinstance(value, (tuple, list)) and len(value) == 2
-    if not good or not all(isinstance(n, int) and 1 <= n <= m for n, m in zip(value, largest, strict=True)):
+    if not good or not all(isinstance(n, int | np.integer) and 1 <= n <= m for n, m in zip(value, largest, strict=True)):
         raise ValueError(f"expected {name} as (height, width) of 1 to {tuple(largest)} pixels, got {value!r}")
     return tuple(value)
 
@@ -314,7 +317,7 @@ def explain(
     target: str | int = "same",
     *,
     layer: nn.Module | str | None = None,
-    labels: Tensor | Sequence[Tensor] | None = None,
+    labels: Any = None,
     **options: Any,
 ) -> PairMaps:
     """Where in each image of a pair the evidence for a score lies. The model is left as it was found.
@@ -327,16 +330,17 @@ def explain(
             scores), ``agreement`` (log of the probability that the ID classifier gives both the same label),
             ``similarity`` (cosine of the embeddings), or the pair classifier's output 1 or 0.
         layer: the feature map's layer, or its dotted name, for maps of a network other than CASN, which knows its own.
-        labels: for ``identity``: (P,) class labels for both images, or two of them; default: each image's best label.
+        labels: for ``identity``: (P,) class labels for both images, or a list of two such; default: each image's best one.
         **options: of the method; its function's docstring says which.
     """
-    found, images = _find(method, options), _checked_images(model, query_images, gallery_images)
+    model, found = unwrapped(model), _find(method, options)
+    images = _checked_images(model, query_images, gallery_images)
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
     pair = PairModel(model, images, target, _checked_labels(model, target, labels, images[0]), layer)
     start = time.perf_counter()
-    with undisturbed(model):
+    with torch.inference_mode(False), torch.enable_grad():
         maps = found.work(pair, **options)
         if pair.scores is None:
             with torch.no_grad():
@@ -368,17 +372,14 @@ def _find(method: str, options: dict[str, Any]) -> Method:
 
 def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
     """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"expected a network (torch.nn.Module), got a {type(model).__name__}")
-    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
-        raise ValueError("torch.inference_mode() is on, or was when the model was made: use torch.no_grad() instead")
     if model.training:
-        warnings.warn("the model is in train mode: it is explained in eval mode and put back", stacklevel=3)
+        warnings.warn("the model is in train mode: it is explained in eval mode", stacklevel=3)
     both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
     for side, x in zip(SIDES, both, strict=True):
         tensor = isinstance(x, Tensor)
-        if not tensor or x.dim() != 4 or x.shape[1] != 3 or not len(x) or not x.is_floating_point():
-            found = f"{x.dtype} of {tuple(x.shape)}" if tensor else f"a {type(x).__name__}"
+        plain = tensor and x.is_floating_point() and x.layout == torch.strided and not x.is_meta
+        if not plain or x.dim() != 4 or x.shape[1] != 3 or not len(x):
+            found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}" if tensor else f"a {type(x).__name__}"
             raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
         if not x.isfinite().all():
             raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
@@ -386,7 +387,7 @@ def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[T
         found = " and ".join(str(tuple(x.shape)) for x in both)
         raise ValueError(f"expected as many query as gallery images, of one size, got {found}: resize or repeat them")
     like = next((p for p in model.parameters() if p.is_floating_point()), both[0])
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
         return tuple(x.to(like.device, like.dtype, copy=True) for x in both)
 
@@ -405,10 +406,9 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
 
 
 def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) -> tuple[Tensor, ...]:
-    pair = (labels, labels) if isinstance(labels, Tensor) else tuple(labels or ())
-    if pair and (target != "identity" or [isinstance(one, Tensor) for one in pair] != [True, True]):
-        expected = "expected labels as a tensor (P,), or one for each image, and only for target 'identity'"
-        raise ValueError(f"{expected}, got a {type(labels).__name__} for target {target!r}")
-    for one in pair:
-        model.check_labels(one, len(images))
-    return tuple(one.to(images.device) for one in pair)
+    if labels is None:
+        return ()
+    two = isinstance(labels, (list, tuple)) and len(labels) == 2 and all(np.ndim(one) == 1 for one in labels)
+    if target != "identity":
+        raise ValueError(f"labels are only for target 'identity', got a {type(labels).__name__} for target {target!r}")
+    return tuple(model.check_labels(one, images) for one in (labels if two else (labels, labels)))

@@ -6,9 +6,7 @@ one image only, silently (captum: for the second). Here the trunk runs once, on 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from casnkit.config import check_choice
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask
-from casnkit.models import CASN, evaluating, fork_random
+from casnkit.models import CASN, eval_view
 from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
 
 PAIR_TARGETS = ("same", "different", "log-odds")
@@ -57,16 +55,15 @@ class PairModel(nn.Module):
         self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, labels: tuple[Tensor, ...], layer: Any
     ) -> None:
         super().__init__()
-        self.model, self.is_casn = model, isinstance(model, CASN)
+        self.model, self.is_casn = eval_view(model, frozen=True), isinstance(model, CASN)  # hooks stay in here
         self.query, self.gallery = images
         self.target, self.labels = target, labels
         self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
-        modules = dict(model.named_modules())
-        layer = modules.get(layer, layer) if isinstance(layer, str) else layer
-        if layer is not None and not any(layer is module for module in modules.values()):
-            names = ", ".join(list(modules)[1:9])
-            raise ValueError(f"expected a layer out of {names}, ..., or a module, got {layer!r}")
-        self.layer = [layer]  # in a list: not a submodule a second time
+        names = [name for name, module in model.named_modules() if layer is module or layer == name]
+        if layer is not None and not names:
+            known = ", ".join([name for name, _ in model.named_modules()][1:9])
+            raise ValueError(f"expected a layer out of {known}, ..., or a module, got {layer!r}")
+        self.layer = [self.model.get_submodule(names[0]) if names else None]  # in a list: not a submodule twice
         self.scores: Tensor | None = None
 
     def forward(self, query: Tensor, gallery: Tensor, *labels: Tensor) -> Tensor:
@@ -100,6 +97,9 @@ class PairModel(nn.Module):
             outputs.append(output)
             if output.dim() != 4 or len(output) != len(images):
                 return None
+            (rows, columns), (height, width) = output.shape[2:], images.shape[2:]
+            if abs(output.shape[1] * width - rows * height) < abs(rows * width - columns * height):
+                return None  # its channels stand last: rows and columns would be those of nothing
             kept[:] = [m.detach().requires_grad_() for m in output.chunk(2)]
             return torch.cat(kept)  # a copy: a later in-place ReLU cannot change what was seen
 
@@ -114,7 +114,8 @@ class PairModel(nn.Module):
             name = next(name for name, module in self.model.named_modules() if module is layer)
             found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
             expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
-            raise ValueError(f"{expected}, {found}: choose another layer, or put an nn.Identity behind the call")
+            advice = "choose another layer, put an nn.Identity behind the call, or a torchvision.ops.Permute([0, 3, 1, 2])"
+            raise ValueError(f"{expected}, {found}: {advice} where channels stand last")
         self.scores = self.score(*features, *self.settled_labels(features)).detach()
         return tuple(kept), features
 
@@ -135,26 +136,6 @@ class PairModel(nn.Module):
                 features = features or [self.embed(x) for x in (self.query, self.gallery)]
                 self.labels = tuple(self.model.id_scores(f).argmax(1) for f in features)
         return self.labels
-
-
-@contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, gradients on, weights without ``requires_grad``; afterwards all is put back, and the random state."""
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    try:
-        with fork_random(), evaluating(model), torch.enable_grad():
-            model.requires_grad_(False)
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
-def check_count(name: str, value: object) -> int:
-    """A whole number of at least 1, or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"expected {name} as a whole number of at least 1, got {value!r}")
-    return value
 
 
 @dataclass(frozen=True, eq=False)

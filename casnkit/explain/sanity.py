@@ -25,7 +25,7 @@ from torch.optim.swa_utils import update_bn
 from casnkit.attention import map_correlation, normalise_map
 from casnkit.explain.localisation import Interval, bootstrap
 from casnkit.explain.methods import explain
-from casnkit.models import CASN, fork_random, seeded
+from casnkit.models import CASN, seeded, unwrapped
 
 Maps = tuple[Tensor, Tensor]
 Explainer = Callable[[CASN, Tensor, Tensor], Any]
@@ -167,13 +167,12 @@ def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tens
     A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W): without that maps would be
     flat, and every explanation would pass for the wrong reason.
     """
-    if not isinstance(model, CASN):
-        raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}")
+    model = unwrapped(model, CASN)
     with seeded(seed, 0):
         fresh = CASN.from_config(model.num_ids, dataclasses.replace(model.config, weights=None)).state_dict()
     changed, prefixes = copy.deepcopy(model).requires_grad_(False).eval(), tuple(prefixes)
     changed.load_state_dict({k: v for k, v in fresh.items() if k.startswith(prefixes)}, strict=False)
     if images is not None and any(prefix.startswith("trunk") for prefix in prefixes):
-        with fork_random():
+        with seeded(None, 0):
             update_bn([images.to(next(changed.parameters()))], changed)
     return changed

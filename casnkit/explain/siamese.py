@@ -22,7 +22,7 @@ from casnkit.config import Config
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import Split
 from casnkit.losses import CASNLoss, pair_loss
-from casnkit.models import CASN, PairHead, evaluating, seeded
+from casnkit.models import CASN, PairHead, eval_view, seeded
 
 
 def alpha_facts(model: CASN, features_1: Tensor, features_2: Tensor) -> dict[str, float]:
@@ -38,7 +38,8 @@ def alpha_facts(model: CASN, features_1: Tensor, features_2: Tensor) -> dict[str
       cannot exceed, 1 where any hidden unit raises z_1 - z_0.
     """
     difference = (features_1 - features_2).to(next(model.parameters()))
-    with evaluating(model), torch.no_grad():
+    model = eval_view(model)
+    with torch.no_grad():
         alpha, turned = (model.pair_gradient(d) > 0 for d in (difference, -difference))
         same = model.pair_scores(difference).softmax(1)[:, 1]
         at_zero = model.pair_scores(torch.zeros_like(difference[:1])).softmax(1)[0, 1]

@@ -30,7 +30,7 @@ from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS
 from casnkit.experiments import fits, load_shipped
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
 
@@ -189,14 +189,13 @@ class LiveView:
 
     @torch.no_grad()
     def _look(self, model: CASN) -> np.ndarray:
-        loss = self.config.loss
-        with evaluating(model):
-            A = model.feature_map(normalise(self.images).to(next(model.parameters())))
-            if loss.siamese_attention:
-                both = model.siamese_attention_of(A[::2], A[1::2], mode=loss.siamese_mode, order=loss.pair_order)
-                maps = torch.stack(both, 1).flatten(0, 1)
-            else:
-                maps = model.identification_attention_of(A, model.id_scores(model.pool(A)).argmax(1))
+        loss, model = self.config.loss, eval_view(model)
+        A = model.feature_map(normalise(self.images).to(next(model.parameters())))
+        if loss.siamese_attention:
+            both = model.siamese_attention_of(A[::2], A[1::2], mode=loss.siamese_mode, order=loss.pair_order)
+            maps = torch.stack(both, 1).flatten(0, 1)
+        else:
+            maps = model.identification_attention_of(A, model.id_scores(model.pool(A)).argmax(1))
         return maps.float().cpu().numpy()
 
     def _draw(self) -> None:

@@ -13,7 +13,7 @@ from casnkit.data.images import denormalise, load_images, normalise
 from casnkit.data.records import ReidDataset, Split, camera_text
 from casnkit.evaluation import Evaluation, pair_probability
 from casnkit.figures.style import describe
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 from casnkit.ranking import Ranking, pair_maps, rank_gallery
 
 
@@ -99,7 +99,8 @@ def identification_figure(model: CASN, split: Split, info: runs.RunInfo, name: s
     """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
     config = info.config.loss
     index, images, labels, feature_map, maps = _look(model, split, info)
-    with torch.no_grad(), evaluating(model):
+    model = eval_view(model)
+    with torch.no_grad():
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
         share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])
@@ -147,6 +148,7 @@ def _look(model: CASN, split: Split, info: runs.RunInfo) -> tuple[list[int], Ten
     index, size = training_examples(split, 3), (info.config.data.height, info.config.data.width)
     images = normalise(load_images(split.subset(index), size, progress=False)).to(next(model.parameters()))
     labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
-    with torch.no_grad(), evaluating(model):
+    model = eval_view(model)
+    with torch.no_grad():
         feature_map = model.feature_map(images)
         return index, images, labels, feature_map, model.identification_attention_of(feature_map, labels)

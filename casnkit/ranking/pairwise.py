@@ -29,7 +29,7 @@ from tqdm import tqdm
 from casnkit import attention
 from casnkit.attention import MODES
 from casnkit.data.images import normalise as normalise_images
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view, unwrapped
 from casnkit.ranking.protocol import chunks
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
@@ -69,10 +69,10 @@ def extract(
         if images.dtype != torch.uint8:
             raise ValueError(f"expected uint8 images, or [tensor] for a normalised batch, got {images.dtype}")
         images = map(normalise_images, images.split(batch_size) if len(images) else ())
-    model = model if device is None else model.to(device)
-    device = next(model.parameters()).device
+    model = unwrapped(model, CASN) if device is None else unwrapped(model, CASN).to(device)
+    model, device = eval_view(model), next(model.parameters()).device
     features, maps = [], []
-    with evaluating(model), torch.no_grad():
+    with torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
             feature_map = model.feature_map(batch.to(device, non_blocking=True))
             features.append(model.pool(feature_map).float().cpu())
@@ -183,8 +183,8 @@ def _maps(
     if pairs.shape[1:] != (2,) or pairs.is_floating_point() or ((pairs < 0) | (pairs >= counts)).any():
         found = f"{pairs.dtype} of {tuple(pairs.shape)}"
         raise ValueError(f"expected query and gallery indices (P, 2) below {counts.tolist()}, got {found}")
-    parameter = next(model.parameters())
-    with evaluating(model), torch.no_grad():
+    model, parameter = eval_view(model), next(model.parameters())
+    with torch.no_grad():
         for part in pairs.long().split(64):
             given = query.feature_maps[part[:, 0]].to(parameter), gallery.feature_maps[part[:, 1]].to(parameter)
             yield tuple(m.cpu() for m in model.siamese_attention_of(*given, mode=mode, order=order))

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit.explain import METHODS, explain
-from casnkit.explain.pair import undisturbed
 from casnkit.models import CASN
 
 GENERAL = [name for name, m in METHODS.items() if not m.needs_casn]
@@ -72,15 +71,7 @@ def test_nothing_changes(pair, method):
     assert not gallery.requires_grad
 
 
-def test_whatever_is_done_inside_is_undone(pair):
-    model = unusual(pair[0])
-    with unchanged(model), pytest.raises(RuntimeError, match="out of order"), undisturbed(model):  # noqa: PT012
-        model.train().requires_grad_(True)
-        torch.manual_seed(5)
-        raise RuntimeError("out of order")
-
-
-def test_train_mode_is_explained_in_eval_mode_and_put_back(pair):
+def test_train_mode_is_explained_in_eval_mode(pair):
     expected = explain(*pair)
     pair[0].train()
     with unchanged(pair[0]), pytest.warns(UserWarning, match=r"train mode.*eval mode"):
@@ -92,8 +83,8 @@ def test_bad_images(pair):
     cases = [
         (query, gallery[:, :, :-4], "of one size"),
         (query, gallery[:1], "as many query as gallery images"),
-        (query[:, :2], gallery, r"query images as normalised floats .* got torch.float64 of \(2, 2, 32, 16\)"),
-        (query, (gallery * 50).to(torch.uint8), "gallery images as normalised floats .* got torch.uint8"),
+        (query[:, :2], gallery, r"query images as normalised floats .* torch.float64 of \(2, 2, 32, 16\)"),
+        (query, (gallery * 50).to(torch.uint8), "gallery images as normalised floats .* torch.uint8"),
         (query.tolist(), gallery, "got a list"),
         (query[None], gallery, r"\(1, 2, 3, 32, 16\)"),
         (query[:0], gallery[:0], r"\(0, 3, 32, 16\)"),
@@ -116,7 +107,7 @@ def test_bad_questions(pair):
         ({"method": "identification", "target": 0}, "explains identity, got target 0"),
         ({"method": "saliency", "labels": label}, "only for target 'identity'"),
         ({"method": "identification", "labels": label}, r"in 0 .. 4 as labels, .* got 0 .. 5"),
-        ({"method": "identification", "labels": [0, 1]}, r"labels as a tensor \(P,\)"),
+        ({"method": "identification", "labels": [0, 1.5]}, r"whole numbers in 0 .. 4 as labels.* got list of float64"),
         ({"mode": "signed"}, "has the options order, got mode"),
         ({"order": "turned"}, "order: expected one of given, both"),
         ({"method": "occlusion", "window": (64, 4)}, r"window as \(height, width\) of 1 to \(32, 16\)"),
@@ -135,15 +126,7 @@ def test_bad_models(pair):
     model, query, gallery = pair
     with pytest.raises(ValueError, match=r"a network .* got a str"):
         explain("model", query, gallery)
-    with torch.inference_mode(), unchanged(model), pytest.raises(ValueError, match=r"inference_mode\(\) is on"):
-        explain(model, query, gallery)
-    with torch.inference_mode():
-        images = query.clone()  # made in inference mode, used outside of it
-        frozen = nn.Conv2d(3, 4, 1).double()
-    torch.testing.assert_close(explain(model, images, gallery).query, explain(model, query, gallery).query)
     assert explain(model, query.float(), gallery.float()).query.dtype == torch.float64  # images follow the model
-    with pytest.raises(ValueError, match=r"inference_mode\(\) is on, or was"):
-        explain(frozen, query, gallery, "saliency")
     for name in ("trunk.stem.1.running_mean", "pair_head.0.weight"):
         broken = dict(model.state_dict())[name]
         kept = broken.clone()

@@ -207,9 +207,9 @@ STRIPED = CASN(2, "small", "stripes")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: CASN(2.7), "a whole number of at least one identity, got num_ids=2.7"),
-        (lambda: CASN("5"), "a whole number of at least one identity, got num_ids='5'"),
-        (lambda: CASN(0), "at least one identity, got num_ids=0"),
+        (lambda: CASN(2.7), "num_ids as a whole number of at least 1, got 2.7"),
+        (lambda: CASN("5"), "num_ids as a whole number of at least 1, got '5'"),
+        (lambda: CASN(0), "at least 1, got 0"),
         (lambda: CASN(2, "resnet51"), "resnet50, .*, small, got 'resnet51'"),
         (lambda: CASN(2, "small", "max"), "pooling: expected one of gap, stripes, got 'max'"),
         (lambda: CASN(2, "small", pair_hiden=3), "no setting model.pair_hiden; did you mean 'pair_hidden'"),
