@@ -120,7 +120,9 @@ def normalise_map(attention: Tensor, kind: str = "max") -> Tensor:
     axes, facts = tuple(range(1, attention.dim())), torch.finfo(attention.dtype)
     limit = attention.new_full((), 4 * facts.tiny)
     if kind == "minmax":
-        limit = torch.maximum(limit, facts.eps * attention.detach().abs().amax(axes, keepdim=True))
+        size = attention.detach().abs().amax(axes, keepdim=True)
+        limit = torch.maximum(limit, facts.eps * size)
+        attention = torch.where(size > facts.max / 4, attention / 4, attention)  # differences stay finite
         attention = attention - attention.amin(axes, keepdim=True)
     largest = attention.amax(axes, keepdim=True)
     empty = largest <= limit

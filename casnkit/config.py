@@ -10,9 +10,11 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import operator
 import types
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, get_args, get_origin, get_type_hints
 
 from torch import nn
@@ -40,9 +42,10 @@ def check_choice(name: str, value: Any, choices: Collection) -> None:
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
     """A whole number, NumPy's too, of at least ``least`` as an int; ValueError for anything else, True and 2.0 too."""
-    if isinstance(value, bool) or not hasattr(type(value), "__index__") or value < least:
-        raise ValueError(f"expected {name} as a whole number of at least {least}, got {value!r}")
-    return int(value)
+    with contextlib.suppress(TypeError):
+        if not isinstance(value, bool) and operator.index(value) >= least:
+            return operator.index(value)
+    raise ValueError(f"expected {name} as a whole number of at least {least}, got {value!r}")
 
 
 def _one_of(default: Any, choices: Collection) -> Any:  # choices are looked at when a value is checked
@@ -78,7 +81,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, types.UnionType):  # "or None"
         return None if value is None else _typed(name, value, get_args(hint)[0])
     kind = get_origin(hint) or hint
-    fits = isinstance(value, {float: (int, float), int: (int, float), tuple: (list, tuple)}.get(kind, kind))
+    fits = isinstance(value, {float: Real, int: Real, tuple: (list, tuple)}.get(kind, kind))
     if kind in (int, float):
         fits = fits and not isinstance(value, bool) and math.isfinite(value) and kind(value) == value
     if not fits:

@@ -214,17 +214,21 @@ class CASN(nn.Module):
         return cls(num_ids, **vars(config))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough."""
-        fits = isinstance(images, Tensor) and images.dim() == 4 and images.shape[1] == 3
-        if not fits or not images.is_floating_point() or images.layout != torch.strided:
-            kind = f"{images.layout} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough.
+
+        Images are moved to the trunk's device and precision.
+        """
+        like = next(self.trunk.parameters(), images)
+        fits = is_dense(images, like) and images.is_floating_point() and images.dim() == 4 and images.shape[1] == 3
+        if not fits:
+            kind = f"{images.layout} {images.dtype} {images.device}" if isinstance(images, Tensor) else type(images)
             found = f"{kind} of shape {tuple(getattr(images, 'shape', ()))}"
             raise ValueError(f"expected normalised float images (data.images.normalise) (B, 3, H, W), got {found}")
         name, (height, width) = self.config.backbone, images.shape[2:]
         if name in TRUNKS and min(height, width) < (least := TRUNKS[name].smallest):
             found = f"images of {height}x{width} (height x width) are too small for the backbone {name!r}"
             raise ValueError(f"{found}: it needs at least {least}x{least}")
-        images = images.to(next(self.trunk.parameters(), images).dtype)
+        images = images.to(like.device, like.dtype, non_blocking=True)
         if self.precision == torch.float32:
             return self.trunk(images)
         with torch.autocast(images.device.type, self.precision):
@@ -330,6 +334,15 @@ class CASN(nn.Module):
         return torch.from_numpy(array.astype(np.int64)).to(images.device)
 
 
+def is_dense(values: Any, like: Tensor | None = None) -> bool:
+    """Whether it is a tensor that is not sparse and, unless ``like`` has none either, has values."""
+    return (
+        isinstance(values, Tensor)
+        and values.layout == torch.strided
+        and values.is_meta <= getattr(like, "is_meta", False)
+    )
+
+
 _INSIDE = (nn.Module, Tensor, dict, list, tuple, MethodType, partial)  # what may hold modules or weights
 
 
@@ -388,7 +401,9 @@ def seeded(seed: int | None, stream: int) -> Iterator[None]:
     """torch's random state set from (seed, stream), or kept for None, inside the block and put back after it."""
     with _DICE, fork_random():
         if seed is not None:
-            torch.manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]) >> 1)
+            torch.manual_seed(
+                int(np.random.SeedSequence([check_count("seed", seed, 0), stream]).generate_state(1, np.uint64)[0]) >> 1
+            )
         yield
 
 

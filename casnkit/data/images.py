@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from tqdm.contrib.concurrent import thread_map
 
-from casnkit.config import DataConfig
+from casnkit.config import DataConfig, check_count
 from casnkit.data.records import Split
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -99,6 +99,7 @@ def load_images(
     ``threads`` decode, 0: one a core, at most 16; ``out`` is an array to fill, such as a memory-mapped file. Raises
     ValueError where images cannot be read, all named together.
     """
+    size = tuple(check_count("size", side) for side in size)
 
     def read(i: int) -> np.ndarray:
         return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)

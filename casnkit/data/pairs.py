@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from casnkit.config import check_count
+from casnkit.data.records import whole_numbers
+
 
 @dataclass(eq=False)
 class PairSampler:
@@ -35,7 +38,8 @@ class PairSampler:
     anchor_share: float = 1.0
 
     def __post_init__(self) -> None:
-        self.pids, self.camids = np.asarray(self.pids, np.int64), np.asarray(self.camids, np.int64)
+        self.pids, self.camids = whole_numbers("pids", self.pids), whole_numbers("camids", self.camids)
+        self.batch_size = check_count("batch_size", self.batch_size)
         self.anchors = max(1, round(self.anchor_share * len(self.pids)))
         self.steps = -(-self.anchors // self.batch_size)
         self.extra = self.steps * self.batch_size - self.anchors  # random anchors at the end of the last batch

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import lazy_loader
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 pd = lazy_loader.load("pandas")
 SPLITS = ("train", "query", "gallery")
@@ -28,8 +29,9 @@ UNKNOWN_CAMERA = -1
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # never PostScript: Pillow hands it to another program
 
 
-def decode(path: str | Path) -> Image.Image:
-    """The one place where a picture is opened: a regular file in one of :data:`FORMATS`, upright by its EXIF orientation.
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """The one place where a picture is opened: a regular file in one of :data:`FORMATS`.
 
     Raises ValueError, naming the file, for anything else, for a damaged picture, and for one too large to be decoded.
     """
@@ -37,14 +39,22 @@ def decode(path: str | Path) -> Image.Image:
         if not Path(path).is_file():  # a named pipe or a device would never end
             raise OSError("there is no such file" if not Path(path).exists() else "this is no regular file")
         with Image.open(path, formats=FORMATS) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"expected an image ({', '.join(FORMATS)}) at {path}, could not read it: {error}") from error
+            yield image
+    except Exception as error:  # Pillow raises many types for damaged files
+        wanted = f"expected an image ({', '.join(FORMATS)}) at {path}"
+        raise ValueError(f"{wanted}, could not read it: {error or type(error).__name__}") from error
+
+
+def decode(path: str | Path) -> Image.Image:
+    """The picture in that file, upright by its EXIF orientation."""
+    with opened(path) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """One picture as 8-bit RGB, by scales that are the same for every picture: 16 bits are divided by 257, floats are 0 to 1.
+    """One picture as 8-bit RGB, by scales that are the same for every picture: more than 8 bits of grey (also 32-bit
+    integers) are 0 to 65535, floats 0 to 1.
 
     Transparent pixels become grey. Raises ValueError, naming the file, where that fails.
     """
@@ -61,6 +71,18 @@ def read_image(path: str | Path) -> Image.Image:
     return image.convert("RGB")
 
 
+def whole_numbers(name: str, values: Any) -> np.ndarray:
+    """``values`` as int64, flat; ValueError for NaN, 1.5, "5" and the like. A table's 2.0 is 2."""
+    array = np.asarray(values)
+    array = np.array(array.tolist() if array.dtype == object else array).reshape(-1)
+    most = 2.0**53 if array.dtype.kind == "f" else 2.0**63  # beyond, a float stands for many numbers
+    whole = (np.rint(array) == array) & (abs(array) < most) if array.dtype.kind in "iuf" else np.array(False)
+    if not whole.all():
+        found = array[~whole][0] if whole.shape else array.dtype
+        raise ValueError(f"{name}: expected whole numbers, in int64, got {found}")
+    return array.astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Split:
     """Part of a data set: parallel arrays, one entry per image, sorted by file name."""
@@ -73,8 +95,9 @@ class Split:
     part_folder: Path | None = None  # of body-part maps <stem>.png (0 = background), if the set has one
 
     def __post_init__(self) -> None:
-        for key, dtype in (("paths", str), ("pids", np.int64), ("camids", np.int64)):
-            object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=dtype).reshape(-1))
+        object.__setattr__(self, "paths", np.asarray(self.paths, dtype=str).reshape(-1))
+        for key in ("pids", "camids"):
+            object.__setattr__(self, key, whole_numbers(f"split {self.name!r}, {key}", getattr(self, key)))
         if not len(self.paths) == len(self.pids) == len(self.camids):
             got = f"{len(self.paths)} paths, {len(self.pids)} pids and {len(self.camids)} camids"
             raise ValueError(f"split {self.name!r}: expected as many pids and camids as paths, got {got}")
@@ -97,7 +120,8 @@ class Split:
         return read_image(self.paths[i])
 
     def mask(self, i: int) -> np.ndarray | None:
-        """Person mask of image ``i``, (H, W) bool, or None where the set has none."""
+        """Person mask of image ``i``, (H, W) bool, or None where the set has none. One of the stored picture's size turns
+        with it, by the picture's EXIF orientation."""
         values = self._side_file(self.mask_folder, i)
         return None if values is None else values > 0
 
@@ -114,8 +138,12 @@ class Split:
         path = Path(folder or "") / f"{Path(self.paths[i]).stem}.png"
         if folder is None or not path.is_file():
             return None
-        image = decode(path)
-        return np.asarray(image.convert("L") if image.mode not in ("L", "P", "1") else image).astype(np.uint8)
+        side = decode(path)
+        side = side if side.mode in ("L", "P", "1") or side.mode.startswith("I") else side.convert("L")
+        with opened(self.paths[i]) as image:
+            if side.size == image.size:
+                side.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return np.clip(ImageOps.exif_transpose(side), 0, 255).astype(np.uint8)
 
 
 def data_fingerprint(split: Split, most: int = 2000) -> str:
@@ -126,7 +154,8 @@ def data_fingerprint(split: Split, most: int = 2000) -> str:
         digest.update(f"{'/'.join(Path(path).parts[-2:])}|{pid}|{camid}\n".encode(errors="surrogateescape"))
     for i in np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(int)):
         with contextlib.suppress(OSError):  # a picture that cannot be read is named when it is decoded
-            digest.update(hashlib.sha256(Path(split.paths[i]).read_bytes()).digest())
+            if (path := Path(split.paths[i])).is_file():  # a named pipe or a device would never end
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
 
 
@@ -158,7 +187,7 @@ def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``(labels, pid_of_label)`` of training images: classes (N,) int64 in ``0 .. num_ids - 1``, enumerated from the
     sorted pids, and (num_ids,) pids that undo the mapping.
     """
-    pid_of_label, labels = np.unique(np.asarray(pids), return_inverse=True)
+    pid_of_label, labels = np.unique(whole_numbers("pids", pids), return_inverse=True)
     return labels.astype(np.int64), pid_of_label
 
 

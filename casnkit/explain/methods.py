@@ -26,7 +26,7 @@ from casnkit import attention
 from casnkit.config import check_choice, check_count
 from casnkit.evaluation import SIDES
 from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel
-from casnkit.models import CASN, seeded, unwrapped
+from casnkit.models import CASN, is_dense, seeded, unwrapped
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
@@ -181,7 +181,7 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     options = {"nt_type": "smoothgrad", "nt_samples": check_count("samples", samples), "stdevs": float(noise)}
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
     with seeded(None, 0):  # captum draws from torch's own random state
-        torch.manual_seed(seed)
+        torch.manual_seed(check_count("seed", seed, 0))
         found = _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options)
     return tuple(g.abs().amax(1) for g in found)
 
@@ -242,7 +242,7 @@ def feature_ablation(pair: PairModel, *, rows: int = 8) -> Found:
     Where ``rows`` does not divide the height, stripes are a pixel higher and the last one is what remains.
     """
     height, width = pair.query.shape[2:]
-    if check_count("rows", rows) > height:
+    if (rows := check_count("rows", rows)) > height:
         raise ValueError(f"expected at most {height} rows for images of that height, got {rows}")
     return occlusion(pair, window=(-(-height // rows), width), stride=(-(-height // rows), width))
 
@@ -255,7 +255,9 @@ def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
 
 def _size(name: str, value: Sequence[int], largest: Sequence[int]) -> tuple[int, int]:
     good = isinstance(value, (tuple, list)) and len(value) == 2
-    if not good or not all(isinstance(n, int | np.integer) and 1 <= n <= m for n, m in zip(value, largest, strict=True)):
+    if not good or not all(
+        isinstance(n, int | np.integer) and 1 <= n <= m for n, m in zip(value, largest, strict=True)
+    ):
         raise ValueError(f"expected {name} as (height, width) of 1 to {tuple(largest)} pixels, got {value!r}")
     return tuple(value)
 
@@ -377,8 +379,7 @@ def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[T
     both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
     for side, x in zip(SIDES, both, strict=True):
         tensor = isinstance(x, Tensor)
-        plain = tensor and x.is_floating_point() and x.layout == torch.strided and not x.is_meta
-        if not plain or x.dim() != 4 or x.shape[1] != 3 or not len(x):
+        if not is_dense(x) or not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 3 or not len(x):
             found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}" if tensor else f"a {type(x).__name__}"
             raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
         if not x.isfinite().all():

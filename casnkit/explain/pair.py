@@ -114,7 +114,9 @@ class PairModel(nn.Module):
             name = next(name for name, module in self.model.named_modules() if module is layer)
             found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
             expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
-            advice = "choose another layer, put an nn.Identity behind the call, or a torchvision.ops.Permute([0, 3, 1, 2])"
+            advice = (
+                "choose another layer, put an nn.Identity behind the call, or a torchvision.ops.Permute([0, 3, 1, 2])"
+            )
             raise ValueError(f"{expected}, {found}: {advice} where channels stand last")
         self.scores = self.score(*features, *self.settled_labels(features)).detach()
         return tuple(kept), features

@@ -29,10 +29,13 @@ _SHARE = (style.ATTENTION_COLOURS, 0, 1, "share of maximum")
 
 def to_array(values: Any) -> np.ndarray:
     """A numpy view of an array, a sequence or a tensor on any device, without its graph."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values
-    return np.asarray(values)
+    try:
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu()
+            values = values.float() if values.dtype == torch.bfloat16 else values
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # sparse or meta tensors, lists of unequal length
+        raise ValueError(f"expected an array or a dense tensor, got a {type(values).__name__}: {error}") from error
 
 
 def as_image(image: Any, name: str = "image") -> np.ndarray:
@@ -57,7 +60,10 @@ def as_images(images: Sequence) -> list[np.ndarray]:
 
 def as_map(values: Any, name: str = "attention") -> np.ndarray:
     """A map as (h, w) float64, from (h, w) or (1, h, w); another shape, NaN or infinity raise a ``ValueError``."""
-    array = to_array(values).astype(np.float64)
+    array = to_array(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+    array = array.astype(np.float64)
     array = array[0] if array.ndim == 3 and len(array) == 1 else array
     if array.ndim != 2 or not array.size or not np.isfinite(array).all():
         found = f"shape {array.shape}" if array.ndim != 2 or not array.size else "NaN or infinity"

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from casnkit.config import check_count
 from casnkit.ranking.protocol import Ids, Matrix, check_shape, chunks, evaluate_ranking, to_numpy
 
 NORMALISATIONS = ("minmax", "zscore", "none")
@@ -48,6 +49,7 @@ def normalise_distances(distances: Matrix, kind: str = "minmax", per: str = "que
         raise ValueError(f"expected finite distances of shape (Q, G), found {found}: look at these images' features")
     if kind != "none" and values.size:
         over = {"axis": SCOPES[per], "keepdims": True}
+        values = np.ldexp(values, -np.frexp(np.abs(values).max(**over))[1])  # to about 1, exactly: no sum can overflow
         low, high = values.min(**over), values.max(**over)
         offset, scale = (low, high - low) if kind == "minmax" else (values.mean(**over), values.std(**over))
         # rounding leaves a constant row a tiny deviation: its extrema are compared with each other, not the scale with 0
@@ -137,8 +139,9 @@ def rerank(blocks: Blocks, k1: int = 20, k2: int = 6, lambda_value: float = 0.3)
     ``k1`` neighbours make a neighbourhood; V is averaged over ``k2``, where 1 leaves that out; ``lambda_value`` is the
     share of the given distance in the result, where 1 keeps every query's order. The defaults are the authors'.
     """
-    if min(k1, k2) < 1 or not 0 <= lambda_value <= 1:
-        raise ValueError(f"expected k1 and k2 of at least 1 and lambda in [0, 1], got {k1}, {k2} and {lambda_value}")
+    k1, k2 = check_count("k1", k1), check_count("k2", k2)
+    if not 0 <= lambda_value <= 1:
+        raise ValueError(f"expected lambda in [0, 1], got {lambda_value}")
     queries, gallery = blocks.query_gallery.shape
     if not queries or not gallery:
         return np.zeros((queries, gallery), np.float32)

@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 from casnkit import attention
 from casnkit.attention import MODES
+from casnkit.config import check_count
 from casnkit.data.images import normalise as normalise_images
-from casnkit.models import CASN, eval_view, unwrapped
+from casnkit.models import CASN, eval_view, is_dense, unwrapped
 from casnkit.ranking.protocol import chunks
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
@@ -66,15 +67,17 @@ def extract(
     is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
     """
     if isinstance(images, Tensor):
-        if images.dtype != torch.uint8:
-            raise ValueError(f"expected uint8 images, or [tensor] for a normalised batch, got {images.dtype}")
-        images = map(normalise_images, images.split(batch_size) if len(images) else ())
+        if images.dtype != torch.uint8 or not is_dense(images):
+            raise ValueError(
+                f"expected uint8 images, or [tensor] for a normalised batch, got {images.layout} {images.dtype}"
+            )
+        images = map(normalise_images, images.split(check_count("batch_size", batch_size)) if len(images) else ())
     model = unwrapped(model, CASN) if device is None else unwrapped(model, CASN).to(device)
-    model, device = eval_view(model), next(model.parameters()).device
+    model = eval_view(model)
     features, maps = [], []
     with torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
-            feature_map = model.feature_map(batch.to(device, non_blocking=True))
+            feature_map = model.feature_map(batch)
             features.append(model.pool(feature_map).float().cpu())
             if keep_maps:
                 maps.append(feature_map.float().cpu())
@@ -149,7 +152,7 @@ def attention_distances(
     :func:`casnkit.attention.align_rows`; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps
     missing or not finite, shapes that do not fit the model, or an unknown name.
     """
-    started = time.perf_counter()
+    started, model = time.perf_counter(), unwrapped(model, CASN)
     _check(model, query, gallery, mode, order)
     if precision not in PRECISIONS or not 0 <= threshold < 1:
         known = ", ".join(PRECISIONS)
@@ -171,6 +174,7 @@ def pair_maps(
     model: CASN, query: Extracted, gallery: Extracted, pairs: np.ndarray, mode: str = "paper", order: str = "given"
 ) -> tuple[Tensor, Tensor]:
     """Siamese attention of pairs (P, 2) of query and gallery indices: (P, h, w) twice, not normalised, on the CPU."""
+    model = unwrapped(model, CASN)
     _check(model, query, gallery, mode, order)
     first, second = zip(*_maps(model, query, gallery, pairs, mode, order), strict=True)
     return torch.cat(first), torch.cat(second)

@@ -24,10 +24,12 @@ import torch
 from numpy.typing import ArrayLike as Ids
 from torch import Tensor
 
+from casnkit.config import check_count
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 
 pd = lazy_loader.load("pandas")  # only tables need it, and it takes longer to load than all the rest of this module
 Matrix = np.ndarray | Tensor
+MOST_PADDED = 1000  # ranks of a CMC that may lie behind the end of the gallery
 CHUNK_VALUES = 2_000_000  # distances looked at together: 8 MB of float32
 NO_MATCH = (
     "expected at least one query with a match in the gallery, found none. A match has the query's pid and another camera: "
@@ -57,7 +59,7 @@ class RankingResult:
 
     def rank(self, k: int) -> float:
         """CMC at rank ``k`` (1-based), in [0, 1]. Raises ValueError outside 1 ... max_rank."""
-        if not 1 <= k <= len(self.cmc):
+        if not 1 <= check_count("k", k) <= len(self.cmc):
             raise ValueError(f"expected a rank from 1 to max_rank = {len(self.cmc)}, got {k}")
         return float(self.cmc[k - 1])
 
@@ -81,12 +83,12 @@ def evaluate_ranking(
     """Score a retrieval by the rules at the head of this module.
 
     ``distances`` are (Q, G) on any device, of any real dtype, lower is closer; +inf is allowed, NaN is not. Pids and camids
-    are (Q,) and (G,) integers, see the rules; ``max_rank`` is the CMC's length, padded where the gallery is shorter. Raises
-    ValueError for shapes that do not fit, NaN distances, pids or camids below -1, or no query with a match.
+    are (Q,) and (G,) integers, see the rules; ``max_rank`` is the CMC's length, padded up to :data:`MOST_PADDED` where the
+    gallery is shorter. Raises ValueError for shapes that do not fit, NaN distances, pids or camids below -1, or no query
+    with a match.
     """
-    if max_rank < 1:
-        raise ValueError(f"expected max_rank to be a positive integer, got {max_rank!r}")
     sides = checked_sides(query_pids, query_camids, gallery_pids, gallery_camids)
+    max_rank = min(check_count("max_rank", max_rank), max(len(sides[2]), MOST_PADDED))
     query, _, ranks, num_ignored = find_matches(distances, *sides)
     scores, first_hit, num_matches = _scores(query, ranks, len(num_ignored))
     valid = num_matches > 0
@@ -252,8 +254,11 @@ def checked_sides(*sides: Ids) -> list[np.ndarray]:
 
 def check_shape(distances: Matrix, num_queries: int, num_gallery: int, name: str = "distances") -> None:
     """Raise ValueError unless ``distances`` is an array or a tensor with a row per query and a column per image."""
-    expected = num_queries, num_gallery
-    found = tuple(distances.shape) if isinstance(distances, np.ndarray | Tensor) else type(distances).__name__
+    expected, found = (num_queries, num_gallery), type(distances).__name__
+    if isinstance(distances, Tensor) and (distances.layout != torch.strided or distances.is_meta):
+        found = f"{distances.layout} on {distances.device}: use to_dense()"
+    elif isinstance(distances, np.ndarray | Tensor) and not isinstance(distances, np.ma.MaskedArray):
+        found = tuple(distances.shape)
     if found != expected:
         raise ValueError(f"{name}: expected shape {expected}, an array or a tensor, one row per query, found {found}")
 
@@ -262,7 +267,7 @@ def to_numpy(values: Matrix) -> np.ndarray:
     """``values`` on the CPU as float32 or, where that keeps order and ties, as float64."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        values = (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"distances: expected real numbers, found dtype {values.dtype}")

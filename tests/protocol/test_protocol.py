@@ -228,7 +228,7 @@ def test_every_dtype_and_library_gives_the_same(dtype: np.dtype | torch.dtype) -
         ({"gallery_pids": [[1, 2, 3]]}, r"gallery_pids: .*found .*\(1, 3\)"),
         ({"query_pids": [1.0, 2.0]}, "query_pids: expected integers.* found float64"),
         ({"query_pids": [1, -2]}, "query_pids: expected -1 .* found -2"),
-        ({"max_rank": 0}, "max_rank to be a positive integer, got 0"),
+        ({"max_rank": 0}, "max_rank as a whole number of at least 1, got 0"),
         ({"distances": np.array([[0, 1, 2], [0, np.nan, np.nan]])}, "2 NaN, the first for query 1 and gallery image 1"),
         (
             {"distances": np.zeros((0, 3)), "query_pids": EMPTY, "query_camids": EMPTY},
