@@ -46,13 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader, such as head, has gone: nothing more can be said
         return 1
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        print(f"casnkit: not enough memory: {str(error).splitlines()[:1]}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError, ImportError) as error:
-        print(f"casnkit: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"casnkit: {error or 'not enough memory'}", file=sys.stderr)
         return 2
     finally:
         try:

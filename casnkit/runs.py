@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -73,13 +72,10 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
         raise ValueError(f"expected a device such as cpu, cuda or cuda:1, got {device!r}") from error
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ValueError(f"device '{device}' was asked for, but torch sees {count or 'no'} GPU here: use --device cpu")
-    try:
-        if device.type != "cuda":  # there, every process would take memory of the first GPU
-            torch.ones(1, device=device).item()
-    except Exception as error:  # torch raises many types
-        raise ValueError(
-            f"device '{device}' was asked for, but torch cannot compute on it here: use --device cpu"
-        ) from error
+    try:  # not on a GPU: every process would take memory of the first one
+        torch.ones(1, device="cpu" if device.type == "cuda" else device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ValueError(f"torch cannot compute on the device '{device}' here: use --device cpu") from error
     return device
 
 
@@ -90,25 +86,24 @@ def read_run(run: str | Path) -> RunInfo:
         found = "no run.json in it" if Path(run).is_dir() else "no such folder"
         raise ValueError(f"expected a run at {run}, found {found}: train one (casnkit train --data PATH --out RUN)")
     values = read_json(file)
-    if values.get("format") != RUN_FORMAT:
-        found = repr(values.get("format"))[:50]
-        raise ValueError(f"{file}: expected format {RUN_FORMAT}, found {found}; train the run again")
+    if (found := values.get("format")) != RUN_FORMAT:
+        raise ValueError(f"{file}: expected format {RUN_FORMAT}, found {str(found)[:50]}; train the run again")
     try:
         config = Config.from_dict(values["config"])
         pids, data, made = (values[name] for name in ("pid_of_label", "data", "versions"))
-        extended = tuple(values.get("extended", ()))
-        numbers = *pids, *data["images"].values(), *extended
-        whole = [type(each) is int and -(2**62) < each < 2**62 for each in numbers]
-        texts = [
-            isinstance(each, str) for each in (data["name"], data["root"], data.get("fingerprint", ""), *made.values())
-        ]
-        if not all((*whole, *texts, len(pids), pids == sorted(set(pids)), set(data["images"]) == set(SPLITS))):
-            raise TypeError("a value of another type, or identities that are not in order")
+        texts, more = (
+            (data["name"], data["root"], data.get("fingerprint", ""), *made.values()),
+            values.get("extended", []),
+        )
+        whole = [type(each) is int and -(2**62) < each < 2**62 for each in (*pids, *data["images"].values(), *more)]
+        whole += [isinstance(each, str) for each in texts]
+        if not all((*whole, len(pids), pids == sorted(set(pids)), set(data["images"]) == set(SPLITS))):
+            raise TypeError("a value of another type, or identities out of order")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         wanted = "config, pid_of_label, data (name, root, images) and versions, as casnkit writes them"
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise ValueError(f"{file}: expected {wanted}, found otherwise ({found}); restore it, or train again") from error
-    return RunInfo(config, np.asarray(pids, dtype=np.int64), data, made, extended)
+    return RunInfo(config, np.asarray(pids, dtype=np.int64), data, made, tuple(more))
 
 
 def read_log(run: str | Path) -> list[dict[str, Any]]:
@@ -117,14 +112,11 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
     try:
         lines = read_text(file).splitlines() if os.path.lexists(file) else []
         rows = [json.loads(line) for line in lines if line.strip()]
-        for number, row in enumerate(rows, 1):
-            values = [row["epoch"], row["total"], *row.values()]
-            if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-                raise ValueError(f"line {number} holds other things than numbers")
-        if any(row["epoch"] >= later["epoch"] for row, later in itertools.pairwise(rows)):
-            raise ValueError("the epochs are out of order")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        wanted = "a JSON object with its epoch and numbers on each line"
+        epochs = [row["epoch"] for row in rows if row["total"] is not None]
+        if epochs != sorted(set(epochs)) or not all(map(math.isfinite, itertools.chain(*map(dict.values, rows)))):
+            raise ValueError("the epochs are out of order, or a number is not finite")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        wanted = "a JSON object with its epoch, total and other numbers on each line"
         raise ValueError(f"{file}: expected {wanted} ({type(error).__name__}: {error}); restore it") from error
     return rows
 
@@ -143,15 +135,13 @@ def load_model(run: str | Path, device: str | torch.device = "cpu", which: str =
     if tensors is not None:
         warnings.warn(f"{run} is not finished: using its state after epoch {epoch}", stacklevel=2)
     state = read_tensors(file) if tensors is None else _part(tensors, "model.")
-    model, own = blueprint(info.config, len(info.pid_of_label), device), {}
+    model = blueprint(info.config, len(info.pid_of_label), device)
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     if not info.config.loss.siamese_attention and not _part(state, "pair_head."):  # never trained: the kit's have none
-        own = {key: value for key, value in model.state_dict().items() if key.startswith("pair_head.")}
-        load_state(model, state | own, file)
         with seeded(0, 0):
             drawn = CASN.from_config(model.num_ids, model.config).state_dict()
-        own = {key: drawn[key] for key in own}
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    load_state(model, state | own, file, assign=True)
+        state |= {key: value for key, value in drawn.items() if key.startswith("pair_head.")}
+    load_state(model, state, file, assign=True)
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
@@ -163,18 +153,14 @@ def blueprint(config: Config, num_ids: int, device: str | torch.device = "cpu", 
     """
     data, layers = config.data, []
     try:
-        with torch.device("meta"):
-            model = CASN.from_config(num_ids, config.replace(weights=None).model)
-            for layer in model.modules() if images else ():
-                if isinstance(layer, torch.nn.Conv2d):
-                    layer.register_forward_hook(lambda _, __, found: layers.append(found.numel()))
+        with torch.device("meta"), torch.no_grad():
+            model = CASN.from_config(num_ids, config.replace(weights=None).model).eval()
+            for layer in (layer for layer in model.trunk.modules() if isinstance(layer, torch.nn.Conv2d)):
+                layer.register_forward_hook(lambda _, __, found: layers.append(found.numel()))
             if images:
-                with torch.no_grad():
-                    model.eval()(torch.empty(1, 3, data.height, data.width))
-    except (RuntimeError, TypeError, OverflowError) as error:
-        raise ValueError(
-            f"no network has such sizes, see the model's settings: {str(error).splitlines()[0]}"
-        ) from error
+                model(torch.empty(1, 3, data.height, data.width))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"no network has such sizes: {str(error).splitlines()[0]}") from error
     weights = sum(parameter.numel() for parameter in model.parameters())
     image = sum(layers) * (2 if config.train.precision == "bf16" else 4) * (1 + config.loss.identification_attention)
     image += 12 * (data.height + 2 * data.padding) * (data.width + 2 * data.padding)
@@ -182,11 +168,9 @@ def blueprint(config: Config, num_ids: int, device: str | torch.device = "cpu", 
     cuda = torch.device(device).type == "cuda"
     there = torch.cuda.mem_get_info(device)[1] if cuda else psutil.virtual_memory().total
     if needed > there:
-        what = f"a step with {data.batch_size} pairs of {data.height}x{data.width}" if images else "the network"
+        what = f"training on {data.batch_size} pairs of {data.height}x{data.width}" if images else "the network"
         told = f"{what} needs at least {needed / 2**30:,.0f} GiB of memory, this machine has {there / 2**30:,.0f}"
-        raise ValueError(
-            f"{told}: choose smaller images, batches or layers, or --set accumulate=N for parts of a batch"
-        )
+        raise ValueError(f"{told}: choose smaller images, batches or layers, or accumulate=N parts of a batch")
     return model
 
 
@@ -198,16 +182,12 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
     check_place(out)
     more = 0
     if (out / "checkpoints").is_symlink():
-        raise ValueError(f"{out / 'checkpoints'} is a link: states are written into the run's own folder, remove it")
+        raise ValueError(f"{out / 'checkpoints'} is a link to another folder, where nothing may be deleted: remove it")
     if (out / "run.json").is_file() and not _untouched(out):
         there, (_, pid_of_label) = read_run(out), labels_of(dataset.train.pids)
-        if not there.data["root"]:
-            raise ValueError(
-                f"{out} is a network that comes with the kit, which is never changed: choose another --out"
-            )
         if there.config.train.epochs < config.train.epochs and (out / WEIGHTS["last"]).is_file() and _states(out):
             more = there.config.train.epochs
-        own = config.replace(epochs=more) if more else config
+        own = config.replace(epochs=more or config.train.epochs)
         (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, own))
         differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
         known = there.data.get("fingerprint")  # runs of 0.1.0 have none
@@ -218,10 +198,11 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
             )
             what = "pictures of these identities" if same else "identities"
             differs.append(f"other {what}: {sets}, {len(dataset.train)} of {dataset.name} in {dataset.root} here")
+        if not there.data["root"]:
+            differs = ["it comes with the kit"]
         if differs:
-            told = f"{out} holds another run ({differs[0][:300]})"
-            if differs[0].startswith("train.epochs"):
-                told += "; only a finished run with its checkpoints goes on to more epochs"
+            hint = "; only a finished run with its checkpoints goes on to more" * differs[0].startswith("train.epochs")
+            told = f"{out} holds another run ({differs[0][:300]}{hint})"
             raise ValueError(f"{told}: nothing was changed, choose another --out")
     elif not (out / "run.json").is_file() and out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE:
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
@@ -229,6 +210,7 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
 
 
 _BEFORE = {".lock", "tensorboard"}  # what a run may leave before its first epoch is finished
+_OWN = (".run.", ".log.", ".model.", ".best.", ".epoch-")  # beginnings of the temporary names of its files
 
 
 def _untouched(run: Path) -> bool:
@@ -243,26 +225,21 @@ def locked(run: Path) -> Iterator[None]:
     Where the block fails before an epoch is finished, what was made for it is removed.
     """
     made = [folder for folder in (run, *run.absolute().parents) if not folder.exists()]
+    run.mkdir(parents=True, exist_ok=True)
     try:
-        run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock", timeout=0).acquire()
     except Timeout:
         raise ValueError(f"another process is training in {run}: wait for it, or choose another --out") from None
-    except OSError as error:
-        raise ValueError(
-            f"cannot lock {run / '.lock'} ({error.strerror}): remove it, or choose another --out"
-        ) from error
     with lock:
+        for file in run.rglob(".*.part.*"):
+            if file.name.startswith(_OWN):  # what a killed run left half-written
+                file.unlink(missing_ok=True)
         try:
             yield
         except BaseException:
             with contextlib.suppress(OSError):
-                if _untouched(run):
-                    (run / "run.json").unlink(missing_ok=True)
-                    (run / ".lock").unlink(missing_ok=True)
-                    shutil.rmtree(run / "tensorboard", ignore_errors=True)
-                    for folder in made:
-                        folder.rmdir()
+                for path in (run / "run.json", run / ".lock", *made) if _untouched(run) else ():
+                    path.rmdir() if path in made else path.unlink(missing_ok=True)
             raise
 
 
@@ -305,10 +282,8 @@ def save_epoch(run: Path, model: CASN, optimiser: torch.optim.Optimizer, row: di
         if "momentum_buffer" in optimiser.state.get(parameter, {}):
             tensors[f"momentum.{name}"] = optimiser.state[parameter]["momentum_buffer"]
     save_tensors(_state(run, row["epoch"]), tensors)
-    for older in (2, 3):  # two, for a run may have been killed before it deleted the first one
-        _state(run, row["epoch"] - older).unlink(missing_ok=True)
-    for file in [*run.glob(".*.part.*"), *run.glob("checkpoints/.*.part.*")]:
-        file.unlink(missing_ok=True)  # what a killed run left half-written
+    for epoch in range(max(1, row["epoch"] - 3), row["epoch"] - 1):  # two: a run may have been killed before the first
+        _state(run, epoch).unlink(missing_ok=True)
 
 
 def load_checkpoint(run: str | Path) -> tuple[dict[str, Tensor] | None, int]:
