@@ -222,9 +222,9 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     if options.run is None and not found:
         raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
     run = options.run or found[-1].parent
-    model, info = ck.experiments.load_run(run, device)
     folder = ck.experiments.results_folder(run)
     check_place(getattr(options, "out", None) or folder)
+    model, info = ck.experiments.load_run(run, device)
     return model, ck.open_dataset(options.data or info.data["root"] or "people"), info, folder
 
 

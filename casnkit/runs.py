@@ -37,6 +37,7 @@ from casnkit.data.weights import load_state, read_tensors
 from casnkit.models import CASN, seeded
 
 RUN_FORMAT = 1
+KEPT = torch.nn.Conv2d, torch.nn.BatchNorm2d  # layers of a trunk whose results training keeps
 WEIGHTS = {"last": "model.safetensors", "best": "best.safetensors"}  # of a run: those of the last epoch, the best one
 
 
@@ -155,7 +156,7 @@ def blueprint(config: Config, num_ids: int, device: str | torch.device = "cpu", 
     try:
         with torch.device("meta"), torch.no_grad():
             model = CASN.from_config(num_ids, config.replace(weights=None).model).eval()
-            for layer in (layer for layer in model.trunk.modules() if isinstance(layer, torch.nn.Conv2d)):
+            for layer in (layer for layer in model.trunk.modules() if isinstance(layer, KEPT)):
                 layer.register_forward_hook(lambda _, __, found: layers.append(found.numel()))
             if images:
                 model(torch.empty(1, 3, data.height, data.width))

@@ -72,9 +72,12 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
 
 def check_place(folder: str | os.PathLike) -> None:
     """Raise ValueError unless files can be written in a folder, or the folder made; nothing is left behind."""
+    place, there = Path(folder).absolute(), None
     try:
-        place = Path(folder).absolute()
-        there = next(each for each in (place, *place.parents) if os.path.lexists(each))
+        while there is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                there = place.lstat() and place
+            place = place.parent
         with tempfile.TemporaryFile(dir=there):
             pass
     except (OSError, ValueError) as error:

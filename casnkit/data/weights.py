@@ -122,10 +122,12 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path} could not be read as plain tensors ({type(error).__name__}): {_advice(path)}"
         ) from error
     for _ in range(4):  # as trainers nest them; one may hold itself
-        items = state.items() if isinstance(state, Mapping) and not _tensors(state) else ()
+        items = state.items() if isinstance(state, Mapping) else ()
         inner = {key: value for key, value in items if isinstance(value, Mapping)}
-        most = max(inner, key=lambda key: len(_tensors(inner[key])), default=None)
-        state = inner.get(next((key for key in ("state_dict", "model", "net") if key in inner), most), state)
+        known = [key for key in ("state_dict", "model", "net") if key in inner]
+        if not known and inner and not _tensors(state):
+            known = [max(inner, key=lambda key: len(_tensors(inner[key])))]
+        state = inner[known[0]] if known else state
     tensors = _tensors(state)
     if not tensors:
         found = [*state][:5] if isinstance(state, Mapping) else [type(state).__name__]

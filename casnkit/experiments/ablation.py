@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from casnkit import attention, evaluation, figures, ranking, runs, training
 from casnkit.config import PROFILES, Config, assignments, check_choice
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.files import atomic_path, read_json, write_json, write_text
+from casnkit.data.files import atomic_path, check_place, read_json, write_json, write_text
 from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
@@ -216,6 +216,7 @@ def add_parser(group: Any) -> None:
 def run_study(options: argparse.Namespace) -> None:
     """Run one study, print its table, write its files."""
     trials, out = plan(options), options.out
+    check_place(out)
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
         run_trials(trials, out, options.processes, options.device, keep=options.study in ("variants", "misaligned"))

@@ -21,7 +21,7 @@ from casnkit import evaluation, runs, training
 from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
-from casnkit.data.files import read_json, write_json, write_text
+from casnkit.data.files import check_place, read_json, write_json, write_text
 from casnkit.data.readers import kind_of
 from casnkit.experiments.design import Setting
 from casnkit.experiments.report import markdown_table, model_name
@@ -336,6 +336,7 @@ def make_table(options: argparse.Namespace) -> int:
     seeds = options.seeds if options.seeds is not None or options.read_only else 1
     given = options.number, options.out, options.profile, options.rows, seeds
     plan = Plan(*given, assignments(options.set))
+    check_place(plan.out)
     problems = None if options.read_only else measure(plan, options.root, options.device)
     if not training.make_accelerator(options.device).is_main_process:
         return 0
