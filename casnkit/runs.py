@@ -92,12 +92,9 @@ def read_run(run: str | Path) -> RunInfo:
     try:
         config = Config.from_dict(values["config"])
         pids, data, made = (values[name] for name in ("pid_of_label", "data", "versions"))
-        texts, more = (
-            (data["name"], data["root"], data.get("fingerprint", ""), *made.values()),
-            values.get("extended", []),
-        )
+        more, digest = values.get("extended", []), data.get("fingerprint", "")
         whole = [type(each) is int and -(2**62) < each < 2**62 for each in (*pids, *data["images"].values(), *more)]
-        whole += [isinstance(each, str) for each in texts]
+        whole += [isinstance(each, str) for each in (data["name"], data["root"], digest, *made.values())]
         if not all((*whole, len(pids), pids == sorted(set(pids)), set(data["images"]) == set(SPLITS))):
             raise TypeError("a value of another type, or identities out of order")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -113,11 +110,15 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
     try:
         lines = read_text(file).splitlines() if os.path.lexists(file) else []
         rows = [json.loads(line) for line in lines if line.strip()]
-        epochs = [row["epoch"] for row in rows if row["total"] is not None]
-        if epochs != sorted(set(epochs)) or not all(map(math.isfinite, itertools.chain(*map(dict.values, rows)))):
-            raise ValueError("the epochs are out of order, or a number is not finite")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        wanted = "a JSON object with its epoch, total and other numbers on each line"
+        epochs = [row["epoch"] for row in rows if {"total", "learning_rate"} <= row.keys()]
+        if (
+            len(epochs) < len(rows)
+            or epochs != sorted(set(epochs))
+            or not all(map(math.isfinite, itertools.chain(*map(dict.values, rows))))
+        ):
+            raise ValueError("out of order, or a number is not finite or missing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        wanted = "a JSON object with its epoch, total, learning_rate and other numbers on each line"
         raise ValueError(f"{file}: expected {wanted} ({type(error).__name__}: {error}); restore it") from error
     return rows
 
@@ -186,7 +187,7 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
         raise ValueError(f"{out / 'checkpoints'} is a link to another folder, where nothing may be deleted: remove it")
     if (out / "run.json").is_file() and not _untouched(out):
         there, (_, pid_of_label) = read_run(out), labels_of(dataset.train.pids)
-        if there.config.train.epochs < config.train.epochs and (out / WEIGHTS["last"]).is_file() and _states(out):
+        if there.config.train.epochs < config.train.epochs and _state(out, there.config.train.epochs).is_file():
             more = there.config.train.epochs
         own = config.replace(epochs=more or config.train.epochs)
         (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, own))
@@ -205,7 +206,7 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
             hint = "; only a finished run with its checkpoints goes on to more" * differs[0].startswith("train.epochs")
             told = f"{out} holds another run ({differs[0][:300]}{hint})"
             raise ValueError(f"{told}: nothing was changed, choose another --out")
-    elif not (out / "run.json").is_file() and out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE:
+    elif out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE and not (out / "run.json").is_file():
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
     return more
 
@@ -244,11 +245,18 @@ def locked(run: Path) -> Iterator[None]:
             raise
 
 
-def describe(run: Path, dataset: ReidDataset, config: Config, more: int = 0) -> None:
-    """Write ``run.json`` where there is none of a started run; a finished one that goes on after ``more`` epochs says so."""
+def describe(run: Path, dataset: ReidDataset, config: Config, more: int = 0, rate: float = 0.0) -> None:
+    """Write ``run.json`` where there is none of a started run. Of a finished one that goes on after ``more`` epochs it says
+    so, and warns of the learning ``rate`` with which it does."""
     if more:
-        there = read_run(run)
+        there, before = read_run(run), sum(row["learning_rate"] for row in read_log(run)[-1:])
+        (run / WEIGHTS["last"]).unlink(missing_ok=True)  # the same stand in the state
         write_json(run / "run.json", replace(there, config=config, extended=(*there.extended, more)).to_dict())
+        told = (
+            f"{run} was finished after {more} epochs and goes on to {config.train.epochs}, by their schedule from here"
+        )
+        told += f": the learning rate was {before:.3g} in the last epoch and is {rate:.3g} in the next"
+        warnings.warn(f"{told}; {config.train.epochs} epochs in one go end with other weights", stacklevel=3)
     elif _untouched(run):
         counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
         data = {"name": dataset.name, "root": str(dataset.root), "images": counts}

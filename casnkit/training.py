@@ -94,16 +94,9 @@ def train(
     accelerator, main = run.accelerator, run.accelerator.is_main_process
     if main and run.finished >= config.train.epochs:
         warnings.warn(f"{out} is already finished ({run.finished} epochs): nothing is trained", stacklevel=2)
-    if main and run.more:
-        before, rate = runs.read_log(out)[-1]["learning_rate"], run.scheduler.get_last_lr()[1]
-        told = f"{out} was finished after {run.more} epochs and goes on to {config.train.epochs}, by their schedule from here"
-        told += f": the learning rate was {before:.3g} in the last epoch and is {rate:.3g} in the next"
-        warnings.warn(f"{told}; {config.train.epochs} epochs in one go end with other weights", stacklevel=2)
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
-            runs.describe(out, dataset, config, run.more)
-            if run.finished < config.train.epochs:
-                (out / runs.WEIGHTS["last"]).unlink(missing_ok=True)  # of fewer epochs: the same stand in the state
+            runs.describe(out, dataset, config, run.more, run.scheduler.get_last_lr()[1])
         if log_with:
             accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
@@ -133,8 +126,8 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
         parts = f"{accelerator.num_processes} processes with accumulate={config.train.accumulate} parts each"
         raise ValueError(f"a batch_size of {config.data.batch_size} pairs cannot be shared evenly by {parts}")
     labels, pid_of_label = labels_of(dataset.train.pids)
-    images = 2 * config.data.batch_size // (config.train.accumulate * accelerator.num_processes)
-    runs.blueprint(config, len(pid_of_label), accelerator.device, images)
+    parts = config.train.accumulate * accelerator.num_processes
+    runs.blueprint(config, len(pid_of_label), accelerator.device, images=2 * config.data.batch_size // parts)
     sampler = pair_sampler(dataset, config)
     more = runs.check_folder(out, config, dataset)
     state, finished = runs.load_checkpoint(out)

@@ -235,8 +235,8 @@ def run_study(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> list[Trial]:
     """The trials of a study: every setting with every seed."""
-    if options.seeds < 1:
-        raise ValueError(f"expected at least one seed, got {options.seeds}")
+    if min(options.seeds, options.processes) < 1:
+        raise ValueError(f"expected at least one seed and process, got {options.seeds} and {options.processes}")
     changes, study, on, seeds = assignments(options.set), options.study, "test", range(options.seeds)
     data = PEOPLE[options.profile] if options.data == "people" else options.data
     settings = arms(options.pooling or (POOLINGS if study == "variants" else POOLINGS[:1]))

@@ -58,7 +58,7 @@ def test_a_finished_run_goes_on_to_more_epochs_by_their_schedule(dataset, run):
     ]
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "checkpoints"])
+@pytest.mark.parametrize("missing", ["checkpoints/epoch-000002.safetensors", "checkpoints"])
 def test_only_a_finished_run_with_its_states_goes_on(dataset, run, missing):
     shutil.rmtree(run / missing) if missing == "checkpoints" else (run / missing).unlink()
     before = contents(run)
