@@ -174,6 +174,10 @@ def _read(folder: Path) -> _Run:
     config, images, results = info.config, info.data["images"], read_json(file) if file.is_file() else {}
     own = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
     own["data"] = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
+    rows = results.get("rows", [])
+    rows = rows if isinstance(rows, list) else [rows]
+    if not all(isinstance(row, dict) and {"ranked by", *NUMBERS} <= row.keys() for row in rows):
+        raise ValueError(f"{file}: expected rows with {', '.join(NUMBERS)}, found otherwise: evaluate the run again")
     return _Run(folder, info, results if {key: results.get(key) for key in own} == own else None)
 
 

@@ -18,8 +18,11 @@ from test_training import config, go, go_until
 import casnkit as ck
 from casnkit import experiments, runs
 from casnkit.__main__ import main
-from casnkit.data.files import check_place, read_json
+from casnkit.data.files import check_place, read_json, write_json
 from casnkit.data.weights import read_tensors
+from casnkit.experiments import tables
+from casnkit.experiments.ablation import Trial, finished_rows
+from casnkit.experiments.design import Setting
 
 SETTINGS = config(epochs=2, milestones=(0.5,))
 
@@ -48,14 +51,9 @@ def test_a_finished_run_goes_on_to_more_epochs_by_their_schedule(dataset, run):
     with pytest.warns(UserWarning, match="not finished: using its state after epoch 3"):
         runs.load_model(run)
     go(dataset, SETTINGS.replace(epochs=5), run)
-    log = [(row["epoch"], row["learning_rate"]) for row in runs.read_log(run)]
-    assert log == [
-        (1, 0.03),
-        (2, pytest.approx(0.003)),
-        (3, 0.03),
-        (4, pytest.approx(0.003)),
-        (5, pytest.approx(0.003)),
-    ]
+    log = runs.read_log(run)
+    assert [row["epoch"] for row in log] == [1, 2, 3, 4, 5]
+    assert [row["learning_rate"] for row in log] == pytest.approx([0.03, 0.003, 0.03, 0.003, 0.003])
 
 
 @pytest.mark.parametrize("missing", ["checkpoints/epoch-000002.safetensors", "checkpoints"])
@@ -76,9 +74,7 @@ def test_nothing_is_deleted_that_the_run_did_not_write(dataset, run):
     for name in names:
         shutil.copy(states / "epoch-000002.safetensors", states / name)
     (states / ".epoch-000002.0a1b2c3d.part.safetensors").touch()  # of a killed run
-    with pytest.warns(
-        UserWarning, match=r"epoch-000777\.safetensors is no state of this run, whose log ends with epoch 2"
-    ):
+    with pytest.warns(UserWarning, match=r"epoch-000777\.safetensors is no state of this run, whose log ends with"):
         go(dataset, SETTINGS.replace(epochs=5), run)
     assert {path.name for path in states.iterdir()} == {*names, "epoch-000004.safetensors", "epoch-000005.safetensors"}
     other = Path(shutil.move(states, run.parent / "elsewhere"))
@@ -100,9 +96,7 @@ def test_a_run_that_fails_at_once_leaves_nothing_and_blocks_nothing(dataset, tmp
         go(dataset, config(learning_rate=1e30), tmp_path / "new" / "run")
     assert not list(tmp_path.iterdir())
     (tmp_path / "run").mkdir()
-    shutil.copy(
-        experiments.FOLDER / "gap-ide" / "run.json", tmp_path / "run"
-    )  # killed before its first epoch was finished
+    shutil.copy(experiments.FOLDER / "gap-ide" / "run.json", tmp_path / "run")  # as if killed in its first epoch
     go(dataset, config(epochs=1), tmp_path / "run")
     assert runs.read_run(tmp_path / "run").config == config(epochs=1)
 
@@ -209,9 +203,18 @@ def test_the_next_command_can_be_pasted(market, tmp_path, capsys):
     assert main(["evaluate", "--run", str(out), "--data", str(market), "--pictures", "-1"]) == 2
 
 
-@pytest.mark.parametrize(("stdout", "status"), [("/dev/full", 2), ("closed", 0)])
+@pytest.mark.parametrize(("stdout", "status"), [("/dev/full", 2), ("&-", 0)], ids=["full", "closed"])
 def test_words_that_cannot_be_written_are_no_traceback(stdout, status):
-    shell = f"{shlex.quote(sys.executable)} -m casnkit table 1 --published >{'&-' if stdout == 'closed' else stdout}"
+    shell = f"{shlex.quote(sys.executable)} -m casnkit table 1 --published >{stdout}"
     done = subprocess.run(["bash", "-c", shell], cwd=Path(ck.__file__).parents[1], capture_output=True, text=True)
-    assert done.returncode == status
-    assert len(done.stderr.splitlines()) == (1 if status else 0)
+    assert (done.returncode, len(done.stderr.splitlines())) == (status, bool(status))
+
+
+def test_damaged_results_are_one_sentence(run, tmp_path):
+    trial = Trial("variants", Setting("ide"), SETTINGS, "people:tiny")
+    write_json(trial.row_file(tmp_path), {"mean_ap": "x"})
+    with pytest.raises(ValueError, match=r"rows.*\.json: expected a trial's row with its mean_ap: delete it"):
+        finished_rows([trial], tmp_path)
+    write_json(run / "results.json", {"rows": [{"rank_1": 3}]})
+    with pytest.raises(ValueError, match=r"results\.json: expected rows with rank_1, .*: evaluate the run again"):
+        tables.is_finished(run, SETTINGS, None)
