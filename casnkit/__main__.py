@@ -10,6 +10,7 @@ import importlib
 import io
 import itertools
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import pandas as pd
 
 import casnkit as ck
 from casnkit.config import PROFILES, VARIANTS, assignments
-from casnkit.data.files import write_json
+from casnkit.data.files import check_place, write_json
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 SETTINGS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
@@ -33,22 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows other letters as escapes
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(arguments[0] if arguments else "").parse_args(arguments)
     try:
+        options = parser(arguments[0] if arguments else "").parse_args(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
             status = int(options.command(options) or 0)
-            sys.stdout.flush()
+            print(end="", flush=True)  # the last words too can fail to be written
             return status
     except KeyboardInterrupt:
         print("\nstopped. Finished epochs are kept: rerun the command to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has gone: nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError) as error:
-        print(f"casnkit: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"casnkit: {error or 'not enough memory'}", file=sys.stderr)
         return 2
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:  # said above: Python would say it once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
@@ -76,6 +81,7 @@ def _demo(options: argparse.Namespace) -> None:
     if options.seeds < 1:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     out, device = options.out, ck.runs.pick_device(options.device)
+    check_place(out)
     dataset = ck.open_dataset(ck.notebook.PEOPLE_SIZES[options.profile])
     print(dataset, flush=True)
     rows, first = [], {}
@@ -168,7 +174,7 @@ def _train(options: argparse.Namespace) -> None:
     how = {"device": options.device, "place": options.images, "log_with": options.tensorboard, "validate": validate}
     ck.training.train(dataset, config, out, on_epoch=ck.training.say_epoch, **how)
     say(f"trained {config.variant} ({config.model.pooling}): {out}")
-    say(f"next: casnkit evaluate --run {out} --data {options.data}")
+    say(f"next: casnkit evaluate --run {shlex.quote(str(out))} --data {shlex.quote(options.data)}")
 
 
 def _add_evaluate(group: Any) -> None:
@@ -181,6 +187,8 @@ def _add_evaluate(group: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if options.pictures < 0:
+        raise ValueError(f"expected --pictures of at least 0, got {options.pictures}")
     accelerator = ck.training.make_accelerator(options.device)
     model, dataset, info, folder = _open(options, accelerator.device)
     result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
@@ -214,9 +222,10 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     if options.run is None and not found:
         raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
     run = options.run or found[-1].parent
-    model, info = importlib.import_module("casnkit.experiments").load_run(run, device)
-    dataset = ck.open_dataset(options.data or info.data["root"] or "people")
-    return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
+    folder = ck.experiments.results_folder(run)
+    check_place(getattr(options, "out", None) or folder)
+    model, info = ck.experiments.load_run(run, device)
+    return model, ck.open_dataset(options.data or info.data["root"] or "people"), info, folder
 
 
 COMMANDS = {  # described by a function here, or by a module's add_parser

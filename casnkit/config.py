@@ -83,7 +83,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     kind = get_origin(hint) or hint
     fits = isinstance(value, {float: Real, int: Real, tuple: (list, tuple)}.get(kind, kind))
     if kind in (int, float):
-        fits = fits and not isinstance(value, bool) and math.isfinite(value) and kind(value) == value
+        most = 2**63 if kind is int else 1e308
+        fits = fits and not isinstance(value, bool) and abs(value) < most and kind(value) == value
     if not fits:
         raise ValueError(f"{name}: expected {_KINDS[kind]}, got {value!r}")
     return tuple(_typed(name, item, float) for item in value) if kind is tuple else kind(value)
@@ -132,7 +133,7 @@ class LossConfig(_Settings):
     weight_gradient: str = _one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
     pair_order: str = _one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
-    threshold: float = _within(0.5, 0, 1)  # open: t of equation 5
+    threshold: float = _within(0.5, 0, 0.999)  # open: t of equation 5
     profile_scale: str = _one_of(
         "max", attention.SCALES
     )  # open: what t and the distance refer to, see attention.SCALES
@@ -191,7 +192,7 @@ class RankingConfig(_Settings):
     normalise_features: bool = True  # open: l2 between features of unit length, or as they are
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: as in LossConfig
     pair_order: str = _one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
-    threshold: float = _within(0.5, 0, 1)  # open: t
+    threshold: float = _within(0.5, 0, 0.999)  # open: t
     profile_scale: str = _one_of("max", attention.SCALES)  # open: as in LossConfig
     normalisation: str = _one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
     normalise_per: str = _one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
@@ -254,7 +255,8 @@ class Config:
         for group in values.keys() - {"profile"}:
             check_choice("group of settings", group, _GROUPS)
         groups = {name: make_settings(name, values.get(name, {})) for name in _GROUPS}
-        return cls(profile=str(values.get("profile", "paper")), **groups)
+        check_choice("profile", values.get("profile", "paper"), PROFILES)
+        return cls(profile=values.get("profile", "paper"), **groups)
 
 
 _GROUPS = {"model": ModelConfig, "loss": LossConfig, "data": DataConfig, "train": TrainConfig, "ranking": RankingConfig}
@@ -348,7 +350,7 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
         elif value.lower() == "none":
             value = None if type(None) in get_args(hints.get(setting)) else "none"  # or a choice: no activation
         else:
-            with contextlib.suppress(ValueError, SyntaxError):
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
                 value = ast.literal_eval(value)
         (changes.setdefault(group, {}) if dot else changes)[setting] = value
     return changes

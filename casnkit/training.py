@@ -29,7 +29,7 @@ from casnkit.data.images import ImageSource, augment, open_images
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import ReidDataset, labels_of
 from casnkit.losses import CASNLoss
-from casnkit.models import CASN, evaluating, fork_random, seeded
+from casnkit.models import CASN, fork_random, seeded
 
 CHECK_EVERY = 20  # steps between two looks at the losses; each look makes a GPU wait
 TERMS = ("total", "ide", "ia", "bce", "consistency")
@@ -64,6 +64,7 @@ class Run:
     sampler: PairSampler
     labels: Tensor
     finished: int  # epochs
+    more: int  # the epochs after which a finished run goes on, else 0
     source: ImageSource | None = None
 
 
@@ -95,7 +96,7 @@ def train(
         warnings.warn(f"{out} is already finished ({run.finished} epochs): nothing is trained", stacklevel=2)
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
-            runs.describe(out, dataset, config)
+            runs.describe(out, dataset, config, run.more, run.scheduler.get_last_lr()[1])
         if log_with:
             accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
@@ -125,8 +126,10 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
         parts = f"{accelerator.num_processes} processes with accumulate={config.train.accumulate} parts each"
         raise ValueError(f"a batch_size of {config.data.batch_size} pairs cannot be shared evenly by {parts}")
     labels, pid_of_label = labels_of(dataset.train.pids)
+    parts = config.train.accumulate * accelerator.num_processes
+    runs.blueprint(config, len(pid_of_label), accelerator.device, images=2 * config.data.batch_size // parts)
     sampler = pair_sampler(dataset, config)
-    runs.check_folder(out, config, dataset)
+    more = runs.check_folder(out, config, dataset)
     state, finished = runs.load_checkpoint(out)
     model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
     optimiser = make_optimiser(model, config.train)
@@ -134,11 +137,9 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
         runs.restore(model, optimiser, state)
     scheduler = make_scheduler(optimiser, config.train, len(sampler), finished)
     step = accelerator.prepare_model(TrainingStep(model, CASNLoss(config.loss)))
-    with evaluating(model), torch.no_grad():  # images too small for the network are refused before anything is written
-        model(torch.zeros(1, 3, config.data.height, config.data.width, device=accelerator.device))
     targets = torch.from_numpy(labels).to(accelerator.device)
     accelerator.wait_for_everyone()  # all have looked at the folder before one of them writes
-    return Run(config, accelerator, model, step, optimiser, scheduler, sampler, targets, finished)
+    return Run(config, accelerator, model, step, optimiser, scheduler, sampler, targets, finished, more)
 
 
 def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,12 +52,37 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file. Raises ValueError, naming the file, where it is missing, unreadable or no JSON."""
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a regular file, UTF-8. Raises OSError for others (a named pipe would never end), ValueError for bytes."""
+    if os.path.lexists(path) and not Path(path).is_file():
+        raise OSError("it is no regular file")
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """The object in a JSON file. Raises ValueError, naming the file, where it is missing, unreadable or anything else."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON in {path}, could not read it ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object in {path}, found {type(values).__name__}")
+    return values
+
+
+def check_place(folder: str | os.PathLike) -> None:
+    """Raise ValueError unless files can be written in a folder, or the folder made; nothing is left behind."""
+    place, there = Path(folder).absolute(), None
+    try:
+        while there is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                there = place.lstat() and place
+            place = place.parent
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot write to {str(folder)[:300]}: {reason}; choose another folder") from error
 
 
 def results_path(name: str) -> Path:

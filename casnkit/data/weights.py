@@ -1,12 +1,15 @@
 """Networks and weights of others: tensors from files, never running code that a file may hold, and modules as trunks."""
 
+import codecs
 import itertools
 import re
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -85,10 +88,17 @@ def _tails(key: str) -> Iterator[str]:
     return (".".join(parts[start:]) for start in range(len(parts)))
 
 
-def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Fill a network with the tensors of ``source``. Raises ValueError where a name or a shape differs."""
+def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path, assign: bool = False) -> None:
+    """Fill a network with the tensors of ``source``, or ``assign`` these to one that has shapes alone. Raises ValueError
+    where a name, a shape or the kind of number differs, and for numbers that are not finite."""
+    own = network.state_dict()
+    for name, value in state.items():
+        if name in own and value.is_floating_point() != own[name].is_floating_point():
+            raise ValueError(f"the weights {source}: expected {own[name].dtype} in {name}, found {value.dtype}")
+        if not value.is_meta and not value.isfinite().all():
+            raise ValueError(f"the weights {source} are damaged: {name} holds numbers that are not finite")
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=assign)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()[:200]
         raise ValueError(f"the weights {source} belong to another network or other identities: {reason}") from None
@@ -105,17 +115,23 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types, some of them not public
         raise ValueError(
             f"{path} could not be read as plain tensors ({type(error).__name__}): {_advice(path)}"
         ) from error
-    for key in ("state_dict", "model", "net") * 2:  # as trainers nest them
-        state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
-    found = state if isinstance(state, Mapping) else {type(state).__name__: None}
-    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    for _ in range(4):  # as trainers nest them; one may hold itself
+        items = state.items() if isinstance(state, Mapping) else ()
+        inner = {key: value for key, value in items if isinstance(value, Mapping)}
+        known = [key for key in ("state_dict", "model", "net") if key in inner]
+        if not known and inner and not _tensors(state):
+            known = [max(inner, key=lambda key: len(_tensors(inner[key])))]
+        state = inner[known[0]] if known else state
+    tensors = _tensors(state)
     if not tensors:
-        raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, [*found][:5])) or 'nothing'}")
+        found = [*state][:5] if isinstance(state, Mapping) else [type(state).__name__]
+        raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, found)) or 'nothing'}")
     odd = [key for key, value in tensors.items() if value.is_meta or value.layout != torch.strided]
     if odd:
         raise ValueError(
@@ -124,12 +140,25 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _tensors(state: object) -> dict[str, Tensor]:
+    items = state.items() if isinstance(state, Mapping) else ()
+    return {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+# Trainers note scores as numpy's numbers; nothing else of numpy is loaded, by its old module's name or the new one.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS = [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, codecs.encode]
+_NUMBERS += [type(np.dtype(kind)) for kind in "?bhilBHILefd"]
+
+
 def _advice(path: Path) -> str:
     """What to do about a file that holds no tensors, by how it begins."""
     with path.open("rb") as file:
-        head = file.read(200).lstrip().lower()
+        head = file.read(200).removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
         return "it is a git-lfs pointer, not the file: fetch that (git lfs pull)"
-    if head.startswith((b"<!doctype", b"<html")):
-        return "it is a web page: fetch the file itself"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b'{"message')):
+        return "it is a web page or a server's answer: fetch the file itself"
+    if not head or (head.startswith(b"pk") and not zipfile.is_zipfile(path)):
+        return "it is empty or truncated: fetch it again"
     return "save the tensors alone (state_dict, safetensors), a pickle of other things can run code; or it is truncated"

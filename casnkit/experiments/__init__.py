@@ -20,7 +20,7 @@ from casnkit.config import VARIANTS, Config
 from casnkit.data.files import read_json
 from casnkit.data.people import DIFFICULTY
 from casnkit.data.records import SPLITS, ReidDataset
-from casnkit.models import CASN, seeded
+from casnkit.models import CASN
 
 FOLDER = Path(__file__).parent / "weights"
 PAIR_HEAD = "pair_head."
@@ -45,23 +45,19 @@ def load_shipped(
     if place.name not in known:
         known = ", ".join(known) or "none"
         raise ValueError(f"expected a network {place.name} in {FOLDER}, found {known}: figures/make/ship.py makes all")
-    info = runs.read_run(place)
-    with seeded(0, 0):
-        model = CASN.from_config(len(info.pid_of_label), info.config.replace(model={"weights": None}).model)
-    stored = runs.read_tensors(place / "model.safetensors")
-    state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
-    if not info.config.loss.siamese_attention:  # its pair classifier was never trained, and is not stored
-        state = {name: value for name, value in model.state_dict().items() if name.startswith(PAIR_HEAD)} | state
-    runs.load_state(model, state, str(place))
-    return model.to(device, memory_format=torch.channels_last).eval(), info
+    return runs.load_model(place, device)
 
 
-def load_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, runs.RunInfo]:
-    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``."""
-    if str(run) in list_shipped() and not Path(run).exists():
-        pooling, _, variant = str(run).partition("-")
-        return load_shipped(variant.replace("_", "+"), pooling, device)
-    return runs.load_model(run, device)
+def load_run(run: str | Path, device: str | torch.device = "cpu", which: str = "last") -> tuple[CASN, runs.RunInfo]:
+    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``; see :func:`runs.load_model`."""
+    named = str(run) in list_shipped() and not Path(run).exists()
+    return runs.load_model(FOLDER / run if named else run, device, which)
+
+
+def results_folder(run: str | Path) -> Path:
+    """Where the results of a run belong: its own folder, or ``runs/NAME`` for a network of the kit."""
+    shipped = not Path(run).is_dir() or FOLDER.resolve() in Path(run).resolve().parents
+    return Path("runs") / Path(run).resolve().name if shipped else Path(run)
 
 
 def fits(config: Config, dataset: ReidDataset) -> Path | None:

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from casnkit import attention, evaluation, figures, ranking, runs, training
 from casnkit.config import PROFILES, Config, assignments, check_choice
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.files import atomic_path, read_json, write_json, write_text
+from casnkit.data.files import atomic_path, check_place, read_json, write_json, write_text
 from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
@@ -119,7 +119,11 @@ def run_trials(
 
 def finished_rows(trials: list[Trial], out: Path) -> pd.DataFrame:
     """The rows that are there, under these trials' own labels: what is a default today may have been tried before."""
-    found = [read_json(trial.row_file(out)) | trial.identity() for trial in trials if trial.row_file(out).is_file()]
+    found = []
+    for file, trial in ((trial.row_file(out), trial) for trial in trials):
+        found += [read_json(file) | trial.identity()] if file.is_file() else []
+        if found and not isinstance(found[-1].get("mean_ap"), (int, float)):
+            raise ValueError(f"{file}: expected a trial's row with its mean_ap: delete it, and run the study again")
     if not found:
         raise ValueError(f"none of {len(trials)} trials is finished in {out}: run `casnkit ablate` without --read-only")
     return pd.json_normalize(found)
@@ -216,6 +220,7 @@ def add_parser(group: Any) -> None:
 def run_study(options: argparse.Namespace) -> None:
     """Run one study, print its table, write its files."""
     trials, out = plan(options), options.out
+    check_place(out)
     print(f"{options.study}: {len(trials)} trials, on {trials[0].on} people, in {out}", flush=True)
     if not options.read_only:
         run_trials(trials, out, options.processes, options.device, keep=options.study in ("variants", "misaligned"))
@@ -234,8 +239,9 @@ def run_study(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> list[Trial]:
     """The trials of a study: every setting with every seed."""
-    if options.seeds < 1:
-        raise ValueError(f"expected at least one seed, got {options.seeds}")
+    if not 1 <= options.seeds <= 1000 or options.processes < 1:
+        given = f"{options.seeds} seeds in {options.processes} processes"
+        raise ValueError(f"expected at least one seed, at most 1000, and one process, got {given}")
     changes, study, on, seeds = assignments(options.set), options.study, "test", range(options.seeds)
     data = PEOPLE[options.profile] if options.data == "people" else options.data
     settings = arms(options.pooling or (POOLINGS if study == "variants" else POOLINGS[:1]))

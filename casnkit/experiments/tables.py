@@ -21,7 +21,7 @@ from casnkit import evaluation, runs, training
 from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
-from casnkit.data.files import read_json, write_json, write_text
+from casnkit.data.files import check_place, read_json, write_json, write_text
 from casnkit.data.readers import kind_of
 from casnkit.experiments.design import Setting
 from casnkit.experiments.report import markdown_table, model_name
@@ -174,6 +174,10 @@ def _read(folder: Path) -> _Run:
     config, images, results = info.config, info.data["images"], read_json(file) if file.is_file() else {}
     own = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
     own["data"] = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
+    rows = results.get("rows", [])
+    rows = rows if isinstance(rows, list) else [rows]
+    if not all(isinstance(row, dict) and {"ranked by", *NUMBERS} <= row.keys() for row in rows):
+        raise ValueError(f"{file}: expected rows with {', '.join(NUMBERS)}, found otherwise: evaluate the run again")
     return _Run(folder, info, results if {key: results.get(key) for key in own} == own else None)
 
 
@@ -336,6 +340,7 @@ def make_table(options: argparse.Namespace) -> int:
     seeds = options.seeds if options.seeds is not None or options.read_only else 1
     given = options.number, options.out, options.profile, options.rows, seeds
     plan = Plan(*given, assignments(options.set))
+    check_place(plan.out)
     problems = None if options.read_only else measure(plan, options.root, options.device)
     if not training.make_accelerator(options.device).is_main_process:
         return 0

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from casnkit.data.files import atomic_path, read_json, write_json
+from casnkit.experiments import results_folder
 from casnkit.ranking import Extracted, fingerprint
 
 from ..data.records import Split
@@ -94,8 +95,9 @@ def place_of(source: Any, cache: Path | None, name: str, split: Split, size: int
     if not isinstance(source, (str, Path)) or len(split) < LEAST_IMAGES or size > MOST_BYTES:
         return None
     with contextlib.suppress(OSError):
-        if shutil.disk_usage(source).free > 2 * size:
-            return Path(source) / "inspector" / split.name
+        folder = results_folder(source)  # never the package's
+        if shutil.disk_usage(folder).free > 2 * size:
+            return folder / "inspector" / split.name
     return None
 
 

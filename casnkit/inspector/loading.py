@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from casnkit.data.files import DiskFullError
+from casnkit.experiments import load_run
 from casnkit.ranking import Extracted, extract
 
 from .. import runs
@@ -179,7 +180,7 @@ def _run_name(folder: Path) -> str:
 def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Config, Any]:
     """Model, configuration and, where the source has one, the evaluation."""
     if isinstance(source, (str, Path)):
-        model, info = runs.load_model(source, device or "cpu")
+        model, info = load_run(source, device or "cpu")
         return model, info.config, None
     entries = list(source)
     if len(entries) == 3:
