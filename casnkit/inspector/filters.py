@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .tables import Table
+from casnkit.config import check_choice
+from casnkit.inspector.tables import Table
 
 Test = Callable[[Table, "Table | None", float], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A choice of queries.
+    """A choice of queries."""
 
-    Attributes:
-        label: on screen; ``{x}`` stands for the number.
-        test: (table, the other network's table, number) -> (Q,) bool.
-        value: the number's default, or None where there is none.
-        limits: smallest and largest number, and the step.
-        other: whether a second network is needed.
-        why: what such queries teach.
-    """
-
-    label: str
-    test: Test
-    value: float | None = None
-    limits: tuple[float, float, float] = (0.0, 1.0, 0.05)
-    other: bool = False
-    why: str = ""
+    label: str  # on screen; {x} stands for the number
+    test: Test  # (table, the other network's table, number) -> (Q,) bool
+    value: float | None = None  # the number's default, or None where there is none
+    limits: tuple[float, float, float] = (0.0, 1.0, 0.05)  # smallest and largest number, and the step
+    other: bool = False  # whether a second network is needed
+    why: str = ""  # what such queries teach
 
     def text(self, value: float) -> str:
         """The filter in words, with its number."""
         return self.label.format(x=f"{value:g}")
+
+
+def _wrong(t: Table) -> np.ndarray:
+    return (t.num_matches > 0) & ~t.top_right
 
 
 def _inconsistent(table: Table, other: Table | None, x: float) -> np.ndarray:
@@ -44,23 +40,19 @@ def _inconsistent(table: Table, other: Table | None, x: float) -> np.ndarray:
 
 FILTERS: dict[str, Filter] = {
     "all": Filter("all queries", lambda t, o, x: np.ones(len(t.top), bool)),
-    "rank-1 wrong": Filter(
-        "first image wrong", lambda t, o, x: (t.num_matches > 0) & ~t.top_right, why="what was taken for the person?"
-    ),
+    "rank-1 wrong": Filter("first image wrong", lambda t, o, x: _wrong(t), why="what was taken for the person?"),
     "AP below": Filter("AP below {x}", lambda t, o, x: t.average_precision < x, 0.5, why="hard queries"),
     "better": Filter(
-        "AP better under the other model by more than {x}",
-        lambda t, o, x: o.average_precision - t.average_precision > x, 0.0, other=True,
-        why="what does the other model see?",
+        "AP better under the other network by more than {x}",
+        lambda t, o, x: o.average_precision - t.average_precision > x, 0.0, other=True, why="what does the other see?",
     ),
     "worse": Filter(
-        "AP worse under the other model by more than {x}",
-        lambda t, o, x: t.average_precision - o.average_precision > x, 0.0, other=True,
-        why="what did the other model lose?",
+        "AP worse under the other network by more than {x}",
+        lambda t, o, x: t.average_precision - o.average_precision > x, 0.0, other=True, why="what did the other lose?",
     ),
     "confidently wrong": Filter(
-        "first image wrong with p(same) at least {x}",
-        lambda t, o, x: (t.num_matches > 0) & ~t.top_right & (t.confidence >= x), 0.9, why="sure, and wrong",
+        "first image wrong with p(same) at least {x}", lambda t, o, x: _wrong(t) & (t.confidence >= x), 0.9,
+        why="sure, and wrong",
     ),
     "deep match": Filter(
         "a true match below rank {x}", lambda t, o, x: t.last_hit > x, 50.0, (1.0, 10000.0, 1.0),
@@ -91,36 +83,47 @@ ORDERS: dict[str, Order] = {
     "data": Order("as in the data", lambda t, o: np.arange(len(t.top))),
     "AP": Order("lowest AP first", lambda t, o: t.average_precision),
     "change": Order(
-        "largest change of AP under the other model first",
-        lambda t, o: -np.abs(t.average_precision - o.average_precision),
-        True,
+        "largest change of AP under the other network first",
+        lambda t, o: -np.abs(t.average_precision - o.average_precision), True,
     ),
     "confidence": Order("most confident first image first", lambda t, o: -t.confidence),
     "depth": Order("deepest true match first", lambda t, o: -t.last_hit.astype(float)),
     "consistency": Order("least consistent attention first", lambda t, o: -t.consistency),
-}
+}  # fmt: skip
+
+HISTOGRAMS: dict[str, tuple[str, Callable[[Table], np.ndarray], tuple[float, float] | None]] = {
+    "AP": ("average precision", lambda t: t.average_precision, (0.0, 1.0)),
+    "margin": ("margin: nearest stranger against nearest match", lambda t: t.margin, None),
+    "p": ("p(same) of the first image", lambda t: t.confidence, (0.0, 1.0)),
+}  # name: (label, values of the queries, limits)
 
 
-def needs(name: str, order: str) -> tuple[bool, bool]:
-    """Whether a filter and an order need a table, and that of another network."""
-    _known(name, order)
-    return name != "all" or order != "data", FILTERS[name].other or ORDERS[order].other
+def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bool]:
+    """Whether a filter, an order and brushed ranges need a table, and that of another network."""
+    check_choice("filter", name, FILTERS)
+    check_choice("order", order, ORDERS)
+    for brushed in ranges:
+        check_choice("ranges", brushed, HISTOGRAMS)
+    return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order].other
 
 
-def choose(table: Table, other: Table | None, name: str, value: float, order: str) -> list[int]:
-    """Queries that pass a filter, in order.
+def choose(table: Table, other: Table | None, name: str, value: float, order: str,
+           ranges: Mapping[str, tuple[float, float]]) -> list[int]:  # fmt: skip
+    """Queries that pass a filter and the brushed ranges, in order. Raises ValueError where another network is needed."""
+    if needs(name, order, ranges)[1] and other is None:
+        raise ValueError("this filter or order compares two networks: choose one to compare with")
+    passed = FILTERS[name].test(table, other, value)
+    for brushed, (low, high) in ranges.items():
+        values = HISTOGRAMS[brushed][1](table)
+        passed = passed & (values >= low) & (values <= high)
+    chosen = np.flatnonzero(passed)
+    keys = ORDERS[order].key(table, other)[chosen].astype(float)
+    return chosen[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last
 
-    Raises:
-        ValueError: an unknown name, or no other network where one is needed.
-    """
-    if needs(name, order)[1] and other is None:
-        raise ValueError("this filter or order compares two models: choose one to compare with")
-    passed = np.flatnonzero(FILTERS[name].test(table, other, value))
-    keys = ORDERS[order].key(table, other)[passed].astype(float)
-    return passed[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last
 
-
-def _known(name: str, order: str) -> None:
-    for value, known, what in ((name, FILTERS, "filter"), (order, ORDERS, "order")):
-        if value not in known:
-            raise ValueError(f"expected a {what} out of {', '.join(known)}, got {value!r}")
+def histogram(table: Table, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """(edges, counts) of a quantity of all queries; those without it are left out."""
+    _, values_of, limits = HISTOGRAMS[name]
+    values = values_of(table)
+    counts, edges = np.histogram(values[np.isfinite(values)], bins, limits)
+    return edges, counts
