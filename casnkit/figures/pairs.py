@@ -1,6 +1,6 @@
 """Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, attention_distance, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled, upsample
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 _NAMES = ("image 1", "image 2")
@@ -56,16 +56,24 @@ def show_pair(
     return figure
 
 
-def draw_pair(axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES) -> None:
-    """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
+def draw_pair(
+    axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES,
+    look: Mapping[str, Any] = {}, contour: bool = False,
+) -> None:  # fmt: skip
+    """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them.
+
+    ``look``: opacity and colormap of :func:`casnkit.figures.overlay`; ``contour``: a line around what exceeds t.
+    """
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         (picture, over, profile), (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
         picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
         over.set_title("map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
-        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i]))):
+        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i], **look))):
             ax.imshow(shown, extent=(0, columns, rows, 0), interpolation="antialiased")
             style.frame(ax)
+        if contour:
+            over.contour(upsample(scaled(values), rows, columns), [t], colors="white", linewidths=1)
         for edge in _draw_profile(profile, values, rows, t, i, limits[i]):
             over.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
     _draw_aligned(axes[6], maps, t)

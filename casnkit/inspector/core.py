@@ -1,21 +1,44 @@
-"""The inspector: a desk, its screen, and a static twin of everything on the screen."""
+"""The inspector: a desk, the viewer in the browser that shows it, and static twins of everything on the screen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import anywidget
 import torch
+import traitlets
+from IPython.display import display
+from matplotlib.figure import Figure
 
-from ..data.records import ReidDataset
-from .desk import Desk
-from .loading import Progress, Source
-from .notes import Notes
-from .state import State
+from casnkit.config import check_choice
+from casnkit.data.files import atomic_path
+from casnkit.data.records import ReidDataset
+from casnkit.figures import figure_png
+from casnkit.inspector import payload
+from casnkit.inspector.desk import Desk, Pending
+from casnkit.inspector.export import FIGURES, exported
+from casnkit.inspector.networks import Source
+from casnkit.inspector.notes import Notes
+from casnkit.inspector.page import write_page
+from casnkit.inspector.requests import answer
+from casnkit.inspector.state import State
+from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
+
+
+class Viewer(anywidget.AnyWidget):
+    """The viewer in the browser: one synced dict for each section of the view."""
+
+    _esm = Path(__file__).with_name("viewer.js")
+    _css = Path(__file__).with_name("viewer.css")
+    state, controls, strip, pair, compare, failures, what_if, notes, busy, error = (
+        traitlets.Dict().tag(sync=True) for _ in payload.SECTIONS
+    )
 
 
 class Inspector:
@@ -27,58 +50,85 @@ class Inspector:
         inspector.figure("pair")                 # the same as a matplotlib figure
 
     Args:
-        runs: networks by name, or a list of run folders. A network is a folder, ``(model, config)``, or what
-            ``Session.run`` of a notebook returns. One that cannot be loaded is listed, and says why when it is chosen.
+        runs: networks by name, or a list of run folders. A network is a folder, the name of one of the kit, ``(model,
+            config)``, or what ``Session.run`` of a notebook returns, whose features are then taken over. One that cannot be
+            opened is listed, and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        cache: a folder where features and maps are kept between sessions, memory-mapped. None: those of a large gallery
-            are kept below the run's folder (up to 2 GiB), the rest in memory.
-        notes: file of notes, tags and presets; written when something is noted.
+        notes: file of notes, tags and presets, written when something is noted; None: ``notes.json`` in ``out``.
         out: folder for exported files.
-        progress: called with what is being done, how much of it is done, and of how much.
+        progress: called with what is being done, how much of it is done, and of how much, where one waits for it.
 
-    Raises:
-        ValueError: no query or gallery image, or no network that can be loaded.
+    Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
 
-    def __init__(
-        self,
-        runs: Mapping[str, Source] | Sequence[str | Path] | str | Path,
-        dataset: ReidDataset,
-        *,
-        device: str | torch.device | None = None,
-        cache: str | Path | None = None,
-        notes: str | Path = "inspector-notes.json",
-        out: str | Path = "figures",
-        progress: Progress = lambda what, done, total: None,
-    ) -> None:
-        self._panel: Any = None
-        self._progress = progress
-        self.notes, self.out = Notes(notes), Path(out)
-        self.desk = Desk(runs, dataset, device, cache, self._report)
+    def __init__(self, runs: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset, *,
+                 device: str | torch.device | None = None, notes: str | Path | None = None,
+                 out: str | Path = "inspector",
+                 progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
+        self.out = Path(out).expanduser()
+        self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
+        self.desk, self.jobs = Desk(runs, dataset, device, progress), Jobs(self)
+        self._viewer: Viewer | None = None
+        self._error = ""
 
     @property
-    def widget(self) -> Any:
-        """The screen, an ipywidgets box, made when it is first asked for. Raises ImportError without ipywidgets."""
-        return self.panel.box
+    def viewer(self) -> Viewer:
+        """The widget, made when it is first asked for."""
+        if self._viewer is None:
+            self._viewer = Viewer()
+            self._viewer.on_msg(lambda _, message, __: self.ask(message))
+            self.refresh()
+        return self._viewer
 
-    @property
-    def panel(self) -> Any:
-        """The screen's parts, for tests and for driving it by code."""
-        if self._panel is None:
-            from .widgets.panel import Panel
+    def ask(self, message: Any) -> None:
+        """Answer a message of a browser: do what it asks for, and show what follows. Nothing that it sends is an error."""
+        before, self._error = self.desk.current, ""
+        self.desk.patient = not _loop_runs()
+        try:
+            answer(self, message)
+        except Pending as pending:
+            self.jobs.start(pending, before, message)
+        except (ValueError, OSError) as error:
+            self._error = str(error)
+        finally:
+            self.desk.patient = True
+        self.refresh(before)
 
-            self._panel = Panel(self)
-        return self._panel
+    def refresh(self, before: State | None = None) -> None:
+        """Show what is; what takes long is begun, and shown when it is done."""
+        if self._viewer is None:
+            return
+        self.desk.patient = not _loop_runs()
+        try:
+            shown = view_of(self.desk, self.notes)
+        except Pending as pending:
+            self.jobs.start(pending, before or self.desk.current)
+            shown = {"state": self.desk.current.to_dict()}
+        except (ValueError, OSError) as error:
+            shown = dict.fromkeys(TABS, {}) | {"state": self.desk.current.to_dict()}
+            self._error = self._error or str(error)
+        finally:
+            self.desk.patient = True
+        shown |= {"busy": self.jobs.progress, "error": {"text": self._error} if self._error else {}}
+        with self._viewer.hold_sync():
+            for name, section in shown.items():
+                self._viewer.set_trait(name, section)
+
+    def fail(self, error: Exception) -> None:
+        """Say on the screen that something went wrong."""
+        self._error = str(error)
+        self.refresh()
 
     def set(self, **changes: Any) -> State:
         """Change fields of the state (see :class:`casnkit.inspector.state.State`); the screen follows.
 
-        Raises:
-            ValueError: an unknown field or a value out of range; nothing is changed then.
+        Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
+        if "tab" in changes:
+            check_choice("tab", changes["tab"], TABS)
         self.desk.set(**changes)
-        self._follow()
+        self.refresh()
         return self.desk.current
 
     def state(self) -> dict[str, Any]:
@@ -88,40 +138,123 @@ class Inspector:
     def load_state(self, values: Mapping[str, Any]) -> Inspector:
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
         self.desk.load(State.from_dict(values))
-        self._follow()
+        self.refresh()
         return self
 
     def figure(self, view: str = "pair") -> Figure:
-        """The static twin of a part of the screen, a matplotlib figure.
-
-        Args:
-            view: ``ranking``, ``lists``, ``pair``, ``alignment``, ``difference``, ``models``, ``failures`` (figure 8 of
-                the paper), ``queries`` or ``what if``.
-        """
-        from .twins import FIGURES
-
-        if view not in FIGURES:
-            raise ValueError(f"expected a view out of {', '.join(FIGURES)}, got {view!r}")
+        """A part of the screen as a matplotlib figure, drawn from the same state; ``view``: a key of ``export.FIGURES``."""
+        check_choice("view", view, FIGURES)
         return FIGURES[view](self.desk)
 
     def export(self, kind: str = "png", view: str = "pair", folder: str | Path | None = None) -> Path:
-        """Write the view (png, svg), the query's ranking (csv) or the state (json); returns the path."""
-        from .export import export
+        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json); returns the path."""
+        name, data = exported(self.desk, kind, view)
+        path = (self.out if folder is None else Path(folder).expanduser()) / name
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+        return path
 
-        return export(self.desk, self.out if folder is None else folder, kind, view)
+    def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None) -> Path:
+        """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
 
-    def _follow(self) -> None:
-        if self._panel is not None:
-            self._panel.changed()
+        Default: the query with the open page of its ranking.
+        """
+        desk, kept = self.desk, self.desk.current
+        chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
+        if not 1 <= len(chosen) <= 50:
+            raise ValueError(f"expected 1 to 50 pairs, got {len(chosen)}")
+        try:
+            found = [self._page_entry(int(i), int(j), n) for n, (i, j) in enumerate(chosen)]
+        finally:
+            desk.current = kept
+        strip = payload.strip(f"{desk.network().name}: {len(found)} pairs", [entry["tile"] for entry in found])
+        view = {"state": kept.changed({"tab": "pair", "page": 0}).to_dict(), "strip": strip, "pair": found[0]["pair"]}
+        pages = [{**entry["tile"], "pair": entry["pair"]} for entry in found]
+        return write_page(path, {"controls": {"pair": payload.LOOK}, **view, "pairs": pages})
 
-    def _report(self, what: str, done: int, total: int) -> None:
-        if self._panel is not None:
-            self._panel.busy(f"{what}: {done} of {total}")
-        self._progress(what, done, total)
+    def _page_entry(self, i: int, j: int, number: int) -> dict[str, Any]:
+        self.desk.set(query=i, gallery=j)
+        tile = tile_of(self.desk, self.desk.ranking().tile(j), query=i)
+        return {"tile": tile | {"pair": number, "chosen": number == 0}, "pair": pair_of(self.desk)}
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        data = self.desk.dataset
-        said = f"Pair inspector: {data.name}, {len(data.query)} queries, {len(data.gallery)} gallery images. "
-        bundle["text/plain"] = said + "Widgets do not show here; inspector.figure('pair') is the same as a picture."
-        return bundle
+    def close(self) -> None:
+        """Stop what is being computed, and let the screen and all that was computed go."""
+        self.jobs.stop()
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+        self.desk.forget()
+
+    def twin(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """The open tab as a picture, for a page without a kernel: MIME bundle and metadata."""
+        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
+        alt = f"Twin of the inspector: {view} view of query {state.query}, {state.network}"
+        try:
+            png = base64.b64encode(figure_png(self.figure(view), 120)).decode()
+        except ValueError as error:
+            return {"text/plain": f"{alt}: {error}"}, {}
+        return {"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}}
+
+    def _ipython_display_(self) -> None:
+        """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
+        display(self.viewer)
+        bundle, metadata = self.twin()
+        display(bundle, metadata=metadata, raw=True)
+
+
+class Jobs:
+    """Long work on the event loop, one at a time: a slice, a breath in which the kernel hears the page, the next slice."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self.inspector, self.progress = inspector, {}  # the section "busy"
+        self._job: Pending | None = None
+        self._before: State | None = None
+        self._again: Any = None
+
+    def start(self, job: Pending, before: State, message: Any = None) -> None:
+        """Begin a work, in the place of another one; ``message`` is asked again at its end, ``before`` is shown if stopped."""
+        if self._job is not None and self._job.what == job.what:
+            return
+        self._drop()
+        self._job, self._before, self._again = job, before, message
+        self.progress = {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
+        asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def stop(self) -> None:
+        """Stop what is being computed, and show again what was before it was asked for."""
+        if self._job is not None:
+            plain = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}
+            desk, again = self.inspector.desk, self._before == self.inspector.desk.current
+            desk.current = desk.current.changed(plain) if again else self._before
+            self._drop()
+
+    def _slice(self, job: Pending) -> None:
+        if self._job is not job:
+            return
+        try:
+            done, total = next(job.steps)
+        except StopIteration as end:
+            job.keep(end.value)
+            again = self._again
+            self._drop()
+            self.inspector.ask(again) if again is not None else self.inspector.refresh()
+        except (ValueError, OSError, RuntimeError) as error:
+            self.stop()
+            self.inspector.fail(error)
+        else:
+            self.progress = {"what": job.what, "done": done, "total": total, "can_cancel": True}
+            self.inspector.viewer.busy = self.progress
+            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def _drop(self) -> None:
+        job, self._job, self.progress = self._job, None, {}
+        if job is not None:
+            job.steps.close()
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -72,6 +72,11 @@ class Pictures:
         """Picture ``i``."""
         return self._images.get(i, lambda: self._read(i))
 
+    def shown(self, i: int) -> Image.Image | None:
+        """Picture ``i``, or None where it cannot be read."""
+        image = self.image(i)
+        return None if i in self.errors else image
+
     def key(self, i: int) -> str:
         """The path below the data set, which no other picture has."""
         path = Path(self.split.paths[i])
@@ -245,6 +250,10 @@ class Library:
             found.features[index], found.feature_maps[index] = part.features, part.feature_maps
             yield done + start + len(index), total
         return found
+
+    def forget(self) -> None:
+        """Let all networks go; they are opened again when they are asked for."""
+        self._networks.clear()
 
     def unreadable(self) -> list[str]:
         """A sentence for each split with pictures that cannot be read."""
