@@ -24,7 +24,7 @@ from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
-from casnkit.inspector.requests import answer
+from casnkit.inspector.requests import answer, change
 from casnkit.inspector.state import State
 from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
 
@@ -106,7 +106,7 @@ class Inspector:
             self.jobs.start(pending, before or self.desk.current)
             shown = {"state": self.desk.current.to_dict()}
         except (ValueError, OSError) as error:
-            shown = dict.fromkeys(TABS, {}) | {"state": self.desk.current.to_dict()}
+            shown = {name: {} for name in TABS} | {"state": self.desk.current.to_dict()}
             self._error = self._error or str(error)
         finally:
             self.desk.patient = True
@@ -125,9 +125,7 @@ class Inspector:
 
         Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
-        if "tab" in changes:
-            check_choice("tab", changes["tab"], TABS)
-        self.desk.set(**changes)
+        change(self, changes)
         self.refresh()
         return self.desk.current
 
@@ -137,7 +135,9 @@ class Inspector:
 
     def load_state(self, values: Mapping[str, Any]) -> Inspector:
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
-        self.desk.load(State.from_dict(values))
+        state = State.from_dict(values)
+        check_choice("tab", state.tab, TABS)
+        self.desk.load(state)
         self.refresh()
         return self
 

@@ -14,8 +14,8 @@ from casnkit.config import check_choice
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import RANKED_BY
 from casnkit.inspector import filters, pairs
-from casnkit.inspector.networks import Library, Network, Recent, Source, Steps
-from casnkit.inspector.rankings import NO_TRUTH, QueryRanking
+from casnkit.inspector.networks import NO_TRUTH, Library, Network, Recent, Source, Steps
+from casnkit.inspector.rankings import QueryRanking
 from casnkit.inspector.state import State
 from casnkit.inspector.tables import Table, table_steps
 from casnkit.inspector.whatif import HIDES, Outcome, try_hiding

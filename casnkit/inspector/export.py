@@ -141,15 +141,14 @@ FIGURES: dict[str, Callable[[Desk], Figure]] = {
 
 
 @figure_style()
-def stacked(desk: Desk, rows: Sequence[tuple[str, Sequence, Sequence]], note: str = "") -> Figure:
+def stacked(desk: Desk, rows: Sequence[tuple[str, Sequence, Sequence]], note: str) -> Figure:
     """Pairs one under the other, as the screen draws them: (heading, images, maps) each."""
     state, wide = desk.current, style.PAGE_WIDTH
     scale = "own maximum" if state.scale == "own" else "shared"
-    remark = f"Bars: largest value of each row; t = {state.threshold:g} of their maximum. Pale rows are cut off. {note}"
-    figure = new_figure(wide, len(rows) * (TALL + 0.9) + 1.0, f"{labels(state.method)} \u00b7 {SCALES[scale]}", remark)
+    figure = new_figure(wide, len(rows) * (TALL + 1.15) + 1.0, f"{labels(state.method)} \u00b7 {SCALES[scale]} \u00b7 t = {state.threshold:g}", note)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (head, images, maps) in zip(parts, rows, strict=True):
-        part.suptitle(fold(head, 120), x=0.02, ha="left", size=style.NORMAL)
+        part.suptitle(fold(head, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
         values = [np.asarray(m, np.float32) for m in maps]
         arrays = [np.asarray(image) for image in images]
         ratios = [array.shape[1] / array.shape[0] * TALL for array in arrays]

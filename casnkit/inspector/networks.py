@@ -18,14 +18,15 @@ from torch import Tensor
 from casnkit import runs
 from casnkit.config import Config
 from casnkit.data.images import MEAN_COLOUR, load_images, normalise
-from casnkit.data.records import JUNK_PID, ReidDataset, Split, camera_text
-from casnkit.evaluation import Evaluation
+from casnkit.data.records import JUNK_PID, SPLITS, ReidDataset, Split, camera_text
+from casnkit.evaluation import SIDES, Evaluation
 from casnkit.experiments import load_run
 from casnkit.models import CASN, evaluating, fork_random
 from casnkit.ranking import Extracted, extract
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
 Steps = Generator[tuple[int, int], None, Any]  # long work in slices: yields (done, total), returns the result
+NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 WHOLE = 20_000_000  # distances that are kept as one matrix
 IN_MEMORY = 2 * 2**30  # bytes of feature maps; more of them go into a temporary file
 CHUNK = 32  # pictures or queries between two breaths
@@ -63,8 +64,8 @@ def printable(text: object) -> str:
 class Pictures:
     """A split's pictures and their names; one that cannot be read is grey, and ``errors`` says why, by index."""
 
-    def __init__(self, split: Split, root: Path, own: bool) -> None:
-        self.split, self.root, self.own = split, root, own
+    def __init__(self, dataset: ReidDataset, side: str) -> None:
+        self.split, self.root, self.kind = getattr(dataset, side), dataset.root, dataset.name
         self.errors: dict[int, str] = {}
         self._images = Recent(64)
 
@@ -87,12 +88,13 @@ class Pictures:
         return printable(self.key(i))
 
     def who(self, i: int) -> str:
-        """The person and the camera, in words; of own pictures the name of the folder."""
-        pid, path = int(self.split.pids[i]), Path(self.split.paths[i])
-        person = {JUNK_PID: "junk", 0: "distractor"}.get(pid, f"person {pid}")
-        own = self.own and path.parent not in (self.root, self.root.parent) and path.parent.name
-        camera = "" if self.own and self.split.camids[i] < 0 else f", {camera_text(int(self.split.camids[i]))}"
-        return printable(own or person) + camera
+        """The person and the camera, in words; of own pictures the name of the folder, of plain ones that of the file."""
+        pid, camid, folders = int(self.split.pids[i]), int(self.split.camids[i]), self.key(i).split("/")
+        if self.kind == NO_TRUTH:
+            return printable(folders[-1])
+        own = [name for name in folders[:-1] if name not in SPLITS][:1] if self.kind == "folder" else []
+        person = own[0] if own else {JUNK_PID: "junk", 0: "distractor"}.get(pid, f"person {pid}")
+        return printable(person) + (f", {camera_text(camid)}" if camid >= 0 or not own else "")
 
     def readable(self) -> Split:
         """The split with unreadable pictures as junk: the protocol leaves them out, and their places stay."""
@@ -204,8 +206,7 @@ class Library:
     def __init__(self, sources: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset,
                  device: str | torch.device | None = None) -> None:  # fmt: skip
         self.sources, self.dataset, self.device = named_sources(sources), dataset, device
-        own = dataset.name == "folder"
-        self.query, self.gallery = (Pictures(split, dataset.root, own) for split in (dataset.query, dataset.gallery))
+        self.query, self.gallery = (Pictures(dataset, side) for side in SIDES)
         self._networks: dict[str, Network] = {}
         self._errors: dict[str, str] = {}
 

@@ -128,3 +128,8 @@ def check_method(method: str, target: str) -> None:
     """Raises ValueError for an unknown method, or a target that it does not explain."""
     check_choice("method", method, METHODS)
     check_choice(f"target of {method}", target, METHODS[method].targets)
+
+
+def labels(method: str) -> str:
+    """The method's name as it is read, with what is drawn where it is signed."""
+    return METHODS[method].label + (" (its positive part)" if METHODS[method].signed else "")

@@ -11,7 +11,6 @@ from casnkit.data.records import JUNK_PID, Split
 from casnkit.ranking import Ranking
 
 TILES = 10  # gallery images on a page
-NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 MARKS = {  # status of the protocol: (status on the screen, words)
     "correct": ("right", "same person"),
     "wrong": ("wrong", "another person"),

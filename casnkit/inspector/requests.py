@@ -21,6 +21,7 @@ def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
     """Change fields of the state."""
     if not isinstance(changes, Mapping):
         raise ValueError(f"expected fields of the state, got {changes!r}")
+    check_choice("tab", changes.get("tab", "pair"), TABS)
     inspector.desk.set(**{str(name): value for name, value in changes.items()})
 
 

@@ -210,7 +210,7 @@ def numbers_of(pair: Pair, ranking: QueryRanking) -> list[Section]:
 
 def pair_of(desk: Desk, j: int | None = None) -> Section:
     """The query beside a gallery image."""
-    j, network, ranking = desk.gallery if j is None else j, desk.network(), desk.ranking()
+    j, ranking = desk.gallery if j is None else j, desk.ranking()
     pair, tile, query = desk.pair(j), ranking.tile(j), desk.current.query
     pictures = picture_of(desk, "query", query), picture_of(desk, "gallery", j)
     failed = [picture for picture in pictures if picture["error"]]
@@ -353,7 +353,7 @@ TABS = {  # an extension is one entry here
 
 def view_of(desk: Desk, notes: Notes) -> dict[str, Section]:
     """All sections of the open tab; those of other tabs are empty."""
-    tab, found = TABS[desk.current.tab], dict.fromkeys(payload.SECTIONS, {})
+    tab, found = TABS[desk.current.tab], {name: {} for name in payload.SECTIONS}
     found["state"] = desk.current.to_dict() | {"ranked_by": desk.ranked_by(), "gallery": desk.gallery}
     opened = {name: entry.controls(desk) if name == desk.current.tab else [] for name, entry in TABS.items()}
     found["controls"] = {"": top_controls(desk), **opened}
