@@ -23,7 +23,7 @@ from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source
 from casnkit.inspector.notes import Notes
-from casnkit.inspector.page import write_page
+from casnkit.inspector.page import check_pairs, write_page
 from casnkit.inspector.requests import answer, change
 from casnkit.inspector.state import State
 from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
@@ -154,28 +154,26 @@ class Inspector:
             temporary.write_bytes(data)
         return path
 
-    def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None) -> Path:
+    def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None, about: str = "") -> Path:
         """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
 
-        Default: the query with the open page of its ranking.
+        Default: the query with the open page of its ranking. ``about``: a text at the page's end.
         """
         desk, kept = self.desk, self.desk.current
         chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
-        if not 1 <= len(chosen) <= 50:
-            raise ValueError(f"expected 1 to 50 pairs, got {len(chosen)}")
+        check_pairs(path, len(chosen))
         try:
-            found = [self._page_entry(int(i), int(j), n) for n, (i, j) in enumerate(chosen)]
+            found = [self._page_entry(int(i), int(j)) for i, j in chosen]
         finally:
             desk.current = kept
-        strip = payload.strip(f"{desk.network().name}: {len(found)} pairs", [entry["tile"] for entry in found])
-        view = {"state": kept.changed({"tab": "pair", "page": 0}).to_dict(), "strip": strip, "pair": found[0]["pair"]}
-        pages = [{**entry["tile"], "pair": entry["pair"]} for entry in found]
-        return write_page(path, {"controls": {"pair": payload.LOOK}, **view, "pairs": pages})
+        state = kept.changed({"tab": "pair", "page": 0}).to_dict()
+        return write_page(path, {"state": state, "pairs": found}, about=about)
 
-    def _page_entry(self, i: int, j: int, number: int) -> dict[str, Any]:
+    def _page_entry(self, i: int, j: int) -> dict[str, Any]:
         self.desk.set(query=i, gallery=j)
         tile = tile_of(self.desk, self.desk.ranking().tile(j), query=i)
-        return {"tile": tile | {"pair": number, "chosen": number == 0}, "pair": pair_of(self.desk)}
+        del tile["src"]  # the page shows the pair's own pictures, small
+        return tile | {"pair": pair_of(self.desk)}
 
     def close(self) -> None:
         """Stop what is being computed, and let the screen and all that was computed go."""

@@ -1,7 +1,7 @@
 """What the viewer draws, as plain values: functions from arrays and PIL images to JSON; nothing here knows a network.
 
-A *view* is a dict of sections (``state``, ``controls``, ``strip``, ``pair``, ...). In a notebook each section is a trait of the
-widget, in a page without a kernel all of them are embedded as JSON, with one more section, ``pairs``. Maps travel as
+A *view* is a dict of sections (``state``, ``controls``, ``strip``, ``pair``, ...). In a notebook each section is a trait of
+the widget, in a page without a kernel all of them are embedded as JSON, with one more section, ``pairs``. Maps travel as
 numbers and are normalised, coloured and cropped where they are drawn.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SECTIONS = "state controls strip pair compare failures what_if notes busy error".split()
-STATUSES = ("right", "wrong", "junk", "distractor", "same camera")
+SECTIONS = ("state", "controls", "strip", "pair", "compare", "failures", "what_if", "notes", "busy", "error")
+STATUSES = ("right", "wrong", "junk", "distractor", "same camera", "unknown")
 COLOURS = ("inferno", "cividis", "viridis", "grey")
 PICTURE_ROWS, TILE_ROWS = 384, 96  # tallest picture and tile that is sent
 UNTRAINED = "The pair classifier of this network was not trained: it judges nothing."
@@ -34,7 +34,7 @@ def control(name: str, kind: str, label: str, **fields: Any) -> dict[str, Any]:
 
 
 LOOK = [  # how a pair is drawn: the browser answers these without asking
-    control("opacity", "range", "Opacity of the maps", min=0, max=1, step=0.01),
+    control("opacity", "range", "Opacity", min=0, max=1, step=0.01),
     control("threshold", "range", "Threshold t", min=0, max=0.99, step=0.01, hint="share of the map's maximum"),
     control("colours", "select", "Colours", options=[[name, name] for name in COLOURS]),
     control("scale", "select", "Scale", options=[["own", "each map's own maximum"], ["shared", "one for both maps"]]),

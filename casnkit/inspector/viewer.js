@@ -10,6 +10,7 @@ const STATUS = { // glyph and words; line style and colour stand in the style sh
   junk: ["–", "junk, not counted"],
   distractor: ["○", "distractor"],
   "same camera": ["=", "same person and camera, not counted"],
+  unknown: ["?", "nobody knows who this is"],
 };
 const COLOURS = { // evenly spaced stops
   inferno: "000004 160b39 420a68 6a176e 932667 bc3754 dd513a f37819 fca50a f6d746 fcffa4",
@@ -53,11 +54,9 @@ function make(tag, given = {}, ...children) {
     else if (value === true) el.setAttribute(name, "");
     else if (value !== false && value != null) el.setAttribute(name, clean(value));
   }
-  el.append(...children.flat().filter((child) => child != null && child !== "").map((c) => (c instanceof Node ? c : clean(c))));
+  el.append(...children.flat(Infinity).filter((child) => child != null && child !== "").map((c) => (c instanceof Node ? c : clean(c))));
   return el;
 }
-
-const named = (name, cls = "ck-name") => make("bdi", { class: cls, title: name, dir: "auto" }, name);
 
 const images = new Map(); // src -> picture, the last few
 function image(src) {
@@ -335,7 +334,7 @@ class Sheet {
   }
 
   caption({ title, name }) {
-    return make("div", { class: "ck-caption" }, make("b", {}, title), " ", name && named(name));
+    return make("div", { class: "ck-caption" }, make("b", {}, title), name && make("bdi", { class: "ck-name", title: name }, name));
   }
 
   picture(method, k) {
@@ -480,7 +479,9 @@ class Sheet {
       ? `; its map: ${(field.values[cell] / field.top).toFixed(2)} of the maximum` : "";
     if (!this.like || !this.state.correspondence) return `${there}${own}.`;
     const { best, value } = this.like.field(k, cell), other = `${SIDES[1 - k]} cell ${this.place(1 - k, best)}`;
-    const share = this.like.exact && this.like.score > 0 ? `${percent(value / this.like.score)} of the similarity` : value.toPrecision(4);
+    const all = this.like.partners(k, cell).reduce((a, b) => a + b, 0) / this.like.score;
+    const share = this.like.exact && this.like.score > 0
+      ? `${percent(value / this.like.score)} of the similarity (the cell with all partners: ${percent(all)})` : value.toPrecision(4);
     return `${there}; best partner: ${other}, ${share}${own}.`;
   }
 
