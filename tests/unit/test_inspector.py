@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,23 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inspector_world import config, make_data, make_networks, write_picture
+from inspector_world import config, write_picture
 
 import casnkit as ck
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
-from casnkit.inspector import Inspector, State, filters, networks, pairs, tables, views, whatif
+from casnkit.inspector import Inspector, State, core, filters, networks, pairs, tables, views, whatif
 from casnkit.inspector.requests import REQUESTS
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ck.ReidDataset:
-    return make_data(tmp_path_factory.mktemp("inspector"))
-
-
-@pytest.fixture
-def inspector(data: ck.ReidDataset, make_model: Callable[..., Any], tmp_path: Path) -> Inspector:
-    return Inspector(make_networks(make_model), data, out=tmp_path)
 
 
 def ask(inspector: Inspector, name: str, /, **fields: Any) -> str:
@@ -103,15 +95,13 @@ def test_rankings_are_those_of_the_evaluation(inspector: Inspector, by: str) -> 
 
 
 def test_nothing_is_computed_twice(
-    data: ck.ReidDataset, make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    inspector_data: ck.ReidDataset, inspector_sources: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sources = {}
-    for name, (model, settings) in make_networks(make_model).items():
-        sources[name] = (model, evaluate(model, data, settings, progress=False), settings)
     monkeypatch.setattr(networks, "extract", lambda *_, **__: pytest.fail("pictures are shown to the network again"))
+    data, sources = inspector_data, inspector_sources
     inspector = Inspector(sources, data, out=tmp_path)
     inspector.set(other="ide", tab="compare")
-    assert inspector.desk.ranking().distances.base is sources["casn"][1].distances["sum"]
+    assert inspector.desk.network().distances["sum"] is sources["casn"][1].distances["sum"]
     compared = inspector.viewer.compare
     assert [len(compared[side]["tiles"]) for side in ("left", "right")] == [10, 10]
     assert "ide judges nothing" in compared["note"]
@@ -127,7 +117,9 @@ def test_a_pair_says_what_the_network_says(inspector: Inspector) -> None:
     inspector.set(query=4, ranked_by="sum")
     network, j, pair = inspector.desk.network(), inspector.desk.gallery, inspector.desk.pair()
     f = network.query.features[4] - network.gallery.features[j]
-    assert pair.probability == pytest.approx(float(network.model.pair_scores(f[None]).detach().softmax(1)[0, 1]), abs=1e-5)
+    assert pair.probability == pytest.approx(
+        float(network.model.pair_scores(f[None]).detach().softmax(1)[0, 1]), abs=1e-5
+    )
     assert pair.fused == pytest.approx(float(network.row(4, "sum")[j]), abs=1e-5)
     shown = inspector.viewer.pair
     cosine = torch.cosine_similarity(network.query.features[4], network.gallery.features[j], 0)
@@ -218,7 +210,7 @@ def test_hiding_shows_the_new_first_ten_and_a_control_of_the_same_size(inspector
     image = network.images("query", [4])
     image[:, :, 16:, 4:12] = 0  # the data's mean
     feature = network.model.pool(network.model.feature_map(image)).detach()
-    both = [network.between(networks.Extracted(feature, network._seen(image)), network.gallery, kind)[0] for kind in
+    both = [network.between(networks.Extracted(feature, network.seen(image)), network.gallery, kind)[0] for kind in
             ("features", "attention")]  # fmt: skip
     expected = inspector.desk.ranked(4, network.fused(4, *both), network).ranking.kept[:10].tolist()
     assert [tile["gallery"] for tile in shown["after"]["tiles"]] == expected
@@ -319,7 +311,9 @@ def test_long_work_goes_on_in_slices_and_can_be_cancelled(
         assert viewer.busy == {}
 
     asyncio.run(session())
-    np.testing.assert_array_equal(inspector.desk.table().top, [r.first() for r in map(inspector.desk.ranking, range(54))])
+    np.testing.assert_array_equal(
+        inspector.desk.table().top, [r.first() for r in map(inspector.desk.ranking, range(54))]
+    )
 
 
 # Other people's pictures
@@ -327,7 +321,14 @@ def test_long_work_goes_on_in_slices_and_can_be_cancelled(
 
 def test_odd_galleries(make_model: Callable[..., Any], tmp_path: Path) -> None:
     root = tmp_path / "<script>alert(1)</script> \u202e"
-    names = ["Zo\u00eb & Co/a.jpg", "Zo\u00eb & Co/b.jpg", "=1+1/c.jpg", "=1+1/x.jpg", "lone/d.jpg", f"{'n' * 200}/e.jpg"]
+    names = [
+        "Zo\u00eb & Co/a.jpg",
+        "Zo\u00eb & Co/b.jpg",
+        "=1+1/c.jpg",
+        "=1+1/x.jpg",
+        "lone/d.jpg",
+        f"{'n' * 200}/e.jpg",
+    ]
     for k, name in enumerate(names):
         write_picture(root / "query" / name, (40 * k, 90, 60))
     write_picture(root / "gallery" / names[0], (1, 2, 3))
@@ -351,10 +352,8 @@ def test_odd_galleries(make_model: Callable[..., Any], tmp_path: Path) -> None:
     assert "No true match" in inspector.viewer.strip["note"]
 
 
-def test_a_network_that_cannot_be_opened_says_why(
-    data: ck.ReidDataset, make_model: Callable[..., Any], tmp_path: Path
-) -> None:
-    good = make_networks(make_model)["casn"]
+def test_a_network_that_cannot_be_opened_says_why(inspector: Inspector, tmp_path: Path) -> None:
+    data, good = inspector.desk.dataset, inspector.desk.library.sources["casn"]
     inspector = Inspector({"gone": tmp_path / "gone", "casn": good}, data, out=tmp_path)
     assert inspector.desk.current.network == "casn"
     assert "network gone" in ask(inspector, "set", changes={"network": "gone"})
@@ -362,11 +361,20 @@ def test_a_network_that_cannot_be_opened_says_why(
         Inspector({"gone": tmp_path / "gone"}, data, out=tmp_path)
 
 
-def test_two_inspectors_closing_and_twins(inspector: Inspector, capsys: pytest.CaptureFixture) -> None:
-    inspector.viewer  # noqa: B018
-    bundle, metadata = inspector.twin()
-    assert bundle["image/png"]
-    assert metadata["image/png"]["alt"].startswith("Twin of the inspector")
+def test_a_picture_twin_stands_behind_the_screen(inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(core, "display", lambda what, **how: shown.append((what, how)))
+    inspector._ipython_display_()
+    (screen, _), (bundle, how) = shown
+    assert screen is inspector.viewer
+    assert bundle["image/png"].startswith("iVBOR")
+    assert how["metadata"]["image/png"]["alt"].startswith("Twin of the inspector")
+
+
+def test_closing_lets_all_go(inspector: Inspector) -> None:
+    closed, network = inspector.viewer, weakref.ref(inspector.desk.network())
     inspector.close()
-    assert not inspector.desk.library.is_ready("casn")
+    gc.collect()
+    assert closed.comm is None
+    assert network() is None
     assert inspector.viewer.strip["tiles"]  # asked again, it is there again
