@@ -55,7 +55,7 @@ def of_pictures(paths: Sequence[str]) -> ReidDataset:
     split = Split(list(map(str, files)), range(1, len(files) + 1), [1] * len(files), "query")
     for i in range(len(files)):
         split.image(i)  # one that cannot be read is named at the door
-    return ReidDataset(NO_TRUTH, files[0].parent, split.subset([]), split, split)
+    return ReidDataset(NO_TRUTH, files[0].parent, Split([], [], [], "train"), split, split)
 
 
 def command(options: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -157,10 +156,9 @@ def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
         text = ranking_csv(desk) if kind == "csv" else json.dumps(desk.current.to_dict(), indent=2) + "\n"
         return f"{file_stem(desk, 'ranking' if kind == 'csv' else 'state')}.{kind}", text.encode()
     view = view if view in FIGURES else "pair"
-    with mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):  # text stays text
-        figure = FIGURES[view](desk)
-        about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
-        return f"{file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
+    figure = FIGURES[view](desk)
+    about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
+    return f"{file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
 
 
 def file_stem(desk: Desk, view: str) -> str:
