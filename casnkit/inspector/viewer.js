@@ -26,7 +26,7 @@ const LOOK = { // fields that the browser changes alone -> what is drawn again
 const DEFAULTS = { tab: "pair", opacity: 0.55, threshold: 0.5, colours: "inferno", scale: "own", contour: true,
   correspondence: true, theme: "auto", projector: false, rectangle: null };
 const KEYS = [
-  ["← →", "previous, next picture of the strip"],
+  ["← →", "on a tile or a picture: previous, next picture of the strip"],
   ["Page up, Page down", "other page of the strip"],
   ["↑ ↓, Shift ← →", "on a picture: move the cell, and see its partners"],
   ["R, arrows, Enter", "on a picture: draw a rectangle from the cell, and ask about it"],
@@ -34,57 +34,61 @@ const KEYS = [
   ["Escape", "take the rectangle and the cell away"],
   ["?", "this list"],
 ];
-const LINES = 12, FINE = 8, WAIT = 150, KEPT = 96; // lines drawn; steps within a cell; ms until Python is told; images
+const LINES = 12, FINE = 8, WAIT = 150, KEPT = 96; // lines drawn; steps within a cell; ms until Python is told; pictures
 
 // ---- small things ----
 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
-const clean = (text) => String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "□");
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // control and direction marks
+const clean = (text) => String(text ?? "").replace(UNSEEN, "□");
 const percent = (share) => `${(100 * share).toFixed(Math.abs(share) < 0.1 ? 2 : 1)} %`;
 const filled = (section) => section && Object.keys(section).length > 0;
 const glyph = (status) => (STATUS[status] ?? ["", ""])[0];
 const words = (status) => (STATUS[status] ?? ["", status])[1];
 
-/** An element; `on...` are listeners, `data` its data attributes, the rest attributes; children are nodes or text. */
+/** An element: `on...` are listeners, `data` its data attributes, the rest attributes; children are nodes or text. */
 function make(tag, given = {}, ...children) {
   const el = document.createElement(tag);
   for (const [name, value] of Object.entries(given)) {
     if (name === "data") for (const [key, text] of Object.entries(value)) el.dataset[key] = clean(text);
     else if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
-    else if (value === true) el.setAttribute(name, "");
-    else if (value !== false && value != null) el.setAttribute(name, clean(value));
+    else if (value !== false && value != null) el.setAttribute(name, value === true ? "" : clean(value));
   }
-  el.append(...children.flat(Infinity).filter((child) => child != null && child !== "").map((c) => (c instanceof Node ? c : clean(c))));
+  const shown = children.flat(Infinity).filter((child) => child != null && child !== "" && child !== false);
+  el.append(...shown.map((child) => (child instanceof Node ? child : clean(child))));
   return el;
 }
+const button = (given, ...children) => make("button", { type: "button", ...given }, ...children);
+const noteOf = (note) => note && make("p", { class: "ck-note" }, note);
+const numbersOf = (numbers = []) => numbers.length > 0 && make("dl", {}, numbers.map(({ name, text, hint }) =>
+  [make("dt", { title: hint }, name), make("dd", { title: hint }, text)]));
 
 const images = new Map(); // src -> picture, the last few
 function image(src) {
   if (!images.has(src)) {
-    const found = new Image();
-    found.src = src;
-    images.set(src, found);
+    images.set(src, Object.assign(new Image(), { src }));
     if (images.size > KEPT) images.delete(images.keys().next().value);
   }
   return images.get(src);
 }
-const ready = (sources) => Promise.all(sources.filter(Boolean).map((src) => image(src).decode().catch(() => null)));
+const decoded = (sources) => Promise.all(sources.filter(Boolean).map((src) => image(src).decode().catch(() => null)));
 
-// ---- arithmetic: what attention.py computes, of arrays of one map ----
+// ---- arithmetic: what attention.py computes, for one map ----
 
-export function rowProfile(values, [height, width]) {
+function rowProfile(values, [height, width]) {
   const rows = Array.from({ length: height }, (_, r) => Math.max(...values.slice(r * width, (r + 1) * width)));
   const top = Math.max(...rows);
   return rows.map((value) => (top > 0 ? value / top : 0));
 }
 
-export function cropBounds(profile, t) {
+function cropBounds(profile, t) {
   const first = profile.findIndex((value) => value > t);
   return first < 0 ? [0, profile.length - 1] : [first, profile.findLastIndex((value) => value > t)];
 }
 
 /** Rows first..last resized linearly to `rows` entries: centres of pixels, no aligned corners. */
-export function resizeRows(profile, [first, last], rows) {
+function resizeRows(profile, [first, last], rows) {
   const length = last - first + 1;
   return Array.from({ length: rows }, (_, k) => {
     const place = clamp(((k + 0.5) * length) / rows - 0.5, 0, length - 1), low = Math.floor(place);
@@ -94,18 +98,17 @@ export function resizeRows(profile, [first, last], rows) {
 }
 
 /** Equation 5 for two maps: profiles, crop bounds, aligned profiles M*, and the l2 distance between these. */
-export function equation5(maps, grids, t) {
-  const profiles = maps.map((values, k) => rowProfile(values, grids[k]));
-  const bounds = profiles.map((profile) => cropBounds(profile, t));
-  const rows = Math.max(grids[0][0], grids[1][0]);
+export function equation5({ maps, grid }, t) {
+  const profiles = maps.map((values, k) => rowProfile(values, grid[k]));
+  const bounds = profiles.map((profile) => cropBounds(profile, t)), rows = Math.max(grid[0][0], grid[1][0]);
   const aligned = profiles.map((profile, k) => resizeRows(profile, bounds[k], rows));
-  return { profiles, bounds, aligned, distance: Math.hypot(...aligned[0].map((a, k) => a - aligned[1][k])) };
+  return { t, profiles, bounds, aligned, distance: Math.hypot(...aligned[0].map((a, k) => a - aligned[1][k])) };
 }
 
 /** Values between the cells, linearly, so that a map of few cells has a smooth contour. */
 function refine(values, [height, width]) {
   const times = clamp(Math.floor(256 / height), 1, FINE), [H, W] = [height * times, width * times];
-  const fine = new Float32Array(H * W), across = places(W, width, times), down = places(H, height, times);
+  const fine = new Float32Array(H * W), across = between(W, width, times), down = between(H, height, times);
   for (let y = 0; y < H; y++) {
     const [top, bottom, dy] = down[y];
     for (let x = 0; x < W; x++) {
@@ -118,27 +121,29 @@ function refine(values, [height, width]) {
   return { values: fine, grid: [H, W] };
 }
 
-function places(many, few, times) {
+function between(many, few, times) {
   return Array.from({ length: many }, (_, k) => {
     const place = clamp((k + 0.5) / times - 0.5, 0, few - 1), low = Math.floor(place);
     return [low, Math.min(low + 1, few - 1), place - low];
   });
 }
 
-const EDGES = { 1: "LB", 2: "BR", 3: "LR", 4: "TR", 5: "LTBR", 6: "TB", 7: "LT", 8: "LT", 9: "TB", 10: "LBTR", 11: "TR",
-  12: "LR", 13: "BR", 14: "LB" }; // marching squares: which edges of a square the contour joins
+const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
 
-/** Segments [x0, y0, x1, y1, ...] in shares of the picture where refined values cross a level. */
+/** Segments [x0, y0, x1, y1, ...] in shares of the picture where refined values cross a level (marching squares). */
 function contour({ values, grid: [H, W] }, level) {
   const found = [];
   for (let y = 0; y < H - 1; y++) {
     for (let x = 0; x < W - 1; x++) {
-      const k = y * W + x, [a, b, c, d] = [values[k], values[k + 1], values[k + W + 1], values[k + W]];
-      const edges = EDGES[8 * (a > level) + 4 * (b > level) + 2 * (c > level) + (d > level)];
-      for (const edge of edges ?? "") {
-        const cut = (p, q) => (level - p) / (q - p);
-        const at = { T: () => [cut(a, b), 0], R: () => [1, cut(b, c)], B: () => [cut(d, c), 1], L: () => [0, cut(a, d)] }[edge]();
-        found.push((x + 0.5 + at[0]) / W, (y + 0.5 + at[1]) / H);
+      const k = y * W + x, inside = values[k] > level;
+      if (values[k + 1] > level === inside && values[k + W] > level === inside && values[k + W + 1] > level === inside) continue;
+      const square = [values[k], values[k + 1], values[k + W + 1], values[k + W]];
+      for (let edge = 0; edge < 4; edge++) {
+        const next = (edge + 1) % 4, [p, q] = [square[edge], square[next]];
+        if (p > level === q > level) continue;
+        const share = (level - p) / (q - p), at = (axis) =>
+          CORNERS[edge][axis] + share * (CORNERS[next][axis] - CORNERS[edge][axis]) + 0.5;
+        found.push((x + at(0)) / W, (y + at(1)) / H);
       }
     }
   }
@@ -148,40 +153,41 @@ function contour({ values, grid: [H, W] }, level) {
 const ramps = new Map();
 function ramp(name) {
   if (!ramps.has(name)) {
-    const stops = (COLOURS[name] ?? COLOURS.inferno).split(" ").map((hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16)));
-    const table = Array.from({ length: 256 }, (_, k) => {
+    const stops = (COLOURS[name] ?? COLOURS.inferno).split(" ").map((hex) => hex.match(/../g).map((byte) => parseInt(byte, 16)));
+    ramps.set(name, Array.from({ length: 256 }, (_, k) => {
       const place = (k / 255) * (stops.length - 1), low = Math.min(Math.floor(place), stops.length - 2);
       return stops[low].map((value, c) => value + (stops[low + 1][c] - value) * (place - low));
-    });
-    ramps.set(name, table);
+    }));
   }
   return ramps.get(name);
+}
+
+/** What is computed once for a key; the last few are kept. */
+class Once extends Map {
+  of(key, work) {
+    if (!this.has(key)) {
+      if (this.size > 12) this.clear();
+      this.set(key, work());
+    }
+    return this.get(key);
+  }
 }
 
 /** One map, ready to be drawn: refined once, coloured once for each choice of colours and scale. */
 class Field {
   constructor(values, grid, signed = false) {
-    Object.assign(this, { values, grid, signed, kept: new Map() });
+    Object.assign(this, { values, grid, signed, kept: new Once() });
     this.top = values.reduce((top, value) => Math.max(top, signed ? Math.abs(value) : value), 0);
   }
-
-  once(key, work) {
-    if (!this.kept.has(key)) {
-      if (this.kept.size > 8) this.kept.clear();
-      this.kept.set(key, work());
-    }
-    return this.kept.get(key);
+  fine() { return (this.refined ??= refine(this.values, this.grid)); }
+  contour(t) { return this.kept.of(t, () => (this.top > 0 ? contour(this.fine(), t * this.top) : [])); }
+  raster(colours, top) {
+    return this.kept.of(`${colours} ${top}`, () => this.coloured(ramp(this.signed ? "signed" : colours), top));
   }
 
-  fine() { return (this.refined ??= refine(this.values, this.grid)); }
-
-  contour(t) { return this.once(`contour ${t}`, () => (this.top > 0 ? contour(this.fine(), t * this.top) : [])); }
-
-  raster(colours, top) { return this.once(`${colours} ${top}`, () => this.coloured(ramp(this.signed ? "signed" : colours), top)); }
-
   coloured(table, top) {
-    const { values, grid: [H, W] } = this.fine(), canvas = make("canvas", { width: W, height: H });
-    const context = canvas.getContext("2d"), pixels = context.createImageData(W, H);
+    const { values, grid: [height, width] } = this.fine(), canvas = make("canvas", { width, height });
+    const context = canvas.getContext("2d"), pixels = context.createImageData(width, height);
     values.forEach((value, k) => {
       const share = top > 0 ? value / top : 0;
       const [r, g, b] = table[Math.round(255 * clamp(this.signed ? (share + 1) / 2 : share, 0, 1))];
@@ -192,51 +198,41 @@ class Field {
   }
 }
 
-/** The similarity of a pair, cell by cell; whole numbers times a scale. */
+/** The similarity of a pair, cell by cell: whole numbers times a scale. */
 class Correspondence {
   constructor({ values, scale, grids, score, title, mutual }) {
     const bytes = Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)), data = new DataView(bytes.buffer);
     this.matrix = Float64Array.from({ length: bytes.length / 2 }, (_, k) => data.getInt16(2 * k, true) * scale);
-    Object.assign(this, { grids, score, title, mutual, exact: !/not exact/.test(title), kept: new Map() });
-    this.cells = grids.map(([height, width]) => height * width);
+    Object.assign(this, { grids, score, title, mutual, kept: new Once() });
+    this.shares = !/not exact/.test(title) && score > 0; // whether values are shares of the score
+    [this.n1, this.n2] = grids.map(([height, width]) => height * width);
   }
 
-  /** The values of a cell of one picture with all cells of the other. */
+  /** The values of a cell of one picture with all cells of the other, as a map, and the best of them. */
   partners(side, cell) {
-    const [, n] = this.cells;
-    if (side === 0) return this.matrix.slice(cell * n, (cell + 1) * n);
-    return Float64Array.from({ length: this.cells[0] }, (_, i) => this.matrix[i * n + cell]);
-  }
-
-  field(side, cell) {
-    const key = `${side} ${cell}`;
-    if (!this.kept.has(key)) {
-      if (this.kept.size > 16) this.kept.clear();
-      const values = this.partners(side, cell), best = values.indexOf(Math.max(...values));
-      this.kept.set(key, { field: new Field(values, this.grids[1 - side]), best, value: values[best] });
-    }
-    return this.kept.get(key);
+    return this.kept.of(`${side} ${cell}`, () => {
+      const { n1, n2, matrix } = this;
+      const values = side ? Float64Array.from({ length: n1 }, (_, i) => matrix[i * n2 + cell]) : matrix.slice(cell * n2, (cell + 1) * n2);
+      const best = values.indexOf(Math.max(...values));
+      return { field: new Field(values, this.grids[1 - side]), best, value: values[best], total: sum(values) };
+    });
   }
 
   /** The share of the score that a rectangle of one picture holds; a cell counts as far as it is covered. */
   shareOf(side, box) {
     const [height, width] = this.grids[side];
-    let sum = 0;
-    for (let cell = 0; cell < height * width; cell++) {
-      const covered = overlap(box.x0, box.x1, cell % width, width) * overlap(box.y0, box.y1, Math.floor(cell / width), height);
-      if (covered > 0) sum += covered * this.partners(side, cell).reduce((a, b) => a + b, 0);
-    }
-    return sum / this.score;
+    const covered = (low, high, k, count) => Math.max(0, Math.min(high * count, k + 1) - Math.max(low * count, k));
+    const parts = Array.from({ length: height * width }, (_, cell) => {
+      const area = covered(box.x0, box.x1, cell % width, width) * covered(box.y0, box.y1, Math.floor(cell / width), height);
+      return area && area * this.partners(side, cell).total;
+    });
+    return sum(parts) / this.score;
   }
 }
 
-const overlap = (low, high, k, count) => Math.max(0, Math.min(high * count, k + 1) - Math.max(low * count, k));
+// ---- canvases: `paint(context, width, height)` draws on screen and into an exported picture alike ----
 
-// ---- canvases: `paint(context, width, height)` draws on screen and into an export alike ----
-
-function canvasOf(paint, given = {}) {
-  return Object.assign(make("canvas", given), { paint });
-}
+const canvasOf = (paint, given = {}) => Object.assign(make("canvas", given), { paint });
 
 function repaint(canvas) {
   const ratio = window.devicePixelRatio || 1, [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -249,105 +245,103 @@ function repaint(canvas) {
   canvas.paint(context, width, height);
 }
 
-function outlined(context, x, y, width, height, colour, dash = []) {
-  for (const [line, stroke] of [[4, "#fff"], [2, colour]]) {
-    Object.assign(context, { lineWidth: line, strokeStyle: stroke });
-    context.setLineDash(line === 2 ? dash : []);
+function stroke(context, ends) {
+  context.beginPath();
+  for (let k = 0; k < ends.length; k += 2) context[k ? "lineTo" : "moveTo"](ends[k], ends[k + 1]);
+  context.stroke();
+}
+
+function outline(context, x, y, width, height, colour, dash = []) {
+  for (const [lineWidth, strokeStyle, dashes] of [[4, "#fff", []], [2, colour, dash]]) {
+    Object.assign(context, { lineWidth, strokeStyle });
+    context.setLineDash(dashes);
     context.strokeRect(x, y, width, height);
   }
   context.setLineDash([]);
 }
 
-function writeLines(context, text, width, top) {
-  let line = "", y = top;
-  for (const word of clean(text).match(/\S{1,14}\s*/g) ?? []) {
-    if (line && context.measureText(line + word).width > width - 12) {
-      context.fillText(line, 6, y);
-      [line, y] = ["", y + 16];
-    }
-    line += word;
-  }
-  context.fillText(line, 6, y);
+function write(context, text, x, y, textAlign, fillStyle) {
+  Object.assign(context, { fillStyle, font: "12px system-ui, sans-serif", textBaseline: "top", textAlign });
+  context.fillText(text, x, y);
 }
 
 // ---- a pair: two pictures, maps, profiles, likeness, numbers ----
 
 class Sheet {
-  constructor(viewer, pair) {
+  constructor(viewer, pair, extra) {
     Object.assign(this, { viewer, pair, hover: null, cursor: [null, null], anchor: null, box: null });
-    this.methods = pair.methods.map((about) => ({
-      ...about, fields: about.maps.map((values, k) => new Field(values, about.grid[k], about.signed)),
-    }));
+    this.methods = pair.methods.map((about) => ({ ...about, kept: new Once(),
+      fields: about.maps.map((values, k) => new Field(values, about.grid[k], about.signed)) }));
     this.like = filled(pair.correspondence) ? new Correspondence(pair.correspondence) : null;
     this.pictures = SIDES.map((side) => pair[side] ?? {});
     this.painted = { maps: [], rows: [], lines: [], bar: [] };
-    this.single = this.methods.length < 2;
-    this.el = make("section", { class: `ck-sheet${this.single ? "" : " ck-many"}`, "aria-label": "pair" }, this.head(),
-      make("div", { class: "ck-body" }, this.single ? this.stage(this.methods[0]) : this.multiples(), this.side()));
+    const one = this.methods.length < 2 ? this.methods[0] ?? null : undefined, side = this.side(one, extra);
+    const body = one === undefined ? [this.multiples(side)] : [this.stage(one), side];
+    this.el = make("section", { class: "ck-sheet", "aria-label": "pair" }, this.head(), make("div", { class: "ck-body" }, body));
   }
 
   get state() { return this.viewer.state; }
 
   head() {
     const { status, heading, judges, verdict, note } = this.pair;
-    return make("header", { class: "ck-head", data: { status } }, make("span", { class: "ck-glyph", title: words(status) }, glyph(status)),
-      make("h3", {}, heading || words(status)), make("span", { class: judges ? "ck-verdict" : "ck-verdict ck-plain" }, verdict),
-      note && make("span", { class: "ck-note" }, note));
+    return make("header", { class: "ck-head", data: { status } },
+      make("span", { class: "ck-glyph", title: words(status) }, glyph(status)), make("h3", {}, heading || words(status)),
+      make("span", { class: judges ? "ck-verdict" : "ck-plain" }, verdict), note && make("span", { class: "ck-note" }, note));
   }
 
   /** The pair large: profile, query, gap for the lines, gallery, profile, aligned profiles. */
   stage(method) {
     const shown = SIDES.map((_, k) => this.picture(method, k));
-    const profiles = SIDES.map((_, k) => this.canvas("rows", (...on) => this.paintProfile(method, k, ...on), "ck-profile"));
-    const aligned = this.canvas("rows", (...on) => this.paintAligned(method, ...on), "ck-aligned");
+    const profiles = SIDES.map((_, k) => this.canvas("rows", (...on) => this.paintProfile(method, k, ...on)));
+    const aligned = this.canvas("rows", (...on) => this.paintAligned(method, ...on));
     const lines = this.canvas("lines", (...on) => this.paintLines(...on), "ck-lines");
-    const captions = this.pictures.map((picture) => this.caption(picture));
-    this.parts = { shown, profiles, aligned, lines, captions };
-    const empty = [make("span"), make("span")];
-    return (this.plate = make("div", { class: "ck-stage" }, make("span", { class: "ck-small" }, "row maxima"), captions[0], empty[0],
-      captions[1], make("span", { class: "ck-small ck-right" }, "row maxima"), make("span", { class: "ck-small" }, "aligned (M*)"),
-      profiles[0], shown[0], empty[1], shown[1], profiles[1], aligned, lines));
+    const captions = this.pictures.map(({ title, name, error }) => make("div", { class: "ck-caption" }, make("b", {}, title),
+      name && make("bdi", { class: "ck-name", title: name }, name), error && make("span", { class: "ck-error" }, error)));
+    const label = (text, title) => make("span", { class: "ck-small", title }, text);
+    this.parts = { shown, lines };
+    return (this.plate = make("div", { class: "ck-stage" }, label("rows", "the largest value of each row of the map"), captions[0],
+      make("span"), captions[1], label("rows", "the largest value of each row of the map"),
+      label("M*", "both profiles cropped at t and resized to the same rows: equation 5"),
+      profiles[0], shown[0], make("span"), shown[1], profiles[1], aligned, lines));
   }
 
-  multiples() {
-    return (this.plate = make("div", { class: "ck-figures" }, this.methods.map((method) => make("figure", { data: { method: method.name } },
+  /** Several methods side by side. */
+  multiples(side) {
+    const figures = this.methods.map((method) => make("figure", { data: { method: method.name } },
       make("figcaption", {}, make("b", {}, method.title), method.target && make("span", { class: "ck-small" }, ` · ${method.target}`)),
-      make("div", { class: "ck-two" }, SIDES.map((_, k) => this.picture(method, k))), this.distance(method), this.remarks(method)))));
+      make("div", { class: "ck-two" }, SIDES.map((_, k) => this.picture(method, k))), this.remarks(method)));
+    return (this.plate = make("div", { class: "ck-figures" }, figures, side));
   }
 
   remarks(method) {
-    return [!method.judges && make("p", { class: "ck-plain" }, "Judges nothing: the pair classifier was not trained."),
-      method.league && make("p", { class: "ck-league" }, method.league), method.note && make("p", { class: "ck-note" }, method.note)]
-      .filter(Boolean);
+    return [this.distance(method), !method.judges && make("p", { class: "ck-plain" }, "Judges nothing: its pair classifier was not trained."),
+      method.league && make("p", { class: "ck-league" }, method.league), noteOf(method.note)];
   }
 
   distance(method) {
     const text = make("output", { class: "ck-number" });
     text.draw = () => {
-      const { distance, bounds } = equation5(method.maps, method.grid, this.state.threshold);
-      const rows = bounds.map(([first, last], k) => `${first + 1}–${last + 1} of ${method.grid[k][0]}`).join(", ");
-      text.textContent = `${distance.toFixed(4)} at t = ${this.state.threshold} (rows ${rows})`;
+      const { t, distance, bounds } = this.rows(method);
+      const rows = bounds.map(([first, last], k) => `${first + 1}–${last + 1} of ${method.grid[k][0]}`);
+      text.textContent = `${distance.toFixed(4)} at t = ${t} (rows ${rows.join(" and ")})`;
       text.dataset.distance = distance;
     };
     this.painted.rows.push(text);
     return make("p", { class: "ck-small" }, "distance of the profiles: ", text);
   }
 
-  caption({ title, name }) {
-    return make("div", { class: "ck-caption" }, make("b", {}, title), name && make("bdi", { class: "ck-name", title: name }, name));
-  }
+  rows(method) { return method.kept.of(this.state.threshold, () => equation5(method, this.state.threshold)); }
 
   picture(method, k) {
     const { name, error } = this.pictures[k];
     const canvas = this.canvas("maps", (...on) => this.paintPicture(method, k, ...on), "ck-picture", {
       data: { picture: SIDES[k] }, tabindex: 0, role: "img",
-      "aria-label": `${SIDES[k]} picture ${name ?? ""}: ${error || method?.title || "no map"}. Arrow keys move a cell.`,
+      "aria-label": `${SIDES[k]} picture ${name ?? ""}: ${error || method?.title || "no map"}. Up and down arrows move a cell.`,
       onpointermove: (event) => this.moved(k, event), onpointerdown: (event) => this.pressed(k, event),
-      onpointerup: (event) => this.released(k, event), onpointercancel: () => this.drop(),
+      onpointerup: () => this.released(), onpointercancel: () => this.clear(),
       onpointerleave: (event) => event.pointerType === "mouse" && this.point(null),
     });
-    canvas.sheet = [this, k];
-    return canvas;
+    return Object.assign(canvas, { sheet: this, side: k });
   }
 
   canvas(piece, paint, cls, given = {}) {
@@ -356,74 +350,58 @@ class Sheet {
     return canvas;
   }
 
-  side() {
-    const numbers = this.pair.numbers.map(({ name, text, hint }) => [make("dt", { title: hint }, name), make("dd", { title: hint }, text)]);
-    const first = this.single ? this.methods[0] : null;
+  side(one, extra = this.viewer.controlsOf("pair")) {
     const bar = this.canvas("bar", (...on) => this.paintBar(...on), "ck-bar");
-    return make("aside", { class: "ck-side" },
-      make("div", { class: "ck-said" }, first && make("p", {}, make("b", {}, first.title), first.target && ` · ${first.target}`),
-        first && this.distance(first), numbers.length && make("dl", {}, numbers), first && this.remarks(first),
-        this.like && make("p", { class: "ck-small" }, `Likeness of cells: ${this.like.title}, ${this.like.score.toFixed(4)} in all.`),
-        this.methods.length && make("div", { class: "ck-scale" }, bar)),
-      (this.viewer.controlsOf("pair")));
+    return make("aside", { class: "ck-side" }, make("div", {},
+      one && make("p", {}, make("b", {}, one.title), one.target && ` · ${one.target}`), one && this.remarks(one),
+      numbersOf(this.pair.numbers),
+      this.like && make("p", { class: "ck-small" }, `Likeness of cells: ${this.like.title}, ${this.like.score.toFixed(4)} in all.`),
+      this.methods.length > 0 && bar), extra);
   }
 
   // -- what is under the pointer --
 
   grid(k) { return this.like?.grids[k] ?? this.methods[0]?.grid[k] ?? [16, 8]; }
 
-  share(k, event) {
-    const rim = event.currentTarget.getBoundingClientRect();
-    return [(event.clientX - rim.left) / rim.width, (event.clientY - rim.top) / rim.height].map((x) => clamp(x, 0, 1));
-  }
-
   moved(k, event) {
-    const [x, y] = this.share(k, event);
-    if (this.start && this.start.k === k) {
-      const { x: x0, y: y0 } = this.start, rim = event.currentTarget.getBoundingClientRect();
-      if (Math.hypot((x - x0) * rim.width, (y - y0) * rim.height) > 4 || this.box) return this.stretch(k, x0, y0, x, y);
-    }
-    const [height, width] = this.grid(k);
+    const rim = event.currentTarget.getBoundingClientRect(), [height, width] = this.grid(k);
+    const [x, y] = [(event.clientX - rim.left) / rim.width, (event.clientY - rim.top) / rim.height].map((at) => clamp(at, 0, 1));
+    if (event.type === "pointerdown") this.start = [x, y];
+    const far = this.start && Math.hypot((x - this.start[0]) * rim.width, (y - this.start[1]) * rim.height) > 4;
+    if (far || (this.start && this.box)) return this.stretch(k, [this.start[0], x], [this.start[1], y]);
     this.point([k, Math.min(Math.floor(y * height), height - 1) * width + Math.min(Math.floor(x * width), width - 1)]);
   }
 
   pressed(k, event) {
-    const [x, y] = this.share(k, event);
-    this.start = { k, x, y };
     event.currentTarget.setPointerCapture(event.pointerId);
     event.currentTarget.focus({ preventScroll: true });
-    if (event.pointerType !== "mouse") this.moved(k, event);
     event.preventDefault();
+    this.box = null;
+    this.moved(k, event);
   }
 
   released() {
+    if (this.start && this.box) this.finish();
     this.start = null;
-    if (this.box?.drawn === false) this.finish();
   }
 
-  drop() { this.start = this.box = null; this.viewer.dirty("maps"); }
-
-  stretch(k, xa, ya, xb, yb) {
-    const [[x0, x1], [y0, y1]] = [[xa, xb], [ya, yb]].map((ends) => ends.sort((a, b) => a - b));
-    this.box = { side: SIDES[k], x0, y0, x1, y1, drawn: false };
-    this.hover = null;
+  stretch(k, xs, ys) {
+    const [[x0, x1], [y0, y1]] = [xs, ys].map((ends) => ends.toSorted((a, b) => a - b));
+    Object.assign(this, { box: { side: SIDES[k], x0, y0, x1, y1 }, hover: null });
     this.viewer.dirty("maps", "lines", "status");
   }
 
   /** A rectangle is drawn: Python hides it; without Python its share of the similarity is said. */
   finish() {
-    const { side, x0, y0, x1, y1 } = this.box;
-    this.box.drawn = true;
-    this.viewer.ask({ ask: "rectangle", side, x0, y0, x1, y1 });
-    this.viewer.dirty("maps", "status");
+    this.viewer.ask({ ask: "rectangle", ...this.box });
+    this.viewer.dirty("status");
   }
 
   clear() {
-    const had = this.box ?? this.state.rectangle;
-    Object.assign(this, { box: null, start: null, anchor: null, cursor: [null, null] });
+    const had = this.rectangle();
+    Object.assign(this, { box: null, start: null, anchor: null, cursor: [null, null], hover: null });
     this.state.rectangle = null;
     if (had) this.viewer.ask({ ask: "rectangle", side: had.side, rectangle: null });
-    this.point(null);
     this.viewer.dirty("maps", "lines", "status");
   }
 
@@ -434,125 +412,109 @@ class Sheet {
     this.viewer.dirty("maps", "lines", "status");
   }
 
-  /** Keys on a picture: the cell under a cursor, a rectangle from it. */
-  key(k, event) {
-    const [height, width] = this.grid(k), cell = this.cursor[k] ?? Math.floor(height / 2) * width + Math.floor(width / 2);
-    const sideways = event.shiftKey || this.anchor != null;
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ...(sideways && { ArrowLeft: [0, -1], ArrowRight: [0, 1] }) }[event.key];
-    if (event.key === "r" || event.key === "R") this.anchor = this.cursor[k] = cell;
-    else if (event.key === "Enter" && this.anchor != null) { this.anchor = null; this.finish(); return true; }
-    else if (!steps) return false;
-    const fresh = this.cursor[k] == null || !steps;
-    const [row, column] = [Math.floor(cell / width) + (fresh ? 0 : steps[0]), (cell % width) + (fresh ? 0 : steps[1])];
-    this.cursor[k] = clamp(row, 0, height - 1) * width + clamp(column, 0, width - 1);
+  /** Keys on a picture: the cell under a cursor, a rectangle from it. Returns whether the key was one of these. */
+  key(k, { key, shiftKey }) {
+    const [height, width] = this.grid(k), old = this.cursor[k], cell = old ?? Math.floor(height / 2) * width + Math.floor(width / 2);
+    const across = shiftKey || this.anchor != null ? { ArrowLeft: [0, -1], ArrowRight: [0, 1] } : {};
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], r: [0, 0], R: [0, 0], ...across }[key] ?? [];
+    if (key === "Enter" && this.anchor != null) {
+      this.anchor = null;
+      this.finish();
+      return true;
+    }
+    if (down === undefined) return false;
+    const [row, column] = old == null ? [0, 0] : [down, right]; // the first key shows where the cursor is
+    const at = [clamp(Math.floor(cell / width) + row, 0, height - 1), clamp((cell % width) + column, 0, width - 1)];
+    this.cursor[k] = at[0] * width + at[1];
+    if (key === "r" || key === "R") this.anchor = at;
     if (this.anchor == null) this.point([k, this.cursor[k]], true);
     else {
-      const ends = [this.anchor, this.cursor[k]].map((c) => [c % width, Math.floor(c / width)]);
-      const [x, y] = [0, 1].map((axis) => ends.map((end) => end[axis]));
-      this.stretch(k, Math.min(...x) / width, Math.min(...y) / height, (Math.max(...x) + 1) / width, (Math.max(...y) + 1) / height);
+      const span = (axis, count) => [Math.min(at[axis], this.anchor[axis]) / count, (Math.max(at[axis], this.anchor[axis]) + 1) / count];
+      this.stretch(k, span(1, width), span(0, height));
     }
     return true;
   }
 
   rectangle() {
-    const asked = this.box ?? this.state.rectangle;
-    return asked && { ...asked, k: SIDES.indexOf(asked.side) };
+    const found = this.box ?? this.state.rectangle;
+    return found && { ...found, k: SIDES.indexOf(found.side) };
   }
 
   status() {
     if (this.hover) return this.cellWords(...this.hover);
     const box = this.rectangle();
     if (!box) return "";
-    const area = (box.x1 - box.x0) * (box.y1 - box.y0);
-    const share = this.like?.exact && this.like.score > 0 ? ` and ${percent(this.like.shareOf(box.k, box))} of the similarity` : "";
-    return `Rectangle in the ${box.side} picture: ${percent(area)} of its area${share}.`;
-  }
-
-  place(k, cell) {
-    const [, width] = this.grid(k);
-    return `row ${Math.floor(cell / width) + 1}, column ${(cell % width) + 1}`;
+    const share = this.like?.shares ? ` and ${percent(this.like.shareOf(box.k, box))} of the similarity` : "";
+    return `Rectangle in the ${box.side} picture: ${percent((box.x1 - box.x0) * (box.y1 - box.y0))} of its area${share}.`;
   }
 
   cellWords(k, cell) {
-    const there = `${SIDES[k]} cell ${this.place(k, cell)}`, field = this.methods[0]?.fields[k];
-    const own = field && field.values.length === this.grid(k)[0] * this.grid(k)[1] && field.top > 0
-      ? `; its map: ${(field.values[cell] / field.top).toFixed(2)} of the maximum` : "";
-    if (!this.like || !this.state.correspondence) return `${there}${own}.`;
-    const { best, value } = this.like.field(k, cell), other = `${SIDES[1 - k]} cell ${this.place(1 - k, best)}`;
-    const all = this.like.partners(k, cell).reduce((a, b) => a + b, 0) / this.like.score;
-    const share = this.like.exact && this.like.score > 0
-      ? `${percent(value / this.like.score)} of the similarity (the cell with all partners: ${percent(all)})` : value.toPrecision(4);
-    return `${there}; best partner: ${other}, ${share}${own}.`;
+    const place = (side, n) => `${SIDES[side]} cell row ${Math.floor(n / this.grid(side)[1]) + 1}, column ${(n % this.grid(side)[1]) + 1}`;
+    const field = this.methods[0]?.fields[k], fits = field && String(field.grid) === String(this.grid(k)) && field.top > 0;
+    const own = fits ? `; its map: ${(field.values[cell] / field.top).toFixed(2)} of the maximum` : "";
+    if (!this.like || !this.state.correspondence) return `${place(k, cell)}${own}.`;
+    const { best, value, total } = this.like.partners(k, cell), { score, shares } = this.like;
+    const share = shares ? `${percent(value / score)} of the similarity (with all its partners ${percent(total / score)})` : value.toPrecision(4);
+    return `${place(k, cell)}; best partner: ${place(1 - k, best)}, ${share}${own}.`;
   }
 
   // -- painting --
 
-  top(method, k) { return this.state.scale === "shared" ? Math.max(...method.fields.map((f) => f.top)) : method.fields[k].top; }
-
   paintPicture(method, k, context, width, height) {
-    const { src, error } = this.pictures[k], { state } = this;
-    Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high", globalAlpha: 1 });
-    if (!src || error) return this.paintMissing(error, context, width, height);
-    const picture = image(src);
-    if (picture.naturalWidth) context.drawImage(picture, 0, 0, width, height);
-    const lit = this.hover && this.like && state.correspondence && this.hover[0] !== k ? this.like.field(...this.hover) : null;
+    const { src, error } = this.pictures[k], { state } = this, picture = src && !error && image(src);
+    Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high", fillStyle: "#8c8c8c" });
+    if (picture && picture.naturalWidth) context.drawImage(picture, 0, 0, width, height);
+    else context.fillRect(0, 0, width, height);
+    const lit = this.hover && this.like && state.correspondence && this.hover[0] !== k ? this.like.partners(...this.hover) : null;
     const field = lit?.field ?? method?.fields[k];
     if (field) {
+      const both = state.scale === "shared" && !lit ? method.fields : [field];
       context.globalAlpha = state.opacity;
-      context.drawImage(field.raster(state.colours, lit ? field.top : this.top(method, k)), 0, 0, width, height);
+      context.drawImage(field.raster(state.colours, Math.max(...both.map(({ top }) => top))), 0, 0, width, height);
       context.globalAlpha = 1;
       if (state.contour && !lit) this.paintContour(field, context, width, height);
     }
     this.paintMarks(k, lit, context, width, height);
   }
 
-  paintMissing(error, context, width, height) {
-    context.fillStyle = "#8c8c8c";
-    context.fillRect(0, 0, width, height);
-    Object.assign(context, { fillStyle: "#000", font: "13px system-ui, sans-serif", textBaseline: "alphabetic" });
-    writeLines(context, error || "no picture", width, 22);
-  }
-
   paintContour(field, context, width, height) {
     const ends = field.contour(this.state.threshold);
     context.beginPath();
-    for (let k = 0; k < ends.length; k += 4) {
-      context.moveTo(ends[k] * width, ends[k + 1] * height);
-      context.lineTo(ends[k + 2] * width, ends[k + 3] * height);
+    for (let n = 0; n < ends.length; n += 4) {
+      context.moveTo(ends[n] * width, ends[n + 1] * height);
+      context.lineTo(ends[n + 2] * width, ends[n + 3] * height);
     }
-    for (const [line, stroke] of [[3.4, "#000a"], [1.6, "#fff"]]) {
-      Object.assign(context, { lineWidth: line, strokeStyle: stroke, lineCap: "round" });
+    for (const [lineWidth, strokeStyle] of [[3.4, "#000a"], [1.6, "#fff"]]) {
+      Object.assign(context, { lineWidth, strokeStyle, lineCap: "round" });
       context.stroke();
     }
   }
 
+  /** The cell under the pointer or its best partner, and the rectangle. */
   paintMarks(k, lit, context, width, height) {
     const cell = lit ? lit.best : this.hover?.[0] === k ? this.hover[1] : null, box = this.rectangle();
     if (cell != null) {
       const [rows, columns] = this.grid(k), [w, h] = [width / columns, height / rows];
-      outlined(context, (cell % columns) * w, Math.floor(cell / columns) * h, w, h, lit ? "#d55e00" : "#0072b2");
+      outline(context, (cell % columns) * w, Math.floor(cell / columns) * h, w, h, lit ? "#d55e00" : "#0072b2");
     }
     if (box?.k !== k) return;
     const rim = [box.x0 * width, box.y0 * height, (box.x1 - box.x0) * width, (box.y1 - box.y0) * height];
     context.fillStyle = "#7777";
     context.fillRect(...rim);
-    outlined(context, ...rim, "#222", [5, 4]);
+    outline(context, ...rim, "#222", [5, 4]);
   }
 
   paintProfile(method, k, context, width, height) {
     if (!method) return;
-    const { profiles, bounds } = equation5(method.maps, method.grid, this.state.threshold);
-    const { ink, faint, series } = this.viewer.palette, step = height / profiles[k].length, [first, last] = bounds[k];
-    const right = (share, from = 0) => (k === 0 ? width - (from + share) * width : from * width);
-    profiles[k].forEach((value, row) => {
-      context.globalAlpha = row < first || row > last ? 0.3 : 1;
-      context.fillStyle = series[k];
-      context.fillRect(right(value), row * step + Math.min(1, step / 4), value * width, Math.max(step - 2, step / 2));
+    const { t, profiles: { [k]: profile }, bounds: { [k]: [first, last] } } = this.rows(method);
+    const { ink, faint, series } = this.viewer.palette, step = height / profile.length, away = k ? 1 : -1, foot = k ? 0 : width;
+    profile.forEach((value, row) => {
+      Object.assign(context, { globalAlpha: row < first || row > last ? 0.3 : 1, fillStyle: series[k] });
+      context.fillRect(foot, row * step + Math.min(1, step / 4), away * value * width, Math.max(step - 2, step / 2));
     });
     Object.assign(context, { globalAlpha: 1, strokeStyle: ink, lineWidth: 1.5 });
-    const t = right(this.state.threshold) + (k === 0 ? 0 : this.state.threshold * width);
     context.setLineDash([4, 3]);
-    stroke(context, [t, 0, t, height]);
+    stroke(context, [foot + away * t * width, 0, foot + away * t * width, height]);
     context.setLineDash([]);
     context.strokeStyle = faint;
     for (const row of [first, last + 1]) stroke(context, [0, row * step, width, row * step]);
@@ -560,10 +522,10 @@ class Sheet {
 
   paintAligned(method, context, width, height) {
     if (!method) return;
-    const { aligned } = equation5(method.maps, method.grid, this.state.threshold), { ink, faint, series } = this.viewer.palette;
-    const inner = width - 12, step = height / aligned[0].length, x = (value) => 6 + value * inner;
+    const { aligned } = this.rows(method), { faint, series } = this.viewer.palette;
+    const step = height / aligned[0].length, x = (value) => 4 + value * (width - 8);
     Object.assign(context, { strokeStyle: faint, lineWidth: 1, fillStyle: faint, globalAlpha: 0.5 });
-    aligned[0].forEach((a, row) => context.fillRect(x(Math.min(a, aligned[1][row])), row * step, Math.abs(a - aligned[1][row]) * inner, step));
+    aligned[0].forEach((a, row) => context.fillRect(x(a), row * step, x(aligned[1][row]) - x(a), step));
     context.globalAlpha = 1;
     for (const value of [0, 1]) stroke(context, [x(value), 0, x(value), height]);
     aligned.forEach((profile, k) => {
@@ -572,66 +534,59 @@ class Sheet {
       stroke(context, profile.flatMap((value, row) => [x(value), row * step, x(value), (row + 1) * step]));
     });
     context.setLineDash([]);
-    Object.assign(context, { fillStyle: ink, font: "12px system-ui, sans-serif", textBaseline: "bottom" });
   }
 
   /** Over both pictures and the gap: the strongest cells that are each other's best partner, or the one under the pointer. */
   paintLines(context, width, height) {
-    if (!this.like || !this.state.correspondence || !this.parts) return;
-    const rim = this.parts.lines.getBoundingClientRect(), scale = width / (rim.width || 1);
-    const boxes = this.parts.shown.map((canvas) => canvas.getBoundingClientRect());
+    if (!this.like || !this.state.correspondence) return;
+    const [left, ...boxes] = [this.parts.lines, ...this.parts.shown].map((canvas) => canvas.getBoundingClientRect());
     const centre = (k, cell) => {
       const [rows, columns] = this.grid(k), box = boxes[k];
-      return [(box.left - rim.left + (((cell % columns) + 0.5) / columns) * box.width) * scale,
-        (box.top - rim.top + ((Math.floor(cell / columns) + 0.5) / rows) * box.height) * scale];
+      return [box.left - left.left + (((cell % columns) + 0.5) / columns) * box.width, ((Math.floor(cell / columns) + 0.5) / rows) * height];
     };
     let pairs = this.like.mutual.slice(0, LINES);
     if (this.hover) {
-      const [k, cell] = this.hover, { best } = this.like.field(k, cell);
+      const [k, cell] = this.hover, { best } = this.like.partners(k, cell);
       pairs = [k === 0 ? [cell, best, 1] : [best, cell, 1]];
     }
     const most = Math.max(...pairs.map(([, , share]) => share), 1e-9);
     for (const [i, j, share] of pairs.toReversed()) {
       const path = [...centre(0, i), ...centre(1, j)], line = 1 + 2 * (share / most);
-      for (const [wide, colour] of [[line + 1.6, "#0009"], [line, "#7fe7d8"]]) {
-        Object.assign(context, { lineWidth: wide, strokeStyle: colour, lineCap: "round" });
+      for (const [lineWidth, colour] of [[line + 1.6, "#0009"], [line, "#7fe7d8"]]) {
+        Object.assign(context, { lineWidth, strokeStyle: colour, fillStyle: colour, lineCap: "round" });
         stroke(context, path);
       }
-      for (const k of [0, 2]) dot(context, path[k], path[k + 1], 1.5 + line, "#7fe7d8");
+      for (const k of [0, 2]) {
+        context.beginPath();
+        context.arc(path[k], path[k + 1], 1.5 + line, 0, 2 * Math.PI);
+        context.fill();
+      }
     }
   }
 
   paintBar(context, width) {
-    const { ink } = this.viewer.palette, { colours, scale } = this.state, method = this.methods[0];
-    if (!method) return;
-    ramp(method.signed ? "signed" : colours).forEach((colour, k) => {
+    const { ink } = this.viewer.palette, { colours, scale } = this.state, { signed } = this.methods[0];
+    ramp(signed ? "signed" : colours).forEach((colour, k) => {
       context.fillStyle = `rgb(${colour.map(Math.round)})`;
       context.fillRect((k * width) / 256, 0, width / 256 + 1, 10);
     });
-    Object.assign(context, { fillStyle: ink, font: "12px system-ui, sans-serif", textBaseline: "top", textAlign: "left" });
-    context.fillText(method.signed ? "against" : "0", 0, 14);
-    context.textAlign = "center";
-    context.fillText(scale === "shared" ? "maximum of both maps = 1" : "each map's maximum = 1", width / 2, 14);
-    context.textAlign = "right";
-    context.fillText(method.signed ? "for" : "1", width, 14);
-    context.textAlign = "left";
+    write(context, signed ? "against" : "0", 0, 14, "left", ink);
+    write(context, scale === "shared" ? "maximum of both maps = 1" : "each map's maximum = 1", width / 2, 14, "center", ink);
+    write(context, signed ? "for" : "1", width, 14, "right", ink);
   }
 
   /** Sizes from the room there is: as tall as the window allows, never wider than the box. */
   layout() {
     const room = this.el.clientWidth, tall = this.viewer.pictureHeight();
     const aspects = this.pictures.map(({ width, height }) => clamp(width / height || 0.5, 0.2, 3));
-    if (!this.parts) return this.layoutMany(aspects, Math.min(tall, 300));
-    const profile = clamp(room * 0.05, 44, 84), gap = clamp(room * 0.05, 36, 90), aligned = clamp(room * 0.09, 84, 150);
-    const rest = 2 * profile + gap + aligned + 5 * 6;
-    const height = Math.floor(clamp(Math.min(tall, (room - rest) / (aspects[0] + aspects[1])), 90, 900));
-    const widths = [profile, height * aspects[0], gap, height * aspects[1], profile, aligned].map(Math.floor);
-    this.plate.style.gridTemplateColumns = widths.map((w) => `${w}px`).join(" ");
-    this.plate.style.gridTemplateRows = `auto ${height}px`;
-  }
-
-  layoutMany(aspects, height) {
-    this.plate.querySelectorAll("canvas").forEach((canvas, n) => {
+    const [profile, gap, aligned] = [clamp(room * 0.05, 44, 84), clamp(room * 0.05, 36, 90), clamp(room * 0.09, 84, 150)];
+    const across = this.parts ? room - 2 * profile - gap - aligned - 5 * 6 : 280;
+    const height = Math.floor(clamp(Math.min(tall, across / sum(aspects)), 90, 900));
+    if (this.parts) {
+      const widths = [profile, height * aspects[0], gap, height * aspects[1], profile, aligned];
+      this.plate.style.gridTemplateColumns = widths.map((w) => `${Math.floor(w)}px`).join(" ");
+      this.plate.style.gridTemplateRows = `auto ${height}px`;
+    } else this.painted.maps.forEach((canvas, n) => {
       canvas.style.height = `${height}px`;
       canvas.style.width = `${Math.floor(height * aspects[n % 2])}px`;
     });
@@ -642,28 +597,15 @@ class Sheet {
   }
 }
 
-function stroke(context, ends) {
-  context.beginPath();
-  for (let k = 0; k < ends.length; k += 2) context[k ? "lineTo" : "moveTo"](ends[k], ends[k + 1]);
-  context.stroke();
-}
-
-function dot(context, x, y, radius, colour) {
-  context.fillStyle = colour;
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
 // ---- controls: native elements, drawn from their description ----
 
-const KINDS = { // kind -> element; its value is read by `valueOf`
+const KINDS = { // kind -> element; `valueOf` reads its value
   select: ({ options = [] }) => make("select", {}, options.map(([value, text, hint]) => make("option", { value, title: hint }, text))),
   number: ({ min, max, step }) => make("input", { type: "number", min, max, step: step ?? "any" }),
   range: ({ min, max, step }) => make("input", { type: "range", min, max, step }),
   check: () => make("input", { type: "checkbox" }),
   text: ({ hint }) => make("input", { type: "text", placeholder: hint, maxlength: 300 }),
-  button: ({ label }) => make("button", { type: "button" }, label),
+  button: ({ label }) => button({}, label),
 };
 
 function drawControl(viewer, about) {
@@ -674,17 +616,15 @@ function drawControl(viewer, about) {
     input.addEventListener("click", () => viewer.press(about));
     return input;
   }
-  const shown = kind === "range" ? make("output", {}) : null;
-  const heard = () => viewer.change(name, valueOf(input, about));
-  input.addEventListener(kind === "range" ? "input" : "change", heard);
+  const shown = kind === "range" && make("output");
+  input.addEventListener(kind === "range" ? "input" : "change", () => viewer.change(name, valueOf(input, about)));
   input.put = (value) => {
     if (kind === "check") input.checked = Boolean(value);
-    else if (kind !== "range" && document.activeElement === input) return;
-    else input.value = value ?? "";
+    else if (kind === "range" || document.activeElement !== input) input.value = value ?? "";
     if (shown) shown.textContent = Number(value).toFixed(2);
   };
   input.put(name in viewer.state ? viewer.state[name] : about.value);
-  return make("label", { class: `ck-control ck-${kind}`, title: hint }, make("span", {}, label), input, shown);
+  return make("label", { class: "ck-control", title: hint }, make("span", {}, label), input, shown);
 }
 
 function valueOf(input, { kind, options }) {
@@ -695,18 +635,48 @@ function valueOf(input, { kind, options }) {
 
 // ---- strips of tiles ----
 
-/** A row of tiles. Tiles that stay are kept as they are, so nothing flickers; `open` is called with the tile. */
+/** A row of tiles; `open` is called with the one that was clicked. Tiles that stay are kept, so that nothing flickers. */
 class Strip {
-  constructor(viewer, open, name = "gallery") {
+  constructor(viewer, open, about) {
     Object.assign(this, { viewer, open, tiles: new Map(), wheeled: 0 });
-    this.row = make("div", { class: "ck-tiles", role: "group", "aria-label": `${name} pictures` });
-    this.title = make("b"); this.note = make("span", { class: "ck-note" }); this.place = make("span", { class: "ck-small" });
-    this.turns = [-1, 1].map((by) => make("button", { type: "button", class: "ck-turn", "aria-label": by < 0 ? "page before" : "next page",
-      onclick: () => viewer.page(by, this) }, by < 0 ? "‹" : "›"));
+    [this.title, this.place, this.note] = [make("b"), make("span", { class: "ck-small" }), make("span", { class: "ck-note" })];
+    this.row = make("div", { class: "ck-tiles", role: "group", "aria-label": "gallery", onscroll: () => this.turn() });
+    this.row.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    this.row.addEventListener("load", () => this.turn(), true); // pictures have their widths only now
+    this.turns = [[-1, "‹", "page before"], [1, "›", "next page"]].map(([by, sign, label]) =>
+      button({ class: "ck-turn", "aria-label": label, onclick: () => viewer.page(by, this) }, sign));
     this.el = make("section", { class: "ck-strip" }, make("header", {}, this.title, this.place, this.note),
       make("div", { class: "ck-run" }, this.turns[0], this.row, this.turns[1]));
-    this.row.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    if (about) this.draw(about);
   }
+
+  draw(about) {
+    this.about = about;
+    const { title, note, page, pages, tiles } = about, before = this.tiles;
+    this.title.textContent = clean(title);
+    this.note.textContent = clean(note);
+    this.place.textContent = pages > 1 ? `page ${page + 1} of ${pages}` : "";
+    this.tiles = new Map();
+    const shown = tiles.map((tile, n) => {
+      const key = [tile.pair ?? tile.gallery, tile.src, tile.query_src].join(" ");
+      const el = (!this.tiles.has(key) && before.get(key)) || button({ class: "ck-tile", onclick: () => this.open(el.about) });
+      this.tiles.set(this.tiles.has(key) ? `${key} ${n}` : key, el);
+      return fillTile(el, tile);
+    });
+    const same = shown.length === this.row.children.length && shown.every((el, n) => el === this.row.children[n]);
+    if (!same || !shown.length) this.row.replaceChildren(...(shown.length ? shown : [noteOf("No picture to show.")]));
+    this.reveal();
+    this.turn();
+  }
+
+  /** Scroll the row, and only the row, to the chosen tile. */
+  reveal() {
+    const { row } = this, now = row.querySelector("[aria-current=true]");
+    const inside = !now || (now.offsetLeft >= row.scrollLeft && now.offsetLeft + now.offsetWidth <= row.scrollLeft + row.clientWidth);
+    if (!inside) row.scrollTo({ left: now.offsetLeft - row.clientWidth / 3 });
+  }
+
+  turn() { this.turns.forEach((turn, n) => { turn.disabled = !this.viewer.canPage(n ? 1 : -1, this); }); }
 
   wheel(event) {
     const by = Math.sign(event.deltaY || event.deltaX);
@@ -716,87 +686,59 @@ class Strip {
     this.wheeled = event.timeStamp;
     this.viewer.page(by, this);
   }
-
-  draw(strip) {
-    this.about = strip;
-    this.title.textContent = clean(strip.title);
-    this.note.textContent = clean(strip.note);
-    this.place.textContent = strip.pages > 1 ? `page ${strip.page + 1} of ${strip.pages}` : "";
-    const before = this.tiles;
-    this.tiles = new Map();
-    const shown = strip.tiles.map((tile, n) => {
-      const key = [tile.pair ?? tile.gallery, tile.src, tile.query_src].join(" "), el = before.get(key) ?? this.tile();
-      this.tiles.set(this.tiles.has(key) ? `${key} ${n}` : key, el);
-      fillTile(el, tile);
-      return el;
-    });
-    if (shown.some((el, n) => this.row.children[n] !== el) || this.row.children.length !== shown.length) this.row.replaceChildren(...shown);
-    this.row.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-    if (!shown.length) this.row.append(make("p", { class: "ck-note" }, "No picture to show."));
-    this.turns.forEach((turn, n) => { turn.hidden = !this.viewer.host && strip.tiles.length < 4; turn.disabled = !this.viewer.canPage(n ? 1 : -1, this); });
-  }
-
-  tile() { return make("button", { type: "button", class: "ck-tile", onclick: (event) => this.open(event.currentTarget.about) }); }
 }
 
 function fillTile(el, tile) {
   const { status, rank, caption, distance, name, chosen, pinned } = tile;
-  const sources = [tile.query_src, tile.src].filter((src) => src != null), said = [rank ? `rank ${rank}` : "", words(status), caption, distance, name];
+  const sources = [tile.query_src, tile.src].filter((src) => src != null);
   if (String(el.drawn) !== String(sources)) {
-    el.replaceChildren(make("span", { class: "ck-thumbs" }, sources.map((src) => (src ? make("img", { src, alt: "", draggable: "false" })
-      : make("span", { class: "ck-none" }, "cannot be read")))), make("span", { class: "ck-label" }));
+    const thumbs = sources.map((src) => (src ? make("img", { src, alt: "", draggable: "false" }) : make("span", { class: "ck-none" }, "cannot be read")));
+    el.replaceChildren(make("span", { class: "ck-thumbs" }, thumbs), make("span", { class: "ck-label" }));
     el.drawn = sources;
   }
+  const said = [rank && `rank ${rank}`, words(status), caption, distance, name, pinned && "pinned"].filter(Boolean);
   el.about = tile;
   Object.assign(el.dataset, { tile: tile.pair ?? tile.gallery ?? "", status });
-  el.title = clean([caption, name].filter(Boolean).join("\n"));
-  el.setAttribute("aria-label", clean(said.filter(Boolean).join(", ")) + (pinned ? ", pinned" : ""));
-  el.setAttribute("aria-current", String(Boolean(chosen)));
-  el.lastChild.replaceChildren(make("b", {}, [glyph(status), rank, pinned ? "📌" : ""].filter(Boolean).join(" ")), " ", distance ?? "");
+  Object.assign(el, { title: clean([caption, name].filter(Boolean).join("\n")), ariaLabel: clean(said.join(", ")), ariaCurrent: String(Boolean(chosen)) });
+  el.lastChild.replaceChildren(make("b", {}, [glyph(status), rank, pinned && "⚲"].filter(Boolean).join(" ")), " ", clean(distance));
+  return el;
 }
 
 // ---- tabs: section -> name and what draws it; an entry here is a tab ----
 
 const TABS = {
-  pair: ["Pair", drawPair],
+  pair: ["Pair", (viewer, pair) => [viewer.sheet(pair)]],
   compare: ["Compare", drawCompare],
   failures: ["Failures", drawFailures],
   what_if: ["What if", drawWhatIf],
   notes: ["Notes and export", drawNotes],
 };
 
-function drawPair(viewer, pair) { return [viewer.sheet(pair)]; }
-
-const numbersOf = (numbers = []) => make("dl", {}, numbers.map(({ name, text, hint }) => [make("dt", { title: hint }, name), make("dd", {}, text)]));
-const noteOf = (note) => note && make("p", { class: "ck-note" }, note);
+const stripsOf = (viewer, sections) => sections.filter(filled).map((about) => new Strip(viewer, viewer.openGallery, about));
 
 function drawCompare(viewer, { title, left, right, lines = [], table = [], note }) {
-  const strips = [left, right].filter(filled).map((about) => {
-    const strip = new Strip(viewer, viewer.openGallery);
-    strip.draw(about);
-    return strip;
-  });
-  const slopes = canvasOf((context, width) => paintSlopes(viewer, slopes, strips, lines, context, width), { class: "ck-slopes", role: "img",
-    "aria-label": `${lines.length} lines join the places of the same picture` });
+  const strips = stripsOf(viewer, [left, right]), [head = [], ...rows] = table;
+  const slopes = canvasOf((context, width, height) => paintSlopes(viewer, slopes, strips, lines, context, height),
+    { class: "ck-slopes", role: "img", "aria-label": `${lines.length} lines join the places of the same picture` });
   viewer.canvases.push(slopes);
-  const [head = [], ...rows] = table;
-  return [make("h3", {}, title), strips[0]?.el, slopes, strips[1]?.el, viewer.controlsOf("compare"), noteOf(note),
-    table.length && make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text)))),
+  strips.forEach((strip) => strip.row.addEventListener("scroll", () => repaint(slopes)));
+  return [viewer.controlsOf("compare"), make("h3", {}, title), strips[0]?.el, slopes, strips[1]?.el, noteOf(note),
+    rows.length > 0 && make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text)))),
       make("tbody", {}, rows.map((row) => make("tr", {}, row.map((text) => make("td", {}, text))))))];
 }
 
 /** From a picture's place on the upper strip to its place on the lower one; a short stub where it is not there. */
-function paintSlopes(viewer, canvas, strips, lines, context, width) {
-  const rim = canvas.getBoundingClientRect(), scale = width / (rim.width || 1), height = rim.height * scale;
+function paintSlopes(viewer, canvas, strips, lines, context, height) {
+  const { left } = canvas.getBoundingClientRect(), style = getComputedStyle(viewer.root);
   const middle = (strip, place) => {
     const box = strip?.row.children[place]?.getBoundingClientRect();
-    return box && (box.left + box.width / 2 - rim.left) * scale;
+    return box && box.left + box.width / 2 - left;
   };
   for (const { from, to, status } of lines) {
-    const [a, b] = [middle(strips[0], from), middle(strips[1], to)];
-    const line = getComputedStyle(viewer.root).getPropertyValue(`--${status.replace(" ", "-")}`) || viewer.palette.ink;
-    Object.assign(context, { strokeStyle: line, lineWidth: status === "right" ? 2.4 : 1.4 });
-    context.setLineDash(status === "right" ? [] : [5, 3]);
+    const [a, b] = [middle(strips[0], from), middle(strips[1], to)], right = status === "right";
+    const strokeStyle = style.getPropertyValue(`--${status.replace(" ", "-")}`) || viewer.palette.ink;
+    Object.assign(context, { strokeStyle, lineWidth: right ? 2.4 : 1.4 });
+    context.setLineDash(right ? [] : [5, 3]);
     if (a != null) stroke(context, [a, 2, b ?? a, b == null ? height * 0.3 : height - 2]);
     else if (b != null) stroke(context, [b, height * 0.7, b, height - 2]);
   }
@@ -804,114 +746,116 @@ function paintSlopes(viewer, canvas, strips, lines, context, width) {
 }
 
 function drawFailures(viewer, { tiles = [], histograms = [], note }) {
-  const grid = make("div", { class: "ck-grid" }, tiles.map((tile) => {
-    const el = make("button", { type: "button", class: "ck-tile", onclick: () => viewer.openQuery(tile) });
-    fillTile(el, tile);
-    return el;
-  }));
-  return [viewer.controlsOf("failures"), make("div", { class: "ck-histograms" }, histograms.map((about) => histogram(viewer, about))), noteOf(note),
-    tiles.length ? grid : make("p", { class: "ck-note" }, "No query fits.")];
+  const shown = tiles.map((tile) => fillTile(button({ class: "ck-tile", onclick: () => viewer.openQuery(tile) }), tile));
+  return [viewer.controlsOf("failures"), make("div", { class: "ck-histograms" }, histograms.map((about) => histogram(viewer, about))),
+    noteOf(note), tiles.length ? make("div", { class: "ck-grid" }, shown) : noteOf("No query fits.")];
 }
 
+/** Bars with a range that one drags, or types. */
 function histogram(viewer, { name, label, edges, counts, range }) {
-  const [low, high] = [edges[0], edges.at(-1)], most = Math.max(...counts, 1);
-  let drawn = range;
+  const [low, high] = [edges[0], edges.at(-1)], most = Math.max(...counts, 1), wide = high - low || 1;
+  let [drawn, start] = [range, null];
   const tell = (ends) => viewer.ask({ ask: "brush", name, low: ends?.[0] ?? null, high: ends?.[1] ?? null });
-  const at = (event) => low + clamp(event.offsetX / canvas.clientWidth, 0, 1) * (high - low);
-  const canvas = canvasOf((context, width, height) => counts.forEach((count, k) => {
-    const x = (edge) => ((edge - low) / (high - low || 1)) * width, middle = (edges[k] + edges[k + 1]) / 2;
-    const inside = !drawn || (middle >= drawn[0] && middle <= drawn[1]);
-    context.fillStyle = inside ? viewer.palette.accent : viewer.palette.faint;
-    context.fillRect(x(edges[k]) + 0.5, height - (count / most) * height, x(edges[k + 1]) - x(edges[k]) - 1, (count / most) * height);
-  }), { class: "ck-histogram", role: "img", "aria-label": `${label}: ${counts.join(", ")}` });
-  let start = null;
-  canvas.addEventListener("pointerdown", (event) => { start = at(event); canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointermove", (event) => {
-    if (start == null) return;
-    drawn = [start, at(event)].sort((a, b) => a - b);
-    repaint(canvas);
+  const at = (event) => low + clamp(event.offsetX / event.target.clientWidth, 0, 1) * wide;
+  const paint = (context, width, height) => counts.forEach((count, k) => {
+    const [a, b] = [edges[k], edges[k + 1]], middle = (a + b) / 2, tall = (count / most) * height;
+    context.fillStyle = !drawn || (middle >= drawn[0] && middle <= drawn[1]) ? viewer.palette.accent : viewer.palette.faint;
+    context.fillRect(((a - low) / wide) * width + 0.5, height - tall, ((b - a) / wide) * width - 1, tall);
   });
-  canvas.addEventListener("pointerup", (event) => { const wide = Math.abs(at(event) - start) > (high - low) / 200; start = null; tell(wide ? drawn : null); });
+  const canvas = canvasOf(paint, { class: "ck-histogram", role: "img", "aria-label": `${label}: ${counts.join(", ")}`,
+    onpointerdown(event) {
+      start = at(event);
+      canvas.setPointerCapture(event.pointerId);
+    },
+    onpointermove(event) {
+      if (start == null) return;
+      drawn = [start, at(event)].toSorted((a, b) => a - b);
+      repaint(canvas);
+    },
+    onpointerup(event) {
+      tell(Math.abs(at(event) - start) > wide / 200 ? drawn : null);
+      start = null;
+    } });
   viewer.canvases.push(canvas);
-  const ends = [0, 1].map((k) => make("input", { type: "number", step: "any", value: (range ?? [low, high])[k], "aria-label": `${label}, ${k ? "to" : "from"}`,
-    data: { control: `${name}-${k}` }, onchange: (event) => tell(k ? [(range ?? [low])[0], Number(event.target.value)] : [Number(event.target.value), (range ?? [0, high])[1]]) }));
-  return make("figure", {}, make("figcaption", {}, label), canvas, make("div", { class: "ck-ends" }, ends[0], range && make("button", { type: "button",
-    data: { control: `${name}-all` }, onclick: () => tell(null) }, "all"), ends[1]));
+  const ends = (range ?? [low, high]).map((end, k, all) => make("input", { type: "number", step: "any", value: Number(end.toPrecision(4)),
+    "aria-label": `${label}, ${k ? "to" : "from"}`, data: { control: `${name}-${k}` },
+    onchange: (event) => tell(all.with(k, Number(event.target.value))) }));
+  return make("figure", {}, make("figcaption", {}, label), canvas, make("div", { class: "ck-ends" }, ends[0],
+    range && button({ data: { control: `${name}-all` }, onclick: () => tell(null) }, "all"), ends[1]));
 }
 
 function drawWhatIf(viewer, { pair, before, after, control, numbers, note }) {
-  const strips = [before, after].filter(filled).map((about) => {
-    const strip = new Strip(viewer, viewer.openGallery);
-    strip.draw(about);
-    return strip.el;
-  });
-  return [viewer.controlsOf("what_if"), strips, noteOf(note), make("div", { class: "ck-pairs" }, numbersOf(numbers),
-    filled(control) && make("div", {}, make("b", {}, control.title), numbersOf(control.numbers))), filled(pair) && viewer.sheet(pair)];
+  const said = make("div", {}, numbersOf(numbers), filled(control) && [make("b", {}, control.title), numbersOf(control.numbers)], noteOf(note));
+  return [viewer.controlsOf("what_if"), filled(pair) ? viewer.sheet(pair, said) : said, stripsOf(viewer, [before, after]).map(({ el }) => el)];
 }
 
 function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) {
   const area = make("textarea", { rows: 4, maxlength: 4000, "aria-label": "note", data: { control: "note" } }, text);
-  const labels = make("input", { type: "text", value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags", data: { control: "tags" } });
-  const save = () => viewer.ask({ ask: "note", text: area.value, tags: labels.value.split(",").map((tag) => tag.trim()).filter(Boolean) });
-  return [viewer.controlsOf("notes"), make("div", { class: "ck-write" }, area, labels, make("button", { type: "button", onclick: save }, "Save the note"),
+  const labels = make("input", { value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags", data: { control: "tags" } });
+  const tagged = () => labels.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const open = ({ query, gallery }) => viewer.ask({ ask: "set", changes: { query, gallery, tab: "pair" } });
+  return [viewer.controlsOf("notes"), make("div", { class: "ck-write" }, area, labels,
+    button({ onclick: () => viewer.ask({ ask: "note", text: area.value, tags: tagged() }) }, "Save the note"),
     make("span", { class: "ck-note", role: "status" }, saved)),
-    exports.length && make("div", { class: "ck-controls" }, exports.map(([kind, label]) => make("button", { type: "button",
-      onclick: () => (kind === "png" ? viewer.save() : viewer.ask({ ask: "export", kind, view: "pair" })) }, label))),
-    make("ul", { class: "ck-list" }, list.map((note) => make("li", {}, make("button", { type: "button", onclick: () => viewer.ask({ ask: "set",
-      changes: { query: note.query, gallery: note.gallery, tab: "pair" } }) }, `query ${note.query}, gallery ${note.gallery}`), " ",
-      make("b", {}, note.tags?.join(", ")), " ", note.text)))];
+  make("div", { class: "ck-controls" }, exports.map(([kind, label]) => button({ onclick: () => viewer.ask({ ask: "export", kind, view: "pair" }) }, label))),
+  make("ul", { class: "ck-list" }, list.map((note) => make("li", {}, button({ onclick: () => open(note) }, `query ${note.query}, gallery ${note.gallery}`),
+    " ", make("b", {}, note.tags?.join(", ")), " ", note.text)))];
 }
 
 // ---- the whole ----
 
-const SERIES = { light: ["#332288", "#117733"], dark: ["#b9a7ff", "#7bd389"] };
-const QUIET = "button, input, select, textarea, nav, .ck-controls, .ck-hidden, dialog"; // not part of an exported picture
+const SERIES = { light: ["#332288", "#117733"], dark: ["#b9a7ff", "#7bd389"] }; // query and gallery in the profiles
+const STEPS = { // keys on a tile or a picture
+  ArrowLeft: (viewer) => viewer.step(-1), ArrowRight: (viewer) => viewer.step(1),
+  PageUp: (viewer) => viewer.page(-1), PageDown: (viewer) => viewer.page(1),
+};
 
 class Viewer {
   constructor(el, view, host) {
-    Object.assign(this, { el, host, view: { ...view }, canvases: [], sheets: [], pending: {}, waiting: new Set(), watch: new AbortController() });
+    Object.assign(this, { el, host, view: { ...view }, canvases: [], sheets: [], pending: {}, waiting: new Set() });
     this.state = { ...DEFAULTS, ...view.state };
     this.build();
     this.listen();
-    if (view.pairs?.length && !filled(view.pair)) this.choose(0, false);
-    this.dirty("theme", "controls", "tabs", "strip", "body", "notice");
+    if (view.pairs?.length) this.choose(0);
+    this.dirty("theme", "tabs", "controls", "strip", "notice", "body");
     this.flush();
   }
 
   build() {
     this.bar = make("div", { class: "ck-bar-top" });
     this.tabs = make("nav", { role: "tablist", "aria-label": "views" });
-    this.strip = new Strip(this, (tile) => this.openTile(tile));
+    this.strip = new Strip(this, (tile) => (tile.pair != null ? this.choose(tile.pair) : this.openGallery(tile)));
     this.body = make("div", { class: "ck-tab", role: "tabpanel" });
-    this.notice = make("div", { class: "ck-notice" });
+    this.notice = make("div");
     this.line = make("p", { class: "ck-status", data: { empty: "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys." } });
-    this.live = make("div", { class: "ck-hidden", "aria-live": "polite", role: "status" });
-    this.help = make("dialog", { class: "ck-help" }, make("h3", {}, "Keys"), make("dl", {}, KEYS.map(([key, what]) => [make("dt", {}, key), make("dd", {}, what)])),
-      make("button", { type: "button", onclick: () => this.help.close() }, "Close"));
+    this.live = make("div", { class: "ck-hidden", "aria-live": "polite" });
+    this.help = make("dialog", { class: "ck-help" }, make("h3", {}, "Keys"), make("dl", {}, KEYS.map(([key, what]) =>
+      [make("dt", {}, key), make("dd", {}, what)])), button({ onclick: () => this.help.close() }, "Close"));
+    const ask = button({ class: "ck-ask", "aria-label": "keys", onclick: () => this.help.showModal() }, "?");
     this.root = make("div", { class: "casnkit", role: "region", "aria-label": "pair viewer", data: { lmSuppressShortcuts: "true", status: "" } },
-      make("div", { class: "ck-top" }, this.tabs, this.bar, make("button", { type: "button", class: "ck-ask", "aria-label": "keys", onclick: () => this.help.showModal() }, "?")),
-      this.notice, this.strip.el, this.body, this.line, this.live, this.help);
+      make("div", { class: "ck-top" }, this.tabs, this.bar, ask), this.notice, this.strip.el, this.body, this.line, this.live, this.help);
     this.el.append(this.root);
   }
 
   listen() {
-    const { signal } = this.watch, again = () => this.dirty("theme");
+    this.watch = new AbortController();
+    const { signal } = this.watch, again = () => this.dirty("theme"), size = () => this.dirty("size");
     this.root.addEventListener("keydown", (event) => this.key(event), { signal });
     for (const kind of ["keyup", "keypress"]) this.root.addEventListener(kind, (event) => event.stopPropagation(), { signal });
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", again, { signal });
-    window.addEventListener("resize", () => this.dirty("size"), { signal });
-    this.observers = [new ResizeObserver(() => this.dirty("size")), new MutationObserver(again)];
+    window.addEventListener("resize", size, { signal });
+    this.observers = [new ResizeObserver(size), new MutationObserver(again)];
     this.observers[0].observe(this.root);
     this.observers[1].observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   }
 
   destroy() {
+    this.gone = true;
     this.watch.abort();
     this.observers.forEach((observer) => observer.disconnect());
     clearTimeout(this.timer);
     cancelAnimationFrame(this.frame);
-    this.gone = true;
     this.root.remove();
   }
 
@@ -921,18 +865,20 @@ class Viewer {
 
   /** A section has a new value. */
   update(section, value) {
-    const before = this.state;
     this.view[section] = value;
-    if (section === "state") {
-      this.state = { ...DEFAULTS, ...value, ...this.pending };
-      const changed = Object.keys(this.state).filter((name) => this.state[name] !== before[name]);
-      this.sheets.forEach((sheet) => { if (changed.includes("rectangle")) sheet.box = null; });
-      this.dirty("values", ...changed.flatMap((name) => LOOK[name] ?? { tab: ["tabs", "body"], rectangle: ["maps", "status"] }[name] ?? []));
-    } else if (section === "strip") this.dirty("strip");
-    else if (section === "controls") this.dirty("controls", "tabs");
+    if (section === "state") this.follow(value);
     else if (section === "busy" || section === "error") this.dirty("notice");
-    else if (section === this.state.tab) this.dirty("body");
-    else this.dirty("tabs");
+    else if (section === this.state.tab) this.dirty("body", "tabs");
+    else this.dirty("tabs", section); // a strip, controls; other sections wait until their tab is opened
+  }
+
+  /** Python's state, but for what was changed here in the meantime. */
+  follow(value) {
+    const before = this.state, also = { tab: ["tabs", "body"], rectangle: ["maps", "status"] };
+    this.state = { ...DEFAULTS, ...value, ...this.pending };
+    const changed = Object.keys(this.state).filter((name) => String(this.state[name]) !== String(before[name]));
+    if (changed.includes("rectangle")) this.sheets.forEach((sheet) => { sheet.box = null; });
+    this.dirty("values", ...changed.flatMap((name) => LOOK[name] ?? also[name] ?? []));
   }
 
   /** A control has a new value: drawn at once where the browser can, else asked for. */
@@ -942,12 +888,15 @@ class Viewer {
     this.pending[name] = value;
     this.dirty("values", ...LOOK[name]);
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.ask({ ask: "set", changes: this.pending }); this.pending = {}; }, WAIT);
+    this.timer = setTimeout(() => {
+      this.ask({ ask: "set", changes: this.pending });
+      this.pending = {};
+    }, WAIT);
   }
 
   press({ name, value, message }) {
     if (name === "png") return this.save();
-    return this.ask(name in (this.view.state ?? {}) ? { ask: "set", changes: { [name]: value } } : { ask: name, ...message });
+    this.ask(name in this.state ? { ask: "set", changes: { [name]: value } } : { ask: name, ...message });
   }
 
   /** Draw pieces again, all together, before the next frame. */
@@ -958,42 +907,41 @@ class Viewer {
 
   flush() {
     cancelAnimationFrame(this.frame);
-    this.frame = null;
-    const pieces = this.waiting;
-    this.waiting = new Set();
-    if (pieces.delete("theme")) { this.theme(); pieces.add("size"); }
-    for (const [piece, draw] of Object.entries(this.whole)) if (pieces.delete(piece)) draw.call(this);
-    if (pieces.delete("size")) this.resize();
-    if (pieces.delete("status")) this.say();
+    const pieces = this.waiting, whole = { theme: this.theme, tabs: this.drawTabs, controls: this.drawControls, values: this.drawValues,
+      strip: this.drawStrip, notice: this.drawNotice, body: this.drawBody, size: this.resize, status: this.say };
+    [this.frame, this.waiting] = [null, new Set()];
+    for (const [piece, draw] of Object.entries(whole)) if (pieces.has(piece)) draw.call(this, pieces);
     this.sheets.forEach((sheet) => sheet.draw(pieces));
   }
 
-  get whole() {
-    return { tabs: this.drawTabs, controls: this.drawControls, values: this.drawValues, strip: this.drawStrip, notice: this.drawNotice, body: this.drawBody };
-  }
-
-  theme() {
+  theme(pieces) {
     const page = document.body.dataset.jpThemeLight, { theme, projector } = this.state;
     const dark = theme === "auto" ? (page ? page === "false" : this.dark.matches) : theme === "dark";
     Object.assign(this.root.dataset, { theme: dark ? "dark" : "light", projector: String(Boolean(projector)) });
     const style = getComputedStyle(this.root), of = (name) => style.getPropertyValue(name).trim();
     this.palette = { ink: of("--ink"), faint: of("--line"), accent: of("--accent"), series: SERIES[dark ? "dark" : "light"] };
+    pieces.add("size");
   }
 
   resize() {
-    this.sheets.forEach((sheet) => { sheet.layout(); sheet.draw(Object.keys(sheet.painted)); });
+    this.sheets.forEach((sheet) => {
+      sheet.layout();
+      sheet.draw(Object.keys(sheet.painted));
+    });
     this.canvases.forEach(repaint);
+    this.strip.turn();
   }
 
   pictureHeight() {
-    const taken = this.state.tab === "pair" ? this.body.getBoundingClientRect().top - this.root.getBoundingClientRect().top + 150 : 300;
-    return clamp((this.state.projector ? 1.15 : 0.86) * window.innerHeight - taken, 200, this.state.projector ? 900 : 640);
+    const { tab, projector } = this.state, above = this.body.offsetTop - this.root.offsetTop;
+    if (tab !== "pair") return projector ? 420 : 280;
+    return clamp((projector ? 1.15 : 0.86) * window.innerHeight - above - 150, 200, projector ? 900 : 640);
   }
 
   say() {
     const sheet = this.sheets.find((one) => one.hover || one.rectangle()), text = sheet?.status() ?? "";
     this.root.dataset.status = this.line.textContent = text;
-    if (this.aloud || !sheet?.hover) this.live.textContent = text;
+    if (this.aloud || !sheet?.hover) this.live.textContent = text; // the mouse is not read out, the keyboard is
     this.aloud = false;
   }
 
@@ -1002,26 +950,28 @@ class Viewer {
   tabNames() { return Object.keys(TABS).filter((name) => name === "pair" || name in (this.view.controls ?? {}) || filled(this.view[name])); }
 
   drawTabs() {
-    const names = this.tabNames();
+    const names = this.tabNames(), { tab } = this.state;
     this.tabs.hidden = names.length < 2;
-    keepFocus(this.tabs, () => this.tabs.replaceChildren(...names.map((name) => make("button", { type: "button", role: "tab", data: { control: `tab-${name}` },
-      "aria-selected": String(name === this.state.tab), tabindex: name === this.state.tab ? 0 : -1, onclick: () => this.openTab(name) }, TABS[name][0]))));
-    this.root.dataset.tab = this.state.tab;
+    this.root.dataset.tab = tab;
+    keepFocus(this.tabs, () => this.tabs.replaceChildren(...names.map((name) => button({ role: "tab", data: { control: `tab-${name}` },
+      "aria-selected": String(name === tab), tabindex: name === tab ? 0 : -1, onclick: () => this.openTab(name) }, TABS[name][0]))));
   }
 
   drawControls() {
     keepFocus(this.root, () => {
-      this.bar.replaceChildren(...[this.controlsOf("")].filter(Boolean));
+      this.bar.replaceChildren(this.controlsOf("") || "");
       const box = this.body.querySelector(".ck-controls[data-of]");
-      if (box) box.replaceWith(this.controlsOf(box.dataset.of) ?? "");
+      box?.replaceWith(this.controlsOf(box.dataset.of) || "");
     });
   }
 
-  drawValues() { this.root.querySelectorAll("[data-control]").forEach((input) => input.dataset.control in this.state && input.put?.(this.state[input.dataset.control])); }
+  drawValues() {
+    for (const input of this.root.querySelectorAll("[data-control]")) if (input.dataset.control in this.state) input.put?.(this.state[input.dataset.control]);
+  }
 
   controlsOf(tab) {
     const found = this.view.controls?.[tab] ?? [];
-    return found.length ? make("div", { class: "ck-controls", data: { of: tab } }, found.map((about) => drawControl(this, about))) : null;
+    return found.length > 0 && make("div", { class: "ck-controls", data: { of: tab } }, found.map((about) => drawControl(this, about)));
   }
 
   drawStrip() {
@@ -1032,119 +982,100 @@ class Viewer {
 
   /** The open tab. A pair is put in place once its pictures are decoded, so that nothing flashes. */
   async drawBody() {
-    const { tab } = this.state, section = this.view[tab], turn = (this.turn = (this.turn ?? 0) + 1);
-    const pair = tab === "pair" ? section : section?.pair;
-    if (filled(pair)) await ready([pair.query?.src, pair.gallery?.src]);
+    const { tab } = this.state, section = this.view[tab], turn = (this.turn = (this.turn ?? 0) + 1), pair = tab === "pair" ? section : section?.pair;
+    if (filled(pair)) await decoded([pair.query?.src, pair.gallery?.src]);
     if (turn !== this.turn || this.gone) return;
     [this.sheets, this.canvases] = [[], []];
-    const drawn = filled(section) ? TABS[tab][1](this, section).flat().filter(Boolean) : [make("p", { class: "ck-note" }, "Nothing to show here yet.")];
-    keepFocus(this.root, () => this.body.replaceChildren(...drawn));
-    this.body.scrollIntoView && (this.root.dataset.tab = tab);
+    const drawn = filled(section) ? TABS[tab][1](this, section) : [noteOf("Nothing to show here yet.")];
+    keepFocus(this.root, () => this.body.replaceChildren(...drawn.flat().filter(Boolean)));
     this.dirty("size", "status");
   }
 
-  sheet(pair) {
-    const sheet = new Sheet(this, pair);
-    this.sheets.push(sheet);
-    return sheet.el;
+  sheet(pair, extra) {
+    this.sheets.push(new Sheet(this, pair, extra));
+    return this.sheets.at(-1).el;
   }
 
   drawNotice() {
     const { busy = {}, error = {} } = this.view;
-    this.notice.replaceChildren(...[
-      error.text && make("p", { class: "ck-error", role: "alert" }, error.text),
-      busy.what && make("p", { role: "status" }, busy.what, " ", make("progress", { max: busy.total || 1, value: busy.done || 0 }), " ",
-        `${busy.done ?? 0} of ${busy.total ?? "?"} `, busy.can_cancel && make("button", { type: "button", onclick: () => this.ask({ ask: "cancel" }) }, "Cancel")),
-    ].filter(Boolean));
+    const bar = busy.what && make("p", { role: "status" }, busy.what, " ", make("progress", { max: busy.total || 1, value: busy.done || 0 }),
+      ` ${busy.done ?? 0} of ${busy.total ?? "?"} `, busy.can_cancel && button({ onclick: () => this.ask({ ask: "cancel" }) }, "Cancel"));
+    this.notice.replaceChildren(...[error.text && make("p", { class: "ck-error", role: "alert" }, error.text), bar].filter(Boolean));
   }
 
   // -- opening things --
 
-  openTab(name) {
-    if (this.host) this.ask({ ask: "set", changes: { tab: name } });
-    this.state = { ...this.state, tab: name };
+  openTab(tab) {
+    this.ask({ ask: "set", changes: { tab } });
+    this.state = { ...this.state, tab };
     this.dirty("tabs", "body");
   }
 
-  openTile(tile) { return tile.pair != null ? this.choose(tile.pair) : this.openGallery(tile); }
-
-  openGallery = (tile) => this.ask({ ask: "set", changes: { gallery: tile.gallery } });
+  openGallery = ({ gallery }) => this.ask({ ask: "set", changes: { gallery } });
 
   openQuery({ query, gallery }) { this.ask({ ask: "set", changes: { query, ...(gallery != null && { gallery }), tab: "pair" } }); }
 
   /** On a page: show one of its pairs. */
   choose(number) {
-    const { pairs, strip } = this.view;
-    this.chosen = clamp(number, 0, pairs.length - 1);
-    const tiles = pairs.map(({ pair, ...tile }, n) => ({ src: pair.gallery.src, query_src: pair.query.src, ...tile, pair: n, chosen: n === this.chosen }));
-    this.view.strip = { page: 0, pages: 1, title: "Pairs", ...strip, tiles, note: `${this.chosen + 1} of ${pairs.length}` };
-    this.view.pair = pairs[this.chosen].pair;
+    const { pairs } = this.view, now = (this.chosen = clamp(number, 0, pairs.length - 1));
+    const tiles = pairs.map(({ pair, ...tile }, n) => ({ src: pair.gallery.src, query_src: pair.query.src, ...tile, pair: n, chosen: n === now }));
+    this.view.strip = { title: "Pairs", page: 0, pages: 1, note: `${now + 1} of ${pairs.length}`, tiles };
+    this.view.pair = pairs[now].pair;
     this.dirty("strip", "body");
   }
 
   step(by) { return this.view.pairs ? this.choose(this.chosen + by) : this.ask({ ask: "step", by }); }
 
-  canPage(by, strip) {
-    const { page = 0, pages = 1 } = strip.about ?? {}, { row } = strip;
-    if (!this.view.pairs) return page + by >= 0 && page + by < pages;
-    return by < 0 ? row.scrollLeft > 1 : row.scrollLeft + row.clientWidth < row.scrollWidth - 1;
+  canPage(by, { row, about: { page = 0, pages = 1 } = {} }) {
+    if (this.view.pairs) return by < 0 ? row.scrollLeft > 1 : row.scrollLeft + row.clientWidth < row.scrollWidth - 1;
+    return page + by >= 0 && page + by < pages;
   }
 
   page(by, strip = this.strip) {
     if (!this.canPage(by, strip)) return;
-    if (!this.view.pairs) return this.ask({ ask: "page", to: strip.about.page + by });
-    strip.row.scrollBy({ left: by * strip.row.clientWidth * 0.9 });
-    setTimeout(() => strip.turns.forEach((turn, n) => { turn.disabled = !this.canPage(n ? 1 : -1, strip); }), 450);
+    if (this.view.pairs) strip.row.scrollBy({ left: by * strip.row.clientWidth * 0.9 });
+    else this.ask({ ask: "page", to: strip.about.page + by });
   }
 
   /** Keys stay inside the box: JupyterLab never sees them. */
   key(event) {
     event.stopPropagation();
-    const { target } = event, [sheet, side] = target.sheet ?? [];
+    const { target, key } = event, tab = target.closest("[role=tab]");
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input, select, textarea")) return;
-    const tab = target.closest("[role=tab]");
-    if (tab && event.key.startsWith("Arrow")) this.turnTab(event.key === "ArrowLeft" || event.key === "ArrowUp" ? -1 : 1);
-    else if (sheet?.key(side, event)) { /* the cell was moved */ }
-    else if (event.key === "Escape") this.sheets.forEach((one) => one.clear());
-    else if (event.key === "?") this.help.showModal();
-    else if (target.matches("canvas, .ck-tile") && event.key in STEPS) STEPS[event.key](this, target);
+    if (tab && key.startsWith("Arrow")) this.turnTab(key === "ArrowLeft" || key === "ArrowUp" ? -1 : 1);
+    else if (target.sheet?.key(target.side, event)) event.preventDefault();
+    else if (key === "Escape") this.sheets.forEach((sheet) => sheet.clear());
+    else if (key === "?") this.help.showModal();
+    else if (target.matches("canvas, .ck-tile") && key in STEPS) STEPS[key](this);
     else return;
     event.preventDefault();
   }
 
   turnTab(by) {
-    const names = this.tabNames(), next = names[(names.indexOf(this.state.tab) + by + names.length) % names.length];
-    this.openTab(next);
+    const names = this.tabNames();
+    this.openTab(names[(names.indexOf(this.state.tab) + by + names.length) % names.length]);
     this.flush();
     this.tabs.querySelector("[aria-selected=true]").focus();
   }
 
-  // -- the picture as a file: what is on screen, at twice its size --
-
-  async save() {
-    const { pair, state = {} } = this.view, { methods = [], query = {}, gallery = {} } = pair ?? {};
-    const parts = ["casnkit", state.network, query.title, gallery.title, ...methods.map((method) => method.name)].filter((part) => part != null && part !== "");
-    const name = parts.join("-").normalize("NFKD").replace(/[^\w.]+/g, "-").slice(0, 120);
-    const blob = await new Promise((done) => exported(this.body, this.root).toBlob(done, "image/png"));
-    download(`${name}.png`, blob);
+  /** The open tab as a file: what is on screen, at twice its size; the name says what it is. */
+  save() {
+    const { pair = {} } = this.view, { methods = [], query, gallery } = pair;
+    const parts = ["casnkit", this.state.network, query?.title, gallery?.title, ...methods.map(({ name }) => name)].filter(Boolean);
+    const name = `${parts.join("-").normalize("NFKD").replace(/[^\w.]+/g, "-").slice(0, 120)}.png`;
+    exported(this.body, this.root).toBlob((blob) => download(name, blob), "image/png");
   }
 }
-
-const STEPS = { // keys on a tile or a picture
-  ArrowLeft: (viewer) => viewer.step(-1),
-  ArrowRight: (viewer) => viewer.step(1),
-  PageUp: (viewer) => viewer.page(-1),
-  PageDown: (viewer) => viewer.page(1),
-};
 
 /** Do something that makes elements anew, and give the focus back to the one with the same name. */
 function keepFocus(within, work) {
   const had = within.contains(document.activeElement) ? document.activeElement : null;
   const name = ["control", "tile", "picture"].find((key) => had?.dataset[key] !== undefined);
+  const chosen = had?.ariaCurrent === "true";
   work();
-  if (!had || had.isConnected) return;
+  if (!had || (had.isConnected && !chosen)) return;
   const again = name && [...within.querySelectorAll(`[data-${name}]`)].find((el) => el.dataset[name] === had.dataset[name]);
-  (again ?? within.querySelector("[aria-current=true]") ?? within.querySelector("button"))?.focus({ preventScroll: true });
+  ((!chosen && again) || within.querySelector("[aria-current=true]") || within.querySelector("button"))?.focus({ preventScroll: true });
 }
 
 function download(name, blob) {
@@ -1153,51 +1084,53 @@ function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** An element and all in it as a canvas: boxes, pictures, canvases by their own paint functions, words as words. */
+// ---- a picture of what is on screen ----
+
+const QUIET = ".ck-controls, .ck-hidden, .ck-turn, input, select, textarea"; // no part of it
+
+/** An element and all in it: boxes, pictures, canvases by their own paint functions, words as words. */
 function exported(element, root) {
   const rim = element.getBoundingClientRect(), canvas = make("canvas", { width: Math.ceil(2 * rim.width), height: Math.ceil(2 * rim.height) });
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d"), accepts = (node) => (node.matches?.(QUIET) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
   context.scale(2, 2);
   context.fillStyle = getComputedStyle(root).backgroundColor;
   context.fillRect(0, 0, rim.width, rim.height);
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, (node) =>
-    (node.matches?.(QUIET) && !node.matches(".ck-tile") ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT));
-  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    if (node instanceof Text) drawWords(context, node, rim);
-    else drawBox(context, node, rim);
-  }
+  context.translate(-rim.left, -rim.top);
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, accepts);
+  while (walker.nextNode()) (walker.currentNode instanceof Text ? drawWords : drawBox)(context, walker.currentNode);
   return canvas;
 }
 
-function drawBox(context, el, rim) {
-  const { left, top, width, height } = el.getBoundingClientRect(), style = getComputedStyle(el), line = parseFloat(style.borderTopWidth);
+function drawBox(context, el) {
+  const { left, top, width, height } = el.getBoundingClientRect(), style = getComputedStyle(el), lineWidth = parseFloat(style.borderTopWidth);
   context.save();
-  context.translate(left - rim.left, top - rim.top);
-  if (el.paint) el.paint(context, width, height);
+  context.translate(left, top);
+  if (el.paint && width) el.paint(context, width, height);
   else if (el instanceof HTMLImageElement) context.drawImage(el, 0, 0, width, height);
-  if (line > 0 && style.borderTopStyle !== "none") {
-    Object.assign(context, { strokeStyle: style.borderTopColor, lineWidth: line });
+  if (lineWidth > 0 && style.borderBottomStyle === style.borderTopStyle) {
+    Object.assign(context, { strokeStyle: style.borderTopColor, lineWidth });
     context.setLineDash({ dashed: [6, 4], dotted: [2, 2] }[style.borderTopStyle] ?? []);
-    context.strokeRect(line / 2, line / 2, width - line, height - line);
+    context.strokeRect(lineWidth / 2, lineWidth / 2, width - lineWidth, height - lineWidth);
   }
   context.restore();
 }
 
-function drawWords(context, text, rim) {
-  const style = getComputedStyle(text.parentElement), range = document.createRange();
-  Object.assign(context, { fillStyle: style.color, font: `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`, textBaseline: "middle" });
+function drawWords(context, text) {
+  const style = getComputedStyle(text.parentElement), range = document.createRange(), { right } = text.parentElement.getBoundingClientRect();
+  const font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+  Object.assign(context, { fillStyle: style.color, font, textBaseline: "middle", textAlign: "left" });
   for (const { 0: word, index } of text.data.matchAll(/\S+/g)) {
     range.setStart(text, index);
     range.setEnd(text, index + word.length);
     const box = range.getBoundingClientRect();
-    if (box.width) context.fillText(word, box.left - rim.left, box.top - rim.top + box.height / 2);
+    if (box.width) context.fillText(word, box.left, box.top + box.height / 2, Math.max(right - box.left, 1));
   }
 }
 
 /** Draw a view in an element. `host`: {ask(message)}, or null on a page of its own. */
 export function mount(el, view, host = null) {
   const viewer = new Viewer(el, view, host);
-  return { update: (section, value) => viewer.update(section, value), destroy: () => viewer.destroy(), viewer };
+  return { viewer, update: (section, value) => viewer.update(section, value), destroy: () => viewer.destroy() };
 }
 
 export default {
@@ -1207,6 +1140,9 @@ export default {
     const heard = SECTIONS.map((name) => [`change:${name}`, () => viewer.update(name, model.get(name) ?? {})]);
     heard.push(["msg:custom", ({ download: file }, buffers) => file && download(file.name, new Blob([buffers[0]], { type: file.mime }))]);
     heard.forEach(([event, answer]) => model.on(event, answer));
-    return () => { heard.forEach(([event, answer]) => model.off(event, answer)); viewer.destroy(); };
+    return () => {
+      heard.forEach(([event, answer]) => model.off(event, answer));
+      viewer.destroy();
+    };
   },
 };
