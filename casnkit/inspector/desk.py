@@ -62,18 +62,17 @@ class Desk:
         self._maps, self._outcome = lru_cache(128)(self._map), lru_cache(16)(self._try)
         self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
         self.hints: list[str] = []  # what must be said of networks and pictures
-        name = self._first_working()
-        self.hints += self.library.unreadable()
-        by = "sum" if self.network(name).pair_trained and len(dataset.gallery) <= LARGE_GALLERY else "features"
-        self.current = State(network=name, ranked_by=by)
-
-    def _first_working(self) -> str:
         for name in self.library.sources:
             try:
-                return self.network(name).name
+                trained = self.network(name).pair_trained
+                break
             except ValueError as error:
                 self.hints.append(str(error))
-        raise ValueError("none of the networks could be opened:\n" + "\n".join(self.hints))
+        else:
+            raise ValueError("none of the networks could be opened:\n" + "\n".join(self.hints))
+        self.hints += self.library.unreadable()
+        by = "sum" if trained and len(dataset.gallery) <= LARGE_GALLERY else "features"
+        self.current = State(network=name, ranked_by=by)
 
     def network(self, name: str = "") -> Network:
         """The network of that name, or the chosen one; opened when it is first asked for."""
@@ -208,7 +207,7 @@ class Desk:
         """The filter, the brushed ranges and the order, in words."""
         state = self.current
         brushed = [f"{name} from {low:g} to {high:g}" for name, (low, high) in state.ranges.items()]
-        words = filters.FILTERS[state.filter].text(state.filter_value), *brushed, filters.ORDERS[state.order].label
+        words = filters.FILTERS[state.filter].text(state.filter_value), *brushed, filters.ORDERS[state.order][0]
         return " \u00b7 ".join(words)
 
     def place(self) -> str:

@@ -25,7 +25,7 @@ KINDS = ("pdf", "svg", "png", "csv", "json")
 COLUMNS = ("rank", "mark", "distance", "gallery_index", "person", "camera", "file")
 
 
-def pair(desk: Desk) -> Figure:
+def _pair(desk: Desk) -> Figure:
     """The chosen pair by all maps on the screen; under it the pinned picture."""
     pinned = [] if desk.current.pinned in (None, desk.gallery) else [desk.current.pinned]
     shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
@@ -34,14 +34,14 @@ def pair(desk: Desk) -> Figure:
     return pairs_of(desk, rows, said(views.numbers_of(desk.pair(), desk.ranking(), desk.gallery)))
 
 
-def alignment(desk: Desk) -> Figure:
+def _alignment(desk: Desk) -> Figure:
     """Equation 5 for the chosen pair, step by step."""
     j, query, people = desk.gallery, desk.current.query, desk.library
     names = f"query, {people.query.who(query)}", f"gallery, {people.gallery.who(j)}"
     return figures.show_alignment(images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
 
 
-def figure_8(desk: Desk) -> Figure:
+def _figure_8(desk: Desk) -> Figure:
     """The paper's figure 8 for this query: (a) the nearest wrong image, (b) the nearest true match."""
     found, rows = desk.ranking(), []
     for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
@@ -53,7 +53,7 @@ def figure_8(desk: Desk) -> Figure:
     return pairs_of(desk, rows, found.scores())
 
 
-def what_if(desk: Desk) -> Figure:
+def _what_if(desk: Desk) -> Figure:
     """The chosen pair as it is, and with a part of one image hidden. Raises ValueError where nothing is hidden."""
     j, outcome, before = desk.gallery, desk.outcome(), images_of(desk, desk.gallery)
     after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
@@ -74,21 +74,21 @@ def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
     return figures.show_pairs(shown, state.threshold, scale, f"{title} \u00b7 t = {state.threshold:g}", note, **look)
 
 
-def ranking(desk: Desk) -> Figure:
+def _ranking(desk: Desk) -> Figure:
     """The open page of the ranked gallery."""
     found, page = desk.ranking(), desk.current.page
     row = row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
     return figures.show_rankings([row], f"{desk.network().name}, ranked by {desk.ranked_by()}, page {page + 1}")
 
 
-def compare(desk: Desk) -> Figure:
+def _compare(desk: Desk) -> Figure:
     """The first page of the query's ranking under both networks (or ways of ranking)."""
     sides = zip(reversed(desk.sided()), reversed(desk.sides()), strict=True)
     rows = [row_of(desk, found, found.page(0), f"{side.label}: {found.scores()}") for found, side in sides]
     return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
 
 
-def ranks(desk: Desk) -> Figure:
+def _ranks(desk: Desk) -> Figure:
     """Every true match's rank under both networks (or ways of ranking), rank 1 on top."""
     matches, labels = desk.sided()[1].matches, [side.label for side in desk.sides()]
     title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
@@ -96,7 +96,7 @@ def ranks(desk: Desk) -> Figure:
 
 
 @style.figure_style()
-def failures(desk: Desk) -> Figure:
+def _failures(desk: Desk) -> Figure:
     """Average precision of the listed queries in their order, the chosen one marked; histograms, what is brushed shaded."""
     table, found, ranges = desk.table(), desk.candidates(), desk.current.ranges
     figure = style.new_figure(9.0, 5.2, f"{len(found)} of {len(table.top)} queries: {desk.words()}")
@@ -105,18 +105,18 @@ def failures(desk: Desk) -> Figure:
     ap = np.nan_to_num(table.average_precision[found])
     axes["queries"].bar(np.arange(1, len(found) + 1), ap, color=marked, width=0.9)
     axes["queries"].set(ylim=(0, 1), ylabel="AP", xlabel="place in the list", xlim=(0.4, max(1, len(found)) + 0.6))
-    for name, record in filters.HISTOGRAMS.items():
-        counts, edges = record.counts(table)
+    for name, (label, *_) in filters.HISTOGRAMS.items():
+        counts, edges = filters.histogram(table, name)
         axes[name].bar(edges[:-1], counts, np.diff(edges), align="edge", color=style.LIGHT)
-        axes[name].set(ylabel="queries", xlabel=style.fold(record.label, 30))
+        axes[name].set(ylabel="queries", xlabel=style.fold(label, 30))
         if name in ranges:
             axes[name].axvspan(*ranges[name], color=style.BLUE, alpha=0.2)
     return figure
 
 
 FIGURES: dict[str, Callable[[Desk], Figure]] = {
-    "pair": pair, "compare": compare, "failures": failures, "what_if": what_if,  # the tabs
-    "ranking": ranking, "alignment": alignment, "figure 8": figure_8, "ranks": ranks,
+    "pair": _pair, "compare": _compare, "failures": _failures, "what_if": _what_if,  # the tabs
+    "ranking": _ranking, "alignment": _alignment, "figure 8": _figure_8, "ranks": _ranks,
 }  # fmt: skip
 
 

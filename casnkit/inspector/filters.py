@@ -26,27 +26,6 @@ class Filter(NamedTuple):
         return self.label.format(x=f"{value:g}")
 
 
-class Order(NamedTuple):
-    """An order of queries: the smallest key first; queries without a key come last."""
-
-    label: str
-    key: Callable[..., np.ndarray]  # (table, the other network's table) -> (Q,)
-    other: bool = False
-
-
-class Histogram(NamedTuple):
-    """A quantity of all queries, to be brushed."""
-
-    label: str
-    values: Callable[[Table], np.ndarray]
-    limits: tuple[float, float] | None = None
-
-    def counts(self, table: Table, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
-        """(counts, edges); queries without the quantity are left out."""
-        values = self.values(table)
-        return np.histogram(values[np.isfinite(values)], bins, self.limits)
-
-
 def _wrong(t: Table) -> np.ndarray:
     return (t.num_matches > 0) & ~t.top_right
 
@@ -78,19 +57,26 @@ FILTERS = {
                          lambda t, o, x: t.margin <= x, 0.1, why="nearly the same distance: what decides?"),
     "no match": Filter("no true match in the gallery", lambda t, o, x: t.num_matches == 0, why="left out of every mean"),
 }  # fmt: skip
-ORDERS = {
-    "data": Order("as in the data", lambda t, o: np.arange(len(t.top))),
-    "AP": Order("lowest AP first", lambda t, o: t.average_precision),
-    "change": Order("largest change of AP first", lambda t, o: -np.abs(_gain(t, o)), True),
-    "confidence": Order("most confident first image first", lambda t, o: -t.confidence),
-    "depth": Order("deepest true match first", lambda t, o: -t.last_hit.astype(float)),
-    "consistency": Order("least consistent attention first", lambda t, o: -t.consistency),
+ORDERS = {  # label; key (table, the other network's) -> (Q,), smallest first, NaN last; whether it needs a second network
+    "data": ("as in the data", lambda t, o: np.arange(len(t.top)), False),
+    "AP": ("lowest AP first", lambda t, o: t.average_precision, False),
+    "change": ("largest change of AP first", lambda t, o: -np.abs(_gain(t, o)), True),
+    "confidence": ("most confident first image first", lambda t, o: -t.confidence, False),
+    "depth": ("deepest true match first", lambda t, o: -t.last_hit.astype(float), False),
+    "consistency": ("least consistent attention first", lambda t, o: -t.consistency, False),
 }
-HISTOGRAMS = {
-    "AP": Histogram("average precision", lambda t: t.average_precision, (0.0, 1.0)),
-    "margin": Histogram("margin of the nearest match before the nearest stranger", lambda t: t.margin),
-    "p": Histogram("p(same) of the first image", lambda t: t.confidence, (0.0, 1.0)),
+HISTOGRAMS = {  # quantities to be brushed: label, values, limits
+    "AP": ("average precision", lambda t: t.average_precision, (0.0, 1.0)),
+    "margin": ("margin of the nearest match before the nearest stranger", lambda t: t.margin, None),
+    "p": ("p(same) of the first image", lambda t: t.confidence, (0.0, 1.0)),
 }
+
+
+def histogram(table: Table, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """(counts, edges) of all queries; those without the quantity are left out."""
+    _, values_of, limits = HISTOGRAMS[name]
+    values = values_of(table)
+    return np.histogram(values[np.isfinite(values)], bins, limits)
 
 
 def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bool]:
@@ -99,7 +85,7 @@ def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bo
     check_choice("order", order, ORDERS)
     for brushed in ranges:
         check_choice("ranges", brushed, HISTOGRAMS)
-    return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order].other
+    return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order][2]
 
 
 def choose(table: Table, other: Table | None, name: str, value: float, order: str, ranges: Mapping) -> list[int]:
@@ -108,8 +94,8 @@ def choose(table: Table, other: Table | None, name: str, value: float, order: st
         raise ValueError("this filter or order compares two networks: choose one to compare with")
     passed = FILTERS[name].test(table, other, value)
     for brushed, (low, high) in ranges.items():
-        values = HISTOGRAMS[brushed].values(table)
+        values = HISTOGRAMS[brushed][1](table)
         passed = passed & (values >= low) & (values <= high)
     chosen = np.flatnonzero(passed)
-    keys = ORDERS[order].key(table, other)[chosen].astype(float)
+    keys = ORDERS[order][1](table, other)[chosen].astype(float)
     return chosen[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last

@@ -32,22 +32,19 @@ def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
     inspector.desk.set(**{str(name): value for name, value in changes.items()})
 
 
-def page(inspector: Inspector, to: int) -> None:
-    """Another page of the ranking, kept within the list."""
+def _page(inspector: Inspector, to: int) -> None:
     desk = inspector.desk
     desk.set(page=min(max(_whole(to), 0), desk.ranking().pages(desk.current.show_ignored) - 1))
 
 
-def step(inspector: Inspector, by: int) -> None:
-    """Another gallery picture, so many places further in the list."""
+def _step(inspector: Inspector, by: int) -> None:
     desk = inspector.desk
     order = desk.ranking().order(desk.current.show_ignored).tolist()
     place = order.index(desk.gallery) + _whole(by) if desk.gallery in order else 0
     desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
 
 
-def step_query(by: int, inspector: Inspector) -> None:
-    """Another query, so many places further in the chosen list, around its ends."""
+def _step_query(by: int, inspector: Inspector) -> None:
     found, query = inspector.desk.candidates(), inspector.desk.current.query
     if not found:
         raise ValueError("no query fits the filter: choose another filter, or all queries")
@@ -55,32 +52,27 @@ def step_query(by: int, inspector: Inspector) -> None:
     inspector.desk.set(query=found[place % len(found)])
 
 
-def rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
-    """Hide a rectangle of one picture; without corners, hide none."""
+def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
     drawn = {"side": side, **corners} if corners and None not in corners.values() else None
     inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
 
 
-def brush(inspector: Inspector, name: str, low: float | None = None, high: float | None = None) -> None:
-    """Queries whose quantity lies between two numbers; without numbers, all."""
+def _brush(inspector: Inspector, name: str, low: float | None = None, high: float | None = None) -> None:
     ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
     inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
 
 
-def pin(inspector: Inspector) -> None:
-    """Keep the gallery picture to compare with, or let it go."""
+def _pin(inspector: Inspector) -> None:
     desk = inspector.desk
     desk.set(pinned=desk.gallery if desk.current.pinned is None else None)
 
 
-def note(inspector: Inspector, text: str, tags: Any = ()) -> None:
-    """Write the note on the query."""
+def _note(inspector: Inspector, text: str, tags: Any = ()) -> None:
     desk = inspector.desk
     inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
 
 
-def preset(inspector: Inspector, name: str, use: bool = False) -> None:
-    """Keep the choice of queries under a name, or use the one of that name."""
+def _preset(inspector: Inspector, name: str, use: bool = False) -> None:
     if not use:
         state = inspector.desk.current.to_dict()
         return inspector.notes.put_preset(name, {field: state[field] for field in PRESET})
@@ -89,16 +81,15 @@ def preset(inspector: Inspector, name: str, use: bool = False) -> None:
     inspector.desk.set(**{field: kept[field] for field in PRESET if field in kept})
 
 
-def export(inspector: Inspector, kind: str, view: str = "") -> None:
-    """Send a file to the browser."""
+def _export(inspector: Inspector, kind: str, view: str = "") -> None:
     name, data = exported(inspector.desk, kind, view if view in TABS else inspector.desk.current.tab)
     inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
 
 
 REQUESTS: dict[str, Callable[..., None]] = {
-    "set": change, "page": page, "step": step, "rectangle": rectangle, "brush": brush, "pin": pin, "note": note,
-    "preset": preset, "export": export, "cancel": lambda inspector: inspector.cancel(),
-    "previous": partial(step_query, -1), "next": partial(step_query, 1),
+    "set": change, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "pin": _pin, "note": _note,
+    "preset": _preset, "export": _export, "cancel": lambda inspector: inspector.cancel(),
+    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
     "clear": lambda inspector: inspector.desk.set(filter="all", order="data", ranges={}),
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def league_verdicts() -> dict[str, str]:
     }
 
 
-def top_controls(desk: Desk) -> list[Section]:
+def _top_controls(desk: Desk) -> list[Section]:
     """Those above all tabs: what is looked at."""
     found, people, query, hint = desk.candidates(), desk.library.query, desk.current.query, desk.place()
     if len(found) <= MOST_OPTIONS:
@@ -76,7 +76,7 @@ def top_controls(desk: Desk) -> list[Section]:
     ]  # fmt: skip
 
 
-def pair_controls(desk: Desk) -> list[Section]:
+def _pair_controls(desk: Desk) -> list[Section]:
     """The explanation, and how it is drawn."""
     methods = [(name, record.label, league_verdicts().get(name, "")) for name, record in METHODS.items()]
     return [
@@ -91,13 +91,13 @@ def pair_controls(desk: Desk) -> list[Section]:
     ]
 
 
-def compare_controls(desk: Desk) -> list[Section]:
+def _compare_controls(desk: Desk) -> list[Section]:
     """The other side."""
     names = [(name, name) for name in desk.library.sources if name != desk.current.network]
     return [select("other", "Compare with", [("", "features alone, of this network"), *names])]
 
 
-def failure_controls(desk: Desk) -> list[Section]:
+def _failure_controls(desk: Desk) -> list[Section]:
     """Which queries, in which order."""
     state, record, both = desk.current, filters.FILTERS[desk.current.filter], bool(desk.current.other)
     found = [select("filter", "Queries", [(name, f.label.format(x="x"), f.why) for name, f in filters.FILTERS.items()
@@ -105,11 +105,11 @@ def failure_controls(desk: Desk) -> list[Section]:
     if record.value is not None:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
-    orders = [(name, order.label) for name, order in filters.ORDERS.items() if both or not order.other]
+    orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
     return [*found, select("order", "Order", orders), button("clear", label="All queries", hint="no filter, no range")]
 
 
-def hide_controls(desk: Desk) -> list[Section]:
+def _hide_controls(desk: Desk) -> list[Section]:
     """What is hidden, and what is put there."""
     hides = [(name, name) for name in hides_of(desk.network(), desk.current.hide_in)]
     return [
@@ -118,11 +118,6 @@ def hide_controls(desk: Desk) -> list[Section]:
         payload.control("share", "range", "Share of the pixels", min=0.05, max=0.95, step=0.05),
         select("fill", "Fill with", [(name, name) for name in FILLS]),
     ]
-
-
-def no_controls(desk: Desk) -> list[Section]:
-    """None."""
-    return []
 
 
 def tile_of(desk: Desk, tile: Tile, **fields: Any) -> Section:
@@ -214,13 +209,12 @@ def pair_of(desk: Desk, j: int | None = None) -> Section:
     return payload.pair(*pictures, status, methods_of(desk, j), **about)
 
 
-def fill_pair(desk: Desk, notes: Notes) -> dict[str, Section]:
+def _fill_pair(desk: Desk, notes: Notes) -> dict[str, Section]:
     """The pair, large."""
     return {"pair": pair_of(desk)}
 
 
-def fill_compare(desk: Desk, notes: Notes) -> dict[str, Section]:
-    """The first page under both sides, and where the same picture went."""
+def _fill_compare(desk: Desk, notes: Notes) -> dict[str, Section]:
     sides, found, names = desk.sides(), desk.sided(), desk.library.gallery
     left, right = (strip_of(desk, ranking, side.label) for ranking, side in zip(found, sides, strict=True))
     places = [{tile["gallery"]: k for k, tile in enumerate(strip["tiles"])} for strip in (left, right)]
@@ -239,30 +233,28 @@ def fill_compare(desk: Desk, notes: Notes) -> dict[str, Section]:
     return {"compare": {"title": title, "left": left, "right": right, "lines": lines, "table": rows, "note": note}}
 
 
-def fill_failures(desk: Desk, notes: Notes) -> dict[str, Section]:
-    """The queries that filter and brush leave, each beside its first picture; histograms of all queries."""
+def _fill_failures(desk: Desk, notes: Notes) -> dict[str, Section]:
     table, found, tiles, bars = desk.table(), desk.candidates(), [], []
     for i in found[:MOST_FAILURES]:
         ap = "no true match" if not table.num_matches[i] else f"AP {100 * table.average_precision[i]:.0f} %"
         own = {"query": i, "query_src": desk.thumbnail("query", i)["src"], "chosen": i == desk.current.query}
         own |= {"caption": f"query {i}: {ap}"}
         tiles.append(tile_of(desk, desk.ranking(i).tile(desk.ranking(i).first()), **own))
-    for name, record in filters.HISTOGRAMS.items():
-        counts, edges = record.counts(table)
+    for name, (label, *_) in filters.HISTOGRAMS.items():
+        counts, edges = filters.histogram(table, name)
         if counts.any():
             about = {
                 "edges": edges.tolist(),
                 "counts": counts.tolist(),
                 "range": desk.current.to_dict()["ranges"].get(name),
             }
-            bars.append({"name": name, "label": record.label, **about})
+            bars.append({"name": name, "label": label, **about})
     shown = f", the first {MOST_FAILURES} are shown" * (len(found) > MOST_FAILURES)
     note = f"{len(found)} of {len(table.top)} queries: {desk.words()}{shown}." if found else "No query fits."
     return {"failures": {"tiles": tiles, "histograms": bars, "note": note}}
 
 
-def fill_what_if(desk: Desk, notes: Notes) -> dict[str, Section]:
-    """The first ten before and after hiding, and the same numbers for a region of the same size elsewhere."""
+def _fill_what_if(desk: Desk, notes: Notes) -> dict[str, Section]:
     state, j, before, network = desk.current, desk.gallery, desk.ranking(), desk.network()
     found = {"before": strip_of(desk, before, "as it is")}
     if state.hide == "rectangle" and state.rectangle is None:
@@ -281,7 +273,6 @@ def fill_what_if(desk: Desk, notes: Notes) -> dict[str, Section]:
 
 
 def effects(found: Counterfactual, network: Network) -> list[Section]:
-    """What hiding changed, in numbers."""
     ranks, stay = found.position, np.isin(found.before.kept[:TILES], found.after.kept[:TILES])
     numbers = [("rank of the gallery picture", "{} \u2192 {}".format(*ranks) if ranks[0] else "not counted")]
     numbers += [("p(same)", "{:.3f} \u2192 {:.3f}".format(*found.probability))] if network.pair_trained else []
@@ -293,8 +284,7 @@ def effects(found: Counterfactual, network: Network) -> list[Section]:
     return [payload.number(*entry) for entry in [*numbers, ("hidden", f"{found.hidden:.0%} of the picture")]]
 
 
-def fill_notes(desk: Desk, notes: Notes) -> dict[str, Section]:
-    """The note on the query, all notes, and what can be taken away."""
+def _fill_notes(desk: Desk, notes: Notes) -> dict[str, Section]:
     notes.read()
     pictures, query = desk.library.query, desk.current.query
     number = {pictures.key(i): i for i in range(len(pictures.split))}
@@ -313,20 +303,19 @@ class Tab(NamedTuple):
 
 
 TABS = {  # an extension is one entry here
-    "pair": Tab(pair_controls, fill_pair),
-    "compare": Tab(compare_controls, fill_compare),
-    "failures": Tab(failure_controls, fill_failures),
-    "what_if": Tab(hide_controls, fill_what_if),
-    "notes": Tab(no_controls, fill_notes),
+    "pair": Tab(_pair_controls, _fill_pair),
+    "compare": Tab(_compare_controls, _fill_compare),
+    "failures": Tab(_failure_controls, _fill_failures),
+    "what_if": Tab(_hide_controls, _fill_what_if),
+    "notes": Tab(lambda desk: [], _fill_notes),
 }
 
 
 def view_of(desk: Desk, notes: Notes) -> dict[str, Section]:
-    """All sections of the open tab; those of other tabs are empty."""
     tab, found = desk.current.tab, {name: {} for name in payload.SECTIONS}
     found["state"] = desk.current.to_dict() | {"ranked_by": desk.ranked_by(), "gallery": desk.gallery}
     opened = {name: entry.controls(desk) if name == tab else [] for name, entry in TABS.items()}
-    found["controls"] = {"": top_controls(desk), **opened}
+    found["controls"] = {"": _top_controls(desk), **opened}
     if tab in ("pair", "notes"):
         found["strip"] = strip_of(
             desk, desk.ranking(), f"{desk.network().name} by {desk.ranked_by()}", desk.current.page

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import multiprocessing
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,18 @@ def test_notes_of_two_are_merged(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [".notes.json.lock", "notes.json"]
 
 
+def write_twenty(path: Path, who: str) -> None:
+    for k in range(20):
+        Notes(path).put(f"{who}{k}", "text")
+
+
 def test_notes_are_merged_between_processes(tmp_path: Path) -> None:
-    code = """import sys; sys.path.insert(0, sys.argv[3])
-from casnkit.inspector.notes import Notes
-for k in range(20): Notes(sys.argv[1]).put(f"{sys.argv[2]}{k}", "text")"""
-    root = str(Path(ck.__file__).parents[1])
-    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "n.json", who, root]) for who in "ab"]
-    assert [process.wait() for process in started] == [0, 0]
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=write_twenty, args=(tmp_path / "n.json", who)) for who in "ab"]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
     assert len(Notes(tmp_path / "n.json").notes) == 40
 
 
@@ -170,5 +175,5 @@ def test_the_notebook_that_is_served_opens_the_inspector(
     assert "--no-browser" in arguments
     assert "http://127.0.0.1:" in capsys.readouterr().out
     found: dict[str, Any] = {}
-    exec(notebook["cells"][0]["source"].replace("inspect(", "shown = inspect("), found)
+    exec("".join(notebook["cells"][0]["source"]).replace("inspect(", "shown = inspect("), found)
     assert len(found["shown"].strip["tiles"]) == 1
