@@ -23,6 +23,7 @@ from casnkit.inspector.tables import Table, table_steps
 from casnkit.inspector.whatif import HIDES, Outcome, try_hiding
 
 LARGE_GALLERY = 4000  # images above which attention is not computed for a whole row unless it is asked for
+TARGETS = {name: method.targets for name, method in METHODS.items()}
 FRESH = {"gallery": None, "pinned": None, "page": 0, "rectangle": None}  # what another query begins with
 
 
@@ -86,10 +87,16 @@ class Desk:
 
         Raises ValueError for what does not fit; nothing is changed then.
         """
+        turn, targets = "gallery" in changes and "page" not in changes, TARGETS.get(str(changes.get("method")), ())
         if changes.get("query", self.current.query) != self.current.query:
             changes = FRESH | changes
+        if targets and "target" not in changes and self.current.target not in targets:  # what it explains first
+            changes = changes | {"target": targets[0]}
+        record = filters.FILTERS.get(str(changes.get("filter")))
+        if record is not None and record.value is not None:
+            changes = {"filter_value": record.value} | changes
         self.load(self.current.changed(changes))
-        if "gallery" in changes and "page" not in changes:  # turn to the page on which it stands
+        if turn and self.current.gallery is not None:  # to the page on which it stands
             (place,) = np.nonzero(self.ranking().order(self.current.show_ignored) == self.gallery)
             self.current = self.current.changed({"page": int(place[0]) // TILES} if len(place) else {})
         return self.current
@@ -106,8 +113,8 @@ class Desk:
             self.network(name)
         filters.needs(state.filter, state.order, state.ranges)
         check_choice("hide", state.hide, HIDES)
-        check_choice("method", state.method, METHODS)
-        check_choice(f"target of {state.method}", state.target, METHODS[state.method].targets)
+        check_choice("method", state.method, TARGETS)
+        check_choice(f"target of {state.method}", state.target, TARGETS[state.method])
         self.current = state
 
     def ways(self, network: str = "") -> tuple[str, ...]:

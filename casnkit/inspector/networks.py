@@ -40,7 +40,8 @@ class Pictures:
     """A split's pictures and their names; one that cannot be read is grey, and ``errors`` says why, by index."""
 
     def __init__(self, dataset: ReidDataset, side: str) -> None:
-        self.split, self.root, self.kind = getattr(dataset, side), dataset.root, dataset.name
+        self.side, self.split = side, getattr(dataset, side)
+        self.root, self.kind = dataset.root, dataset.name
         self.errors: dict[int, str] = {}
         self.image = lru_cache(64)(self._read)  # picture i
 
@@ -180,8 +181,8 @@ class Library:
                 seen, distances = (yield from self._look(model, config, sides)), {}
             else:  # nothing is computed twice
                 seen, distances = (result.query, result.gallery), dict(result.distances)
-                if [len(side) for side in seen] != [len(side.split) for side in sides]:
-                    raise ValueError("its evaluation is of another data set: pass (model, config) instead")
+                if not all(np.array_equal(result.split(s.side).paths, s.split.paths) for s in sides):
+                    raise ValueError("its evaluation is of other pictures: pass (model, config) instead")
         except ValueError as error:
             self._errors[name] = f"network {name}: {error}"
             return

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inspector_world import config, write_picture
 
 import casnkit as ck
 from casnkit.data.people import PARTS
@@ -73,7 +72,8 @@ def test_what_data_and_networks_do_not_know_changes_nothing(inspector: Inspector
 
 def test_another_query_is_a_new_look(inspector: Inspector) -> None:
     inspector.set(gallery=5, pinned=6, rectangle=CHANGED["rectangle"], threshold=0.3)
-    state = inspector.set(query=2)
+    state = inspector.set(query=2, method="identification")  # explains no pair
+    assert state.target == "identity"
     assert (state.gallery, state.pinned, state.page, state.rectangle, state.threshold) == (None, None, 0, None, 0.3)
 
 
@@ -236,7 +236,8 @@ def test_hides(inspector: Inspector) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [None, 3, {}, {"ask": "eval"}, {"ask": "__class__"}, {"ask": "set"}, {"ask": "set", "changes": 3},
+    [None, 3, {}, {"ask": "eval"}, {"ask": ["set"]}, {"ask": "set"},
+     {"ask": "set", "changes": {"method": [], "filter": {}}}, {"ask": "set", "changes": 3},
      {"ask": "export", "kind": "exe"}, {"ask": "export", "kind": "png", "path": "/tmp/x"}, {"ask": "page", "to": "x"},
      {"ask": "step", "by": 0.5}, {"ask": "note", "text": 3}, {"ask": "brush", "name": "x", "low": 0, "high": 1},
      {"ask": "preset", "name": ""}, {"ask": "preset", "name": "never kept", "use": True},
@@ -319,7 +320,7 @@ def test_long_work_goes_on_in_slices_and_can_be_cancelled(
 # Other people's pictures
 
 
-def test_odd_galleries(make_model: Callable[..., Any], tmp_path: Path) -> None:
+def test_odd_galleries(inspector_sources: dict[str, Any], write_picture: Callable[..., Path], tmp_path: Path) -> None:
     root = tmp_path / "<script>alert(1)</script> \u202e"
     names = [
         "Zo\u00eb & Co/a.jpg",
@@ -334,7 +335,8 @@ def test_odd_galleries(make_model: Callable[..., Any], tmp_path: Path) -> None:
     write_picture(root / "gallery" / names[0], (1, 2, 3))
     (root / "gallery" / "Zo\u00eb & Co" / "broken.jpg").write_text("no picture")
     data = ck.open_dataset("folder", root)
-    inspector = Inspector({"casn": (make_model(dtype=torch.float32), config())}, data, out=tmp_path / "out")
+    model, _, config = inspector_sources["casn"]
+    inspector = Inspector({"casn": (model, config)}, data, out=tmp_path / "out")
     assert "1 unreadable in gallery" in inspector.viewer.pair["note"]
     people = {inspector.desk.library.query.who(i) for i in range(len(data.query))}
     assert {"Zo\u00eb & Co", "=1+1", "lone"} <= people

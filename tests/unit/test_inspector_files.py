@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from inspector_world import config, write_picture
 from PIL import Image
 
 import casnkit as ck
@@ -103,14 +101,16 @@ def test_names_of_exports_tell_views_apart(inspector: Inspector) -> None:
     assert all(part in "".join(names) for part in ("query4", "gallery9", "casn", "siamese"))
 
 
-def test_a_csv_is_no_formula(make_model: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_csv_is_no_formula(
+    inspector_sources: dict[str, Any], write_picture: Callable[..., Path], tmp_path: Path
+) -> None:
     for name in ("=1+1", "+a", "-b", "@c"):
         for split in ("query", "gallery"):
             write_picture(tmp_path / "data" / split / name / "=x.jpg")
     data = ck.open_dataset("folder", tmp_path / "data")
     names = [f"gallery/{name}/=x.jpg" for name in ("=1+1", "+a", "-b", "@c")]
-    networks = {"casn": (make_model(dtype=torch.float32), config())}
-    inspector = Inspector(networks, data, out=tmp_path / "out")
+    model, _, config = inspector_sources["casn"]
+    inspector = Inspector({"casn": (model, config)}, data, out=tmp_path / "out")
     rows = list(csv.DictReader(io.StringIO(inspector.export("csv").read_text())))
     assert sorted(row["file"] for row in rows) == sorted(names)
     inspector.desk.library.gallery.root = tmp_path / "data" / "gallery"
@@ -132,7 +132,7 @@ def test_a_page_holds_its_pairs(inspector: Inspector, tmp_path: Path) -> None:
 # The command
 
 
-def test_two_plain_pictures_suffice(tmp_path: Path) -> None:
+def test_two_plain_pictures_suffice(write_picture: Callable[..., Path], tmp_path: Path) -> None:
     paths = [str(write_picture(tmp_path / f"{name}.jpg", (k, 90, 60))) for k, name in enumerate(("a", "b & <i>"))]
     inspector = command.inspect(paths, out=tmp_path / "out")
     tiles = inspector.viewer.strip["tiles"]
@@ -149,7 +149,12 @@ def test_two_plain_pictures_suffice(tmp_path: Path) -> None:
      (["gap-casn", "one.jpg", "gone.jpg"], "gone.jpg")],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_one_sentence(
-    what: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    what: list[str],
+    words: str,
+    write_picture: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "one.jpg")
@@ -160,7 +165,7 @@ def test_what_cannot_be_shown_is_one_sentence(
 
 
 def test_the_notebook_that_is_served_opens_the_inspector(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    write_picture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     served: list[tuple[list[str], dict[str, Any]]] = []
 
