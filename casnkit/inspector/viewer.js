@@ -1,5 +1,5 @@
-// The picture in the browser: a view (plain values, see payload.py) becomes elements and canvases. No dependency, no build
-// step. In a notebook Python answers what is asked of `host`; on a page of its own there is no host, and nothing is asked.
+// The picture in the browser: a view (plain values, see payload.py) becomes elements and canvases. No dependency, no
+// build step. In a notebook Python answers what is asked of `host`; on a page of its own there is none, nothing is asked.
 // Whatever came from outside enters as text nodes. `mount` draws, `update` draws again what a changed section touches.
 
 const SECTIONS = ["state", "controls", "strip", "pair", "compare", "failures", "what_if", "notes", "busy", "error"];
@@ -34,7 +34,7 @@ const KEYS = [
   ["Escape", "take the rectangle and the cell away"],
   ["?", "this list"],
 ];
-const LINES = 12, FINE = 8, WAIT = 150, KEPT = 96; // lines drawn; steps within a cell; ms until Python is told; pictures
+const LINES = 12, FINE = 8, WAIT = 150, KEPT = 96; // lines; steps within a cell; ms until Python is told; pictures
 
 // ---- small things ----
 
@@ -60,7 +60,9 @@ function make(tag, given = {}, ...children) {
   return el;
 }
 const button = (given, ...children) => make("button", { type: "button", ...given }, ...children);
-const noteOf = (note) => note && make("p", { class: "ck-note" }, note);
+const [para, span] = ["p", "span"].map((tag) => (cls, ...text) => make(tag, { class: cls }, text));
+const bold = (...text) => make("b", {}, text);
+const noteOf = (note) => note && para("ck-note", note);
 const numbersOf = (numbers = []) => numbers.length > 0 && make("dl", {}, numbers.map(({ name, text, hint }) =>
   [make("dt", { title: hint }, name), make("dd", { title: hint }, text)]));
 
@@ -136,7 +138,8 @@ function contour({ values, grid: [H, W] }, level) {
   for (let y = 0; y < H - 1; y++) {
     for (let x = 0; x < W - 1; x++) {
       const k = y * W + x, inside = values[k] > level;
-      if (values[k + 1] > level === inside && values[k + W] > level === inside && values[k + W + 1] > level === inside) continue;
+      const differs = (n) => values[n] > level !== inside;
+      if (!differs(k + 1) && !differs(k + W) && !differs(k + W + 1)) continue;
       const square = [values[k], values[k + 1], values[k + W + 1], values[k + W]];
       for (let edge = 0; edge < 4; edge++) {
         const next = (edge + 1) % 4, [p, q] = [square[edge], square[next]];
@@ -153,7 +156,8 @@ function contour({ values, grid: [H, W] }, level) {
 const ramps = new Map();
 function ramp(name) {
   if (!ramps.has(name)) {
-    const stops = (COLOURS[name] ?? COLOURS.inferno).split(" ").map((hex) => hex.match(/../g).map((byte) => parseInt(byte, 16)));
+    const channels = (hex) => hex.match(/../g).map((byte) => parseInt(byte, 16));
+    const stops = (COLOURS[name] ?? COLOURS.inferno).split(" ").map(channels);
     ramps.set(name, Array.from({ length: 256 }, (_, k) => {
       const place = (k / 255) * (stops.length - 1), low = Math.min(Math.floor(place), stops.length - 2);
       return stops[low].map((value, c) => value + (stops[low + 1][c] - value) * (place - low));
@@ -211,8 +215,8 @@ class Correspondence {
   /** The values of a cell of one picture with all cells of the other, as a map, and the best of them. */
   partners(side, cell) {
     return this.kept.of(`${side} ${cell}`, () => {
-      const { n1, n2, matrix } = this;
-      const values = side ? Float64Array.from({ length: n1 }, (_, i) => matrix[i * n2 + cell]) : matrix.slice(cell * n2, (cell + 1) * n2);
+      const { n1, n2, matrix } = this, column = () => Float64Array.from({ length: n1 }, (_, i) => matrix[i * n2 + cell]);
+      const values = side ? column() : matrix.slice(cell * n2, (cell + 1) * n2);
       const best = values.indexOf(Math.max(...values));
       return { field: new Field(values, this.grids[1 - side]), best, value: values[best], total: sum(values) };
     });
@@ -221,9 +225,10 @@ class Correspondence {
   /** The share of the score that a rectangle of one picture holds; a cell counts as far as it is covered. */
   shareOf(side, box) {
     const [height, width] = this.grids[side];
-    const covered = (low, high, k, count) => Math.max(0, Math.min(high * count, k + 1) - Math.max(low * count, k));
+    const covered = (low, high, k) => Math.max(0, Math.min(high, k + 1) - Math.max(low, k));
+    const [x0, x1, y0, y1] = [box.x0 * width, box.x1 * width, box.y0 * height, box.y1 * height];
     const parts = Array.from({ length: height * width }, (_, cell) => {
-      const area = covered(box.x0, box.x1, cell % width, width) * covered(box.y0, box.y1, Math.floor(cell / width), height);
+      const area = covered(x0, x1, cell % width) * covered(y0, y1, Math.floor(cell / width));
       return area && area * this.partners(side, cell).total;
     });
     return sum(parts) / this.score;
@@ -277,7 +282,7 @@ class Sheet {
     this.painted = { maps: [], rows: [], lines: [], bar: [] };
     const one = this.methods.length < 2 ? this.methods[0] ?? null : undefined, side = this.side(one, extra);
     const body = one === undefined ? [this.multiples(side)] : [this.stage(one), side];
-    this.el = make("section", { class: "ck-sheet", "aria-label": "pair" }, this.head(), make("div", { class: "ck-body" }, body));
+    this.el = make("section", { "aria-label": "pair" }, this.head(), make("div", { class: "ck-body" }, body));
   }
 
   get state() { return this.viewer.state; }
@@ -285,8 +290,8 @@ class Sheet {
   head() {
     const { status, heading, judges, verdict, note } = this.pair;
     return make("header", { class: "ck-head", data: { status } },
-      make("span", { class: "ck-glyph", title: words(status) }, glyph(status)), make("h3", {}, heading || words(status)),
-      make("span", { class: judges ? "ck-verdict" : "ck-plain" }, verdict), note && make("span", { class: "ck-note" }, note));
+      span("ck-glyph", glyph(status)), make("h3", {}, heading || words(status)),
+      span(judges ? "ck-verdict" : "ck-plain", verdict), note && span("ck-note", note));
   }
 
   /** The pair large: profile, query, gap for the lines, gallery, profile, aligned profiles. */
@@ -295,27 +300,28 @@ class Sheet {
     const profiles = SIDES.map((_, k) => this.canvas("rows", (...on) => this.paintProfile(method, k, ...on)));
     const aligned = this.canvas("rows", (...on) => this.paintAligned(method, ...on));
     const lines = this.canvas("lines", (...on) => this.paintLines(...on), "ck-lines");
-    const captions = this.pictures.map(({ title, name, error }) => make("div", { class: "ck-caption" }, make("b", {}, title),
-      name && make("bdi", { class: "ck-name", title: name }, name), error && make("span", { class: "ck-error" }, error)));
+    const captions = this.pictures.map(({ title, name, error }) => make("div", { class: "ck-caption" }, bold(title),
+      name && make("bdi", { class: "ck-name", title: name }, name), error && span("ck-error", error)));
     const label = (text, title) => make("span", { class: "ck-small", title }, text);
+    const rows = () => label("rows", "the largest value of each row of the map");
     this.parts = { shown, lines };
-    return (this.plate = make("div", { class: "ck-stage" }, label("rows", "the largest value of each row of the map"), captions[0],
-      make("span"), captions[1], label("rows", "the largest value of each row of the map"),
+    return (this.plate = make("div", { class: "ck-stage" }, rows(), captions[0], span(), captions[1], rows(),
       label("M*", "both profiles cropped at t and resized to the same rows: equation 5"),
-      profiles[0], shown[0], make("span"), shown[1], profiles[1], aligned, lines));
+      profiles[0], shown[0], span(), shown[1], profiles[1], aligned, lines));
   }
 
   /** Several methods side by side. */
   multiples(side) {
     const figures = this.methods.map((method) => make("figure", { data: { method: method.name } },
-      make("figcaption", {}, make("b", {}, method.title), method.target && make("span", { class: "ck-small" }, ` · ${method.target}`)),
+      make("figcaption", {}, bold(method.title), method.target && span("ck-small", ` · ${method.target}`)),
       make("div", { class: "ck-two" }, SIDES.map((_, k) => this.picture(method, k))), this.remarks(method)));
     return (this.plate = make("div", { class: "ck-figures" }, figures, side));
   }
 
   remarks(method) {
-    return [this.distance(method), !method.judges && make("p", { class: "ck-plain" }, "Judges nothing: its pair classifier was not trained."),
-      method.league && make("p", { class: "ck-league" }, method.league), noteOf(method.note)];
+    const untrained = !method.judges && "Judges nothing: its pair classifier was not trained.";
+    return [this.distance(method), untrained && para("ck-plain", untrained), method.league && para("", method.league),
+      noteOf(method.note)];
   }
 
   distance(method) {
@@ -327,16 +333,16 @@ class Sheet {
       text.dataset.distance = distance;
     };
     this.painted.rows.push(text);
-    return make("p", { class: "ck-small" }, "distance of the profiles: ", text);
+    return para("ck-small", "distance of the profiles: ", text);
   }
 
   rows(method) { return method.kept.of(this.state.threshold, () => equation5(method, this.state.threshold)); }
 
   picture(method, k) {
-    const { name, error } = this.pictures[k];
+    const { name, error } = this.pictures[k], shows = error || method?.title || "no map";
     const canvas = this.canvas("maps", (...on) => this.paintPicture(method, k, ...on), "ck-picture", {
       data: { picture: SIDES[k] }, tabindex: 0, role: "img",
-      "aria-label": `${SIDES[k]} picture ${name ?? ""}: ${error || method?.title || "no map"}. Up and down arrows move a cell.`,
+      "aria-label": `${SIDES[k]} picture ${name ?? ""}: ${shows}. Up and down arrows move a cell.`,
       onpointermove: (event) => this.moved(k, event), onpointerdown: (event) => this.pressed(k, event),
       onpointerup: () => this.released(), onpointercancel: () => this.clear(),
       onpointerleave: (event) => event.pointerType === "mouse" && this.point(null),
@@ -353,9 +359,9 @@ class Sheet {
   side(one, extra = this.viewer.controlsOf("pair")) {
     const bar = this.canvas("bar", (...on) => this.paintBar(...on), "ck-bar");
     return make("aside", { class: "ck-side" }, make("div", {},
-      one && make("p", {}, make("b", {}, one.title), one.target && ` · ${one.target}`), one && this.remarks(one),
+      one && para("", bold(one.title), one.target && ` · ${one.target}`), one && this.remarks(one),
       numbersOf(this.pair.numbers),
-      this.like && make("p", { class: "ck-small" }, `Likeness of cells: ${this.like.title}, ${this.like.score.toFixed(4)} in all.`),
+      this.like && para("ck-small", `Likeness of cells: ${this.like.title}, ${this.like.score.toFixed(4)} in all.`),
       this.methods.length > 0 && bar), extra);
   }
 
@@ -365,7 +371,7 @@ class Sheet {
 
   moved(k, event) {
     const rim = event.currentTarget.getBoundingClientRect(), [height, width] = this.grid(k);
-    const [x, y] = [(event.clientX - rim.left) / rim.width, (event.clientY - rim.top) / rim.height].map((at) => clamp(at, 0, 1));
+    const x = clamp((event.clientX - rim.left) / rim.width, 0, 1), y = clamp((event.clientY - rim.top) / rim.height, 0, 1);
     if (event.type === "pointerdown") this.start = [x, y];
     const far = this.start && Math.hypot((x - this.start[0]) * rim.width, (y - this.start[1]) * rim.height) > 4;
     if (far || (this.start && this.box)) return this.stretch(k, [this.start[0], x], [this.start[1], y]);
@@ -414,7 +420,7 @@ class Sheet {
 
   /** Keys on a picture: the cell under a cursor, a rectangle from it. Returns whether the key was one of these. */
   key(k, { key, shiftKey }) {
-    const [height, width] = this.grid(k), old = this.cursor[k], cell = old ?? Math.floor(height / 2) * width + Math.floor(width / 2);
+    const [height, width] = this.grid(k), old = this.cursor[k], cell = old ?? (height >> 1) * width + (width >> 1);
     const across = shiftKey || this.anchor != null ? { ArrowLeft: [0, -1], ArrowRight: [0, 1] } : {};
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], r: [0, 0], R: [0, 0], ...across }[key] ?? [];
     if (key === "Enter" && this.anchor != null) {
@@ -429,8 +435,9 @@ class Sheet {
     if (key === "r" || key === "R") this.anchor = at;
     if (this.anchor == null) this.point([k, this.cursor[k]], true);
     else {
-      const span = (axis, count) => [Math.min(at[axis], this.anchor[axis]) / count, (Math.max(at[axis], this.anchor[axis]) + 1) / count];
-      this.stretch(k, span(1, width), span(0, height));
+      const ends = [0, 1].map((axis) => [at[axis], this.anchor[axis]].toSorted((a, b) => a - b));
+      const [ys, xs] = ends.map(([low, high], axis) => [low, high + 1].map((edge) => edge / this.grid(k)[axis]));
+      this.stretch(k, xs, ys);
     }
     return true;
   }
@@ -445,16 +452,21 @@ class Sheet {
     const box = this.rectangle();
     if (!box) return "";
     const share = this.like?.shares ? ` and ${percent(this.like.shareOf(box.k, box))} of the similarity` : "";
-    return `Rectangle in the ${box.side} picture: ${percent((box.x1 - box.x0) * (box.y1 - box.y0))} of its area${share}.`;
+    const area = percent((box.x1 - box.x0) * (box.y1 - box.y0));
+    return `Rectangle in the ${box.side} picture: ${area} of its area${share}.`;
   }
 
   cellWords(k, cell) {
-    const place = (side, n) => `${SIDES[side]} cell row ${Math.floor(n / this.grid(side)[1]) + 1}, column ${(n % this.grid(side)[1]) + 1}`;
-    const field = this.methods[0]?.fields[k], fits = field && String(field.grid) === String(this.grid(k)) && field.top > 0;
+    const place = (side, n) => {
+      const [, width] = this.grid(side);
+      return `${SIDES[side]} cell row ${Math.floor(n / width) + 1}, column ${(n % width) + 1}`;
+    };
+    const field = this.methods[0]?.fields[k], fits = field?.top > 0 && String(field.grid) === String(this.grid(k));
     const own = fits ? `; its map: ${(field.values[cell] / field.top).toFixed(2)} of the maximum` : "";
     if (!this.like || !this.state.correspondence) return `${place(k, cell)}${own}.`;
     const { best, value, total } = this.like.partners(k, cell), { score, shares } = this.like;
-    const share = shares ? `${percent(value / score)} of the similarity (with all its partners ${percent(total / score)})` : value.toPrecision(4);
+    const all = () => `${percent(value / score)} of the similarity (with all its partners ${percent(total / score)})`;
+    const share = shares ? all() : value.toPrecision(4);
     return `${place(k, cell)}; best partner: ${place(1 - k, best)}, ${share}${own}.`;
   }
 
@@ -465,7 +477,8 @@ class Sheet {
     Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high", fillStyle: "#8c8c8c" });
     if (picture && picture.naturalWidth) context.drawImage(picture, 0, 0, width, height);
     else context.fillRect(0, 0, width, height);
-    const lit = this.hover && this.like && state.correspondence && this.hover[0] !== k ? this.like.partners(...this.hover) : null;
+    const pointed = this.like && state.correspondence && this.hover && this.hover[0] !== k;
+    const lit = pointed ? this.like.partners(...this.hover) : null; // what the cell under the pointer is like, over here
     const field = lit?.field ?? method?.fields[k];
     if (field) {
       const both = state.scale === "shared" && !lit ? method.fields : [field];
@@ -507,7 +520,8 @@ class Sheet {
   paintProfile(method, k, context, width, height) {
     if (!method) return;
     const { t, profiles: { [k]: profile }, bounds: { [k]: [first, last] } } = this.rows(method);
-    const { ink, faint, series } = this.viewer.palette, step = height / profile.length, away = k ? 1 : -1, foot = k ? 0 : width;
+    const { ink, faint, series } = this.viewer.palette, step = height / profile.length;
+    const [foot, away] = k ? [0, 1] : [width, -1]; // bars grow away from the picture
     profile.forEach((value, row) => {
       Object.assign(context, { globalAlpha: row < first || row > last ? 0.3 : 1, fillStyle: series[k] });
       context.fillRect(foot, row * step + Math.min(1, step / 4), away * value * width, Math.max(step - 2, step / 2));
@@ -536,13 +550,14 @@ class Sheet {
     context.setLineDash([]);
   }
 
-  /** Over both pictures and the gap: the strongest cells that are each other's best partner, or the one under the pointer. */
+  /** Over both pictures: the strongest cells that are each other's best partner, or the one under the pointer. */
   paintLines(context, width, height) {
     if (!this.like || !this.state.correspondence) return;
-    const [left, ...boxes] = [this.parts.lines, ...this.parts.shown].map((canvas) => canvas.getBoundingClientRect());
+    const [rim, ...boxes] = [this.parts.lines, ...this.parts.shown].map((canvas) => canvas.getBoundingClientRect());
     const centre = (k, cell) => {
-      const [rows, columns] = this.grid(k), box = boxes[k];
-      return [box.left - left.left + (((cell % columns) + 0.5) / columns) * box.width, ((Math.floor(cell / columns) + 0.5) / rows) * height];
+      const [rows, columns] = this.grid(k);
+      const x = ((cell % columns) + 0.5) / columns, y = (Math.floor(cell / columns) + 0.5) / rows;
+      return [boxes[k].left - rim.left + x * boxes[k].width, y * height];
     };
     let pairs = this.like.mutual.slice(0, LINES);
     if (this.hover) {
@@ -566,12 +581,13 @@ class Sheet {
 
   paintBar(context, width) {
     const { ink } = this.viewer.palette, { colours, scale } = this.state, { signed } = this.methods[0];
+    const one = scale === "shared" ? "maximum of both maps = 1" : "each map's maximum = 1";
     ramp(signed ? "signed" : colours).forEach((colour, k) => {
       context.fillStyle = `rgb(${colour.map(Math.round)})`;
       context.fillRect((k * width) / 256, 0, width / 256 + 1, 10);
     });
     write(context, signed ? "against" : "0", 0, 14, "left", ink);
-    write(context, scale === "shared" ? "maximum of both maps = 1" : "each map's maximum = 1", width / 2, 14, "center", ink);
+    write(context, one, width / 2, 14, "center", ink);
     write(context, signed ? "for" : "1", width, 14, "right", ink);
   }
 
@@ -579,7 +595,7 @@ class Sheet {
   layout() {
     const room = this.el.clientWidth, tall = this.viewer.pictureHeight();
     const aspects = this.pictures.map(({ width, height }) => clamp(width / height || 0.5, 0.2, 3));
-    const [profile, gap, aligned] = [clamp(room * 0.05, 44, 84), clamp(room * 0.05, 36, 90), clamp(room * 0.09, 84, 150)];
+    const profile = clamp(room * 0.05, 44, 84), gap = clamp(room * 0.05, 36, 90), aligned = clamp(room * 0.09, 84, 150);
     const across = this.parts ? room - 2 * profile - gap - aligned - 5 * 6 : 280;
     const height = Math.floor(clamp(Math.min(tall, across / sum(aspects)), 90, 900));
     if (this.parts) {
@@ -600,7 +616,7 @@ class Sheet {
 // ---- controls: native elements, drawn from their description ----
 
 const KINDS = { // kind -> element; `valueOf` reads its value
-  select: ({ options = [] }) => make("select", {}, options.map(([value, text, hint]) => make("option", { value, title: hint }, text))),
+  select: ({ options }) => make("select", {}, options.map(([value, text, title]) => make("option", { value, title }, text))),
   number: ({ min, max, step }) => make("input", { type: "number", min, max, step: step ?? "any" }),
   range: ({ min, max, step }) => make("input", { type: "range", min, max, step }),
   check: () => make("input", { type: "checkbox" }),
@@ -630,16 +646,16 @@ function drawControl(viewer, about) {
 function valueOf(input, { kind, options }) {
   if (kind === "check") return input.checked;
   if (kind === "number" || kind === "range") return input.value === "" ? null : Number(input.value);
-  return kind === "select" ? options[input.selectedIndex][0] : input.value; // an option's own value: numbers stay numbers
+  return kind === "select" ? options[input.selectedIndex][0] : input.value; // its own value: a number stays one
 }
 
 // ---- strips of tiles ----
 
-/** A row of tiles; `open` is called with the one that was clicked. Tiles that stay are kept, so that nothing flickers. */
+/** A row of tiles; `open` is called with the one that was clicked. Tiles that stay are kept: nothing flickers. */
 class Strip {
   constructor(viewer, open, about) {
     Object.assign(this, { viewer, open, tiles: new Map(), wheeled: 0 });
-    [this.title, this.place, this.note] = [make("b"), make("span", { class: "ck-small" }), make("span", { class: "ck-note" })];
+    [this.title, this.place, this.note] = [bold(), span("ck-small"), span("ck-note")];
     this.row = make("div", { class: "ck-tiles", role: "group", "aria-label": "gallery", onscroll: () => this.turn() });
     this.row.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.row.addEventListener("load", () => this.turn(), true); // pictures have their widths only now
@@ -659,7 +675,8 @@ class Strip {
     this.tiles = new Map();
     const shown = tiles.map((tile, n) => {
       const key = [tile.pair ?? tile.gallery, tile.src, tile.query_src].join(" ");
-      const el = (!this.tiles.has(key) && before.get(key)) || button({ class: "ck-tile", onclick: () => this.open(el.about) });
+      const kept = !this.tiles.has(key) && before.get(key);
+      const el = kept || button({ class: "ck-tile", onclick: () => this.open(el.about) });
       this.tiles.set(this.tiles.has(key) ? `${key} ${n}` : key, el);
       return fillTile(el, tile);
     });
@@ -671,9 +688,9 @@ class Strip {
 
   /** Scroll the row, and only the row, to the chosen tile. */
   reveal() {
-    const { row } = this, now = row.querySelector("[aria-current=true]");
-    const inside = !now || (now.offsetLeft >= row.scrollLeft && now.offsetLeft + now.offsetWidth <= row.scrollLeft + row.clientWidth);
-    if (!inside) row.scrollTo({ left: now.offsetLeft - row.clientWidth / 3 });
+    const { row } = this, now = row.querySelector("[aria-current=true]"), from = (now?.offsetLeft ?? 0) - row.scrollLeft;
+    const outside = now && (from < 0 || from + now.offsetWidth > row.clientWidth);
+    if (outside) row.scrollTo({ left: now.offsetLeft - row.clientWidth / 3 });
   }
 
   turn() { this.turns.forEach((turn, n) => { turn.disabled = !this.viewer.canPage(n ? 1 : -1, this); }); }
@@ -692,15 +709,16 @@ function fillTile(el, tile) {
   const { status, rank, caption, distance, name, chosen, pinned } = tile;
   const sources = [tile.query_src, tile.src].filter((src) => src != null);
   if (String(el.drawn) !== String(sources)) {
-    const thumbs = sources.map((src) => (src ? make("img", { src, alt: "", draggable: "false" }) : make("span", { class: "ck-none" }, "cannot be read")));
-    el.replaceChildren(make("span", { class: "ck-thumbs" }, thumbs), make("span", { class: "ck-label" }));
+    const thumb = (src) => (src ? make("img", { src, alt: "", draggable: "false" }) : span("ck-none", "cannot be read"));
+    el.replaceChildren(span("ck-thumbs", sources.map(thumb)), span("ck-label"));
     el.drawn = sources;
   }
   const said = [rank && `rank ${rank}`, words(status), caption, distance, name, pinned && "pinned"].filter(Boolean);
   el.about = tile;
   Object.assign(el.dataset, { tile: tile.pair ?? tile.gallery ?? "", status });
-  Object.assign(el, { title: clean([caption, name].filter(Boolean).join("\n")), ariaLabel: clean(said.join(", ")), ariaCurrent: String(Boolean(chosen)) });
-  el.lastChild.replaceChildren(make("b", {}, [glyph(status), rank, pinned && "⚲"].filter(Boolean).join(" ")), " ", clean(distance));
+  Object.assign(el, { title: clean([caption, name].filter(Boolean).join("\n")), ariaLabel: clean(said.join(", ")) });
+  el.ariaCurrent = String(Boolean(chosen));
+  el.lastChild.replaceChildren(bold([glyph(status), rank, pinned && "⚲"].filter(Boolean).join(" ")), " ", clean(distance));
   return el;
 }
 
@@ -714,7 +732,7 @@ const TABS = {
   notes: ["Notes and export", drawNotes],
 };
 
-const stripsOf = (viewer, sections) => sections.filter(filled).map((about) => new Strip(viewer, viewer.openGallery, about));
+const stripsOf = (viewer, found) => found.filter(filled).map((about) => new Strip(viewer, viewer.openGallery, about));
 
 function drawCompare(viewer, { title, left, right, lines = [], table = [], note }) {
   const strips = stripsOf(viewer, [left, right]), [head = [], ...rows] = table;
@@ -723,8 +741,8 @@ function drawCompare(viewer, { title, left, right, lines = [], table = [], note 
   viewer.canvases.push(slopes);
   strips.forEach((strip) => strip.row.addEventListener("scroll", () => repaint(slopes)));
   return [viewer.controlsOf("compare"), make("h3", {}, title), strips[0]?.el, slopes, strips[1]?.el, noteOf(note),
-    rows.length > 0 && make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text)))),
-      make("tbody", {}, rows.map((row) => make("tr", {}, row.map((text) => make("td", {}, text))))))];
+    rows.length > 0 && make("table", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text))),
+      rows.map((row) => make("tr", {}, row.map((text) => make("td", {}, text)))))];
 }
 
 /** From a picture's place on the upper strip to its place on the lower one; a short stub where it is not there. */
@@ -747,8 +765,9 @@ function paintSlopes(viewer, canvas, strips, lines, context, height) {
 
 function drawFailures(viewer, { tiles = [], histograms = [], note }) {
   const shown = tiles.map((tile) => fillTile(button({ class: "ck-tile", onclick: () => viewer.openQuery(tile) }), tile));
-  return [viewer.controlsOf("failures"), make("div", { class: "ck-histograms" }, histograms.map((about) => histogram(viewer, about))),
-    noteOf(note), tiles.length ? make("div", { class: "ck-grid" }, shown) : noteOf("No query fits.")];
+  const charts = make("div", { class: "ck-histograms" }, histograms.map((about) => histogram(viewer, about)));
+  const grid = tiles.length ? make("div", { class: "ck-grid" }, shown) : noteOf("No query fits.");
+  return [viewer.controlsOf("failures"), charts, noteOf(note), grid];
 }
 
 /** Bars with a range that one drags, or types. */
@@ -759,7 +778,7 @@ function histogram(viewer, { name, label, edges, counts, range }) {
   const at = (event) => low + clamp(event.offsetX / event.target.clientWidth, 0, 1) * wide;
   const paint = (context, width, height) => counts.forEach((count, k) => {
     const [a, b] = [edges[k], edges[k + 1]], middle = (a + b) / 2, tall = (count / most) * height;
-    context.fillStyle = !drawn || (middle >= drawn[0] && middle <= drawn[1]) ? viewer.palette.accent : viewer.palette.faint;
+    context.fillStyle = viewer.palette[!drawn || (middle >= drawn[0] && middle <= drawn[1]) ? "accent" : "faint"];
     context.fillRect(((a - low) / wide) * width + 0.5, height - tall, ((b - a) / wide) * width - 1, tall);
   });
   const canvas = canvasOf(paint, { class: "ck-histogram", role: "img", "aria-label": `${label}: ${counts.join(", ")}`,
@@ -777,37 +796,45 @@ function histogram(viewer, { name, label, edges, counts, range }) {
       start = null;
     } });
   viewer.canvases.push(canvas);
-  const ends = (range ?? [low, high]).map((end, k, all) => make("input", { type: "number", step: "any", value: Number(end.toPrecision(4)),
-    "aria-label": `${label}, ${k ? "to" : "from"}`, data: { control: `${name}-${k}` },
+  const ends = (range ?? [low, high]).map((end, k, all) => make("input", { type: "number", step: "any",
+    value: Number(end.toPrecision(4)), "aria-label": `${label}, ${k ? "to" : "from"}`, data: { control: `${name}-${k}` },
     onchange: (event) => tell(all.with(k, Number(event.target.value))) }));
   return make("figure", {}, make("figcaption", {}, label), canvas, make("div", { class: "ck-ends" }, ends[0],
     range && button({ data: { control: `${name}-all` }, onclick: () => tell(null) }, "all"), ends[1]));
 }
 
 function drawWhatIf(viewer, { pair, before, after, control, numbers, note }) {
-  const said = make("div", {}, numbersOf(numbers), filled(control) && [make("b", {}, control.title), numbersOf(control.numbers)], noteOf(note));
-  return [viewer.controlsOf("what_if"), filled(pair) ? viewer.sheet(pair, said) : said, stripsOf(viewer, [before, after]).map(({ el }) => el)];
+  const held = filled(control) && [bold(control.title), numbersOf(control.numbers)];
+  const said = make("div", {}, numbersOf(numbers), held, noteOf(note)), strips = stripsOf(viewer, [before, after]);
+  return [viewer.controlsOf("what_if"), filled(pair) ? viewer.sheet(pair, said) : said, strips.map(({ el }) => el)];
 }
 
 function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) {
   const area = make("textarea", { rows: 4, maxlength: 4000, "aria-label": "note", data: { control: "note" } }, text);
-  const labels = make("input", { value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags", data: { control: "tags" } });
+  const labels = make("input", { value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags" });
   const tagged = () => labels.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const save = button({ onclick: () => viewer.ask({ ask: "note", text: area.value, tags: tagged() }) }, "Save the note");
   const open = ({ query, gallery }) => viewer.ask({ ask: "set", changes: { query, gallery, tab: "pair" } });
-  return [viewer.controlsOf("notes"), make("div", { class: "ck-write" }, area, labels,
-    button({ onclick: () => viewer.ask({ ask: "note", text: area.value, tags: tagged() }) }, "Save the note"),
-    make("span", { class: "ck-note", role: "status" }, saved)),
-  make("div", { class: "ck-controls" }, exports.map(([kind, label]) => button({ onclick: () => viewer.ask({ ask: "export", kind, view: "pair" }) }, label))),
-  make("ul", { class: "ck-list" }, list.map((note) => make("li", {}, button({ onclick: () => open(note) }, `query ${note.query}, gallery ${note.gallery}`),
-    " ", make("b", {}, note.tags?.join(", ")), " ", note.text)))];
+  const file = (kind) => viewer.ask({ ask: "export", kind, view: "pair" });
+  const files = exports.map(([kind, label]) => button({ onclick: () => file(kind) }, label));
+  const entries = list.map((note) => make("li", {}, button({ onclick: () => open(note) },
+    `query ${note.query}, gallery ${note.gallery}`), " ", bold(note.tags?.join(", ")), " ", note.text));
+  return [viewer.controlsOf("notes"), make("div", { class: "ck-write" }, area, labels, save, span("ck-note", saved)),
+    make("div", { class: "ck-controls" }, files), make("ul", { class: "ck-list" }, entries)];
 }
 
 // ---- the whole ----
 
+const EMPTY = "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys.";
 const SERIES = { light: ["#332288", "#117733"], dark: ["#b9a7ff", "#7bd389"] }; // query and gallery in the profiles
 const STEPS = { // keys on a tile or a picture
   ArrowLeft: (viewer) => viewer.step(-1), ArrowRight: (viewer) => viewer.step(1),
   PageUp: (viewer) => viewer.page(-1), PageDown: (viewer) => viewer.page(1),
+};
+
+const PIECES = { // what is drawn as a whole, in this order -> by which method; the rest are canvases of the sheets
+  theme: "theme", tabs: "drawTabs", controls: "drawControls", values: "drawValues", strip: "drawStrip", notice: "drawNotice",
+  body: "drawBody", size: "resize", status: "say",
 };
 
 class Viewer {
@@ -827,13 +854,14 @@ class Viewer {
     this.strip = new Strip(this, (tile) => (tile.pair != null ? this.choose(tile.pair) : this.openGallery(tile)));
     this.body = make("div", { class: "ck-tab", role: "tabpanel" });
     this.notice = make("div");
-    this.line = make("p", { class: "ck-status", data: { empty: "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys." } });
+    this.line = make("p", { class: "ck-status", data: { empty: EMPTY } });
     this.live = make("div", { class: "ck-hidden", "aria-live": "polite" });
     this.help = make("dialog", { class: "ck-help" }, make("h3", {}, "Keys"), make("dl", {}, KEYS.map(([key, what]) =>
       [make("dt", {}, key), make("dd", {}, what)])), button({ onclick: () => this.help.close() }, "Close"));
     const ask = button({ class: "ck-ask", "aria-label": "keys", onclick: () => this.help.showModal() }, "?");
-    this.root = make("div", { class: "casnkit", role: "region", "aria-label": "pair viewer", data: { lmSuppressShortcuts: "true", status: "" } },
-      make("div", { class: "ck-top" }, this.tabs, this.bar, ask), this.notice, this.strip.el, this.body, this.line, this.live, this.help);
+    const about = { class: "casnkit", role: "region", "aria-label": "pair viewer" };
+    this.root = make("div", { ...about, data: { lmSuppressShortcuts: "true", status: "" } }, make("div", { class: "ck-top" },
+      this.tabs, this.bar, ask), this.notice, this.strip.el, this.body, this.line, this.live, this.help);
     this.el.append(this.root);
   }
 
@@ -841,7 +869,7 @@ class Viewer {
     this.watch = new AbortController();
     const { signal } = this.watch, again = () => this.dirty("theme"), size = () => this.dirty("size");
     this.root.addEventListener("keydown", (event) => this.key(event), { signal });
-    for (const kind of ["keyup", "keypress"]) this.root.addEventListener(kind, (event) => event.stopPropagation(), { signal });
+    this.root.addEventListener("keyup", (event) => event.stopPropagation(), { signal });
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", again, { signal });
     window.addEventListener("resize", size, { signal });
@@ -907,10 +935,9 @@ class Viewer {
 
   flush() {
     cancelAnimationFrame(this.frame);
-    const pieces = this.waiting, whole = { theme: this.theme, tabs: this.drawTabs, controls: this.drawControls, values: this.drawValues,
-      strip: this.drawStrip, notice: this.drawNotice, body: this.drawBody, size: this.resize, status: this.say };
+    const pieces = this.waiting;
     [this.frame, this.waiting] = [null, new Set()];
-    for (const [piece, draw] of Object.entries(whole)) if (pieces.has(piece)) draw.call(this, pieces);
+    for (const [piece, draw] of Object.entries(PIECES)) if (pieces.has(piece)) this[draw](pieces);
     this.sheets.forEach((sheet) => sheet.draw(pieces));
   }
 
@@ -919,7 +946,8 @@ class Viewer {
     const dark = theme === "auto" ? (page ? page === "false" : this.dark.matches) : theme === "dark";
     Object.assign(this.root.dataset, { theme: dark ? "dark" : "light", projector: String(Boolean(projector)) });
     const style = getComputedStyle(this.root), of = (name) => style.getPropertyValue(name).trim();
-    this.palette = { ink: of("--ink"), faint: of("--line"), accent: of("--accent"), series: SERIES[dark ? "dark" : "light"] };
+    const series = SERIES[dark ? "dark" : "light"];
+    this.palette = { ink: of("--ink"), faint: of("--line"), accent: of("--accent"), series };
     pieces.add("size");
   }
 
@@ -947,14 +975,18 @@ class Viewer {
 
   // -- the pieces --
 
-  tabNames() { return Object.keys(TABS).filter((name) => name === "pair" || name in (this.view.controls ?? {}) || filled(this.view[name])); }
+  tabNames() {
+    const { controls = {} } = this.view;
+    return Object.keys(TABS).filter((name) => name === "pair" || name in controls || filled(this.view[name]));
+  }
 
   drawTabs() {
     const names = this.tabNames(), { tab } = this.state;
     this.tabs.hidden = names.length < 2;
     this.root.dataset.tab = tab;
-    keepFocus(this.tabs, () => this.tabs.replaceChildren(...names.map((name) => button({ role: "tab", data: { control: `tab-${name}` },
-      "aria-selected": String(name === tab), tabindex: name === tab ? 0 : -1, onclick: () => this.openTab(name) }, TABS[name][0]))));
+    const drawn = names.map((name) => button({ role: "tab", data: { control: `tab-${name}` }, tabindex: name === tab ? 0 : -1,
+      "aria-selected": String(name === tab), onclick: () => this.openTab(name) }, TABS[name][0]));
+    keepFocus(this.tabs, () => this.tabs.replaceChildren(...drawn));
   }
 
   drawControls() {
@@ -966,12 +998,14 @@ class Viewer {
   }
 
   drawValues() {
-    for (const input of this.root.querySelectorAll("[data-control]")) if (input.dataset.control in this.state) input.put?.(this.state[input.dataset.control]);
+    for (const input of this.root.querySelectorAll("[data-control]")) {
+      if (input.dataset.control in this.state) input.put?.(this.state[input.dataset.control]);
+    }
   }
 
   controlsOf(tab) {
-    const found = this.view.controls?.[tab] ?? [];
-    return found.length > 0 && make("div", { class: "ck-controls", data: { of: tab } }, found.map((about) => drawControl(this, about)));
+    const found = (this.view.controls?.[tab] ?? []).map((about) => drawControl(this, about));
+    return found.length > 0 && make("div", { class: "ck-controls", data: { of: tab } }, found);
   }
 
   drawStrip() {
@@ -982,7 +1016,8 @@ class Viewer {
 
   /** The open tab. A pair is put in place once its pictures are decoded, so that nothing flashes. */
   async drawBody() {
-    const { tab } = this.state, section = this.view[tab], turn = (this.turn = (this.turn ?? 0) + 1), pair = tab === "pair" ? section : section?.pair;
+    const { tab } = this.state, section = this.view[tab], pair = tab === "pair" ? section : section?.pair;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
     if (filled(pair)) await decoded([pair.query?.src, pair.gallery?.src]);
     if (turn !== this.turn || this.gone) return;
     [this.sheets, this.canvases] = [[], []];
@@ -998,9 +1033,12 @@ class Viewer {
 
   drawNotice() {
     const { busy = {}, error = {} } = this.view;
-    const bar = busy.what && make("p", { role: "status" }, busy.what, " ", make("progress", { max: busy.total || 1, value: busy.done || 0 }),
-      ` ${busy.done ?? 0} of ${busy.total ?? "?"} `, busy.can_cancel && button({ onclick: () => this.ask({ ask: "cancel" }) }, "Cancel"));
-    this.notice.replaceChildren(...[error.text && make("p", { class: "ck-error", role: "alert" }, error.text), bar].filter(Boolean));
+    const progress = make("progress", { max: busy.total || 1, value: busy.done || 0 });
+    const cancel = busy.can_cancel && button({ onclick: () => this.ask({ ask: "cancel" }) }, "Cancel");
+    const done = ` ${busy.done ?? 0} of ${busy.total ?? "?"} `;
+    const bar = busy.what && make("p", { role: "status" }, busy.what, " ", progress, done, cancel);
+    const wrong = error.text && make("p", { class: "ck-error", role: "alert" }, error.text);
+    this.notice.replaceChildren(...[wrong, bar].filter(Boolean));
   }
 
   // -- opening things --
@@ -1013,12 +1051,15 @@ class Viewer {
 
   openGallery = ({ gallery }) => this.ask({ ask: "set", changes: { gallery } });
 
-  openQuery({ query, gallery }) { this.ask({ ask: "set", changes: { query, ...(gallery != null && { gallery }), tab: "pair" } }); }
+  openQuery({ query, gallery }) {
+    this.ask({ ask: "set", changes: { query, ...(gallery != null && { gallery }), tab: "pair" } });
+  }
 
   /** On a page: show one of its pairs. */
   choose(number) {
     const { pairs } = this.view, now = (this.chosen = clamp(number, 0, pairs.length - 1));
-    const tiles = pairs.map(({ pair, ...tile }, n) => ({ src: pair.gallery.src, query_src: pair.query.src, ...tile, pair: n, chosen: n === now }));
+    const tiles = pairs.map(({ pair: { query, gallery }, ...tile }, n) =>
+      ({ src: gallery.src, query_src: query.src, ...tile, pair: n, chosen: n === now }));
     this.view.strip = { title: "Pairs", page: 0, pages: 1, note: `${now + 1} of ${pairs.length}`, tiles };
     this.view.pair = pairs[now].pair;
     this.dirty("strip", "body");
@@ -1060,9 +1101,9 @@ class Viewer {
 
   /** The open tab as a file: what is on screen, at twice its size; the name says what it is. */
   save() {
-    const { pair = {} } = this.view, { methods = [], query, gallery } = pair;
-    const parts = ["casnkit", this.state.network, query?.title, gallery?.title, ...methods.map(({ name }) => name)].filter(Boolean);
-    const name = `${parts.join("-").normalize("NFKD").replace(/[^\w.]+/g, "-").slice(0, 120)}.png`;
+    const { methods = [], query, gallery } = this.view.pair ?? {}, maps = methods.map((method) => method.name);
+    const parts = ["casnkit", this.state.network, query?.title, gallery?.title, ...maps].filter(Boolean).join("-");
+    const name = `${parts.normalize("NFKD").replace(/[^\w.]+/g, "-").slice(0, 120)}.png`;
     exported(this.body, this.root).toBlob((blob) => download(name, blob), "image/png");
   }
 }
@@ -1074,8 +1115,9 @@ function keepFocus(within, work) {
   const chosen = had?.ariaCurrent === "true";
   work();
   if (!had || (had.isConnected && !chosen)) return;
-  const again = name && [...within.querySelectorAll(`[data-${name}]`)].find((el) => el.dataset[name] === had.dataset[name]);
-  ((!chosen && again) || within.querySelector("[aria-current=true]") || within.querySelector("button"))?.focus({ preventScroll: true });
+  const same = (el) => el.dataset[name] === had.dataset[name];
+  const again = !chosen && name && [...within.querySelectorAll(`[data-${name}]`)].find(same);
+  (again || within.querySelector("[aria-current=true]") || within.querySelector("button"))?.focus({ preventScroll: true });
 }
 
 function download(name, blob) {
@@ -1090,8 +1132,9 @@ const QUIET = ".ck-controls, .ck-hidden, .ck-turn, input, select, textarea"; // 
 
 /** An element and all in it: boxes, pictures, canvases by their own paint functions, words as words. */
 function exported(element, root) {
-  const rim = element.getBoundingClientRect(), canvas = make("canvas", { width: Math.ceil(2 * rim.width), height: Math.ceil(2 * rim.height) });
-  const context = canvas.getContext("2d"), accepts = (node) => (node.matches?.(QUIET) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+  const rim = element.getBoundingClientRect(), [width, height] = [rim.width, rim.height].map((x) => Math.ceil(2 * x));
+  const canvas = make("canvas", { width, height }), context = canvas.getContext("2d");
+  const accepts = (node) => (node.matches?.(QUIET) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
   context.scale(2, 2);
   context.fillStyle = getComputedStyle(root).backgroundColor;
   context.fillRect(0, 0, rim.width, rim.height);
@@ -1102,7 +1145,8 @@ function exported(element, root) {
 }
 
 function drawBox(context, el) {
-  const { left, top, width, height } = el.getBoundingClientRect(), style = getComputedStyle(el), lineWidth = parseFloat(style.borderTopWidth);
+  const { left, top, width, height } = el.getBoundingClientRect(), style = getComputedStyle(el);
+  const lineWidth = parseFloat(style.borderTopWidth);
   context.save();
   context.translate(left, top);
   if (el.paint && width) el.paint(context, width, height);
@@ -1116,7 +1160,8 @@ function drawBox(context, el) {
 }
 
 function drawWords(context, text) {
-  const style = getComputedStyle(text.parentElement), range = document.createRange(), { right } = text.parentElement.getBoundingClientRect();
+  const { parentElement: parent } = text, { right } = parent.getBoundingClientRect();
+  const style = getComputedStyle(parent), range = document.createRange();
   const font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   Object.assign(context, { fillStyle: style.color, font, textBaseline: "middle", textAlign: "left" });
   for (const { 0: word, index } of text.data.matchAll(/\S+/g)) {
@@ -1138,7 +1183,8 @@ export default {
     const view = Object.fromEntries(SECTIONS.map((name) => [name, model.get(name) ?? {}]));
     const viewer = mount(el, view, { ask: (message) => model.send(message) });
     const heard = SECTIONS.map((name) => [`change:${name}`, () => viewer.update(name, model.get(name) ?? {})]);
-    heard.push(["msg:custom", ({ download: file }, buffers) => file && download(file.name, new Blob([buffers[0]], { type: file.mime }))]);
+    const save = ({ name, mime }, [bytes]) => download(name, new Blob([bytes], { type: mime }));
+    heard.push(["msg:custom", ({ download: file }, buffers) => file && save(file, buffers)]);
     heard.forEach(([event, answer]) => model.on(event, answer));
     return () => {
       heard.forEach(([event, answer]) => model.off(event, answer));
