@@ -230,12 +230,14 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
 
 COMMANDS = {  # described by a function here, or by a module's add_parser
     "demo": _add_demo,
+    "inspect": "casnkit.inspector.command",
     "data": _add_data,
     "train": _add_train,
     "evaluate": _add_evaluate,
     "ablate": "casnkit.experiments.ablation",
     "table": "casnkit.experiments.tables",
     "league": _add_league,
+    "page": "casnkit.inspector.telling",
     "doctor": "casnkit.notebook.doctor",
 }
 

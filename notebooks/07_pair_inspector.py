@@ -63,8 +63,8 @@ Inspector(networks, session.dataset, out=kept, notes=kept / "notes.json")
 #    another; the line below says how many pictures the protocol leaves out for this query, and why.
 # 3. *Click a wrong one* that stands before a right one. Below, both pictures open with their maps.
 # 4. *Move the threshold t.* The contour and the two crop lines move; below which t does the match fall apart?
-# 5. *Compare with* the other network, then open **Models**.
-# 6. *Hide* what the map likes, in **What if**. Does the stranger fall?
+# 5. Open **Compare**, and *compare with* the other network.
+# 6. *Drag a rectangle* over what the map likes: **What if** that were hidden? Does the stranger fall?
 #
 # Pictures, lists and states that you export lie beside the runs. Where widgets do not show, on a code-hosting site or on
 # paper, go on: every view has a static twin, made by one line. We shall now take the same walk in such lines, with a second
@@ -81,7 +81,7 @@ inspector = Inspector(networks, session.dataset)
 options = casn.info.config.ranking
 inspector.set(threshold=options.threshold)
 wrong = report.choose_pairs(session.dataset, casn.result.distances["sum"]).get("wrong")
-inspector.set(model="casn", ranked_by="sum", filter="rank-1 wrong" if wrong else "all", order="AP")
+inspector.set(network="casn", ranked_by="sum", filter="rank-1 wrong" if wrong else "all", order="AP")
 query = inspector.desk.candidates()[0]
 inspector.set(query=query)
 print("shown:", inspector.desk.place())
@@ -110,7 +110,7 @@ assert on_screen == in_table, "the screen and the library disagree"
 # in its part (a): the wrong first match, and the true one.
 
 # %%
-inspector.figure("failures")
+inspector.figure("figure 8")
 
 # %% [markdown]
 # **Look at (a).** Compare three things: *where* the map is warm in either picture, *which rows* lie between the two crop
@@ -168,13 +168,13 @@ print(f"threshold {options.threshold}, mode {options.siamese_mode!r}, order of t
 
 # %%
 inspector.set(other="ide")
-inspector.figure("models")
+inspector.figure("ranks")
 
 # %% [markdown]
 # Ranks alone hide the pictures. The two lists, one under the other:
 
 # %%
-inspector.figure("lists")
+inspector.figure("compare")
 
 # %% [markdown]
 # And the same pair as each network sees it. IDE's pair classifier was never trained: its Siamese map shows what the *trunk*
@@ -191,15 +191,15 @@ inspector.figure("pair")
 # something *else* of the same size is hidden.
 
 # %%
-inspector.set(other="", gallery=stranger, edit={"kind": "attended", "side": "query", "share": 0.25, "fill": "mean"})
-inspector.figure("what if")
+inspector.set(other="", gallery=stranger, hide="attended", share=0.25)
+inspector.figure("what_if")
 
 # %% [markdown]
 # The control: the *least* attended quarter. Only the difference between the two speaks for the map.
 
 # %%
 for kind in ("attended", "unattended"):
-    inspector.set(edit={"kind": kind, "side": "query", "share": 0.25, "fill": "mean"})
+    inspector.set(hide=kind, share=0.25)
     found = inspector.desk.outcome().found
     (before, after), (old, new) = found.probability, found.position
     print(f"{kind:10} quarter hidden: p(same) {before:.3f} -> {after:.3f}, rank of the stranger {old} -> {new}")
@@ -213,7 +213,7 @@ for kind in ("attended", "unattended"):
 # The hardest question to a map is whether it would look the same if the network *had learned nothing*.
 
 # %%
-inspector.set(edit={"kind": "none"}, random_weights=True)
+inspector.set(random_weights=True)
 inspector.figure("pair")
 
 # %% [markdown]

@@ -64,7 +64,7 @@ ck.evaluation.table(rows)
 kept = session.folder / "inspector"
 inspector = Inspector({"casn": casn, "ide": ide}, session.dataset, out=kept, notes=kept / "notes.json")
 inspector.set(other="ide", ranked_by="sum", order="AP", threshold=casn.info.config.ranking.threshold)
-inspector.figure("queries")
+inspector.figure("failures")
 
 # %% [markdown]
 # ## 2 · Kinds of failure
@@ -138,16 +138,16 @@ print(f"first hit won by {len(changes.rank_1_gained())} queries, lost by {len(ch
 gain = changes.top_gains(1)
 i, j = (int(side[gain[0]]) if len(gain) else 0 for side in (changes.query, changes.gallery))
 inspector.set(filter="all", query=i, gallery=j)
-inspector.figure("models")
+inspector.figure("ranks")
 
 # %%
-inspector.figure("lists")
+inspector.figure("compare")
 
 # %%
 loss = changes.top_losses(1)
 i, j = (int(side[loss[0]]) if len(loss) else 0 for side in (changes.query, changes.gallery))
 inspector.set(query=i, gallery=j)
-inspector.figure("lists")
+inspector.figure("compare")
 
 # %% [markdown]
 # ## 4 · The paper's figure 8 (a), for any query
@@ -157,7 +157,7 @@ inspector.figure("lists")
 # CASN, if any did.
 
 # %%
-inspector.figure("failures")
+inspector.figure("figure 8")
 
 # %% [markdown]
 # **Look.** Do the maps of (b) agree more than those of (a)? Compare the two l2 distances *before* you look at the colours.
@@ -305,16 +305,16 @@ for name, box in thirds.items():
 # One of these, with pictures and new ranks:
 
 # %%
-inspector.set(edit={"kind": "rows", "side": "query", "rows": (1 / 3, 2 / 3), "fill": "mean"})
-inspector.figure("what if")
+inspector.set(hide="middle third")
+inspector.figure("what_if")
 
 # %% [markdown]
 # ## 9 · Keep what you found
 #
-# Notes, tags and presets stand in one small file, by the query's file name; the next instrument on this data finds them.
+# Notes, tags and presets stand in one small file, by the query's path below the data set; the next instrument on this data finds them.
 
 # %%
-name = inspector.desk.library.query.name(worst)
+name = inspector.desk.library.query.key(worst)
 inspector.notes.put(name, "least consistent attention", tags="attention, to discuss")
 inspector.notes.put_preset(
     "sure and wrong", {"filter": "confidently wrong", "filter_value": 0.9, "order": "confidence"}

@@ -1,6 +1,6 @@
 """Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, attention_distance, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled, upsample
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 _NAMES = ("image 1", "image 2")
@@ -56,19 +56,48 @@ def show_pair(
     return figure
 
 
-def draw_pair(axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES) -> None:
-    """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them."""
+def draw_pair(
+    axes: Any, images: Any, maps: Any, t: float, limits: Any = (None, None), titles: Any = _NAMES,
+    look: Mapping[str, Any] = {}, contour: bool = False,
+) -> None:  # fmt: skip
+    """Each image, its map over it and the map's row maxima, then both profiles as equation 5 compares them.
+
+    ``look``: opacity and colormap of :func:`casnkit.figures.overlay`; ``contour``: a line around what exceeds t.
+    """
     for i, (image, values) in enumerate(zip(images, maps, strict=True)):
         (picture, over, profile), (rows, columns) = axes[3 * i : 3 * i + 3], image.shape[:2]
         picture.set_title(short(titles[i], 26), color=style.SERIES[i][0], weight="bold", size=style.SMALL, pad=20)
         over.set_title("map", size=style.SMALL)
         profile.set_title("row max.", size=style.SMALL)
-        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i]))):
+        for ax, shown in ((picture, image), (over, overlay(image, values, vmax=limits[i], **look))):
             ax.imshow(shown, extent=(0, columns, rows, 0), interpolation="antialiased")
             style.frame(ax)
+        if contour:
+            over.contour(upsample(scaled(values), rows, columns), [t], colors="white", linewidths=1)
         for edge in _draw_profile(profile, values, rows, t, i, limits[i]):
             over.axhline(edge, color="white", linewidth=1.1, linestyle=style.DASHED)
     _draw_aligned(axes[6], maps, t)
+
+
+@figure_style()
+def show_pairs(
+    rows: Sequence[tuple], threshold: float = 0.5, normalisation: str = "own maximum", title: str = "", note: str = "",
+    contour: bool = False, **look: Any,
+) -> Figure:  # fmt: skip
+    """Pairs one under the other: (heading, two images, two maps) each, otherwise as :func:`draw_pair`."""
+    tall = 2.6  # inches of a picture
+    figure = new_figure(
+        style.PAGE_WIDTH, len(rows) * (tall + 1.15) + 1, f"{title} \u00b7 {SCALES[normalisation]}", note
+    )
+    for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
+        images, maps = as_images(images), _checked_maps(maps, threshold)
+        widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
+        axes = part.subplots(1, 7, width_ratios=[*widths, 1.45])
+        draw_pair(axes, images, maps, threshold, map_limits(*maps, normalisation), ("query", "gallery"), look, contour)
+        for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
+            ax.set_box_aspect(tall / width)
+    return figure
 
 
 def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:

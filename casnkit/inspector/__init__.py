@@ -1,11 +1,6 @@
-"""The pair inspector: state (plain values) -> pictures (pixels) -> widgets (binding only).
+"""The pair inspector: state (plain values) -> sections of plain JSON -> one viewer in the browser that draws them."""
 
-The modules below need matplotlib for colours and letters, and ipywidgets only where a screen is asked for.
-"""
+from casnkit.inspector.core import Inspector
+from casnkit.inspector.state import State
 
-from __future__ import annotations
-
-from .core import Inspector
-from .state import Edit, State
-
-__all__ = ["Edit", "Inspector", "State"]
+__all__ = ["Inspector", "State"]

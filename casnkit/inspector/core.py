@@ -1,21 +1,45 @@
-"""The inspector: a desk, its screen, and a static twin of everything on the screen."""
+"""The inspector: a desk, the viewer in the browser that shows it, and static twins of everything on the screen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import anywidget
 import torch
+import traitlets
+from IPython.display import display
+from matplotlib.figure import Figure
 
-from ..data.records import ReidDataset
-from .desk import Desk
-from .loading import Progress, Source
-from .notes import Notes
-from .state import State
+from casnkit.config import check_choice
+from casnkit.data.files import atomic_path
+from casnkit.data.records import ReidDataset
+from casnkit.figures import figure_png
+from casnkit.inspector import payload
+from casnkit.inspector.desk import Desk, Pending
+from casnkit.inspector.export import FIGURES, exported
+from casnkit.inspector.networks import Source, printable
+from casnkit.inspector.notes import Notes
+from casnkit.inspector.page import check_pairs, write_page
+from casnkit.inspector.requests import answer, change
+from casnkit.inspector.state import State
+from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
+PLAIN = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # a view that needs no table
+
+
+class Viewer(anywidget.AnyWidget):
+    """The viewer in the browser: one synced dict for each section of the view."""
+
+    _esm = Path(__file__).with_name("viewer.js")
+    _css = Path(__file__).with_name("viewer.css")
+    state, controls, strip, pair, compare, failures, what_if, notes, busy, error = (
+        traitlets.Dict().tag(sync=True) for _ in payload.SECTIONS
+    )
 
 
 class Inspector:
@@ -27,58 +51,111 @@ class Inspector:
         inspector.figure("pair")                 # the same as a matplotlib figure
 
     Args:
-        runs: networks by name, or a list of run folders. A network is a folder, ``(model, config)``, or what
-            ``Session.run`` of a notebook returns. One that cannot be loaded is listed, and says why when it is chosen.
+        runs: networks by name, or a list of run folders. A network is a folder, the name of one of the kit, ``(model,
+            config)``, or what ``Session.run`` of a notebook returns, whose features are then taken over. One that cannot be
+            opened is listed, and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        cache: a folder where features and maps are kept between sessions, memory-mapped. None: those of a large gallery
-            are kept below the run's folder (up to 2 GiB), the rest in memory.
-        notes: file of notes, tags and presets; written when something is noted.
+        notes: file of notes, tags and presets, written when something is noted; None: ``notes.json`` in ``out``.
         out: folder for exported files.
-        progress: called with what is being done, how much of it is done, and of how much.
+        progress: called with what is being done, how much of it is done, and of how much, where one waits for it.
 
-    Raises:
-        ValueError: no query or gallery image, or no network that can be loaded.
+    Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
 
-    def __init__(
-        self,
-        runs: Mapping[str, Source] | Sequence[str | Path] | str | Path,
-        dataset: ReidDataset,
-        *,
-        device: str | torch.device | None = None,
-        cache: str | Path | None = None,
-        notes: str | Path = "inspector-notes.json",
-        out: str | Path = "figures",
-        progress: Progress = lambda what, done, total: None,
-    ) -> None:
-        self._panel: Any = None
-        self._progress = progress
-        self.notes, self.out = Notes(notes), Path(out)
-        self.desk = Desk(runs, dataset, device, cache, self._report)
+    def __init__(self, runs: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset, *,
+                 device: str | torch.device | None = None, notes: str | Path | None = None,
+                 out: str | Path = "inspector",
+                 progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
+        self.out = Path(out).expanduser()
+        self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
+        self.desk, self._viewer = Desk(runs, dataset, device, progress), None
+        self.busy: dict[str, Any] = {}  # the section of that name
+        self._job: tuple[Pending, State, Any] | None = None  # what is being computed, for which request, and from where
 
     @property
-    def widget(self) -> Any:
-        """The screen, an ipywidgets box, made when it is first asked for. Raises ImportError without ipywidgets."""
-        return self.panel.box
+    def viewer(self) -> Viewer:
+        """The widget, made when it is first asked for."""
+        if self._viewer is None:
+            self._viewer = Viewer()
+            self._viewer.on_msg(lambda _, message, __: self.ask(message))
+            self.refresh()
+        return self._viewer
 
-    @property
-    def panel(self) -> Any:
-        """The screen's parts, for tests and for driving it by code."""
-        if self._panel is None:
-            from .widgets.panel import Panel
+    def ask(self, message: Any) -> None:
+        """Answer a message of a browser: do what it asks for, and show what follows. Nothing that it sends is an error."""
+        before = self.desk.current
+        self.refresh(before, self._tried(lambda: answer(self, message), before, message))
 
-            self._panel = Panel(self)
-        return self._panel
+    def refresh(self, before: State | None = None, error: Exception | None = None) -> None:
+        """Show what is, and maybe what went wrong; what takes long is begun, and shown when it is done."""
+        if self._viewer is None:
+            return
+        shown: dict[str, Any] = {"state": self.desk.current.to_dict()}
+        failed = self._tried(lambda: shown.update(view_of(self.desk, self.notes)), before or self.desk.current)
+        shown = ({name: {} for name in TABS} if failed else {}) | shown
+        shown |= {"busy": self.busy, "error": {"text": printable(error or failed)} if error or failed else {}}
+        with self._viewer.hold_sync():
+            for name, section in shown.items():
+                self._viewer.set_trait(name, section)
+
+    def _tried(self, function: Callable[[], object], before: State, message: Any = None) -> Exception | None:
+        """Call a function that may not take long; what does is begun. Returns what went wrong."""
+        self.desk.patient = not _loop_runs()
+        try:
+            function()
+        except Pending as pending:
+            self._start(pending, before, message)
+        except (ValueError, OSError) as error:
+            return error
+        finally:
+            self.desk.patient = True
+        return None
+
+    def _start(self, job: Pending, before: State, message: Any) -> None:
+        """Begin a work on the event loop, in the place of another: a slice, a breath for the page, the next slice."""
+        if self._job is None or self._job[0].what != job.what:
+            self._drop()
+            self._job, self.busy = (job, before, message), {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
+            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def _slice(self, job: Pending) -> None:
+        if self._job is None or self._job[0] is not job:
+            return
+        try:
+            self.busy = dict(zip(("done", "total"), next(job.steps), strict=True), what=job.what, can_cancel=True)
+        except StopIteration as end:
+            job.keep(end.value)
+            message = self._drop()
+            self.refresh() if message is None else self.ask(message)
+        except (ValueError, OSError, RuntimeError) as error:
+            self.cancel()
+            self.refresh(error=error)
+        else:
+            self.viewer.busy = self.busy
+            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def _drop(self) -> Any:
+        """Let the work go that is being done; returns what was asked for."""
+        job, self._job, self.busy = self._job, None, {}
+        if job is not None:
+            job[0].steps.close()
+        return job and job[2]
+
+    def cancel(self) -> None:
+        """Stop what is being computed, and show again what was before it was asked for."""
+        if self._job is not None:
+            before = self._job[1]
+            self.desk.current = before.changed(PLAIN) if before == self.desk.current else before
+            self._drop()
 
     def set(self, **changes: Any) -> State:
         """Change fields of the state (see :class:`casnkit.inspector.state.State`); the screen follows.
 
-        Raises:
-            ValueError: an unknown field or a value out of range; nothing is changed then.
+        Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
-        self.desk.set(**changes)
-        self._follow()
+        change(self, changes)
+        self.refresh()
         return self.desk.current
 
     def state(self) -> dict[str, Any]:
@@ -87,41 +164,62 @@ class Inspector:
 
     def load_state(self, values: Mapping[str, Any]) -> Inspector:
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
-        self.desk.load(State.from_dict(values))
-        self._follow()
+        self.set(**State.from_dict(values).to_dict())
         return self
 
     def figure(self, view: str = "pair") -> Figure:
-        """The static twin of a part of the screen, a matplotlib figure.
-
-        Args:
-            view: ``ranking``, ``lists``, ``pair``, ``alignment``, ``difference``, ``models``, ``failures`` (figure 8 of
-                the paper), ``queries`` or ``what if``.
-        """
-        from .twins import FIGURES
-
-        if view not in FIGURES:
-            raise ValueError(f"expected a view out of {', '.join(FIGURES)}, got {view!r}")
+        """A part of the screen as a matplotlib figure, drawn from the same state; ``view``: a key of ``export.FIGURES``."""
+        check_choice("view", view, FIGURES)
         return FIGURES[view](self.desk)
 
     def export(self, kind: str = "png", view: str = "pair", folder: str | Path | None = None) -> Path:
-        """Write the view (png, svg), the query's ranking (csv) or the state (json); returns the path."""
-        from .export import export
+        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json); returns the path."""
+        name, data = exported(self.desk, kind, view)
+        path = (self.out if folder is None else Path(folder).expanduser()) / name
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+        return path
 
-        return export(self.desk, self.out if folder is None else folder, kind, view)
+    def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None, about: str = "") -> Path:
+        """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
 
-    def _follow(self) -> None:
-        if self._panel is not None:
-            self._panel.changed()
+        Default: the query with the open page of its ranking. ``about``: a text at the page's end.
+        """
+        desk, kept, found = self.desk, self.desk.current, []
+        chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
+        check_pairs(path, len(chosen))
+        try:
+            for i, j in chosen:
+                desk.set(query=int(i), gallery=int(j))
+                tile = tile_of(desk, desk.ranking().tile(int(j)), query=int(i))
+                del tile["src"]  # the page shows the pair's own pictures, small
+                found.append(tile | {"pair": pair_of(desk)})
+        finally:
+            desk.current = kept
+        state = kept.changed({"tab": "pair", "page": 0}).to_dict()
+        return write_page(path, {"state": state, "pairs": found}, about=about)
 
-    def _report(self, what: str, done: int, total: int) -> None:
-        if self._panel is not None:
-            self._panel.busy(f"{what}: {done} of {total}")
-        self._progress(what, done, total)
+    def close(self) -> None:
+        """Stop what is being computed, and let the screen and all that was computed go."""
+        self._drop()
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+        self.desk.forget()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        data = self.desk.dataset
-        said = f"Pair inspector: {data.name}, {len(data.query)} queries, {len(data.gallery)} gallery images. "
-        bundle["text/plain"] = said + "Widgets do not show here; inspector.figure('pair') is the same as a picture."
-        return bundle
+    def _ipython_display_(self) -> None:
+        """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
+        display(self.viewer)
+        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
+        alt, bundle = f"Twin of the inspector: {view} view of query {state.query}, {state.network}", {}
+        if not self._tried(lambda: bundle.update({"image/png": figure_png(self.figure(view), 120)}), state):
+            bundle = {name: base64.b64encode(png).decode() for name, png in bundle.items()}
+        display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -2,242 +2,233 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..data.records import ReidDataset
-from . import filters, pairs
-from .caches import Recent
-from .changes import Move, Side, query_moves
-from .loading import Library, Progress, Source, unreadable_notes
-from .methods import check_method
-from .networks import Network
-from .pairs import Pair
-from .rankings import QueryRanking, Tile
-from .slices import Pending, Steps, finish
-from .state import State, with_query
-from .tables import Table, table_steps
-from .whatif import Outcome, try_edit
+from casnkit.config import check_choice
+from casnkit.data.records import ReidDataset
+from casnkit.evaluation import RANKED_BY
+from casnkit.explain import METHODS
+from casnkit.inspector import filters, pairs, payload
+from casnkit.inspector.networks import NO_TRUTH, Library, Network, Source, Steps
+from casnkit.inspector.rankings import TILES, QueryRanking
+from casnkit.inspector.state import State
+from casnkit.inspector.tables import Table, table_steps
+from casnkit.inspector.whatif import HIDES, Outcome, try_hiding
 
 LARGE_GALLERY = 4000  # images above which attention is not computed for a whole row unless it is asked for
+TARGETS = {name: method.targets for name, method in METHODS.items()}
+FRESH = {"gallery": None, "pinned": None, "page": 0, "rectangle": None}  # what another query begins with
+
+
+class Pending(Exception):  # noqa: N818 - nothing went wrong: it is only not there yet
+    """Something was asked for that takes long, where nobody should be kept waiting."""
+
+    def __init__(self, what: str, steps: Steps, keep: Callable[[Any], object]) -> None:
+        super().__init__(what)
+        self.what, self.steps, self.keep = what, steps, keep  # the same words mean the same work
+
+
+class Side(NamedTuple):
+    """A network and by what it ranks."""
+
+    network: Network
+    ranked_by: str
+
+    @property
+    def label(self) -> str:
+        """As one reads it."""
+        return f"{self.network.name} by {self.ranked_by}"
 
 
 class Desk:
-    """State and networks without a screen.
+    """State and networks without a screen. For arguments and errors see :class:`casnkit.inspector.Inspector`."""
 
-    Args:
-        sources: see :class:`casnkit.inspector.loading.Library`.
-        dataset: its queries and gallery.
-        device, cache, progress: as there.
-
-    Raises:
-        ValueError: no query, no gallery image, or no network that can be loaded.
-    """
-
-    def __init__(
-        self,
-        sources: Mapping[str, Source] | Sequence[str | Path] | str | Path,
-        dataset: ReidDataset,
-        device: str | torch.device | None = None,
-        cache: str | Path | None = None,
-        progress: Progress = lambda what, done, total: None,
-    ) -> None:
+    def __init__(self, sources: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset,
+                 device: str | torch.device | None = None,
+                 progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
         for split in (dataset.query, dataset.gallery):
             if not len(split):
                 raise ValueError(f"{dataset.name}: expected at least one image in {split.name!r}, found none")
-        self.dataset = dataset
-        self.library = Library(sources, dataset, device, cache, progress)
-        self._rankings, self._pairs, self._maps = Recent(64), Recent(128), Recent(128)
-        self._tables, self._outcomes, self.images = Recent(12), Recent(32), Recent(256)
+        self.dataset, self.library, self.progress = dataset, Library(sources, dataset, device), progress
         self.patient = True  # whether one waits for long work; a screen does not, and does it in slices
-        name, self.hints = self.library.first_working()
-        self.hints += unreadable_notes(self.library)
-        by = "sum" if self.network(name).pair_trained and not self.is_large else "features"
-        self.current = State(model=name, ranked_by=by)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether the gallery is too large to rank everything by attention at once."""
-        return len(self.dataset.gallery) > LARGE_GALLERY
+        self.current, self._tables = State(), {}
+        self._ranking, self._pair = lru_cache(64)(self._rank), lru_cache(64)(self._tell)
+        self._maps, self._outcome = lru_cache(128)(self._map), lru_cache(16)(self._try)
+        self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
+        self.hints: list[str] = []  # what must be said of networks and pictures
+        for name in self.library.sources:
+            try:
+                trained = self.network(name).pair_trained
+                break
+            except ValueError as error:
+                self.hints.append(str(error))
+        else:
+            raise ValueError("none of the networks could be opened:\n" + "\n".join(self.hints))
+        self.hints += self.library.unreadable()
+        by = "sum" if trained and len(dataset.gallery) <= LARGE_GALLERY else "features"
+        self.current = State(network=name, ranked_by=by)
 
     def network(self, name: str = "") -> Network:
-        """The network of that name, or the chosen one."""
-        return self.library.get(name or self.current.model)
+        """The network of that name, or the chosen one; opened when it is first asked for."""
+        name = name or self.current.network
+        if not self.library.is_ready(name):
+            self.work(f"{name}: looking at all pictures", self.library.open_steps(name), lambda _: None)
+        return self.library.get(name)
 
     def set(self, **changes: Any) -> State:
         """Change fields of the state, checked against data and networks; another query starts a new look.
 
-        Raises:
-            ValueError: a value out of range; nothing is changed then.
+        Raises ValueError for what does not fit; nothing is changed then.
         """
-        state = self.current
-        unknown = [name for name in changes if name not in State.__dataclass_fields__]
-        if unknown:
-            known = ", ".join(State.__dataclass_fields__)
-            raise ValueError(f"the state has no {', '.join(map(repr, unknown))}; known are {known}")
-        if changes.get("query", state.query) != state.query:
-            state = with_query(state, changes["query"])
-        self.current = self._checked(dataclasses.replace(state, **changes))
+        turn, targets = "gallery" in changes and "page" not in changes, TARGETS.get(str(changes.get("method")), ())
+        if changes.get("query", self.current.query) != self.current.query:
+            changes = FRESH | changes
+        if targets and "target" not in changes and self.current.target not in targets:  # what it explains first
+            changes = changes | {"target": targets[0]}
+        record = filters.FILTERS.get(str(changes.get("filter")))
+        if record is not None and record.value is not None:
+            changes = {"filter_value": record.value} | changes
+        self.load(self.current.changed(changes))
+        if turn and self.current.gallery is not None:  # to the page on which it stands
+            (place,) = np.nonzero(self.ranking().order(self.current.show_ignored) == self.gallery)
+            self.current = self.current.changed({"page": int(place[0]) // TILES} if len(place) else {})
         return self.current
 
     def load(self, state: State) -> None:
         """Take over a whole state. Raises ValueError where it does not fit; nothing is changed then."""
-        if not state.model:
-            state = dataclasses.replace(state, model=self.current.model)
-        self.current = self._checked(state)
+        queries, images = len(self.dataset.query), len(self.dataset.gallery)
+        for name, count in (("query", queries), ("gallery", images), ("pinned", images)):
+            if (value := getattr(state, name)) is not None and value >= count:
+                raise ValueError(f"{name}: expected an index in 0 .. {count - 1}, got {value}")
+        state = state if state.network else state.changed({"network": self.current.network})
+        for name in filter(None, (state.network, state.other)):
+            check_choice("network", name, self.library.sources)
+            self.network(name)
+        filters.needs(state.filter, state.order, state.ranges)
+        check_choice("hide", state.hide, HIDES)
+        check_choice("method", state.method, TARGETS)
+        check_choice(f"target of {state.method}", state.target, TARGETS[state.method])
+        self.current = state
 
-    def choose_gallery(self, j: int) -> State:
-        """Look at a gallery image, and turn to the page on which it stands."""
-        self.set(gallery=j)
-        page = self.ranking().page_of(j, self.current.show_ignored)
-        return self.current if page is None else self.set(page=page)
-
-    def ways(self, model: str = "") -> tuple[str, ...]:
+    def ways(self, network: str = "") -> tuple[str, ...]:
         """By what a network can rank: by features alone where its pair classifier was never trained."""
-        return ("features", "attention", "sum") if self.network(model).pair_trained else ("features",)
+        return RANKED_BY if self.network(network).pair_trained else RANKED_BY[:1]
 
-    def ranked_by(self, model: str = "") -> str:
+    def ranked_by(self, network: str = "") -> str:
         """By what a network ranks in this state."""
-        return self.current.ranked_by if self.current.ranked_by in self.ways(model) else "features"
+        return self.current.ranked_by if self.current.ranked_by in self.ways(network) else "features"
 
-    def ranking(self, query: int | None = None, model: str = "", by: str = "") -> QueryRanking:
+    def ranking(self, query: int | None = None, network: str = "", by: str = "") -> QueryRanking:
         """A query's ranking; default: the one that the state shows."""
-        i = self.current.query if query is None else query
-        network = self.network(model)
-        by = by or self.ranked_by(model)
-        return self._rankings.get((i, network.name, by), lambda: _rank(network, i, network.row(i, by)))
+        name = self.network(network).name
+        return self._ranking(self.current.query if query is None else query, name, by or self.ranked_by(network))
+
+    def _rank(self, i: int, name: str, by: str) -> QueryRanking:
+        return self.ranked(i, self.network(name).row(i, by), self.network(name))
+
+    def ranked(self, i: int, distances: np.ndarray, network: Network) -> QueryRanking:
+        """A query's gallery in the order of any distances."""
+        pid, truth = int(network.dataset.query.pids[i]), self.dataset.name != NO_TRUTH
+        return QueryRanking(i, pid, distances, network.rank(i, distances), network.unreadable, truth)
 
     @property
     def gallery(self) -> int:
         """The gallery image that is looked at."""
         return self.ranking().first() if self.current.gallery is None else self.current.gallery
 
-    def page_tiles(self) -> list[Tile]:
-        """The tiles of the page that is open."""
-        return self.ranking().page(self.current.page, self.current.show_ignored)
+    def maps(
+        self, i: int, j: int, network: str = "", method: str = "", target: str = "", random: bool = False
+    ) -> pairs.Maps:
+        """The two maps of a pair, not normalised, by a method (default: the state's)."""
+        method, target = (method, target) if method else (self.current.method, self.current.target)
+        return self._maps(i, j, self.network(network).name, method, target, random)
 
-    def maps(self, i: int, j: int, model: str = "", randomised: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The two maps of a pair by the method of the state, not normalised."""
-        network, state = self.network(model), self.current
-        key = (i, j, network.name, state.method, state.target, randomised)
+    def _map(self, i: int, j: int, name: str, *how: Any) -> pairs.Maps:
+        return pairs.maps_of(self.network(name), i, j, *how)
 
-        def make() -> tuple[np.ndarray, np.ndarray]:
-            if not randomised:
-                return pairs.maps_of(network, i, j, state.method, state.target)
-            images = pairs.images_of(network, "query", i), pairs.images_of(network, "gallery", j)
-            return pairs.explained(network.random_twin(), *images, state.method, state.target, network.config)
+    def pair(self, j: int | None = None, network: str = "") -> pairs.Pair:
+        """The query and a gallery image (default: the chosen one) under a network: every number that is said of them."""
+        whole = len(self.dataset.gallery) <= LARGE_GALLERY or self.ranked_by(network) != "features"
+        j, name = self.gallery if j is None else j, self.network(network).name
+        return self._pair(self.current.query, j, name, self.ranked_by(network), whole)
 
-        return self._maps.get(key, make)
-
-    def pair(self, j: int | None = None, model: str = "") -> Pair:
-        """The query and a gallery image (default: the chosen one) under a network: maps and numbers."""
-        state, network = self.current, self.network(model)
-        j = self.gallery if j is None else j
-        whole = not self.is_large or self.ranked_by(model) != "features"
-        key = (state.query, j, network.name, state.method, state.target, whole)
-
-        def make() -> Pair:
-            numbers = pairs.numbers_of(network, self.ranking(model=model), j, whole)
-            maps = self.maps(state.query, j, model)
-            return Pair(state.query, j, network.name, maps, state.method, state.target, **numbers)
-
-        return self._pairs.get(key, make)
+    def _tell(self, i: int, j: int, name: str, by: str, whole: bool) -> pairs.Pair:
+        return pairs.pair_of(self.network(name), self.ranking(i, name, by), j, whole)
 
     def sides(self) -> tuple[Side, Side]:
         """What is compared: from the other network to the chosen one; without another, from features to the sum."""
-        state, network = self.current, self.network()
-        if state.other and state.other != state.model:
-            return Side(self.network(state.other), self.ranked_by(state.other)), Side(network, self.ranked_by())
+        state, by = self.current, self.ranked_by()
+        if state.other and state.other != state.network:
+            return Side(self.network(state.other), self.ranked_by(state.other)), Side(self.network(), by)
         if len(self.ways()) == 1:
-            raise ValueError("choose a model to compare with: this one ranks by features alone")
-        return Side(network, "features"), Side(network, self.ranked_by() if self.ranked_by() != "features" else "sum")
+            raise ValueError("choose a network to compare with: this one ranks by features alone")
+        return Side(self.network(), "features"), Side(self.network(), by if by != "features" else "sum")
 
-    def moves(self, sort: str = "change") -> list[Move]:
-        """The true matches of the query under both sides."""
-        rankings = [self.ranking(model=side.network.name, by=side.ranked_by) for side in self.sides()]
-        return query_moves(*rankings, sort)
+    def sided(self) -> tuple[QueryRanking, QueryRanking]:
+        """The query's ranking under both sides."""
+        return tuple(self.ranking(network=side.network.name, by=side.ranked_by) for side in self.sides())
 
     def outcome(self) -> Outcome:
-        """What the edit of the state does to the pair. Raises ValueError where nothing is hidden."""
-        state, j, network, by = self.current, self.gallery, self.network(), self.ranked_by()
-        key = state.query, j, network.name, by, state.method, state.target, state.edit
-        maps = self.maps(state.query, j)
+        """What hiding does to the pair. Raises ValueError where nothing is hidden."""
+        names = ("query", "method", "target", "hide", "hide_in", "rectangle", "share", "fill")
+        asked = json.dumps([getattr(self.current, name) for name in names])
+        return self._outcome(asked, self.gallery, self.network().name, self.ranked_by())
 
-        def make() -> Outcome:
-            return try_edit(network, state.query, j, state.edit, maps, by, state.method, state.target)
+    def _try(self, asked: str, j: int, name: str, by: str) -> Outcome:
+        return try_hiding(self.network(name), self.current, j, self.maps(self.current.query, j), by)
 
-        return self._outcomes.get(key, make)
-
-    def table(self, model: str = "", progress: Callable[[int, int], object] | None = None) -> Table:
-        """One line per query for a network, by what it ranks; made when it is first asked for.
-
-        Raises:
-            Pending: it is not there yet, and nobody waits for it (:attr:`patient` is False).
-        """
-        network, by = self.network(model), self.ranked_by(model)
-        key = network.name, by
-
-        def keep(table: Table) -> None:
-            self._rankings.clear()
-            self._tables.get(key, lambda: table)
-
+    def table(self, network: str = "") -> Table:
+        """One line per query for a network, by what it ranks; made when it is first asked for."""
+        key = self.network(network).name, self.ranked_by(network)
         if key not in self._tables:
-            self.work(f"{network.name}: ranking by {by}", table_steps(network, by), keep, progress)
-        return self._tables.get(key, lambda: None)
+            steps = table_steps(self.network(network), key[1])
+            self.work(f"{key[0]}: all queries by {key[1]}", steps, lambda table: self._tables.update({key: table}))
+        return self._tables[key]
 
-    def work(
-        self,
-        what: str,
-        steps: Steps[Any],
-        keep: Callable[[Any], object],
-        progress: Callable[[int, int], object] | None = None,
-    ) -> None:
+    def work(self, what: str, steps: Steps, keep: Callable[[Any], object]) -> None:
         """Do long work, of which ``keep`` takes the result. Raises Pending where nobody waits for it."""
         if not self.patient:
             raise Pending(what, steps, keep)
-        keep(finish(steps, progress or (lambda done, total: self.library.progress(what, done, total))))
+        while True:
+            try:
+                self.progress(what, *next(steps))
+            except StopIteration as end:
+                return keep(end.value)
 
     def candidates(self) -> list[int]:
-        """The queries that person, camera and filter of the state leave, in its order."""
-        state, q = self.current, self.dataset.query
-        needed, other = filters.needs(state.filter, state.order)
-        if needed:
-            second = self.table(state.other) if other and state.other else None
-            found = filters.choose(self.table(), second, state.filter, state.filter_value, state.order)
-        else:
-            found = range(len(q))
-        return [i for i in found if state.pid in (None, int(q.pids[i])) and state.camid in (None, int(q.camids[i]))]
+        """The queries that filter and brushed histograms leave, in the state's order."""
+        state = self.current
+        if not filters.needs(state.filter, state.order, state.ranges)[0]:
+            return list(range(len(self.dataset.query)))
+        second = self.table(state.other) if state.other else None
+        return filters.choose(self.table(), second, state.filter, state.filter_value, state.order, state.ranges)
+
+    def words(self) -> str:
+        """The filter, the brushed ranges and the order, in words."""
+        state = self.current
+        brushed = [f"{name} from {low:g} to {high:g}" for name, (low, high) in state.ranges.items()]
+        words = filters.FILTERS[state.filter].text(state.filter_value), *brushed, filters.ORDERS[state.order][0]
+        return " \u00b7 ".join(words)
 
     def place(self) -> str:
         """``3 of 57``, with the filter and the order in words."""
-        found, state = self.candidates(), self.current
-        at = f"{found.index(state.query) + 1} of {len(found)}" if state.query in found else f"not among {len(found)}"
-        words = filters.FILTERS[state.filter].text(state.filter_value)
-        return f"{at} · {words} · {filters.ORDERS[state.order].label}"
+        found, query = self.candidates(), self.current.query
+        at = f"{found.index(query) + 1} of {len(found)}" if query in found else f"outside these {len(found)} queries"
+        return f"{at} \u00b7 {self.words()}"
 
-    def _checked(self, state: State) -> State:
-        queries, images = len(self.dataset.query), len(self.dataset.gallery)
-        for name, value, count in (
-            ("query", state.query, queries),
-            ("gallery", state.gallery, images),
-            ("pinned", state.pinned, images),
-        ):
-            if value is not None and not 0 <= value < count:
-                raise ValueError(f"{name}: expected an index in 0 .. {count - 1}, got {value}")
-        for name in (state.model, state.other):
-            if name:
-                self.network(name)
-        filters.needs(state.filter, state.order)
-        check_method(state.method, state.target)
-        return state
+    def _thumbnail(self, side: str, i: int) -> dict[str, Any]:
+        return payload.tile(getattr(self.library, side).shown(i), "junk")
 
-
-def _rank(network: Network, i: int, row: np.ndarray) -> QueryRanking:
-    q, g = network.dataset.query, network.dataset.gallery
-    found = network.rank(i, row)
-    return QueryRanking(i, int(q.pids[i]), int(q.camids[i]), row, found, g, network.unreadable)
+    def forget(self) -> None:
+        """Let all go that was computed; asked again, it is computed again."""
+        for kept in (self._ranking, self._pair, self._maps, self._outcome, self.thumbnail):
+            kept.cache_clear()
+        self._tables.clear()
+        self.library.forget()

@@ -1,73 +1,186 @@
-"""A view as files: picture, ranking, state."""
+"""The screen as matplotlib figures drawn from the same state, and a view, a ranking or a state as a file."""
 
 from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from casnkit.data.files import write_json, write_text
+import numpy as np
+from matplotlib.figure import Figure
 
-from ..figures import save_figure
-from .desk import Desk
-from .twins import FIGURES
-from .views import verdict
+from casnkit import figures
+from casnkit.config import check_choice
+from casnkit.explain import METHODS
+from casnkit.figures import style
+from casnkit.inspector import filters, views
+from casnkit.inspector.desk import Desk
+from casnkit.inspector.networks import printable
+from casnkit.inspector.rankings import QueryRanking, Tile
 
-KINDS = ("png", "svg", "csv", "json")
+KINDS = ("pdf", "svg", "png", "csv", "json")
 COLUMNS = ("rank", "mark", "distance", "gallery_index", "person", "camera", "file")
 
 
-def export(desk: Desk, folder: str | Path, kind: str, view: str = "pair") -> Path:
-    """Write the view ``view`` (png, svg), the query's whole ranking (csv) or the state (json); returns the path.
+def _pair(desk: Desk) -> Figure:
+    """The chosen pair by all maps on the screen; under it the pinned picture."""
+    pinned = [] if desk.current.pinned in (None, desk.gallery) else [desk.current.pinned]
+    shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
+    shown += [(j, views.methods_of(desk, j)[0]) for j in pinned]
+    rows = [(method["title"], j, images_of(desk, j), maps_of(method)) for j, method in shown]
+    return pairs_of(desk, rows, said(views.numbers_of(desk.pair(), desk.ranking(), desk.gallery)))
 
-    The file's name says the network, the query, and the method.
 
-    Raises:
-        ValueError: an unknown kind or view; or no room on the disk.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"expected a kind of file out of {', '.join(KINDS)}, got {kind!r}")
-    path = (
-        Path(folder)
-        / f"{file_stem(desk, view if kind in ('png', 'svg') else 'ranking' if kind == 'csv' else 'state')}.{kind}"
-    )
-    if kind == "json":
-        write_json(path, desk.current.to_dict())
-    elif kind == "csv":
-        write_text(path, ranking_csv(desk))
-    else:
-        if view not in FIGURES:
-            raise ValueError(f"expected a view out of {', '.join(FIGURES)}, got {view!r}")
-        save_figure(FIGURES[view](desk), path, describe(desk, view))
-    return path
+def _alignment(desk: Desk) -> Figure:
+    """Equation 5 for the chosen pair, step by step."""
+    j, query, people = desk.gallery, desk.current.query, desk.library
+    names = f"query, {people.query.who(query)}", f"gallery, {people.gallery.who(j)}"
+    return figures.show_alignment(images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
+
+
+def _figure_8(desk: Desk) -> Figure:
+    """The paper's figure 8 for this query: (a) the nearest wrong image, (b) the nearest true match."""
+    found, rows = desk.ranking(), []
+    for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
+        if (j := found.first_of(status)) is not None:
+            name = f"{words}, rank {found.tile(j).position}"
+            rows.append((name, j, images_of(desk, j), desk.maps(desk.current.query, j)))
+    if not rows:
+        raise ValueError("no gallery picture counts for this query: there is nothing to compare")
+    return pairs_of(desk, rows, found.scores())
+
+
+def _what_if(desk: Desk) -> Figure:
+    """The chosen pair as it is, and with a part of one image hidden. Raises ValueError where nothing is hidden."""
+    j, outcome, before = desk.gallery, desk.outcome(), images_of(desk, desk.gallery)
+    after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
+    rows = [("as it is", j, before, desk.maps(desk.current.query, j)), ("hidden", j, after, outcome.maps)]
+    effects, control = (views.effects(found, desk.network())[:4] for found in (outcome.found, outcome.control))
+    note = f"Hidden: {outcome.note}. {said(effects)}. Control, {outcome.control_note}: {said(control)}"
+    return pairs_of(desk, rows, note)
+
+
+def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
+    """Pairs as the screen draws them, (name, gallery image, images, maps) each, with what the pair classifier says."""
+    state, query, people, shown = desk.current, desk.current.query, desk.library, []
+    for name, j, images, maps in rows:
+        whom = f"query {query} ({people.query.who(query)}), gallery {j} ({people.gallery.who(j)})"
+        shown.append((f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}", images, maps))
+    scale, title = {"own": "own maximum"}.get(state.scale, state.scale), METHODS[state.method].label
+    look = {"opacity": state.opacity, "colormap": state.colours, "contour": state.contour}
+    return figures.show_pairs(shown, state.threshold, scale, f"{title} \u00b7 t = {state.threshold:g}", note, **look)
+
+
+def _ranking(desk: Desk) -> Figure:
+    """The open page of the ranked gallery."""
+    found, page = desk.ranking(), desk.current.page
+    row = row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
+    return figures.show_rankings([row], f"{desk.network().name}, ranked by {desk.ranked_by()}, page {page + 1}")
+
+
+def _compare(desk: Desk) -> Figure:
+    """The first page of the query's ranking under both networks (or ways of ranking)."""
+    sides = zip(reversed(desk.sided()), reversed(desk.sides()), strict=True)
+    rows = [row_of(desk, found, found.page(0), f"{side.label}: {found.scores()}") for found, side in sides]
+    return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
+
+
+def _ranks(desk: Desk) -> Figure:
+    """Every true match's rank under both networks (or ways of ranking), rank 1 on top."""
+    matches, labels = desk.sided()[1].matches, [side.label for side in desk.sides()]
+    title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
+    return figures.show_ranks(*(found.ranking.position[matches] for found in desk.sided()), labels, title)
+
+
+@style.figure_style()
+def _failures(desk: Desk) -> Figure:
+    """Average precision of the listed queries in their order, the chosen one marked; histograms, what is brushed shaded."""
+    table, found, ranges = desk.table(), desk.candidates(), desk.current.ranges
+    figure = style.new_figure(9.0, 5.2, f"{len(found)} of {len(table.top)} queries: {desk.words()}")
+    axes = figure.subplot_mosaic([["queries"] * len(filters.HISTOGRAMS), list(filters.HISTOGRAMS)])
+    marked = [style.INK if i == desk.current.query else style.LIGHT for i in found]
+    ap = np.nan_to_num(table.average_precision[found])
+    axes["queries"].bar(np.arange(1, len(found) + 1), ap, color=marked, width=0.9)
+    axes["queries"].set(ylim=(0, 1), ylabel="AP", xlabel="place in the list", xlim=(0.4, max(1, len(found)) + 0.6))
+    for name, (label, *_) in filters.HISTOGRAMS.items():
+        counts, edges = filters.histogram(table, name)
+        axes[name].bar(edges[:-1], counts, np.diff(edges), align="edge", color=style.LIGHT)
+        axes[name].set(ylabel="queries", xlabel=style.fold(label, 30))
+        if name in ranges:
+            axes[name].axvspan(*ranges[name], color=style.BLUE, alpha=0.2)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Desk], Figure]] = {
+    "pair": _pair, "compare": _compare, "failures": _failures, "what_if": _what_if,  # the tabs
+    "ranking": _ranking, "alignment": _alignment, "figure 8": _figure_8, "ranks": _ranks,
+}  # fmt: skip
+
+
+def images_of(desk: Desk, j: int) -> list[Any]:
+    """Both pictures."""
+    return [desk.library.query.image(desk.current.query), desk.library.gallery.image(j)]
+
+
+def maps_of(method: dict[str, Any]) -> list[np.ndarray]:
+    """A method's maps as they were sent; of a signed one the positive part, as a figure shows it."""
+    maps = [np.reshape(values, grid) for values, grid in zip(method["maps"], method["grid"], strict=True)]
+    return [np.maximum(m, 0) if method["signed"] else m for m in maps]
+
+
+def said(numbers: Sequence[dict[str, str]]) -> str:
+    """Numbers as they stand on the screen."""
+    return "; ".join(f"{number['name']} {number['text']}" for number in numbers)
+
+
+def row_of(desk: Desk, found: QueryRanking, tiles: Sequence[Tile], title: str) -> dict[str, Any]:
+    """Some of a ranking as :func:`casnkit.figures.show_rankings` takes it."""
+    i, listed, q, g = found.query, [tile.gallery for tile in tiles], desk.dataset.query, desk.dataset.gallery
+    statuses = [{"unreadable": "junk", "unknown": "distractor"}.get(tile.status, tile.status) for tile in tiles]
+    query = {"query_image": desk.library.query.image(i), "query_pid": int(q.pids[i]), "query_camid": int(q.camids[i])}
+    columns = {"pids": g.pids[listed].tolist(), "camids": g.camids[listed].tolist(), "statuses": statuses}
+    columns |= {
+        "gallery_images": list(map(desk.library.gallery.image, listed)),
+        "distances": [t.distance for t in tiles],
+    }
+    return {**query, **columns, "title": title}
+
+
+def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
+    """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
+    check_choice("kind of file", kind, KINDS)
+    if kind in ("csv", "json"):
+        text = ranking_csv(desk) if kind == "csv" else json.dumps(desk.current.to_dict(), indent=2) + "\n"
+        return f"{file_stem(desk, 'ranking' if kind == 'csv' else 'state')}.{kind}", text.encode()
+    view = view if view in FIGURES else "pair"
+    figure = FIGURES[view](desk)
+    about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
+    return f"{file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
 
 
 def file_stem(desk: Desk, view: str) -> str:
-    """``casn_gap-query17-siamese-pair``: letters, digits, dashes only, whatever a model is called."""
+    """What is shown, of which pair, by which network and method, and how: letters, digits and dashes only."""
     state = desk.current
-    parts = [state.model, f"query{state.query}", state.method, view]
-    return "-".join("".join(c if c.isascii() and c.isalnum() else "_" for c in part).strip("_")[:40] for part in parts)
+    against = f"against {state.other}" if state.other and view in ("compare", "ranks") else ""
+    parts = [view, f"query{state.query}", f"gallery{desk.gallery}", state.network, against, f"by {desk.ranked_by()}"]
+    parts += [f"{state.method}-{state.target}", f"t{state.threshold:g}", state.colours]
+    return "-".join(re.sub(r"[^A-Za-z0-9]+", "_", part).strip("_")[:40] for part in parts if part)
 
 
 def ranking_csv(desk: Desk) -> str:
     """The query's whole gallery in order, ignored images included (their rank is empty)."""
-    ranking, names = desk.ranking(), desk.library.gallery
-    buffer = io.StringIO()
+    found, people, split, buffer = desk.ranking(), desk.library.gallery, desk.dataset.gallery, io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for j in ranking.order(show_ignored=True):
-        tile = ranking.tile(int(j))
-        rank = tile.position or ""
+    for j in found.order(show_ignored=True).tolist():
+        tile, name = found.tile(j), printable(people.key(j))
+        name = (
+            f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+        )  # a spreadsheet would take it for a formula
         writer.writerow(
-            [rank, tile.status, repr(tile.distance), tile.gallery, tile.pid, tile.camid, names.name(int(j))]
+            [tile.position or "", tile.status, repr(tile.distance), j, split.pids[j], split.camids[j], name]
         )
     return buffer.getvalue()
-
-
-def describe(desk: Desk, view: str) -> str:
-    """The picture in words, for those who cannot see it."""
-    state, ranking = desk.current, desk.ranking()
-    text = f"{view} view of query {state.query} (person {ranking.pid}), {state.model}: {ranking.scores()}."
-    if view in ("pair", "alignment", "difference", "what if"):
-        text += f" Beside gallery image {desk.gallery}: {verdict(desk.pair())[2]}."
-    return text

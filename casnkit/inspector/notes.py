@@ -1,80 +1,78 @@
-"""Notes and tags of queries, and named choices of queries, in one small JSON file."""
+"""Notes and tags of pictures, and named choices of queries, in one small JSON file that several inspectors may share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from casnkit.data.files import read_json, write_json
 
-FORMAT = 1
+FORMATS = (1, 2)  # 1 kept bare file names, which no picture's path is taken for
+LONGEST = 10_000  # letters of a note
 
 
-@dataclass(frozen=True)
-class Note:
-    """What was written of one query."""
+class Note(NamedTuple):
+    """What was written of one picture."""
 
     text: str = ""
     tags: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.text.strip() or self.tags)
-
 
 class Notes:
-    """Notes by file name, presets by name; saved after every change.
+    """Notes by the picture's path below the data set, presets by name; what others wrote meanwhile is kept.
 
-    Args:
-        path: the JSON file; one that is damaged is an error, and is never overwritten.
-
-    Raises:
-        ValueError: the file is no JSON, or of another kind.
+    ``path``: the JSON file; one that is damaged is a ValueError, and is never overwritten.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.notes: dict[str, Note] = {}
         self.presets: dict[str, dict[str, Any]] = {}
-        if self.path.is_file():
-            self._take(read_json(self.path))
+        self.read()
 
-    def get(self, name: str) -> Note:
-        """The note on a picture; an empty one where there is none."""
-        return self.notes.get(name, Note())
+    def read(self) -> None:
+        """Take what is in the file now."""
+        values = read_json(self.path) if self.path.exists() else {"format": 2, "notes": {}, "presets": {}}
+        try:
+            if values["format"] not in FORMATS:
+                raise ValueError(f"format {values['format']!r}")
+            notes = {str(k): Note(str(v["text"]), tuple(map(str, v["tags"]))) for k, v in values["notes"].items()}
+            presets = {str(k): dict(v) for k, v in values["presets"].items()}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{self.path}: expected notes of the inspector, found something else ({error})") from error
+        self.notes, self.presets = notes, presets
 
-    def put(self, name: str, text: str, tags: str | tuple[str, ...] = ()) -> Note:
-        """Write a note (tags: a tuple, or text with commas between) and save; an empty one is removed."""
-        tags = tuple(tags.split(",")) if isinstance(tags, str) else tags
+    def put(self, key: str, text: str, tags: str | tuple[str, ...] | list[str] = ()) -> Note:
+        """Write a note (tags: several, or text with commas between) and save; an empty one is removed."""
+        tags = tags.split(",") if isinstance(tags, str) else tags
+        if not isinstance(text, str) or not all(isinstance(tag, str) for tag in tags) or len(text) > LONGEST:
+            raise ValueError(f"expected a note of at most {LONGEST:,} letters and tags that are texts")
         note = Note(text, tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
-        changed = {key: value for key, value in self.notes.items() if key != name}
-        if note:
-            changed[name] = note
-        self._save(changed, self.presets)
-        self.notes = changed
+        empty = not (text.strip() or note.tags)
+        self._change(lambda: self.notes.pop(key, None) if empty else self.notes.update({key: note}))
         return note
 
     def put_preset(self, name: str, settings: dict[str, Any]) -> None:
         """Keep a choice of queries (filter, its number, order) under a name."""
-        if not name.strip():
+        if not isinstance(name, str) or not name.strip():
             raise ValueError("a preset needs a name")
-        changed = {**self.presets, name.strip(): dict(settings)}
-        self._save(self.notes, changed)
-        self.presets = changed
+        self._change(lambda: self.presets.update({name.strip(): dict(settings)}))
 
     def tags(self) -> list[str]:
         """All tags, sorted."""
         return sorted({tag for note in self.notes.values() for tag in note.tags})
 
-    def _save(self, notes: dict[str, Note], presets: dict[str, dict[str, Any]]) -> None:
-        plain = {name: {"text": note.text, "tags": list(note.tags)} for name, note in sorted(notes.items())}
-        write_json(self.path, {"format": FORMAT, "notes": plain, "presets": presets})
-
-    def _take(self, values: Any) -> None:
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{self.path}: expected notes of the inspector (format {FORMAT}), found something else")
+    def _change(self, change: Callable[[], object]) -> None:
+        """Read, change and write, while nobody else does."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.notes = {str(k): Note(str(v["text"]), tuple(map(str, v["tags"]))) for k, v in values["notes"].items()}
-            self.presets = {str(k): dict(v) for k, v in values["presets"].items()}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{self.path}: expected notes of the inspector, found something else ({error})") from error
+            with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=10):
+                self.read()
+                change()
+                plain = {key: {"text": note.text, "tags": list(note.tags)} for key, note in sorted(self.notes.items())}
+                write_json(self.path, {"format": FORMATS[-1], "notes": plain, "presets": self.presets})
+        except Timeout as error:
+            raise ValueError(f"{self.path} is being written by another program: try again") from error

@@ -1,8 +1,4 @@
-"""What the inspector shows, as plain values: a frozen record, and pure functions from one record to the next.
-
-A state is made of numbers and names only, so it goes through JSON and back unchanged, and a view in a paper or a test is
-one line: ``inspector.load_state({...})``. Nothing here reads an image or asks a network.
-"""
+"""What the inspector shows, as plain values: a frozen record that goes through JSON and back unchanged."""
 
 from __future__ import annotations
 
@@ -12,210 +8,109 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-TILES = 10  # gallery images on a page
-RANKED_BY = ("features", "attention", "sum")
-NORMALISATIONS = ("own maximum", "shared")
-COLOURS = ("inferno", "viridis", "cividis", "gray")
-VIEWS = ("pair", "models", "failures", "what if", "notes")
-SIDES = ("query", "gallery")
-EDITS = ("none", "rows", "part", "rectangle", "attended", "unattended", "soft mask")
-FILLS = ("mean", "black", "blur", "noise")
-PARTS = ("upper third", "middle third", "lower third")  # where no part maps say it better
+from casnkit.config import check_choice
+from casnkit.evaluation import RANKED_BY, SIDES
+from casnkit.explain.masks import FILLS
+from casnkit.inspector.payload import COLOURS
 
-
-@dataclass(frozen=True)
-class Edit:
-    """What is hidden in one of the two images.
-
-    Attributes:
-        kind: out of :data:`EDITS`.
-        side: whose pixels, out of :data:`SIDES`.
-        rows, columns: the band or rectangle, as shares of the image's height and width, from and to.
-        part: a body part, as the data set names it, or out of :data:`PARTS`.
-        share: of the pixels, for the attended and the unattended area.
-        slope, centre: a and b of the paper's soft mask.
-        fill: what is put there, out of :data:`FILLS`.
-    """
-
-    kind: str = "none"
-    side: str = "query"
-    rows: tuple[float, float] = (0.3, 0.6)
-    columns: tuple[float, float] = (0.0, 1.0)
-    part: str = "middle third"
-    share: float = 0.25
-    slope: float = 10.0
-    centre: float = 0.5
-    fill: str = "mean"
-
-    def __post_init__(self) -> None:
-        for name, known in (("kind", EDITS), ("side", SIDES), ("fill", FILLS)):
-            _choice(f"edit.{name}", getattr(self, name), known)
-        if not isinstance(self.part, str):
-            raise ValueError(f"edit.part: expected a name, got {self.part!r}")
-        for name in ("rows", "columns"):
-            first, last = (_number(f"edit.{name}", v, 0, 1) for v in _two(f"edit.{name}", getattr(self, name)))
-            object.__setattr__(self, name, (min(first, last), max(first, last)))
-        for name, low, high in (("share", 0, 1), ("slope", 0, 1000), ("centre", 0, 1)):
-            object.__setattr__(self, name, _number(f"edit.{name}", getattr(self, name), low, high))
+CHOICES = {"ranked_by": RANKED_BY, "colours": COLOURS, "scale": ("own", "shared"), "theme": ("auto", "light", "dark"),
+           "fill": FILLS, "hide_in": SIDES}  # fmt: skip
+NUMBERS = {"opacity": (0, 1), "threshold": (0, 0.999), "share": (0.01, 0.99), "filter_value": (-math.inf, math.inf)}
+NAMES = ("tab", "network", "other", "method", "target", "beside", "filter", "order", "hide")
+CHECKS = ("show_ignored", "random_weights", "contour", "correspondence", "projector")
+CORNERS = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
 class State:
-    """One view of the inspector.
+    """One view of the inspector. Names of networks, methods, filters and the like are checked where they are known."""
 
-    Attributes:
-        query: index of the query.
-        gallery: index of the gallery image that is looked at; None: the first of the ranking.
-        pinned: a second gallery image to compare with, or None.
-        model, other: names of the checkpoint and of one to compare with ("": none).
-        ranked_by: out of :data:`RANKED_BY`.
-        page: of the ranking, 0-based.
-        show_ignored: show the images that the protocol leaves out too.
-        method, target: of the explanation, as ``casnkit.explain`` names them.
-        normalisation: of the colours, out of :data:`NORMALISATIONS`.
-        colours: out of :data:`COLOURS`.
-        opacity: of the map over the image, in [0, 1].
-        threshold: t of equation 5, in [0, 1).
-        random_weights: show the map of the same network with random weights as well.
-        pid, camid: look only at queries of this person, this camera; None: any.
-        filter, filter_value: which queries, and the number in that filter's name.
-        order: of the queries.
-        edit: what is hidden.
-        view: the open tab, out of :data:`VIEWS`.
-    """
-
+    tab: str = "pair"
     query: int = 0
-    gallery: int | None = None
-    pinned: int | None = None
-    model: str = ""
-    other: str = ""
+    gallery: int | None = None  # the gallery image that is looked at; None: the first of the ranking
+    pinned: int | None = None  # a second gallery image, to compare with
+    network: str = ""
+    other: str = ""  # a network to compare with; "": none, two ways of ranking are compared
     ranked_by: str = "features"
-    page: int = 0
-    show_ignored: bool = False
-    method: str = "siamese"
+    page: int = 0  # of the ranking
+    show_ignored: bool = False  # list the images too that the protocol leaves out
+    method: str = "siamese"  # as casnkit.explain names it, and what it explains
     target: str = "same"
-    normalisation: str = "own maximum"
+    beside: str = "nothing"  # more maps of the same pair, out of views.BESIDE
+    random_weights: bool = False  # the map of the same network with random weights too
     colours: str = "inferno"
-    opacity: float = 0.55
-    threshold: float = 0.5
-    random_weights: bool = False
-    pid: int | None = None
-    camid: int | None = None
-    filter: str = "all"
+    opacity: float = 0.55  # of the map over the image
+    threshold: float = 0.5  # t of equation 5
+    scale: str = "own"  # what the colours of a map are divided by: its own maximum, or that of both
+    contour: bool = True
+    correspondence: bool = True
+    theme: str = "auto"
+    projector: bool = False
+    filter: str = "all"  # which queries, the number in that filter's words, and their order
     filter_value: float = 0.5
     order: str = "data"
-    edit: Edit = field(default_factory=Edit)
-    view: str = "pair"
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # brushed histograms: name -> (low, high)
+    hide: str = "rectangle"  # what is hidden in one image, out of whatif.HIDES
+    hide_in: str = "query"
+    rectangle: Mapping[str, Any] | None = None  # {side, x0, y0, x1, y1} in shares of the image; None: none was drawn
+    share: float = 0.25  # of the pixels, for attended and unattended areas
+    fill: str = "mean"  # what is put there
 
     def __post_init__(self) -> None:
-        for name, known in (("ranked_by", RANKED_BY), ("normalisation", NORMALISATIONS), ("colours", COLOURS)):
-            _choice(name, getattr(self, name), known)
-        _choice("view", self.view, VIEWS)
-        for name in ("query", "page"):
-            _whole(name, getattr(self, name), least=0)
-        for name in ("gallery", "pinned", "pid", "camid"):
-            if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), least=0 if name in ("gallery", "pinned") else -1)
-        for name in ("model", "other", "method", "target", "filter", "order"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name}: expected a name, got {getattr(self, name)!r}")
-        for name in ("show_ignored", "random_weights"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}: expected true or false, got {getattr(self, name)!r}")
-        object.__setattr__(self, "opacity", _number("opacity", self.opacity, 0, 1))
-        object.__setattr__(self, "threshold", _number("threshold", self.threshold, 0, 0.999))
-        object.__setattr__(self, "filter_value", _number("filter_value", self.filter_value, -math.inf, math.inf))
-        if not isinstance(self.edit, Edit):
-            object.__setattr__(self, "edit", _build(Edit, self.edit, "edit"))
+        for name, known in CHOICES.items():
+            check_choice(name, getattr(self, name), known)
+        for name in ("query", "page", "gallery", "pinned"):
+            value = getattr(self, name)
+            missing = value is None and name in ("gallery", "pinned")
+            if not missing and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise ValueError(f"{name}: expected a whole number from 0, got {value!r}")
+        for name, kind, words in [(n, str, "a name") for n in NAMES] + [(n, bool, "true or false") for n in CHECKS]:
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name}: expected {words}, got {getattr(self, name)!r}")
+        for name, limits in NUMBERS.items():
+            object.__setattr__(self, name, _number(name, getattr(self, name), *limits))
+        object.__setattr__(self, "rectangle", _rectangle(self.rectangle))
+        object.__setattr__(self, "ranges", _ranges(self.ranges))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = dataclasses.asdict(self)
-        values["edit"] = {k: list(v) if isinstance(v, tuple) else v for k, v in values["edit"].items()}
-        return values
+        return dataclasses.asdict(self) | {"ranges": {name: list(limits) for name, limits in self.ranges.items()}}
+
+    def changed(self, changes: Mapping[str, Any]) -> State:
+        """With other values. Raises ValueError for an unknown field or a value out of range."""
+        fields = set(State.__dataclass_fields__)
+        if not isinstance(changes, Mapping) or not set(changes) <= fields:
+            unknown = ", ".join(map(repr, [name for name in changes if name not in fields]))
+            raise ValueError(f"the state has no {unknown}; known are {', '.join(State.__dataclass_fields__)}")
+        return dataclasses.replace(self, **changes)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> State:
-        """The inverse of :meth:`to_dict`; what is missing keeps its default.
-
-        Raises:
-            ValueError: an unknown field, or a value out of range.
-        """
-        return _build(cls, values, "state")
+        """The inverse of :meth:`to_dict`; what is missing keeps its default. Raises ValueError for what does not fit."""
+        return cls().changed(values)
 
 
-def with_query(state: State, query: int) -> State:
-    """Another query: its first page, its first match, nothing pinned and nothing hidden in it."""
-    if query == state.query:
-        return state
-    return dataclasses.replace(state, query=query, gallery=None, pinned=None, page=0, edit=_without(state.edit))
+def _rectangle(values: Any) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    if not isinstance(values, Mapping) or set(values) != {"side", *CORNERS}:
+        raise ValueError(f"rectangle: expected side, {', '.join(CORNERS)}, got {values!r}")
+    check_choice("rectangle.side", values["side"], SIDES)
+    left, top, right, bottom = (_number(f"rectangle.{name}", values[name], 0, 1) for name in CORNERS)
+    corners = min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+    return {"side": values["side"], **dict(zip(CORNERS, corners, strict=True))}
 
 
-def with_gallery(state: State, gallery: int) -> State:
-    """Another gallery image beside the query."""
-    return dataclasses.replace(state, gallery=gallery)
-
-
-def toggle_pin(state: State, gallery: int) -> State:
-    """Pin a gallery image, or let it go if it is pinned."""
-    return dataclasses.replace(state, pinned=None if state.pinned == gallery else gallery)
-
-
-def step(candidates: list[int], query: int, by: int) -> int:
-    """The query ``by`` places further in the list, around its ends; from outside the list, the first (or the last)."""
-    if not candidates:
-        raise ValueError("no query fits the filter: choose another filter, or all queries")
-    if query not in candidates:
-        return candidates[0 if by >= 0 else -1]
-    return candidates[(candidates.index(query) + by) % len(candidates)]
-
-
-def pages(entries: int, size: int = TILES) -> int:
-    """Pages of so many entries; at least one, maybe empty."""
-    return max(1, -(-entries // size))
-
-
-def turn(state: State, to: int | str, entries: int) -> State:
-    """Another page: ``first``, ``previous``, ``next``, ``last`` or a 0-based number, kept within the list."""
-    last = pages(entries) - 1
-    places = {"first": 0, "previous": state.page - 1, "next": state.page + 1, "last": last}
-    if isinstance(to, str) and to not in places:
-        raise ValueError(f"expected a page out of {', '.join(places)} or a number, got {to!r}")
-    page = places[to] if isinstance(to, str) else int(to)
-    return dataclasses.replace(state, page=min(max(page, 0), last))
-
-
-def _without(edit: Edit) -> Edit:
-    return dataclasses.replace(edit, kind="none")
-
-
-def _build(kind: type, values: Any, what: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{what}: expected settings by name, got {type(values).__name__}")
-    unknown = [name for name in values if name not in kind.__dataclass_fields__]
-    if unknown:
-        known = ", ".join(kind.__dataclass_fields__)
-        raise ValueError(f"{what}: there is no {', '.join(map(repr, unknown))}; known are {known}")
-    return kind(**values)
-
-
-def _choice(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected a whole number from {least}, got {value!r}")
+def _ranges(values: Any) -> dict[str, tuple[float, float]]:
+    if not isinstance(values, Mapping) or not all(
+        isinstance(v, (list, tuple)) and len(v) == 2 for v in values.values()
+    ):
+        raise ValueError(f"ranges: expected (low, high) by name, got {values!r}")
+    limits = {str(k): [_number(f"ranges.{k}", v, -math.inf, math.inf) for v in pair] for k, pair in values.items()}
+    return {name: (min(pair), max(pair)) for name, pair in limits.items()}
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low} to {high}, got {value!r}")
     return round(float(value), 4)  # a slider moved by keys ends in 0.6999999999999998
-
-
-def _two(name: str, value: Any) -> tuple[Any, Any]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ValueError(f"{name}: expected two numbers, from and to, got {value!r}")
-    return value[0], value[1]

@@ -1,0 +1,87 @@
+"""``casnkit inspect``: the inspector in the browser, by a network of the kit, without training and without a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from casnkit.data import ReidDataset, Split, open_dataset
+from casnkit.experiments import list_shipped
+from casnkit.inspector.core import Inspector
+from casnkit.inspector.networks import NO_TRUTH
+
+CELL = """import casnkit as ck
+from casnkit.inspector.command import inspect
+inspect({what!r}, {device!r}, {out!r}).viewer"""
+
+
+def add_parser(group: Any) -> None:
+    """The command's options."""
+    parser = group.add_parser("inspect", help="look at pairs in the browser: where a network looks, what it confuses")
+    words = "a run's folder or a network of the kit (default: gap-casn), then data or two and more pictures (default: people)"
+    parser.add_argument("what", nargs="*", help=words)
+    parser.add_argument("--out", type=Path, default=Path("inspector"), help="folder for notes; default: inspector")
+    parser.add_argument("--no-browser", action="store_true", help="print the address alone")
+    parser.set_defaults(command=command)
+
+
+def inspect(what: Sequence[str], device: str | None = None, out: str | Path = "inspector") -> Inspector:
+    """The inspector of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
+    what = list(map(str, what))
+    run = what.pop(0) if what and (what[0] in list_shipped() or (Path(what[0]) / "run.json").is_file()) else "gap-casn"
+    if len(what) == 1 and not Path(what[0]).is_file():
+        data = open_dataset(what[0])
+    else:
+        data = of_pictures(what) if what else open_dataset("people")
+    return Inspector({Path(run).name: run}, data, device=device, out=out)
+
+
+def of_pictures(paths: Sequence[str]) -> ReidDataset:
+    """Some pictures of which nobody knows who is who: each is a query, and all others are its gallery."""
+    if len(paths) < 2:
+        raise ValueError(f"expected a data set's folder or at least two pictures, got {', '.join(paths)}")
+    files = [Path(path).expanduser().absolute() for path in paths]
+    split = Split(list(map(str, files)), range(1, len(files) + 1), [1] * len(files), "query")
+    for i in range(len(files)):
+        split.image(i)  # one that cannot be read is named at the door
+    return ReidDataset(NO_TRUTH, files[0].parent, Split([], [], [], "train"), split, split)
+
+
+def command(options: argparse.Namespace) -> None:
+    """Write a small notebook into a temporary folder, and serve it by voila where it is installed, else by JupyterLab."""
+    device, out = options.device, str(options.out.expanduser().absolute())
+    what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
+    inspect(what, device, out).close()  # what cannot be shown is said here
+    with socket.socket() as probe, tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
+        probe.bind(("127.0.0.1", 0))
+        port, token = probe.getsockname()[1], secrets.token_hex(16)
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))]
+        )
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, Path(folder) / "inspector.ipynb")
+        quiet = ["--no-browser"] * options.no_browser
+        if importlib.util.find_spec("voila"):
+            serve, address = ["voila", "inspector.ipynb", f"--port={port}"], f"http://127.0.0.1:{port}/"
+        else:
+            serve = ["jupyterlab", "inspector.ipynb", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
+            address = f"http://127.0.0.1:{port}/lab/tree/inspector.ipynb?token={token}"
+        print(f"the inspector: {address}\nCtrl-C stops it.", flush=True)
+        probe.close()
+        with contextlib.suppress(KeyboardInterrupt), open(Path(folder) / "log.txt", "w") as log:
+            status = subprocess.run([sys.executable, "-m", *serve, *quiet], cwd=folder, stderr=log).returncode
+            if status:
+                raise ValueError(
+                    f"the server stopped with status {status}: {(Path(folder) / 'log.txt').read_text()[-500:]}"
+                )

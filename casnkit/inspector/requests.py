@@ -1,0 +1,112 @@
+"""What a browser may ask for: one table of names and functions. Paths do not travel; files go to the browser as downloads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from casnkit.config import check_choice
+from casnkit.inspector.export import exported
+from casnkit.inspector.views import TABS
+
+if TYPE_CHECKING:
+    from casnkit.inspector.core import Inspector
+
+MIMES = {
+    "pdf": "application/pdf",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "json": "application/json",
+}
+PRESET = ("filter", "filter_value", "order", "ranges")  # what a named choice of queries keeps
+
+
+def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
+    """Change fields of the state."""
+    if not isinstance(changes, Mapping):
+        raise ValueError(f"expected fields of the state, got {changes!r}")
+    check_choice("tab", changes.get("tab", "pair"), TABS)
+    inspector.desk.set(**{str(name): value for name, value in changes.items()})
+
+
+def _page(inspector: Inspector, to: int) -> None:
+    desk = inspector.desk
+    desk.set(page=min(max(_whole(to), 0), desk.ranking().pages(desk.current.show_ignored) - 1))
+
+
+def _step(inspector: Inspector, by: int) -> None:
+    desk = inspector.desk
+    order = desk.ranking().order(desk.current.show_ignored).tolist()
+    place = order.index(desk.gallery) + _whole(by) if desk.gallery in order else 0
+    desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
+
+
+def _step_query(by: int, inspector: Inspector) -> None:
+    found, query = inspector.desk.candidates(), inspector.desk.current.query
+    if not found:
+        raise ValueError("no query fits the filter: choose another filter, or all queries")
+    place = found.index(query) + by if query in found else min(by, 0)
+    inspector.desk.set(query=found[place % len(found)])
+
+
+def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
+    drawn = {"side": side, **corners} if corners and None not in corners.values() else None
+    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
+
+
+def _brush(inspector: Inspector, name: str, low: float | None = None, high: float | None = None) -> None:
+    ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
+    inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
+
+
+def _pin(inspector: Inspector) -> None:
+    desk = inspector.desk
+    desk.set(pinned=desk.gallery if desk.current.pinned is None else None)
+
+
+def _note(inspector: Inspector, text: str, tags: Any = ()) -> None:
+    desk = inspector.desk
+    inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
+
+
+def _preset(inspector: Inspector, name: str, use: bool = False) -> None:
+    if not use:
+        state = inspector.desk.current.to_dict()
+        return inspector.notes.put_preset(name, {field: state[field] for field in PRESET})
+    check_choice("preset", name, inspector.notes.presets)
+    kept = inspector.notes.presets[name]
+    inspector.desk.set(**{field: kept[field] for field in PRESET if field in kept})
+
+
+def _export(inspector: Inspector, kind: str, view: str = "") -> None:
+    name, data = exported(inspector.desk, kind, view if view in TABS else inspector.desk.current.tab)
+    inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
+
+
+REQUESTS: dict[str, Callable[..., None]] = {
+    "set": change, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "pin": _pin, "note": _note,
+    "preset": _preset, "export": _export, "cancel": lambda inspector: inspector.cancel(),
+    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "clear": lambda inspector: inspector.desk.set(filter="all", order="data", ranges={}),
+}  # fmt: skip
+
+
+def answer(inspector: Inspector, message: Any) -> None:
+    """Do what a message of a browser asks for. Raises ValueError for what nobody may ask."""
+    fields = dict(message) if isinstance(message, Mapping) else {}
+    name = fields.pop("ask", None)
+    check_choice("request", name, REQUESTS)
+    try:
+        call = inspect.signature(REQUESTS[name]).bind(inspector, **fields)
+    except TypeError as error:
+        raise ValueError(f"request {name}: {error}") from error
+    REQUESTS[name](*call.args, **call.kwargs)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number, got {value!r}")
+    return value

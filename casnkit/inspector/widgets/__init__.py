@@ -1,1 +1,0 @@
-"""The screen: ipywidgets bound to a desk."""
