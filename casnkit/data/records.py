@@ -141,11 +141,28 @@ class ReidDataset:
     gallery: Split
     notes: tuple[str, ...] = ()  # sentences that a command prints once: which variant is in use, rules that are off
     tables: dict[str, Path] = field(default_factory=dict)  # extra tables by name, {"attributes": .../attributes.csv}
+    opening: dict[str, str | bool] = field(default_factory=dict)  # what open_dataset was told besides the folder
 
     def __repr__(self) -> str:
         lines = [f"ReidDataset {self.name!r} in {self.root}"]
         lines += [f"  {split!r}" for split in (self.train, self.query, self.gallery)]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def without_match(query: Split, gallery: Split) -> str:
+    """Why no query has a match that the protocol counts, and what helps; empty where one has."""
+    sides = [
+        pd.DataFrame({"pid": s.pids, "camid": s.camids}).query("pid > 0").drop_duplicates() for s in (query, gallery)
+    ]
+    pairs = sides[0].merge(sides[1], on="pid")
+    if ((pairs.camid_x != pairs.camid_y) | (pairs.camid_x == UNKNOWN_CAMERA)).any():
+        return ""
+    if pairs.empty:
+        return "no query has a match: nobody in the queries is in the gallery. Put a picture of each person into both"
+    cameras = ", ".join(map(str, sorted({*pairs.camid_x, *pairs.camid_y})[:6]))
+    told = f"no query has a match: all pictures of its person are from its own camera ({cameras}), which the protocol ignores"
+    helps = "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True)"
+    return f"{told}. {helps} takes each picture as from a camera of its own"
 
 
 def camera_text(camid: int, short: bool = False) -> str:
