@@ -178,8 +178,8 @@ def _train(options: argparse.Namespace) -> None:
     given = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = ck.profile(options.profile, **assignments([*given, *options.set]))
     dataset, validate = open_data(options, options.data), None
-    if why := ck.data.records.without_match(dataset.query, dataset.gallery):
-        raise ValueError(f"{dataset.name} in {dataset.root}: {why}")
+    if why := ck.data.records.unfit(dataset, to_train=True):
+        raise ValueError(why)
     name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
     out = options.out or Path("runs") / "-".join([*name, str(config.train.seed)])
     if options.validate:

@@ -14,7 +14,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
 from casnkit.data.readers import EXPECTED, READERS, open_dataset
-from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split, without_match
+from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split, unfit
 
 
 def not_whole(name: str, counts: Mapping[str, int]) -> str:
@@ -59,7 +59,7 @@ class CheckReport:
         table = self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string()
         lines = [f"{self.dataset.name} in {self.dataset.root}", *table.splitlines(), *self.faults]
         lines += [f"note: {note}" for note in self.notes]
-        if not self.ok:
+        if not self.wrong.empty or self.faults not in ([], [unfit(self.dataset)]):
             restore = "restore what is named or missing above from the original, or delete it"
             where = READERS.get(self.dataset.name, READERS["folder"]).where
             lines.append(f"do: {restore} (results are then no longer comparable). {where}")
@@ -87,7 +87,7 @@ def check(path: str | Path, name: str = "auto", **opening: Any) -> CheckReport:
     counts = pd.DataFrame({"found": found, "expected": expected}, index=list(found), dtype="Int64")
     images = [(split, i) for split in splits for i in range(len(split))]
     faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=None)
-    return CheckReport(dataset, counts, [*filter(None, (without_match(*splits[1:]), *faults))], notes)
+    return CheckReport(dataset, counts, [*filter(None, (*faults, unfit(dataset)))], notes)
 
 
 def _counts(splits: list[Split]) -> dict[str, int]:

@@ -11,15 +11,15 @@ import filecmp
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lazy_loader
 import numpy as np
 
-from casnkit.data.records import JUNK_PID, MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA
+from casnkit.data.records import JUNK_PID, MARKET_FOLDERS, UNKNOWN_CAMERA
 
 pd = lazy_loader.load("pandas")
 Found = tuple[Path, "list[tuple] | pd.DataFrame"]  # a set's folder, and its images: split, path, pid, camid
@@ -33,12 +33,10 @@ SPLIT_FOLDERS = {  # the first that is there holds the split
     "gallery": ("gallery", "bounding_box_test", "image_test", "test"),
 }
 CAMERA = r"(?i:(?:cam|camera|kamera|view)[ _-]?(?:\d+|[a-z])|c\d{1,2})"
-ARRANGEMENTS = (  # of own pictures, as paths below a split: the one that fits most of them tells people and cameras
-    r"^(?P<pid>[^/]+)/(?:(?P<camid>"
-    + CAMERA
-    + r")/)?[^/]+$",  # a folder for each person, in it perhaps one for each camera
-    r"^(?P<camid>" + CAMERA + r")/(?P<pid>[^/]+)/[^/]+$",
-    r"^" + MARKET_NAME + r"[^/]*$",
+ARRANGEMENTS = (  # of own pictures below a split's folder; the one that fits most of them tells people and cameras
+    rf"^(?P<pid>[^/]+)/(?:(?P<camid>{CAMERA})/)?[^/]+$",  # a folder for each person, in it some for cameras, or not
+    rf"^(?P<camid>{CAMERA})/(?P<pid>[^/]+)/[^/]+$",
+    rf"^{MARKET_NAME}[^/]*$",
 )
 PART = re.compile(  # of a data set: nobody is called so
     CAMERA + r"|(?i:(.*[_ -])?(train(ing)?|val(id(ation)?)?|test(ing)?|quer(y|ies)|gallery|probe|images?|imgs?|labels?|"
@@ -51,83 +49,65 @@ class NotFound(ValueError):  # noqa: N818
     """A data set is not where it was looked for."""
 
 
-def is_visible(name: str) -> bool:
-    """Whether a file or folder counts: not hidden, not half-written (``*.part``), not left behind by an archive."""
-    return name[0] != "." and name not in LEFT_BEHIND and not name.endswith(".part")
+def visible(names: Iterable[str]) -> list[str]:
+    """Names that count, sorted: not hidden, not half-written (``*.part``), not left behind by an archive."""
+    return sorted(n for n in names if n[0] != "." and n not in LEFT_BEHIND and not n.endswith(".part"))
 
 
-def listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
-    """Sorted names of subfolders, pictures and other files that are visible."""
+def subfolders(folder: Path) -> list[Path]:
+    """The visible folders in a folder, links last. Raises NotFound where it is none."""
     if not folder.is_dir():
         found = "a file (an archive has to be unpacked first)" if folder.is_file() else "nothing"
         raise NotFound(f"expected a folder at {folder}, found {found}.")
     with os.scandir(folder) as entries:
-        found = sorted((e.name, e.is_dir()) for e in entries if is_visible(e.name))
-    files = [name for name, is_folder in found if not is_folder]
-    pictures = [name for name in files if name.lower().endswith(PICTURES)]
-    return [name for name, is_folder in found if is_folder], pictures, sorted(set(files) - set(pictures))
+        names = visible(entry.name for entry in entries if entry.is_dir())
+    return sorted((folder / name for name in names), key=os.path.islink)
 
 
 def files_below(folder: Path, depth: int = DEPTH) -> Iterator[str]:
-    """Paths of the files in ``folder`` and up to ``depth`` levels below it; a link to a folder above is not followed."""
+    """Paths of the visible files in ``folder`` and up to ``depth`` levels below it, each folder once, whatever links."""
     seen: set[str] = set()
-    for place, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
-        below = os.path.relpath(place, folder)
+    for place, folders, files in os.walk(folder, followlinks=True):
+        below, real = os.path.relpath(place, folder), os.path.realpath(place)
+        yield from (os.path.normpath(f"{below}/{file}") for file in visible(files) if real not in seen)
         level = 0 if below == "." else below.count(os.sep) + 1
-        new = (real := os.path.realpath(place)) not in seen
+        folders[:] = visible(folders) if real not in seen and level < depth else []
         seen.add(real)
-        folders[:] = sorted(filter(is_visible, folders)) if new and level < depth else []
-        yield from (os.path.normpath(f"{below}/{file}") for file in sorted(filter(is_visible, files)) if new)
 
 
-def _fail(error: OSError) -> None:
-    raise error
-
-
-def pictures_below(folder: Path) -> tuple[list[str], list[str]]:
-    """Paths below ``folder`` of its pictures, sorted, and of other files."""
-    files = sorted(files_below(folder))
-    pictures = [file for file in files if file.lower().endswith(PICTURES)]
-    return pictures, sorted(set(files) - set(pictures))
-
-
-def first_pictures(folder: Path, most: int = 200) -> list[str]:
-    """Some paths of pictures below a folder; none where there is no folder that can be read."""
-    try:
-        return list(islice((file for file in files_below(folder) if file.lower().endswith(PICTURES)), most))
-    except OSError:
-        return []
+def pictures_below(folder: Path) -> Iterator[str]:
+    """Those of :func:`files_below` that have a picture's suffix."""
+    return (file for file in files_below(folder) if file.lower().endswith(PICTURES))
 
 
 def walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """``root`` and the folders up to ``depth`` levels below it, nearest first, without looking into picture folders;
-    of a folder and links to it only one."""
-    yield root
+    """``root`` and the folders up to ``depth`` levels below it, nearest first, each once, without looking into picture
+    folders."""
     level, seen = [root], {os.path.realpath(root)}
-    for _ in range(depth):
-        below = sorted((folder / name for folder in level for name in _worth_a_look(folder)), key=os.path.islink)
-        level = [at for at in below if not ((real := os.path.realpath(at)) in seen or seen.add(real))][:MOST_FOLDERS]
+    for _ in range(depth + 1):
         yield from level
+        below = [path for folder in level for path in _worth_a_look(folder)][:MOST_FOLDERS]
+        level = [path for path in below if not ((real := os.path.realpath(path)) in seen or seen.add(real))]
 
 
-def _worth_a_look(folder: Path) -> list[str]:
-    try:
-        names = listing(folder)[0]
-    except (OSError, NotFound):  # unreadable or vanished
-        return []
-    whole = set(MARKET_FOLDERS) <= {name.lower() for name in names}  # nothing but pictures below
-    return [] if whole or len(names) > CROWDED else names
+def _worth_a_look(folder: Path) -> list[Path]:
+    with suppress(OSError, NotFound):  # unreadable or vanished
+        below = subfolders(folder)
+        whole = set(MARKET_FOLDERS) <= {path.name.lower() for path in below}  # nothing but pictures below
+        return [] if whole or len(below) > CROWDED else below
+    return []
 
 
 def inside(folder: Path, path: str) -> Path | None:
     """What lies at ``path`` in a folder, in capitals or not; None where nothing does."""
     for part in path.split("/"):
-        there = folder / part
-        if not there.exists() and folder.is_dir():
-            alike = [name for name in os.listdir(folder) if name.lower() == part.lower()]
-            there = folder / alike[0] if alike else there
-        folder = there
-    return folder if folder.exists() else None
+        alike = [part] if os.path.exists(folder / part) else []
+        with suppress(OSError):
+            alike = alike or [name for name in os.listdir(folder) if name.lower() == part.lower()]
+        if not alike:
+            return None
+        folder = folder / alike[0]
+    return folder
 
 
 def holds(folder: Path, names: Iterable[str]) -> bool:
@@ -137,46 +117,67 @@ def holds(folder: Path, names: Iterable[str]) -> bool:
 
 def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -> NotFound:
     """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
-    folders, pictures, others = listing(root)
-    found = ", ".join([*(f"{folder}/" for folder in folders), *others][:12]) or "no folders"
+    subfolders(root)  # is there a folder at all?
+    there, files = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(root.iterdir())], list(files_below(root))
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    below, unread = pictures_below(root)
-    text += f"Found there: {found}; {len(pictures)} pictures{', such as ' + below[0] if below else ''}."
-    text += f" Not read: {by_suffix(unread)}; pictures end in {', '.join(PICTURES)}." if unread and not below else ""
+    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}."
     lacking = {f: [each for each in wanted if not inside(f, each)] for f in (*walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
-    if not lacking[best] and best != root:
+    if not lacking[best]:
         text += f" This is the wrong level of folder: give {best}."
     elif len(lacking[best]) < len(wanted):
-        text += f" {best} lacks {', '.join(lacking[best]) or 'pictures that can be read'}: unpack the set again."
+        text += f" {best} lacks {', '.join(lacking[best])}: unpack the set again."
     return NotFound(text)
 
 
-def by_suffix(files: Iterable[str]) -> str:
+def by_suffix(files: Sequence[str]) -> str:
     """How many files there are of each kind, as text."""
     counts = Counter(os.path.splitext(file)[1] or "no suffix" for file in files)
-    return ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5))
+    return ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5)) or "no files"
+
+
+def such_as(files: Sequence[str]) -> str:
+    """Some of the files, as text."""
+    return f", such as {', '.join(files[:3])}" if files else ""
 
 
 def not_read(places: Iterable[Path]) -> list[str]:
     """A note on folders with pictures that stand beside ``places`` and are no split, masks or part maps."""
     places = list(places)
-    beside = {at.parent / name for at in places for name in listing(at.parent)[0] if name not in ("masks", "parts")}
-    extra = sorted(folder for folder in beside if not any(place.is_relative_to(folder) for place in places))
-    counts = {folder.name: len(pictures_below(folder)[0]) for folder in extra}
+    beside = {path for place in places for path in subfolders(place.parent) if path.name not in ("masks", "parts")}
+    others = sorted(path for path in beside if not any(place.is_relative_to(path) for place in places))
+    counts = {path.name: sum(1 for _ in pictures_below(path)) for path in others}
     told = ", ".join(f"{name}/ ({count} pictures)" for name, count in counts.items() if count)
     return [f"not read: {told}"] if told else []
 
 
-def compiled(what: str, pattern: str | None) -> re.Pattern | None:
-    """A pattern that a user gave. Raises ValueError where it is none, or has no group."""
-    try:
-        found = re.compile(pattern) if pattern is not None else None
-        if found is not None and not found.groups:
-            raise re.error("it has no group in parentheses")
-    except (re.error, TypeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{what}: expected a regular expression with a group, got {pattern!r} ({error})") from error
-    return found
+def gather(
+    name: str, places: Mapping[str, Path], patterns: Sequence[str], notes: list[str], named: bool = False
+) -> Any:
+    """A table of the pictures in each split's folder: ``split``, ``path``, and ``pid`` and ``camid`` as text.
+
+    The pattern that fits most of them is searched in files' names, or where it has a ``/`` in their paths below the
+    split's folder (``named``: with that folder's name). Raises NotFound where none fits in a folder that holds files.
+    """
+    rows = [
+        (s, str(place / f), f"{place.name}/{f}" if named else f)
+        for s, place in places.items()
+        for f in files_below(place)
+    ]
+    table = pd.DataFrame(sorted(rows), columns=["split", "path", "below"], dtype=object)
+    below, good = table.below, table.below.str.lower().str.endswith(PICTURES)
+    tried = [(below if "/" in p else below.map(os.path.basename)).where(good).str.extract(p) for p in patterns]
+    groups = max(tried, key=lambda found: found.iloc[:, 0].notna().sum())
+    table = table.assign(pid=groups.get("pid", groups.iloc[:, 0]), camid=groups.get("camid", groups.get(1)))
+    for split, place in places.items():
+        part = table[table.split == split]
+        rest = part.below[part.pid.isna()].tolist()
+        told = f"{by_suffix(rest)} skipped{such_as(rest)}"
+        if len(rest) == len(part) > 0:
+            wanted = f"pictures ({', '.join(PICTURES)}) in a folder for each person, or with names that tell the person"
+            raise NotFound(f"{name}: expected {wanted}, in {place}, found none: {told}. {OTHER_NAMES}.")
+        notes += [f"{place.name}: {told}: no pictures, or neither folder nor name tells a person"] if rest else []
+    return table[table.pid.notna()]
 
 
 def read_own(
@@ -190,90 +191,64 @@ def read_own(
 ) -> Found:
     """Own pictures, see the top. Without splits the first half of the people trains; of the rest, the first picture of
     each is a query. ``sure``: a folder's odd content is no reason to doubt that it is a person's."""
-    patterns = compiled("name_pattern", name_pattern), compiled("camera_pattern", camera_pattern)
-    while len(folders := listing(root)[0]) == 1 and not listing(root)[1]:  # an archive's own folder
-        root = root / folders[0]
-    there = {s: next(filter(None, (inside(root, each) for each in names)), root) for s, names in SPLIT_FOLDERS.items()}
-    places = {split: place for split, place in there.items() if place != root}
+    for what, pattern in (("name_pattern", name_pattern), ("camera_pattern", camera_pattern)):
+        try:
+            if pattern is not None and not re.compile(pattern).groups:
+                raise re.error("it has no group in parentheses")
+        except (re.error, TypeError, RecursionError, OverflowError) as error:
+            raise ValueError(
+                f"{what}: expected a regular expression with a group, got {pattern!r} ({error})"
+            ) from error
+    while len(inner := subfolders(root)) == 1 and not any(files_below(root, 0)) and not PART.fullmatch(inner[0].name):
+        root = inner[0]  # what an archive was packed in
+    places = {
+        split: next(filter(None, (inside(root, each) for each in names)), None)
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    places = {split: place for split, place in places.items() if place}
     if places and not {"query", "gallery"} <= set(places):
         alone = "/, ".join(place.name for place in places.values())
         raise NotFound(f"{name}: expected query/ and gallery/ in {root}, found {alone}/ alone.")
-    found = {split: pictures_below(place) for split, place in (places or {"": root}).items()}
-    if unread := [file for _, others in found.values() for file in others]:
-        notes.append(f"not read: {by_suffix(unread)}; pictures end in {', '.join(PICTURES)}")
-    if there["train"].name.lower() == "train_all":
+    if places and "train" in places and places["train"].name.lower() == "train_all":
         notes.append("train_all/ is taken for training")
-    rows = [(split, str(there.get(split, root) / path), path) for split, (paths, _) in found.items() for path in paths]
-    if not rows:
-        raise missing(name, root, SPLITS, "one folder of pictures for each person")
-    table = _people(pd.DataFrame(rows, columns=["split", "path", "below"]), *patterns, root, notes)
-    if not name_pattern:
-        table = _without_parts(table, root, sure or bool(places), notes)
+    table = gather(name, places or {"": root}, [name_pattern] if name_pattern else ARRANGEMENTS, notes)
+    table = table if name_pattern else _without_parts(table, root, sure or bool(places), notes)
+    if camera_pattern is not None:
+        text = table.below if "/" in camera_pattern else table.below.map(os.path.basename)
+        table = table.assign(camid=text.str.extract(camera_pattern)[0])
     notes += not_read(places.values())
     table = table if places else _halved(table, notes)
-    return root, _tested(table.assign(pid=numbers(table.person), camid=numbers(table.camera)), notes)
-
-
-def _people(
-    table: pd.DataFrame, own: re.Pattern | None, camera: re.Pattern | None, root: Path, notes: list[str]
-) -> pd.DataFrame:
-    """``table`` with ``person`` and ``camera``, text, of the pictures that have a person."""
-    tried = [_groups(table, pattern) for pattern in ([own] if own else map(re.compile, ARRANGEMENTS))]
-    groups = max(tried, key=lambda each: each.iloc[:, 0].notna().sum())
-    person = groups.get("pid", groups.iloc[:, 0])
-    if rest := table.below[person.isna()].tolist():
-        told = (
-            f"{len(rest)} pictures outside any person's folder, and their names tell no person ({', '.join(rest[:3])})"
-        )
-        if len(rest) == len(table):
-            raise NotFound(
-                f"folder: expected one folder of pictures for each person in {root}, found {told}: {OTHER_NAMES}."
-            )
-        notes.append(f"left out: {told}")
-    table = table.assign(person=person, camera=groups.get("camid", groups.get(1)))
-    table = table if camera is None else table.assign(camera=_groups(table, camera).iloc[:, 0])
-    return table[person.notna()]
-
-
-def _groups(table: pd.DataFrame, pattern: re.Pattern) -> pd.DataFrame:
-    """A pattern's groups in the files' names, or in their paths below the split where the pattern has a ``/``."""
-    return (table.below if "/" in pattern.pattern else table.below.map(os.path.basename)).str.extract(pattern)
+    return root, _tested(table.assign(pid=numbers(table.pid), camid=numbers(table.camid)), notes)
 
 
 def _without_parts(table: pd.DataFrame, root: Path, sure: bool, notes: list[str]) -> pd.DataFrame:
     """``table`` without folders that are no person's. Raises NotFound where half of them are none, or where one of them
     has half of all pictures, or names that begin with many people's numbers."""
-    is_part = table.person.map(lambda person: PART.fullmatch(person) is not None)
-    parts, table, told = table[is_part], table[~is_part], ""
-    sizes, names = table.person.value_counts(), table.below.map(os.path.basename)
-    leading = names.str.extract(r"^(\d{1,6})_")[0].groupby(table.person).nunique()
-    listed = ", ".join(f"{person}/" for person in parts.person.unique()[:6])
-    if parts.person.nunique() >= max(1, len(sizes)):
-        told = f"{listed} look like cameras or parts of a data set, not like people (pictures such as {parts.below.iloc[0]})"
+    is_part = table.pid.map(lambda person: PART.fullmatch(person) is not None)
+    parts, table = table[is_part], table[~is_part]
+    sizes, names = table.pid.value_counts(), table.below.map(os.path.basename)
+    leading = names.str.extract(r"^(\d{1,6})_")[0].groupby(table.pid).nunique()
+    listed = f"{'/, '.join(parts.pid.unique()[:6])}/ ({len(parts)} pictures{such_as(parts.below.tolist())})"
+    told, instead = "", "; if they are people, --as folder, open_dataset('folder', root), says so"
+    if parts.pid.nunique() >= max(1, len(sizes)):
+        told, instead = f"{listed} look like cameras or parts of a data set, not like people", ""
     elif not sure and sizes.iloc[0] >= max(8, len(table) / 2):
         told = f"{sizes.index[0]}/ alone holds {sizes.iloc[0]} of {len(table)} pictures"
     elif not sure and leading.max() >= 5:
         told = f"{leading.idxmax()}/ has pictures of {leading.max()} different numbers, such as {names.iloc[0]}"
     if told:
-        named = (
-            ""
-            if len(parts)
-            else ". If each folder is a person's, name the set: --as folder, open_dataset('folder', root)"
-        )
-        raise NotFound(
-            f"folder: expected one folder of pictures for each person in {root}: {told}. {OTHER_NAMES}{named}."
-        )
+        raise NotFound(f"folder: expected a folder for each person in {root}: {told}. {OTHER_NAMES}{instead}.")
     if len(parts):
-        notes.append(f"left out: {listed} ({len(parts)} pictures) looks like a camera or a part of a data set")
+        notes.append(f"left out: {listed} looks like a camera or a part of a data set")
     return table
 
 
 def _halved(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """``table`` with splits: half of the people train, of the others the first picture of each is a query."""
-    names = sorted(set(table.person))
+    names = sorted(set(table.pid))
     half = names[: len(names) // 2]
-    others = ~table.person.isin(half)
-    first = ~table.duplicated("person") & table.duplicated("person", keep=False)
+    others = ~table.pid.isin(half)
+    first = ~table.duplicated("pid") & table.duplicated("pid", keep=False)
     if not (first & others).any():
         found = f"{len(table)} pictures of {len(names)} people"
         raise NotFound(f"folder: a query and its match need two pictures of one person, found {found}, one of each.")

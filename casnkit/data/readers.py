@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from casnkit.data import folders, people
 from casnkit.data.files import atomic_path, read_json
-from casnkit.data.folders import MARKET_NAME, Found, NotFound, holds, inside, pictures_below, read_own, walk
+from casnkit.data.folders import MARKET_NAME, Found, NotFound, gather, holds, inside, pictures_below, read_own, walk
 from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDataset, Split
 
 pd = lazy_loader.load("pandas")
@@ -101,16 +101,12 @@ def _agrees(images: pd.DataFrame, expected: dict[str, int]) -> bool:
 
 
 def _resemblance(root: Path) -> str:
-    """What the names of a folder's pictures tell of the set that they belong to; empty where they tell nothing."""
-    seen = folders.first_pictures(root)
+    """Which set the names of a folder's pictures belong to, where its other files are missing; empty for none."""
     for name, reader in READERS.items():
-        fits = [
-            path
-            for path in seen
-            if (reader.sign or reader.pattern) != MARKET_NAME and _match(reader.sign or reader.pattern, path)
-        ]
+        own = re.compile(reader.sign or reader.pattern)
+        fits = own.pattern != MARKET_NAME and next(filter(own.match, map(os.path.basename, pictures_below(root))), "")
         if fits and not holds(root, reader.folders):
-            return f"Names such as {fits[0]} are those of {name}, which comes with {', '.join(reader.folders)}. "
+            return f"Names such as {fits} are those of {name}, which comes with {', '.join(reader.folders)}. "
     return ""
 
 
@@ -170,7 +166,7 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     kinds = {folder: kind_of(folder) for folder in walk(root) if holds(folder, needed)}
     kinds = {folder: kind for folder, kind in kinds.items() if kind or name != "auto"}
     found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
-    if not found and name == "auto" and folders.first_pictures(root, 1) and not kind_of(root.parent):
+    if not found and name == "auto" and any(pictures_below(root)) and not kind_of(root.parent):
         return read_own("folder", root, [], sure=False)[0]
     if not found:
         raise folders.missing(name, root, wanted or MARKET_FOLDERS, expected)
@@ -188,32 +184,15 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     Only a file's name is read, because a path such as ``/data/run-2_c9/...`` would fit the pattern too, or, where the
     pattern has a ``/``, the path below the set's folder. Without the first folder, the set is there to test on.
     """
-    reader, images, folder = READERS[name], [], _choose(name, root, expected)
-    places = {split: (sub, inside(folder, sub)) for sub, split in zip(reader.folders, SPLITS, strict=True)}
-    for split, (sub, place) in places.items():
-        if place is None:
-            notes.append(f"no {sub}/: a set to test on, not to train on")
-            continue
-        below, others = pictures_below(place)
-        found = {file: m for file in below if (m := _match(reader.pattern, f"{sub}/{file}"))}
-        images += [
-            (split, str(place / file), _number(m["pid"]) + reader.first, _number(m["camid"]))
-            for file, m in found.items()
-        ]
-        if skipped := [file for file in below if file not in found] + others:
-            told = "files skipped, their names tell no person and camera"
-            notes.append(f"{place.name}: {len(skipped)} {told} ({', '.join(skipped[:3])}, ...)")
-        if below and not found:
-            raise NotFound(
-                f"{name}: {place} has {len(below)} pictures, such as {below[0]}, no name fits {reader.pattern}."
-            )
-    notes += [*reader.notes, *folders.not_read((place for _, place in places.values() if place))]
-    return folder, images
-
-
-def _match(pattern: str, path: str) -> re.Match | None:
-    found = re.match(pattern, path if "/" in pattern else os.path.basename(path))
-    return found if found and max(map(len, found.group("pid", "camid"))) < 19 else None
+    reader, folder = READERS[name], _choose(name, root, expected)
+    places = {split: inside(folder, sub) for sub, split in zip(reader.folders, SPLITS, strict=True)}
+    if places["train"] is None:
+        notes.append(f"no {reader.folders[0]}/: a set to test on, not to train on")
+    table = gather(
+        name, {split: place for split, place in places.items() if place}, [reader.anchored], notes, named=True
+    )
+    notes += [*reader.notes, *folders.not_read(filter(None, places.values()))]
+    return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
 
 
 def _number(text: str) -> int:
@@ -224,16 +203,12 @@ def _number(text: str) -> int:
 def _begins_named(name: str, folder: Path) -> bool:
     """Whether folders and names fit; where other sets have the same ones, the folder's name or the counts decide."""
     reader = READERS[name]
-    places = {sub: inside(folder, sub) for sub in reader.folders}
-    tested = [(sub, place) for sub, place in places.items() if sub != reader.folders[0]]
-    if not all(place for _, place in tested):
-        return False
-    seen = [f"{sub}/{file}" for sub, place in tested for file in folders.first_pictures(place)]
-    if not any(_match(reader.sign or reader.pattern, file) for file in seen):
+    places = [inside(folder, sub) for sub in reader.folders]
+    if not all(places[1:]) or not any(map(reader.fits, places[1:])):
         return False
     if not reader.called or re.fullmatch(reader.called, folder.name, re.IGNORECASE):
         return True
-    return tuple(place and len(pictures_below(place)[0]) for place in places.values()) == reader.counts[:5:2]
+    return tuple(place and sum(1 for _ in pictures_below(place)) for place in places) == reader.counts[:5:2]
 
 
 def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -243,24 +218,21 @@ def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
 
 def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     """The first picture of each tracklet. ``info`` says where each begins in the list of names, and which are queries."""
-    folder, rows = _choose(name, root), []
-    load = scipy.io.loadmat
+    folder, images = _choose(name, root), []
     try:
-        queries = set(load(inside(folder, "info/query_IDX.mat"))["query_IDX"].ravel().tolist())
+        queries = set(scipy.io.loadmat(folder / "info/query_IDX.mat")["query_IDX"].ravel().tolist())
         for side in ("train", "test"):
-            names = inside(folder, f"info/{side}_name.txt").read_text(encoding="utf-8-sig").split()
-            tracks = load(inside(folder, f"info/tracks_{side}_info.mat"))[f"track_{side}_info"].astype(int)
+            names = (folder / f"info/{side}_name.txt").read_text(encoding="utf-8-sig").split()
+            tracks = scipy.io.loadmat(folder / f"info/tracks_{side}_info.mat")[f"track_{side}_info"].astype(int)
             for i, (begin, _end, pid, camid) in enumerate(tracks.tolist(), 1):  # MATLAB counts from 1
                 split = "train" if side == "train" else "query" if i in queries else "gallery"
-                file = names[begin - 1]
-                rows.append((split, str(folder / f"bbox_{side}" / file[:4] / file), pid, camid))
-    except (LookupError, ValueError, TypeError, AttributeError, NotImplementedError, OSError) as error:
+                picture = folder / f"bbox_{side}" / names[begin - 1][:4] / names[begin - 1]
+                images.append((split, str(picture.resolve(strict=True)), pid, camid))
+    except (LookupError, ValueError, TypeError, NotImplementedError, OSError) as error:
         raise NotFound(
-            f"mars: expected the names, tracks and queries of the authors in {folder}/info ({error})."
+            f"mars: expected names, tracks and queries in {folder}/info, and their pictures: {error}."
         ) from error
-    if absent := [path for _, path, *_ in rows if not os.path.isfile(path)]:
-        raise NotFound(f"mars: {len(absent)} of {len(rows)} tracklets begin with absent pictures: {absent[:3]}")
-    return folder, rows
+    return folder, images
 
 
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -396,17 +368,32 @@ class Reader:
     """All that the kit knows of a data set."""
 
     where: str  # one sentence on where the set can be had
-    counts: tuple[int, ...] = ()  # that its authors give, in the order of check.COUNTED
+    counts: tuple[int | None, ...] = ()  # that its authors give, in the order of COUNTED
     read: Callable[..., Found] = _read_named  # (name, root, notes, **options): finds the set at or below root
     begins_in: Callable[[str, Path], bool] = _begins_named  # (name, folder): do the names in a folder fit the set?
     folders: tuple[str, ...] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
-    pattern: str = (
-        MARKET_NAME  # of a picture's name, or of its path below the set where it has a "/": groups pid, camid
-    )
+    pattern: str = MARKET_NAME  # of a picture's name, with a "/" of its path from the split's folder: pid, camid
     sign: str = ""  # a pattern that tells the set by its names where the other one reads names of several sets
     called: str = ""  # a pattern of the folder's name, where other sets have the same layout
     first: int = 0  # added to pids: 1 where people count from 0
     notes: tuple[str, ...] = ()  # what a reader of results must know
+
+    @property
+    def anchored(self) -> str:
+        """``pattern`` at the beginning of a name, its numbers short enough to be counted with."""
+        return rf"^(?!.*\d{{19}})(?:{self.pattern})"
+
+    def fits(self, place: Path) -> bool:
+        """Whether a folder holds a picture that is called as this set's are."""
+        sign = re.compile(self.sign or self.anchored)
+        return any(
+            sign.match(f"{place.name}/{f}" if "/" in self.pattern else os.path.basename(f))
+            for f in pictures_below(place)
+        )
+
+
+def _holds_all(name: str, folder: Path) -> bool:
+    return holds(folder, READERS[name].folders)
 
 
 PEOPLE = "It is generated: `casnkit data synthesize` writes it."
@@ -418,66 +405,39 @@ CUHK03 = (
     "Ready-made folders and the new-protocol .mat files are described at https://github.com/zhunzhong07/"
     "person-re-ranking; cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
 )
-VIPER = "It is described at https://vision.soe.ucsc.edu/node/178."
-VERI = "Its authors give it on request: https://github.com/JDAI-CV/VeRidataset."
-PRCC = "It is described at https://www.isee-ai.cn/~yangqize/clothing.html."
-LTCC = "It is described at https://naiq.github.io/LTCC_Perosn_ReID.html."
-MARS = "It is described at https://zheng-lab-anu.github.io/Project/project_mars.html."
+AUTHORS = "Ask its authors for it: "
 OCCLUDED = "Lists for a copy of DukeMTMC-reID: https://github.com/lightas/Occluded-DukeMTMC-Dataset."
-DUKE_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)_f"
+VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset."
+LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html."
+PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html."
+VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178."
+MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html."
+DUKE_SIGN = r"-?\d+_c\d+_f"
+MSMT_NAME = r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)"
+LTCC_NAME = r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_"
+PRCC_PATH = r"(?=.*\b(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$"  # train/001/A_x.jpg, C/002/x.jpg
+VIPER_PATH, TRACKLETS = r"cam_(?P<camid>[ab])/(?P<pid>\d+)_", ("pictures, not videos: the first of each tracklet",)
+MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
 CLOTHES = ("queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read",)
+CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
+PRCC_COUNTS, PRCC_FOLDERS = (17896, 150, 3873, 71, 3384, 3, 71), ("rgb/train", "rgb/test/C", "rgb/test/A")
+VERI_COUNTS, VERI_FOLDERS = (37778, 576, 1678, 200, 11579, 20, 200), ("image_train", "image_query", "image_test")
+LTCC_COUNTS, LTCC_FOLDERS = (9576, 77, 493, 75, 7050, 12, 75), ("train", "query", "test")
+MARS_COUNTS, MARS_FOLDERS = (8298, 625, 1980, 626, 10200, 6, None, None, 870), ("bbox_train", "bbox_test", "info")
+MSMT_COUNTS, VIPER_COUNTS = (32621, 1041, 11659, 3060, 82161, 15, 3060), (632, 316, 316, 316, 316, 2, 316)
 READERS = {  # a folder is taken for the first set that begins in it
     "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
-    "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_NAME, called=".*occluded.*"),
-    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign=DUKE_NAME),
-    "cuhk03-np-detected": Reader(
-        CUHK03, (7365, 767, 1400, 700, 5332, 2, 700), _read_cuhk03, _begins_cuhk03, called="detected"
-    ),
-    "cuhk03-np-labeled": Reader(
-        CUHK03, (7368, 767, 1400, 700, 5328, 2, 700), _read_cuhk03, _begins_cuhk03, called="labeled"
-    ),
+    "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
+    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign=DUKE_SIGN),
+    "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
+    "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
     "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(
-        MSMT17,
-        (32621, 1041, 11659, 3060, 82161, 15, 3060),
-        _read_msmt17,
-        lambda _, folder: holds(folder, MSMT_LISTS),
-        MSMT_LISTS,
-        r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)",
-    ),
-    "veri776": Reader(
-        VERI, (37778, 576, 1678, 200, 11579, 20, 200), folders=("image_train", "image_query", "image_test")
-    ),
-    "ltcc": Reader(
-        LTCC,
-        (9576, 77, 493, 75, 7050, 12, 75),
-        folders=("train", "query", "test"),
-        pattern=r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_",
-        first=1,
-    ),
-    "prcc": Reader(
-        PRCC,
-        (17896, 150, 3873, 71, 3384, 3, 71),
-        folders=("rgb/train", "rgb/test/C", "rgb/test/A"),
-        pattern=r"(?=.*/(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$",
-        notes=CLOTHES,
-    ),
-    "viper": Reader(
-        VIPER,
-        (632, 316, 316, 316, 316, 2, 316),
-        _read_halved,
-        folders=("cam_a", "cam_b"),
-        pattern=r"cam_(?P<camid>[ab])/(?P<pid>\d+)_",
-    ),
-    "mars": Reader(
-        MARS,
-        (8298, 625, 1980, 626, 10200, 6, None, None, 870),
-        _read_mars,
-        lambda _, folder: holds(folder, ("bbox_train", "bbox_test", "info")),
-        ("bbox_train", "bbox_test", "info"),
-        r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}",
-        notes=("pictures, not videos: the first of each tracklet",),
-    ),
+    "msmt17": Reader(MSMT17, MSMT_COUNTS, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
+    "veri776": Reader(VERI, VERI_COUNTS, folders=VERI_FOLDERS),
+    "ltcc": Reader(LTCC, LTCC_COUNTS, folders=LTCC_FOLDERS, pattern=LTCC_NAME, first=1),
+    "prcc": Reader(PRCC, PRCC_COUNTS, folders=PRCC_FOLDERS, pattern=PRCC_PATH, notes=CLOTHES),
+    "viper": Reader(VIPER, VIPER_COUNTS, _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH),
+    "mars": Reader(MARS, MARS_COUNTS, _read_mars, _holds_all, MARS_FOLDERS, MARS_NAME, notes=TRACKLETS),
     "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }
 COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")

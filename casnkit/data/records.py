@@ -149,20 +149,20 @@ class ReidDataset:
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def without_match(query: Split, gallery: Split) -> str:
-    """Why no query has a match that the protocol counts, and what helps; empty where one has."""
-    sides = [
-        pd.DataFrame({"pid": s.pids, "camid": s.camids}).query("pid > 0").drop_duplicates() for s in (query, gallery)
-    ]
-    pairs = sides[0].merge(sides[1], on="pid")
+def unfit(dataset: ReidDataset, to_train: bool = False) -> str:
+    """Why a set cannot be tested on (or trained on), and what helps; empty where it can."""
+    if to_train and not len(dataset.train):
+        return f"{dataset.name} in {dataset.root} has no training pictures: it is a set to test on (evaluate)"
+    sides = [pd.DataFrame({"pid": s.pids, "camid": s.camids}) for s in (dataset.query, dataset.gallery)]
+    pairs = sides[0].drop_duplicates().merge(sides[1].drop_duplicates(), on="pid").query("pid > 0")
     if ((pairs.camid_x != pairs.camid_y) | (pairs.camid_x == UNKNOWN_CAMERA)).any():
         return ""
-    if pairs.empty:
-        return "no query has a match: nobody in the queries is in the gallery. Put a picture of each person into both"
-    cameras = ", ".join(map(str, sorted({*pairs.camid_x, *pairs.camid_y})[:6]))
-    told = f"no query has a match: all pictures of its person are from its own camera ({cameras}), which the protocol ignores"
-    helps = "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True)"
-    return f"{told}. {helps} takes each picture as from a camera of its own"
+    seen = "is from its own camera, which the protocol ignores" if len(pairs) else "is missing"
+    helps = (
+        "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True) switches"
+    )
+    told = f"no query of {dataset.name} in {dataset.root} has a match: every gallery picture of its person {seen}"
+    return f"{told}. {helps} the rule off" if len(pairs) else told
 
 
 def camera_text(camid: int, short: bool = False) -> str:

@@ -28,7 +28,7 @@ from casnkit.config import Config
 from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
-from casnkit.data.records import SPLITS, without_match
+from casnkit.data.records import SPLITS, unfit
 from casnkit.experiments import fits, load_shipped
 from casnkit.models import CASN, evaluating
 from casnkit.notebook import exercises, report
@@ -51,8 +51,8 @@ def start(
     profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
     ck.profile(profile)  # an unknown one is refused
     dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data, **opening), runs.pick_device()
-    if why := without_match(dataset.query, dataset.gallery):
-        raise ValueError(f"{data}: {why}")
+    if why := unfit(dataset, to_train=True):
+        raise ValueError(why)
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)
