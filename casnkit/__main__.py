@@ -24,6 +24,7 @@ from casnkit.config import PROFILES, VARIANTS, assignments
 from casnkit.data.files import check_place, write_json
 
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
+OPENING = ("name", "name_pattern", "camera_pattern", "ignore_cameras")
 SETTINGS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
 ONE_SEED = "One seed decides nothing: seeds differ by several points of rank-1. Go on with `casnkit demo --seeds 3`."
 
@@ -117,6 +118,28 @@ def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(seeds=groups.size()).reset_index()
 
 
+def add_opening(command: argparse.ArgumentParser) -> None:
+    """The options that say how a folder of pictures is opened."""
+    command.add_argument(
+        "--as", dest="name", metavar="NAME", help="what the folder is, e.g. market1501; default: recognised"
+    )
+    command.add_argument(
+        "--name-pattern", help="own pictures: regular expression, groups pid and camid, of a file's name"
+    )
+    command.add_argument("--camera-pattern", help="own pictures: regular expression, its group is the camera")
+    command.add_argument(
+        "--ignore-cameras", action="store_true", default=None, help="each picture: a camera of its own"
+    )
+
+
+def open_data(options: argparse.Namespace, data: str, known: Any = None) -> ck.ReidDataset:
+    """The set that ``--data`` and the options of :func:`add_opening` name; ``known``: a run's options for its own set."""
+    given = {name: getattr(options, name) for name in OPENING}
+    how = {name: (known or {}).get(name) if value is None else value for name, value in given.items()}
+    name = how.pop("name")
+    return ck.open_dataset(*((name, data) if name else (data,)), **how)
+
+
 def _add_data(group: Any) -> None:
     data = group.add_parser("data", help="draw a data set, or check one").add_subparsers(required=True, metavar="WHAT")
     synthesize = data.add_parser("synthesize", help="draw people in Market-1501's layout, with masks and part maps")
@@ -127,12 +150,14 @@ def _add_data(group: Any) -> None:
     synthesize.set_defaults(command=lambda o: print(ck.data.people.synthesize(o.out, o.size, o.seed, o.processes)))
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
-    check.add_argument("--name", default="auto", help="what it should be, e.g. market1501; default: recognised")
+    add_opening(check)
+    check.add_argument("--name", help=argparse.SUPPRESS)  # what --as was called
     check.set_defaults(command=_check_data)
 
 
 def _check_data(options: argparse.Namespace) -> bool:
-    report = ck.data.check.check(options.path, options.name)
+    how = {name: getattr(options, name) for name in OPENING}
+    report = ck.data.check.check(options.path, how.pop("name") or "auto", **how)
     print(report.to_text())
     return not report.ok
 
@@ -140,6 +165,7 @@ def _check_data(options: argparse.Namespace) -> bool:
 def _add_train(group: Any) -> None:
     train = group.add_parser("train", help="train one network, or go on with a run that was stopped")
     train.add_argument("--data", default="people", help=DATA_HELP)
+    add_opening(train)
     train.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
     train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
     train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
@@ -157,7 +183,9 @@ def _train(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
     given = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = ck.profile(options.profile, **assignments([*given, *options.set]))
-    dataset, validate = ck.open_dataset(options.data), None
+    dataset, validate = open_data(options, options.data), None
+    if why := ck.data.records.unfit(dataset, to_train=True):
+        raise ValueError(why)
     name = [dataset.name, config.profile, config.model.pooling, config.variant.replace("+", "_")]
     out = options.out or Path("runs") / "-".join([*name, str(config.train.seed)])
     if options.validate:
@@ -182,6 +210,7 @@ def _add_evaluate(group: Any) -> None:
     run_help = "the run's folder, or a network of the kit such as gap-casn; default: the newest below runs/"
     evaluate.add_argument("--run", type=Path, help=run_help)
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
+    add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
     evaluate.set_defaults(command=_evaluate)
 
@@ -213,6 +242,7 @@ def _add_league(group: Any) -> None:
         print(league.league_table(found), *league.findings(found), f"results: {out / 'league.csv'}", sep="\n")
 
     league.add_parser(group)
+    add_opening(group.choices["league"])
     group.choices["league"].set_defaults(command=compare)
 
 
@@ -225,7 +255,9 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     folder = ck.experiments.results_folder(run)
     check_place(getattr(options, "out", None) or folder)
     model, info = ck.experiments.load_run(run, device)
-    return model, ck.open_dataset(options.data or info.data["root"] or "people"), info, folder
+    known = None if options.data else info.data.get("opening")
+    dataset = open_data(options, options.data or info.data["root"] or "people", known)
+    return model, dataset, info, folder
 
 
 COMMANDS = {  # described by a function here, or by a module's add_parser

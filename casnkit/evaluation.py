@@ -21,7 +21,7 @@ from casnkit import ranking, runs
 from casnkit.config import Config
 from casnkit.data.files import write_json
 from casnkit.data.images import load_images, normalise
-from casnkit.data.records import ReidDataset, Split
+from casnkit.data.records import ReidDataset, Split, unfit
 from casnkit.models import CASN, eval_view, unwrapped
 from casnkit.ranking import Extracted, Ranking, RankingResult
 
@@ -130,6 +130,8 @@ def evaluate(
     ``attention``: rank by it too; by default where the configuration trained the pair classifier. The processes of an
     ``accelerate.Accelerator`` share images and pairs, and each gets the whole result.
     """
+    if why := unfit(dataset):
+        raise ValueError(why)
     first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention

@@ -260,7 +260,7 @@ def describe(run: Path, dataset: ReidDataset, config: Config, more: int = 0, rat
     elif _untouched(run):
         counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
         data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
-        data["fingerprint"] = data_fingerprint(dataset.train)
+        data |= {"fingerprint": data_fingerprint(dataset.train), "opening": dataset.opening}
         _, pid_of_label = labels_of(dataset.train.pids)
         write_json(run / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
 

@@ -344,12 +344,12 @@ print(*ablation.evidence("ia_score"), sep="\n")
 # measures statistics while it trains. How much does it matter by which of them a batch is normalised?
 
 # %%
-L_ia = {"of whole pictures": L_ia["probability"]}
+by_statistics = {"of whole pictures": L_ia["probability"]}
 model.train()
 _, _, scores = losses.masked_pass(model, attention.hide(images, hidden["casn"]), "batch")
 model.eval()
-L_ia["of the masked batch"] = losses.attention_loss(scores[:, 0], own).item()
-print("L_ia by the statistics", {name: round(value, 3) for name, value in L_ia.items()})
+by_statistics["of the masked batch"] = losses.attention_loss(scores[:, 0], own).item()
+print("L_ia by the statistics", {name: round(value, 3) for name, value in by_statistics.items()})
 
 # %% [markdown]
 # > **What the paper leaves open: BatchNorm in the masked pass.** It can count masked batches like any others

@@ -7,17 +7,14 @@ decoded once, and all that fail are named together, so that a damaged copy is re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.data.files import read_json
-from casnkit.data.readers import READERS, open_dataset
-from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split
-
-COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
-COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
-EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
+from casnkit.data.readers import EXPECTED, READERS, open_dataset
+from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, MARKET_FOLDERS, SPLITS, ReidDataset, Split, unfit
 
 
 def not_whole(name: str, counts: Mapping[str, int]) -> str:
@@ -62,19 +59,22 @@ class CheckReport:
         table = self.counts.astype("string").fillna("-").assign(**{"": marks}).to_string()
         lines = [f"{self.dataset.name} in {self.dataset.root}", *table.splitlines(), *self.faults]
         lines += [f"note: {note}" for note in self.notes]
-        if not self.ok:
+        if not self.wrong.empty or self.faults not in ([], [unfit(self.dataset)]):
             restore = "restore what is named or missing above from the original, or delete it"
-            where = READERS[self.dataset.name].where
+            where = READERS.get(self.dataset.name, READERS["folder"]).where
             lines.append(f"do: {restore} (results are then no longer comparable). {where}")
         lines.append("all is well" if self.ok else "not in order, see above")
         # control characters of a file's name are shown, not sent to the terminal
         return "\n  ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
 
 
-def check(path: str | Path, name: str = "auto") -> CheckReport:
-    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image."""
+def check(path: str | Path, name: str = "auto", **opening: Any) -> CheckReport:
+    """Recognise the set at ``path`` (or read it as ``name``), compare its counts and decode every image.
+
+    ``opening``: other options of :func:`casnkit.open_dataset`.
+    """
     drawn = name.partition(":")[0] == "people"  # a check must never generate what it is asked about
-    dataset = open_dataset("auto" if drawn else name, path)
+    dataset = open_dataset("auto" if drawn else name, path, **opening)
     splits, notes = [getattr(dataset, split) for split in SPLITS], list(dataset.notes)
     found = _counts(splits)
     expected = dict.fromkeys(("masks", "part maps"), sum(map(len, splits)))
@@ -87,7 +87,7 @@ def check(path: str | Path, name: str = "auto") -> CheckReport:
     counts = pd.DataFrame({"found": found, "expected": expected}, index=list(found), dtype="Int64")
     images = [(split, i) for split in splits for i in range(len(split))]
     faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=None)
-    return CheckReport(dataset, counts, [fault for fault in faults if fault], notes)
+    return CheckReport(dataset, counts, [*filter(None, (*faults, unfit(dataset)))], notes)
 
 
 def _counts(splits: list[Split]) -> dict[str, int]:

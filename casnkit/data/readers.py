@@ -7,12 +7,11 @@ must know (the variant in use, rules that are off, files left out) comes back as
 
 from __future__ import annotations
 
-import filecmp
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,56 +21,93 @@ import scipy
 from PIL import Image
 from tqdm.auto import tqdm
 
-from casnkit.data import people
+from casnkit.data import folders, people
 from casnkit.data.files import atomic_path, read_json
+from casnkit.data.folders import MARKET_NAME, Found, NotFound, gather, holds, inside, pictures_below, read_own, walk
 from casnkit.data.records import MARKET_FOLDERS, SPLITS, UNKNOWN_CAMERA, ReidDataset, Split
 
 pd = lazy_loader.load("pandas")
-Found = tuple[Path, "list[tuple] | pd.DataFrame"]  # a set's folder, and its images: split, path, pid, camid
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MARKET_NAME = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"  # 0001_c1s1_001051_00.jpg, 0001_c2_f0046302.jpg, 0001_c1_1.png
 VARIANTS = ("detected", "labeled")
 RAW_FILE, PROTOCOL_FILE = "cuhk-03.mat", "cuhk03_new_protocol_config_{}.mat"  # of a variant
-MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d+)\s*$"
+MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d{1,9})\s*$"
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-DEPTH, CROWDED, MOST_FOLDERS = 3, 200, 20_000  # levels below; subfolders of a folder that holds identities; on a level
-
-
-class NotFound(ValueError):  # noqa: N818
-    """A data set is not where it was looked for."""
 
 
 def open_dataset(
-    name: str, root: str | Path | None = None, *, camera_pattern: str | None = None, progress: bool = True
+    name: str,
+    root: str | Path | None = None,
+    *,
+    name_pattern: str | None = None,
+    camera_pattern: str | None = None,
+    ignore_cameras: bool | None = False,
+    progress: bool = True,
 ) -> ReidDataset:
-    """Open a data set.
+    r"""Open a data set.
 
     Args:
         name: a key of ``READERS``, ``"people:tiny"``, ``"people:quick"``, ``"people:market"``, or the path of a folder,
             where whatever lies there is recognised, as by ``("auto", path)``.
         root: the set's folder or one up to three levels above it; default ``$CASNKIT_DATA``, for generated people also
             ``~/.cache/casnkit``.
-        camera_pattern: ``folder`` only: regular expression; its first group finds the camera in a file's name.
+        name_pattern: own pictures only: regular expression that finds a file's person (group ``pid``, or the first) and
+            camera (``camid``, or the second, where there is one) in its name: ``r"(?P<pid>\d+)_cam(?P<camid>\d+)"``. With
+            a ``/`` in it, it is searched in the path below the split's folder.
+        camera_pattern: own pictures only, likewise: its first group is the camera.
+        ignore_cameras: take every picture as from a camera of its own (camid -1): the same-camera rule is off.
 
     Raises:
         ValueError: unknown name; the set is missing, incomplete, empty, or the same person is in training and test.
         ImportError: CUHK03's raw ``.mat`` file needs h5py (``pip install "casnkit[raw]"``).
     """
-    name, size, root = _resolve(str(name), root)
+    asked, size, root = _resolve(str(name), root)
+    patterns = {"name_pattern": name_pattern, "camera_pattern": camera_pattern}
+    name, notes = ("folder" if name_pattern and asked == "auto" else asked), []
     if name == "people" and (size or not root.exists() or (root.is_dir() and not any(root.iterdir()))):
         root = people.synthesize(root, size=size or "quick", progress=progress)
-    if name == "auto":
-        name, root = recognise(root)
-    if camera_pattern and name != "folder":
-        raise ValueError(f"camera_pattern is for own pictures: {name} has its cameras in its files' names")
-    reader, notes = READERS[name], []
     try:
-        folder, images = reader.read(name, root, notes, camera_pattern=camera_pattern, progress=progress)
+        if name == "auto":
+            name, root = recognise(root)
+        if name != "folder" and (given := [what for what, pattern in patterns.items() if pattern]):
+            raise ValueError(f"{given[0]} is for own pictures: {name} has its people and cameras in its files' names")
+        how = {**patterns, "progress": progress, "sure": asked != "auto"}
+        folder, images = READERS[name].read(name, root, notes, **how)
     except NotFound as error:
-        raise ValueError(f"{error} {reader.where}") from None
+        where = READERS["folder" if name == "auto" else name].where
+        raise ValueError(f"{error} {_resemblance(root)}{where}") from None
     if (kind := kind_of(folder)) not in (name, ""):
         notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
-    return _to_dataset(name, folder, pd.DataFrame(images, columns=["split", "path", "pid", "camid"]), notes)
+    images = pd.DataFrame(images, columns=["split", "path", "pid", "camid"])
+    if asked == "auto" and name == "market1501" and not _agrees(images, EXPECTED[name]):
+        name = folder.name if folder.name not in READERS else f"own-{folder.name}"
+        notes.append("named like Market-1501 but no count agrees: taken for a set of your own (name it to compare)")
+        zero = set(images.split[images.pid == 0])
+        if zero & {"train", "query"} and zero != {"train", "gallery"}:
+            images.pid += images.pid >= 0
+            notes.append("people count from 0: 1 is added to each pid, for 0 means distractor")
+    if ignore_cameras:
+        images["camid"] = UNKNOWN_CAMERA
+        notes.append("cameras are ignored: the same-camera rule is off, and results look better than with it")
+    opening = {key: value for key, value in (*patterns.items(), ("ignore_cameras", ignore_cameras)) if value}
+    found = _to_dataset(name, folder, images, notes)
+    return replace(found, opening=opening | ({} if asked in ("auto", "people") else {"name": name}))
+
+
+def _agrees(images: pd.DataFrame, expected: dict[str, int]) -> bool:
+    """Whether the number of images or of people of any split is the one that the authors give."""
+    found = {split: images.pid[images.split == split] for split in SPLITS}
+    sizes = {f"{split} images": len(pids) for split, pids in found.items()}
+    sizes |= {f"{split} identities": pids[pids > 0].nunique() for split, pids in found.items()}
+    return any(expected.get(what) == size for what, size in sizes.items())
+
+
+def _resemblance(root: Path) -> str:
+    """Which set the names of a folder's pictures belong to, where its other files are missing; empty for none."""
+    for name, reader in READERS.items():
+        own = re.compile(reader.sign or reader.pattern)
+        fits = own.pattern != MARKET_NAME and next(filter(own.match, map(os.path.basename, pictures_below(root))), "")
+        if fits and not holds(root, reader.folders):
+            return f"Names such as {fits} are those of {name}, which comes with {', '.join(reader.folders)}. "
+    return ""
 
 
 def _resolve(name: str, root: str | Path | None) -> tuple[str, str, Path]:
@@ -96,14 +132,14 @@ def _to_dataset(name: str, folder: Path, images: pd.DataFrame, notes: list[str])
     nobody = (images.pid <= 0) & (images.split != "gallery")
     if nobody.any():
         notes.append(f"{nobody.sum()} junk or distractor images (pid -1 or 0) in training or queries left out")
-    market = _holds(folder, MARKET_FOLDERS)  # its file names are unique
+    market = holds(folder, MARKET_FOLDERS)  # its file names are unique
     sides = [folder / side if market and (folder / side).is_dir() else None for side in ("masks", "parts")]
     own = {split: images[(images.split == split) & ~nobody] for split in SPLITS}
     train, query, gallery = (Split(part.path, part.pid, part.camid, split, *sides) for split, part in own.items())
     for split in (query, gallery):
         if not len(split):
             told = f"the {split.name} split in {folder} is empty ({'; '.join(notes)})"
-            raise ValueError(f"{name}: {told}; unpack the set again")
+            raise ValueError(f"{name}: {told}: unpack the set again, or open it as 'folder' with a name_pattern")
     test = np.union1d(query.identities, gallery.identities)
     if shared := np.intersect1d(train.identities, test).tolist():
         told = f"{len(shared)} of {len(test)} test people are in training too, pids {shared[:5]} in {folder}"
@@ -123,49 +159,17 @@ def recognise(root: Path) -> tuple[str, Path]:
     return kind_of(folder) or "folder", folder
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
-    """Sorted names of subfolders, pictures and other files; hidden and half-written (``*.part``) ones are ignored."""
-    if not folder.is_dir():
-        found = "a file (an archive has to be unpacked first)" if folder.is_file() else "nothing"
-        raise NotFound(f"expected a folder at {folder}, found {found}.")
-    with os.scandir(folder) as entries:
-        found = sorted((e.name, e.is_dir()) for e in entries if e.name[0] != "." and not e.name.endswith(".part"))
-    files = [name for name, is_folder in found if not is_folder]
-    pictures = [name for name in files if name.lower().endswith(PICTURES)]
-    return [name for name, is_folder in found if is_folder], pictures, sorted(set(files) - set(pictures))
-
-
-def _walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """``root`` and the folders up to ``depth`` levels below it, nearest first, without looking into picture folders."""
-    yield root
-    level = [root]
-    for _ in range(depth):
-        level = [folder / name for folder in level for name in _worth_a_look(folder)][:MOST_FOLDERS]
-        yield from level
-
-
-def _worth_a_look(folder: Path) -> list[str]:
-    try:
-        names = _listing(folder)[0]
-    except (OSError, NotFound):  # unreadable or vanished
-        return []
-    whole = set(MARKET_FOLDERS) <= set(names)  # nothing but pictures below
-    return [] if whole or len(names) > CROWDED else names
-
-
-def _holds(folder: Path, names: Sequence[str]) -> bool:
-    return all((folder / name).exists() for name in names)
-
-
 def _choose(name: str, root: Path, expected: str = "") -> Path:
     """The folder of the set ``name`` ("auto": of any); where several have its layout, the one that looks like it."""
     wanted = READERS[name].folders if name in READERS else ()
-    kinds = {folder: kind for folder in _walk(root) if _holds(folder, wanted) and (kind := kind_of(folder))}
+    needed = wanted[1:] if name in READERS and READERS[name].read is _read_named else wanted  # tested without training
+    kinds = {folder: kind_of(folder) for folder in walk(root) if holds(folder, needed)}
+    kinds = {folder: kind for folder, kind in kinds.items() if kind or name != "auto"}
     found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
-    if not found and name == "auto" and _holds_own(root):
-        return root
+    if not found and name == "auto" and any(pictures_below(root)) and not kind_of(root.parent):
+        return read_own("folder", root, [], sure=False)[0]
     if not found:
-        raise _missing(name, root, wanted or MARKET_FOLDERS, expected)
+        raise folders.missing(name, root, wanted or MARKET_FOLDERS, expected)
     if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
         return min(found, key=lambda folder: (folder.name not in VARIANTS, folder.name))  # ready-made, detected
     if len(found) > 1:
@@ -174,43 +178,65 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     return found[0]
 
 
-def _missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") -> NotFound:
-    """The error that the set ``name`` is not at ``root``: what was expected, what lies there, and near misses."""
-    folders, pictures, others = _listing(root)
-    found = ", ".join([*(f"{folder}/" for folder in folders), *others][:12]) or "no folders"
-    text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    text += f"Found there: {found}; {len(pictures)} pictures."
-    lacking = {f: [each for each in wanted if not (f / each).exists()] for f in (*_walk(root), root.parent)}
-    best = min(lacking, key=lambda folder: len(lacking[folder]))
-    if not lacking[best]:
-        text += f" This is the wrong level of folder: give {best}."
-    elif len(lacking[best]) < len(wanted):
-        text += f" {best} lacks {', '.join(lacking[best])}: unpack the set again."
-    return NotFound(text)
-
-
 def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_: Any) -> Found:
     """Three folders of pictures whose names, as the set's pattern reads them, say who is seen by which camera.
 
-    Only a file's name is read, because a path such as ``/data/run-2_c9/...`` would fit the pattern too.
+    Only a file's name is read, because a path such as ``/data/run-2_c9/...`` would fit the pattern too, or, where the
+    pattern has a ``/``, the path below the set's folder. Without the first folder, the set is there to test on.
     """
-    reader, images, folder = READERS[name], [], _choose(name, root, expected)
-    for place, split in zip(map(folder.joinpath, reader.folders), SPLITS, strict=True):
-        _, pictures, others = _listing(place)
-        found = {file: match for file in pictures if (match := re.match(reader.pattern, file))}
-        images += [(split, str(place / file), int(m["pid"]), int(m["camid"])) for file, m in found.items()]
-        if skipped := [file for file in pictures if file not in found] + others:
-            told = "files skipped, their names tell no person and camera"
-            notes.append(f"{place.name}: {len(skipped)} {told} ({', '.join(skipped[:3])}, ...)")
-    return folder, images
+    reader, folder = READERS[name], _choose(name, root, expected)
+    places = {split: inside(folder, sub) for sub, split in zip(reader.folders, SPLITS, strict=True)}
+    if places["train"] is None:
+        notes.append(f"no {reader.folders[0]}/: a set to test on, not to train on")
+    table = gather(
+        name, {split: place for split, place in places.items() if place}, [reader.anchored], notes, named=True
+    )
+    notes += [*reader.notes, *folders.not_read(filter(None, places.values()))]
+    return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
+
+
+def _number(text: str) -> int:
+    """001 is 1, -1 and MARS's 00-1 are -1; a camera's letter counts from A."""
+    return ord(text.lower()) - ord("a") + 1 if text.isalpha() else int(text.lstrip("0") or 0)
 
 
 def _begins_named(name: str, folder: Path) -> bool:
-    return _holds(folder, READERS[name].folders) and any(folder.glob(READERS[name].sign))
+    """Whether folders and names fit; where other sets have the same ones, the folder's name or the counts decide."""
+    reader = READERS[name]
+    places = [inside(folder, sub) for sub in reader.folders]
+    if not all(places[1:]) or not any(map(reader.fits, places[1:])):
+        return False
+    if not reader.called or re.fullmatch(reader.called, folder.name, re.IGNORECASE):
+        return True
+    return tuple(place and sum(1 for _ in pictures_below(place)) for place in places) == reader.counts[:5:2]
+
+
+def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
+    """A set without splits of its own: read as own pictures are, by its pattern."""
+    return read_own(name, _choose(name, root), notes, READERS[name].pattern)
+
+
+def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
+    """The first picture of each tracklet. ``info`` says where each begins in the list of names, and which are queries."""
+    folder, images = _choose(name, root), []
+    try:
+        queries = set(scipy.io.loadmat(folder / "info/query_IDX.mat")["query_IDX"].ravel().tolist())
+        for side in ("train", "test"):
+            names = (folder / f"info/{side}_name.txt").read_text(encoding="utf-8-sig").split()
+            tracks = scipy.io.loadmat(folder / f"info/tracks_{side}_info.mat")[f"track_{side}_info"].astype(int)
+            for i, (begin, _end, pid, camid) in enumerate(tracks.tolist(), 1):  # MATLAB counts from 1
+                split = "train" if side == "train" else "query" if i in queries else "gallery"
+                picture = folder / f"bbox_{side}" / names[begin - 1][:4] / names[begin - 1]
+                images.append((split, str(picture.resolve(strict=True)), pid, camid))
+    except (LookupError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise NotFound(
+            f"mars: expected names, tracks and queries in {folder}/info, and their pictures: {error}."
+        ) from error
+    return folder, images
 
 
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
-    for folder in _walk(root):
+    for folder in walk(root):
         if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
             raise ValueError(
                 f"{folder}: generation was interrupted; `casnkit data synthesize` with this folder and size completes it"
@@ -229,10 +255,10 @@ def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: A
     """Ready-made folders; else the raw files, extracted once; else folders of another name."""
     variant = name.rpartition("-")[2]
     config = PROTOCOL_FILE.format(variant)
-    there = {folder.name for folder in _walk(root) if _holds(folder, MARKET_FOLDERS)}
-    raw = _find(RAW_FILE, _walk(root))
+    there = {folder.name for folder in walk(root) if holds(folder, MARKET_FOLDERS)}
+    raw = _find(RAW_FILE, walk(root))
     if variant not in there and raw:
-        protocol = _find(config, [*_walk(root), *_walk(raw.parents[1], 1)])
+        protocol = _find(config, [*walk(root), *walk(raw.parents[1], 1)])
         if protocol is None:
             raise NotFound(f"found {raw}, but no {config} in {root}: it says which image is what.")
         root = _extract(raw, protocol, variant, progress)
@@ -244,10 +270,9 @@ def _read_cuhk03(name: str, root: Path, notes: list[str], progress: bool, **_: A
 
 
 def _begins_cuhk03(name: str, folder: Path) -> bool:
-    variant = name.rpartition("-")[2]
-    if _holds(folder, [RAW_FILE]):
-        return _find(PROTOCOL_FILE.format(variant), _walk(folder.parent, 1)) is not None
-    return folder.name == variant and _begins_named(name, folder)
+    if holds(folder, [RAW_FILE]):
+        return _find(PROTOCOL_FILE.format(name.rpartition("-")[2]), walk(folder.parent, 1)) is not None
+    return _begins_named(name, folder)
 
 
 def _extract(raw: Path, protocol: Path, variant: str, progress: bool) -> Path:
@@ -328,7 +353,7 @@ def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     pictures = next((file.with_name(name) for name in names if file.with_name(name).is_dir()), None)
     if pictures is None:
         raise NotFound(f"msmt17: expected {'/ or '.join(names)}/ beside {file}.")
-    lines = pd.Series(file.read_text(encoding="utf-8", errors="replace").replace("\\", "/").splitlines(), dtype=str)
+    lines = pd.Series(file.read_text(encoding="utf-8-sig", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
     for i in table.index[table.path.isna()]:
         raise NotFound(f"expected `0000/0000_000_01_....jpg 0` in line {i + 1} of {file}, found {lines[i][:80]!r}.")
@@ -338,67 +363,37 @@ def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     return table.assign(pid=table.pid + first)
 
 
-def _holds_own(root: Path) -> bool:
-    """Whether own pictures lie in ``root``, in one of the two arrangements of :func:`_read_own`."""
-    names = _listing(root)[0]
-    if {"query", "gallery"} <= set(names):
-        return any(_listing(root / name)[0] for name in ("query", "gallery"))
-    return not set(names) & {*SPLITS, *MARKET_FOLDERS} and sum(bool(_listing(root / n)[1]) for n in names[:50]) >= 2
-
-
-def _read_own(name: str, root: Path, notes: list[str], camera_pattern: str | None, **_: Any) -> Found:
-    """Own pictures, ``root/{train,query,gallery}/<identity>/*.jpg`` or ``root/<identity>/*.jpg``.
-
-    Of the second arrangement the first half of the people trains; of the rest, the first picture of each is a query.
-    """
-    splits = [split for split in SPLITS if (root / split).is_dir()] or [""]
-    if splits != [""] and not {"query", "gallery"} <= set(splits):
-        raise NotFound(f"folder: expected query/ and gallery/ in {root}, found {'/, '.join(splits)}/ alone.")
-    folders = [(split, person, root / split / person) for split in splits for person in _listing(root / split)[0]]
-    images = [(*of, str(folder / file)) for *of, folder in folders for file in _listing(folder)[1]]
-    if not images:
-        raise _missing("folder", root, SPLITS, "one folder of pictures for each person")
-    if loose := sum(len(_listing(root / split)[1]) for split in splits):
-        notes.append(f"left out: {loose} pictures outside any person's folder")
-    table = pd.DataFrame(images, columns=["split", "person", "path"])
-    if splits == [""]:
-        names = sorted(set(table.person))
-        half = names[: len(names) // 2]
-        table["split"] = np.where(table.duplicated("person"), "gallery", "query")
-        table.loc[table.person.isin(half), "split"] = "train"
-        notes.append(f"no query/ and gallery/: the first {len(half)} of {len(names)} people train, the others test")
-    cameras = table.path.map(os.path.basename).str.extract(camera_pattern or "(?!)()")[0]  # (?!) is found nowhere
-    table = table.assign(pid=_numbers(table.person), camid=_numbers(cameras))
-    if unknown := int(cameras.isna().sum()):
-        told = "the same-camera rule is off for them, and results look better than with it"
-        hint = r"camera_pattern='_c(\d+)' reads names like Market-1501's"
-        notes.append(f"{unknown} of {len(table)} cameras are unknown: {told} ({hint})")
-    pairs = table[table.split == "query"].merge(table[table.split == "gallery"], on="pid")
-    if same := sum(filecmp.cmp(a, b, shallow=False) for a, b in zip(pairs.path_x, pairs.path_y, strict=True)):
-        notes.append(f"{same} queries lie in the gallery as the same file: results are too good")
-    return root, table
-
-
-def _numbers(names: pd.Series) -> pd.Series:
-    """The numbers that names are, or 1, 2, ... in their order where some are none, less than 1 or equal; -1 for none."""
-    distinct = sorted(set(names.dropna()))
-    numbers = {name: int(name) for name in distinct if name.isdecimal() and int(name) > 0}
-    if len(set(numbers.values())) < len(distinct):
-        numbers = {name: i for i, name in enumerate(distinct, 1)}
-    return names.map(numbers).fillna(UNKNOWN_CAMERA).astype(int)
-
-
 @dataclass(frozen=True)
 class Reader:
     """All that the kit knows of a data set."""
 
     where: str  # one sentence on where the set can be had
-    counts: tuple[int, ...] = ()  # that its authors give, in the order of check.COUNTED
+    counts: tuple[int | None, ...] = ()  # that its authors give, in the order of COUNTED
     read: Callable[..., Found] = _read_named  # (name, root, notes, **options): finds the set at or below root
     begins_in: Callable[[str, Path], bool] = _begins_named  # (name, folder): do the names in a folder fit the set?
     folders: tuple[str, ...] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
-    sign: str = "*"  # what a folder must hold too (glob), to tell the set from others of these folders
-    pattern: str = MARKET_NAME  # of a picture's name: groups pid and camid
+    pattern: str = MARKET_NAME  # of a picture's name, with a "/" of its path from the split's folder: pid, camid
+    sign: str = ""  # a pattern that tells the set by its names where the other one reads names of several sets
+    called: str = ""  # a pattern of the folder's name, where other sets have the same layout
+    first: int = 0  # added to pids: 1 where people count from 0
+    notes: tuple[str, ...] = ()  # what a reader of results must know
+
+    @property
+    def anchored(self) -> str:
+        """``pattern`` at the beginning of a name, its numbers short enough to be counted with."""
+        return rf"^(?!.*\d{{19}})(?:{self.pattern})"
+
+    def fits(self, place: Path) -> bool:
+        """Whether a folder holds a picture that is called as this set's are."""
+        sign = re.compile(self.sign or self.anchored)
+        return any(
+            sign.match(f"{place.name}/{f}" if "/" in self.pattern else os.path.basename(f))
+            for f in pictures_below(place)
+        )
+
+
+def _holds_all(name: str, folder: Path) -> bool:
+    return holds(folder, READERS[name].folders)
 
 
 PEOPLE = "It is generated: `casnkit data synthesize` writes it."
@@ -410,12 +405,41 @@ CUHK03 = (
     "Ready-made folders and the new-protocol .mat files are described at https://github.com/zhunzhong07/"
     "person-re-ranking; cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
 )
+AUTHORS = "Ask its authors for it: "
+OCCLUDED = "Lists for a copy of DukeMTMC-reID: https://github.com/lightas/Occluded-DukeMTMC-Dataset."
+VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset."
+LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html."
+PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html."
+VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178."
+MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html."
+DUKE_SIGN = r"-?\d+_c\d+_f"
+MSMT_NAME = r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)"
+LTCC_NAME = r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_"
+PRCC_PATH = r"(?=.*\b(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$"  # train/001/A_x.jpg, C/002/x.jpg
+VIPER_PATH, TRACKLETS = r"cam_(?P<camid>[ab])/(?P<pid>\d+)_", ("pictures, not videos: the first of each tracklet",)
+MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
+CLOTHES = ("queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read",)
+CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
+PRCC_COUNTS, PRCC_FOLDERS = (17896, 150, 3873, 71, 3384, 3, 71), ("rgb/train", "rgb/test/C", "rgb/test/A")
+VERI_COUNTS, VERI_FOLDERS = (37778, 576, 1678, 200, 11579, 20, 200), ("image_train", "image_query", "image_test")
+LTCC_COUNTS, LTCC_FOLDERS = (9576, 77, 493, 75, 7050, 12, 75), ("train", "query", "test")
+MARS_COUNTS, MARS_FOLDERS = (8298, 625, 1980, 626, 10200, 6, None, None, 870), ("bbox_train", "bbox_test", "info")
+MSMT_COUNTS, VIPER_COUNTS = (32621, 1041, 11659, 3060, 82161, 15, 3060), (632, 316, 316, 316, 316, 2, 316)
 READERS = {  # a folder is taken for the first set that begins in it
     "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
-    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign="query/[0-9]*_c[0-9]*_f[0-9]*"),
-    "cuhk03-np-detected": Reader(CUHK03, (7365, 767, 1400, 700, 5332, 2, 700), _read_cuhk03, _begins_cuhk03),
-    "cuhk03-np-labeled": Reader(CUHK03, (7368, 767, 1400, 700, 5328, 2, 700), _read_cuhk03, _begins_cuhk03),
+    "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
+    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign=DUKE_SIGN),
+    "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
+    "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
     "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(MSMT17, (32621, 1041, 11659, 3060, 82161, 15, 3060), _read_msmt17, folders=MSMT_LISTS),
-    "folder": Reader(OWN, (), _read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
+    "msmt17": Reader(MSMT17, MSMT_COUNTS, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
+    "veri776": Reader(VERI, VERI_COUNTS, folders=VERI_FOLDERS),
+    "ltcc": Reader(LTCC, LTCC_COUNTS, folders=LTCC_FOLDERS, pattern=LTCC_NAME, first=1),
+    "prcc": Reader(PRCC, PRCC_COUNTS, folders=PRCC_FOLDERS, pattern=PRCC_PATH, notes=CLOTHES),
+    "viper": Reader(VIPER, VIPER_COUNTS, _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH),
+    "mars": Reader(MARS, MARS_COUNTS, _read_mars, _holds_all, MARS_FOLDERS, MARS_NAME, notes=TRACKLETS),
+    "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }
+COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
+COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
+EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}

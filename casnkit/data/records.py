@@ -170,11 +170,28 @@ class ReidDataset:
     gallery: Split
     notes: tuple[str, ...] = ()  # sentences that a command prints once: which variant is in use, rules that are off
     tables: dict[str, Path] = field(default_factory=dict)  # extra tables by name, {"attributes": .../attributes.csv}
+    opening: dict[str, str | bool] = field(default_factory=dict)  # what open_dataset was told besides the folder
 
     def __repr__(self) -> str:
         lines = [f"ReidDataset {self.name!r} in {self.root}"]
         lines += [f"  {split!r}" for split in (self.train, self.query, self.gallery)]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def unfit(dataset: ReidDataset, to_train: bool = False) -> str:
+    """Why a set cannot be tested on (or trained on), and what helps; empty where it can."""
+    if to_train and not len(dataset.train):
+        return f"{dataset.name} in {dataset.root} has no training pictures: it is a set to test on (evaluate)"
+    sides = [pd.DataFrame({"pid": s.pids, "camid": s.camids}) for s in (dataset.query, dataset.gallery)]
+    pairs = sides[0].drop_duplicates().merge(sides[1].drop_duplicates(), on="pid").query("pid > 0")
+    if ((pairs.camid_x != pairs.camid_y) | (pairs.camid_x == UNKNOWN_CAMERA)).any():
+        return ""
+    seen = "is from its own camera, which the protocol ignores" if len(pairs) else "is missing"
+    helps = (
+        "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True) switches"
+    )
+    told = f"no query of {dataset.name} in {dataset.root} has a match: every gallery picture of its person {seen}"
+    return f"{told}. {helps} the rule off" if len(pairs) else told
 
 
 def camera_text(camid: int, short: bool = False) -> str:

@@ -28,7 +28,7 @@ from casnkit.config import Config
 from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
-from casnkit.data.records import SPLITS
+from casnkit.data.records import SPLITS, unfit
 from casnkit.experiments import fits, load_shipped
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
@@ -39,15 +39,20 @@ __all__ = ["PEOPLE_SIZES", "LiveView", "Session", "Trained", "default_folder", "
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
 
-def start(profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None) -> "Session":
+def start(
+    profile: str = "quick", data: str = "people", seed: int = 0, folder: str | Path | None = None, **opening: Any
+) -> "Session":
     """Open the data and print versions, device, profile (smoke, quick or paper) and seed; warnings become sentences.
 
-    ``data`` is ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder; ``folder`` keeps the runs.
+    ``data`` is ``people``, another name that :func:`casnkit.open_dataset` knows, or a folder; ``folder`` keeps the runs;
+    ``opening``: ``name_pattern`` and what else that function takes.
     ``CASNKIT_PROFILE`` and ``CASNKIT_DATASET`` override a notebook's parameter cell: one command runs all at another size.
     """
     profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
     ck.profile(profile)  # an unknown one is refused
-    dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data), runs.pick_device()
+    dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data, **opening), runs.pick_device()
+    if why := unfit(dataset, to_train=True):
+        raise ValueError(why)
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
         print(" | ".join(f"{name} {value}" for name, value in facts.items()))
     print(dataset)

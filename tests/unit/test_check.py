@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from casnkit.data import open_dataset
-from casnkit.data.check import COUNTED, EXPECTED, CheckReport, check, not_whole
+from casnkit.data.check import EXPECTED, CheckReport, check, not_whole
 from casnkit.data.files import write_json
 from casnkit.data.imitate import imitate
+from casnkit.data.readers import COUNTED
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 
