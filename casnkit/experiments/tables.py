@@ -63,18 +63,11 @@ def published(system: str, benchmark: str) -> Any:
 
 def published_table(number: int) -> pd.DataFrame:
     """A table of the paper as it stands there: a line for each system, rank-1 and mAP on each benchmark, in percent."""
-    rows = [entry for entry in PUBLISHED if entry.where == f"table {number}"]
-    cells = {
-        (
-            ROWS[entry.system][0] if entry.system in ROWS else entry.system,
-            entry.benchmark,
-            HEADINGS[name],
-        ): f"{value:.1f}"
-        for entry in rows
-        for name in COMPARED
-        if (value := getattr(entry, name)) is not None
-    }
-    return pd.Series(cells).unstack([1, 2], fill_value="", sort=False)
+    rows = [
+        (entry, ROWS.get(entry.system, (entry.system,))[0]) for entry in PUBLISHED if entry.where == f"table {number}"
+    ]
+    cells = {(name, entry.benchmark, HEADINGS[key]): getattr(entry, key) for entry, name in rows for key in COMPARED}
+    return pd.Series(cells).dropna().map("{:.1f}".format).unstack([1, 2], fill_value="", sort=False)
 
 
 @dataclass

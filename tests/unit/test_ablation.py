@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import readings
@@ -134,7 +135,7 @@ def test_primary_comparisons_by_hand() -> None:
     rows.loc[
         rows["variant"] == "ide", [name for name in rows if name.startswith(("mean_ap_at", "validation_mean"))]
     ] = math.nan
-    found = report.primary(rows).set_index(["measure", "arm"])
+    found = pages.compared(rows).set_index(["measure", "arm"])
     assert found["difference"].to_dict() == {
         ("fused mAP", "bce"): 3.0,
         ("mAP", "bce"): 2.0,
@@ -203,7 +204,7 @@ def test_weight_of_the_sum_is_chosen_on_validation_people_alone() -> None:
     rows = _rows(("casn", "default", [70.0, 72.0]))
     curves = {"0.0": ([60, 62], [70, 72]), "0.1": ([64, 61], [69, 70]), "0.5": ([40, 41], [90, 90])}
     for weight, (validation, test) in curves.items():
-        rows[report.VALIDATION_CURVE + weight], rows[report.CURVE + weight] = validation, test
+        rows[f"validation_{report.CURVE}{weight}"], rows[report.CURVE + weight] = validation, test
     entry = report.summary(rows)["groups"][0]
     assert entry["weight"] == "0.1", "0.5 is better on the test, which must not be seen"
     assert entry["numbers"]["weighted_mean_ap"].mean == 69.5
