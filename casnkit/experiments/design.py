@@ -71,12 +71,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
     "erase": (("ide",), (0.0, 0.5)),
 }
-TWO_GROUPS = {
-    "siamese_mode",
-    "pair_order",
-    "threshold",
-    "profile_scale",
-}  # fields that stand in the loss and in the ranking
+TWO_GROUPS = {"siamese_mode", "pair_order", "threshold", "profile_scale"}  # fields of the loss and of the ranking
 
 
 @dataclass(frozen=True)

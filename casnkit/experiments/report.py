@@ -20,12 +20,8 @@ from casnkit import evaluation, figures
 from casnkit.data.files import results_path
 from casnkit.experiments.design import ARMS
 
-STUDIES = {
-    "variants": "ablation",
-    "misaligned": "ablation",
-    "tries": "tries",
-    "open-points": "open-points",
-}  # -> its CSV
+# the CSV that holds each
+STUDIES = {"variants": "ablation", "misaligned": "ablation", "tries": "tries", "open-points": "open-points"}
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
 SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
@@ -226,14 +222,15 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
     """What the study can and cannot see, a sentence per number."""
     lines = []
     for name in SHOWN:
-        changes = [entry["differences"][name] for entry in result["groups"] if name in entry["differences"]]
-        seeds, (deviation, freedom) = [c.count for c in changes if c.count > 1], result["deviation"][name]
+        counts = [entry["differences"][name].count for entry in result["groups"] if name in entry["differences"]]
+        seeds, (deviation, freedom) = min((n for n in counts if n > 1), default=0), result["deviation"][name]
         if seeds:
+            seen = smallest_difference(deviation, seeds, freedom)
             needed = (n for n in range(2, 1001) if smallest_difference(deviation, n, n - 1) <= 2)
             lines.append(
-                f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {min(seeds)} "
-                f"seeds show {smallest_difference(deviation, min(seeds), freedom):.1f} points with a probability of 80 %; "
-                f"two points would need {next(needed, 'more than 1000')} seeds."
+                f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {seeds} seeds "
+                f"show {seen:.1f} points with a probability of 80 %; two points would need "
+                f"{next(needed, 'more than 1000')} seeds."
             )
     return lines
 
