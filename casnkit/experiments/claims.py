@@ -17,9 +17,10 @@ from torch import Tensor
 from casnkit import attention
 from casnkit.config import Config
 from casnkit.data.images import load_images, load_masks, load_parts
-from casnkit.data.people import PARTS, lookalike_pairs
+from casnkit.data.people import PARTS
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation, siamese
+from casnkit.explain.league import lookalikes_of
 from casnkit.explain.masks import random_like
 from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
@@ -33,10 +34,8 @@ def measure_claims(
     dataset: ReidDataset,
     config: Config,
     trained: RunInfo | None = None,
-    *,
     max_images: int = 400,
     max_pairs: int = 500,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
@@ -52,7 +51,7 @@ def measure_claims(
     unless ``trained``, the run, says that they are this data set's. ``max_images`` of the test, half of them queries with a
     match, and half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
     found, masks, parts = _take(model, splits, config)
     results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
@@ -190,14 +189,6 @@ def agreement(
     return {name: value if name.startswith("auc") else 100 * value for name, value in found.items()}
 
 
-def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
-    """Pairs of pids that differ in one part, both in the test."""
-    if "attributes" not in dataset.tables:
-        return []
-    there = set(dataset.query.pids.tolist()) | set(dataset.gallery.pids.tolist())
-    return [pair for pair in lookalike_pairs(dataset.tables["attributes"].parent) if {*pair[:2]} <= there]
-
-
 def draw_lookalikes(
     dataset: ReidDataset, count: int, rng: np.random.Generator
 ) -> tuple[list[Split], np.ndarray, np.ndarray]:
@@ -227,6 +218,6 @@ def measure_cues(
     truth = tuple(parts[torch.from_numpy(side)] for side in pairs.T)
     maps = maps_of(model, found, pairs, config) | {"different": difference_maps(model, found, pairs)}
     for name, drawn in _beside_chance(maps).items():
-        hits = localisation.right_cue(drawn.chunk(2), truth, part, len(PARTS))
+        hits = localisation.right_cue(drawn.chunk(2), truth, part)
         results[f"cue_pairs_{name}"] = 100 * float(hits.double().nanmean())
     return results

@@ -279,9 +279,6 @@ def test_bootstrap_leaves_out_what_is_not_defined():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": np.array([[0, 999]])}, "of indices below"),
-        ({"pairs": np.zeros((0, 2), int)}, r"expected pairs \(P, 2\)"),
-        ({"query_maps": torch.zeros(2, 4, 2)}, r"query_maps: expected \(1, h, w\)"),
         ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),
         ({"where": "train"}, "where: expected one of query, gallery, alternate"),
         ({"steps": 0}, "steps as a whole number of at least 1"),

@@ -170,8 +170,6 @@ def test_a_part_is_forgotten_and_nothing_else(case):
             assert torch.equal(value, before[name]) != name.startswith(part), name
             assert torch.equal(value, again[name])
     assert not torch.equal(changed[part + "first.0.weight"], other[part + "first.0.weight"])
-    with pytest.raises(ValueError, match=r"expected a casnkit\.CASN, got a SmallTrunk"):
-        randomised(model.trunk, ["stem."])
 
 
 def test_statistics_of_a_forgotten_trunk_are_those_of_the_images(case):
@@ -202,5 +200,3 @@ def test_agreement_is_a_loop_over_images_and_averages_fine_maps() -> None:
     assert matrix[0, 2] == pytest.approx(1, abs=1e-5)
     assert matrix[0, 3] == 0
     assert np.allclose(matrix, matrix.T)
-    with pytest.raises(ValueError, match="same pairs"):
-        agreement({"a": found["a"], "less": SimpleNamespace(**dict.fromkeys(SIDES, torch.ones(2, 8, 4)))})
