@@ -132,7 +132,8 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
     person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
     """
-    partners, gallery, found = _partners(retrieval.dataset), retrieval.dataset.gallery, []
+    alike, gallery, found = lookalikes_of(retrieval.dataset), retrieval.dataset.gallery, []
+    partners = {me: (other, PARTS.index(part)) for a, b, part in alike for me, other in ((a, b), (b, a))}
     for i in np.random.default_rng(seed).permutation(len(retrieval.query)).tolist():
         distances = retrieval.row(i)
         ranking = retrieval.rank(i, distances)
@@ -160,12 +161,6 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     notes = () if len(pairs) == count else (f"{len(pairs)} pairs of {count}: the test set has no more of these kinds",)
     masks, parts = truth(load_masks, pairs), truth(load_parts, pairs[alike])
     return LeaguePairs(pairs, kinds, masks, parts, table.part.to_numpy(np.int64)[alike], notes)
-
-
-def _partners(dataset: ReidDataset) -> dict[int, tuple[int, int]]:
-    """Who looks like whom, and in which part they differ, by pid."""
-    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalikes_of(dataset)]
-    return {a: (b, part) for a, b, part in alike} | {b: (a, part) for a, b, part in alike}
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
