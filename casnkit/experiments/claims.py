@@ -35,8 +35,8 @@ def measure_claims(
     dataset: ReidDataset,
     config: Config,
     trained: RunInfo | None = None,
-    max_images: int = 400,
-    max_pairs: int = 500,
+    images: int = 400,
+    pairs: int = 500,
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
@@ -49,17 +49,17 @@ def measure_claims(
     random place; ``uniform``: one value everywhere.
 
     What a data set cannot tell is left out with a warning; what needs training images (``_train``, ``frozen``) is left out
-    unless ``trained``, the run, says that they are this data set's. ``max_images`` of the test, half of them queries with a
-    match, and half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
+    unless ``trained``, the run, says that they are this data set's. ``images`` of the test, half of them queries with a
+    match, and half as many of the training; ``pairs`` of one person, of two people, and of look-alikes, each.
     """
     rng = np.random.default_rng(0)
-    splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
+    splits, matched, same, different = draw_pairs(dataset, images // 2, pairs, rng)
     seen = _take(model, splits, config)
     results = _localised(maps_of(model, seen.found, matched, config), seen.masks, matched.T.reshape(-1))
     results |= agreement(model, seen.found, same, different, config)
     labels, pids = labels_of(dataset.train.pids)
     if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
-        chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
+        chosen = np.sort(rng.permutation(len(labels))[: max(images // 2, 1)])
         results = _on_training_images(model, dataset.train, labels, chosen, config) | results  # "uniform" is the test's
         features = _take(model, [dataset.train], config).found.features
         frozen = siamese.frozen_pair_head(model, features, dataset.train, config)
@@ -68,7 +68,7 @@ def measure_claims(
     truth = {"person masks": seen.masks is not None, "body-part maps": seen.parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if all(truth.values()):
-        results |= measure_cues(model, dataset, config, max_pairs, rng)
+        results |= measure_cues(model, dataset, config, pairs, rng)
     else:
         lacking = ", ".join(name for name, there in truth.items() if not there)
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)

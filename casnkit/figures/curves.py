@@ -58,8 +58,7 @@ def show_losses(log_rows: Sequence | Mapping, title: str = "Training", epochs: i
         if epochs:
             ax.set_xlim(1 - 0.03 * epochs, 1.03 * epochs)
     if len(runs) > 1:
-        longest = max(len(short(name, 40)) for name in runs)
-        figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
+        figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=2)
     return figure
 
 

@@ -53,11 +53,11 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
 
 def gallery_row(row: Mapping[str, Any]) -> Row:
     """The gallery images of a ranking as a row of pictures with their marks; a ranking that does not fit is refused."""
-    keys = ("gallery_images", "statuses", "distances", "pids", "camids")
     if unknown := set(row["statuses"]) - set(MARKS):
         raise ValueError(f"expected a status out of {', '.join(STATUSES)}, got {', '.join(map(repr, unknown))}")
     out, rank = Row([], [], [], frames=[]), 0
-    for image, status, distance, pid, camid in zip(as_images(row[keys[0]]), *(row[k] for k in keys[1:]), strict=True):
+    columns = as_images(row["gallery_images"]), *(row[key] for key in ("statuses", "distances", "pids", "camids"))
+    for image, status, distance, pid, camid in zip(*columns, strict=True):
         glyph, *frame, _ = MARKS[status]
         counted = status not in ("junk", "same_camera")
         rank += counted
@@ -99,10 +99,9 @@ def show_camera_pairs(values: Any, counts: Any, queries: Any, gallery: Any, titl
     """Shares (A, B) in [0, 1], NaN where none is, of the queries' cameras and the gallery's; ``counts``: their queries."""
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
     rows, columns = ([short(camera, 16) for camera in side] for side in (queries, gallery))
-    shape = len(rows), len(columns)
-    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * shape[1] + 1.6)), 0.5 * shape[0] + 1.6
+    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * len(columns) + 1.6)), 0.5 * len(rows) + 1.6
     ax = new_figure(width, height, f"{title} \u00b7 {label}, below it the queries").subplots()
-    text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shape)
+    text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shares.shape)
     figure = _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
     ax.set(xlabel="gallery camera", ylabel="query camera")
     return figure

@@ -30,7 +30,7 @@ from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS
 from casnkit.experiments import fits, load_shipped
-from casnkit.experiments.ablation import PEOPLE as PEOPLE_SIZES
+from casnkit.experiments.design import PEOPLE as PEOPLE_SIZES
 from casnkit.models import CASN, evaluating
 from casnkit.notebook import exercises, report
 from casnkit.training import train
