@@ -35,12 +35,11 @@ from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
 from casnkit.experiments import report
 from casnkit.experiments.claims import measure_claims
-from casnkit.experiments.design import OPEN_POINTS, POOLINGS, WORLDS, Setting, arms, open_points, tries
+from casnkit.experiments.design import OPEN_POINTS, PEOPLE, POOLINGS, WORLDS, Setting, arms, open_points, tries
 from casnkit.experiments.report import HOW_TO, STUDIES, estimate, model_name, picture, published, verdict, verdicts
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
-PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 TRIES_SEED = 10  # of the trainings that choose an arm's strength: one that no comparison uses
@@ -151,9 +150,8 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         ways = {"plain_": plain_distances(maps.query, maps.gallery, config.ranking.threshold)}
         ways |= {"": seen.distances["attention"]} if "attention" in seen.distances else {}
         for way, distances in ways.items():
-            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(
-                seen.dataset, seen.distances["features"], distances, *options
-            )
+            both = seen.distances["features"], distances
+            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(seen.dataset, *both, *options)
     row |= measure_claims(model, tested, config, trained)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     write_json(trial.row_file(out), row | {"config": config.to_dict()})

@@ -9,6 +9,7 @@ training identity that the network takes them for. The keys with ``_train`` expl
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 from casnkit import attention
 from casnkit.config import Config
 from casnkit.data.images import load_images, load_masks, load_parts
-from casnkit.data.people import PARTS, lookalike_pairs
+from casnkit.data.people import PARTS
 from casnkit.data.records import UNKNOWN_CAMERA, ReidDataset, Split, labels_of
 from casnkit.explain import localisation, siamese
+from casnkit.explain.league import lookalikes_of
 from casnkit.explain.masks import random_like
 from casnkit.models import CASN, eval_view
 from casnkit.ranking import Extracted, extract, matches_mask, pair_maps
@@ -33,10 +35,8 @@ def measure_claims(
     dataset: ReidDataset,
     config: Config,
     trained: RunInfo | None = None,
-    *,
-    max_images: int = 400,
-    max_pairs: int = 500,
-    seed: int = 0,
+    images: int = 400,
+    pairs: int = 500,
 ) -> dict[str, float]:
     """Coverage, agreement and right cue of a network's attention on a data set's test, as named numbers in percent.
 
@@ -49,23 +49,26 @@ def measure_claims(
     random place; ``uniform``: one value everywhere.
 
     What a data set cannot tell is left out with a warning; what needs training images (``_train``, ``frozen``) is left out
-    unless ``trained``, the run, says that they are this data set's. ``max_images`` of the test, half of them queries with a
-    match, and half as many of the training; ``max_pairs`` of one person, of two people, and of look-alikes, each.
+    unless ``trained``, the run, says that they are this data set's. ``images`` of the test, half of them queries with a
+    match, and half as many of the training; ``pairs`` of one person, of two people, and of look-alikes, each.
     """
-    rng = np.random.default_rng(seed)
-    splits, matched, same, different = draw_pairs(dataset, max_images // 2, max_pairs, rng)
-    found, masks, parts = _take(model, splits, config)
-    results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
-    results |= agreement(model, found, same, different, config)
+    rng = np.random.default_rng(0)
+    splits, matched, same, different = draw_pairs(dataset, images // 2, pairs, rng)
+    seen = _take(model, splits, config)
+    results = _localised(maps_of(model, seen.found, matched, config), seen.masks, matched.T.reshape(-1))
+    results |= agreement(model, seen.found, same, different, config)
     labels, pids = labels_of(dataset.train.pids)
     if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
-        chosen = np.sort(rng.permutation(len(labels))[: max(max_images // 2, 1)])
+        chosen = np.sort(rng.permutation(len(labels))[: max(images // 2, 1)])
         results = _on_training_images(model, dataset.train, labels, chosen, config) | results  # "uniform" is the test's
-        results |= _frozen(model, dataset.train, found, same, different, config)
-    truth = {"person masks": masks is not None, "body-part maps": parts is not None}
+        features = _take(model, [dataset.train], config).found.features
+        frozen = siamese.frozen_pair_head(model, features, dataset.train, config)
+        measured = agreement(frozen, seen.found, same, different, config).items()
+        results |= {name.replace("siamese", "frozen"): value for name, value in measured if "siamese" in name}
+    truth = {"person masks": seen.masks is not None, "body-part maps": seen.parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if all(truth.values()):
-        results |= measure_cues(model, dataset, config, max_pairs, rng)
+        results |= measure_cues(model, dataset, config, pairs, rng)
     else:
         lacking = ", ".join(name for name, there in truth.items() if not there)
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
@@ -76,20 +79,10 @@ def _on_training_images(
     model: CASN, split: Split, labels: np.ndarray, chosen: np.ndarray, config: Config
 ) -> dict[str, float]:
     """The measures of masks for some training images, explained by their true identity."""
-    seen, masks, _ = _take(model, [split.subset(chosen)], config)
-    maps = {"ia_train": identification_maps(model, seen, torch.from_numpy(labels[chosen]))}
-    maps["plain_train"] = attention.mean_map(seen.feature_maps)
-    return _localised(maps, masks, np.arange(len(chosen)))
-
-
-def _frozen(
-    model: CASN, split: Split, found: Extracted, same: np.ndarray, different: np.ndarray, config: Config
-) -> dict[str, float]:
-    """Agreement by a pair classifier that was trained on the frozen network."""
-    every, _, _ = _take(model, [split], config)
-    frozen = siamese.frozen_pair_head(model, every.features, split, config)
-    measured = agreement(frozen, found, same, different, config).items()
-    return {name.replace("siamese", "frozen"): value for name, value in measured if "siamese" in name}
+    seen = _take(model, [split.subset(chosen)], config)
+    maps = {"ia_train": identification_maps(model, seen.found, torch.from_numpy(labels[chosen]))}
+    maps["plain_train"] = attention.mean_map(seen.found.feature_maps)
+    return _localised(maps, seen.masks, np.arange(len(chosen)))
 
 
 def draw_pairs(
@@ -120,14 +113,20 @@ def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return pairs[np.sort(rng.permutation(len(pairs))[:count])]
 
 
-def _take(model: CASN, splits: list[Split], config: Config) -> tuple[Extracted, Tensor | None, Tensor | None]:
-    """What the network makes of some splits' N images, one after the other, and the truth at its input size: masks
-    (N, H, W) bool and parts (N, H, W) uint8 with 0 = background, None where the set has none."""
+class _Seen(NamedTuple):
+    """What the network makes of N images, and the truth at its input size; None where the set has none."""
+
+    found: Extracted
+    masks: Tensor | None  # (N, H, W) bool
+    parts: Tensor | None  # (N, H, W) uint8, 0 = background
+
+
+def _take(model: CASN, splits: list[Split], config: Config) -> _Seen:
+    """All images of some splits, one after the other."""
     splits, size = [s for s in splits if len(s)], (config.data.height, config.data.width)
     images = torch.cat([load_images(s, size, progress=False) for s in splits])
     truth = [[load(s, size) for s in splits] for load in (load_masks, load_parts)]
-    masks, parts = (None if any(part is None for part in found) else torch.cat(found) for found in truth)
-    return extract(model, images), masks, parts
+    return _Seen(extract(model, images), *(None if any(t is None for t in each) else torch.cat(each) for each in truth))
 
 
 def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> dict[str, Tensor]:
@@ -190,14 +189,6 @@ def agreement(
     return {name: value if name.startswith("auc") else 100 * value for name, value in found.items()}
 
 
-def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
-    """Pairs of pids that differ in one part, both in the test."""
-    if "attributes" not in dataset.tables:
-        return []
-    there = set(dataset.query.pids.tolist()) | set(dataset.gallery.pids.tolist())
-    return [pair for pair in lookalike_pairs(dataset.tables["attributes"].parent) if {*pair[:2]} <= there]
-
-
 def draw_lookalikes(
     dataset: ReidDataset, count: int, rng: np.random.Generator
 ) -> tuple[list[Split], np.ndarray, np.ndarray]:
@@ -224,9 +215,9 @@ def measure_cues(
     """The ``cue_pairs_`` numbers of :func:`measure_claims`."""
     splits, pairs, part = draw_lookalikes(dataset, count, rng)
     (found, _, parts), results = _take(model, splits, config), {}
-    truth = tuple(parts[torch.from_numpy(side)] for side in pairs.T)
+    truth = [parts[torch.from_numpy(side)] for side in pairs.T]
     maps = maps_of(model, found, pairs, config) | {"different": difference_maps(model, found, pairs)}
     for name, drawn in _beside_chance(maps).items():
-        hits = localisation.right_cue(drawn.chunk(2), truth, part, len(PARTS))
+        hits = localisation.right_cue(drawn.chunk(2), truth, part)
         results[f"cue_pairs_{name}"] = 100 * float(hits.double().nanmean())
     return results

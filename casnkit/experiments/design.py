@@ -35,6 +35,7 @@ TRIES: dict[str, tuple[str, tuple[float, ...]]] = {
     "ide+ia, mask": ("ia_weight", (0.5, 0.1, 1.0)),
     "casn": ("ia_weight", (0.5, 0.1, 1.0)),
 }
+PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 WORLDS = {"": {}, "misaligned": {"crop": 0.06, "bad_crop": 0.3, "occluder": 0.3}}  # of the people's difficulty
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
@@ -71,12 +72,7 @@ OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
     "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
     "erase": (("ide",), (0.0, 0.5)),
 }
-TWO_GROUPS = {
-    "siamese_mode",
-    "pair_order",
-    "threshold",
-    "profile_scale",
-}  # fields that stand in the loss and in the ranking
+TWO_GROUPS = {"siamese_mode", "pair_order", "threshold", "profile_scale"}  # fields of the loss and of the ranking
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +20,8 @@ from casnkit import evaluation, figures
 from casnkit.data.files import results_path
 from casnkit.experiments.design import ARMS
 
-STUDIES = {
-    "variants": "ablation",
-    "misaligned": "ablation",
-    "tries": "tries",
-    "open-points": "open-points",
-}  # -> its CSV
+# the CSV that holds each
+STUDIES = {"variants": "ablation", "misaligned": "ablation", "tries": "tries", "open-points": "open-points"}
 HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
 SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
@@ -45,8 +41,7 @@ FAIR = {f"{measure}_siamese": f"{measure}_frozen" for measure in ("distance_same
 HEADINGS = RANKING | ONE_IMAGE | PAIRS
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
-CURVE = "mean_ap_at_weight."  # columns; a weight of attention follows
-VALIDATION_CURVE = f"validation_{CURVE}"
+CURVE = "mean_ap_at_weight."  # columns, also after "validation_"; a weight of attention follows
 CLAIMS_CAPTION = (
     "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
     "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
@@ -162,51 +157,17 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _with_sums(group: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """A setting's numbers with the paper's sum and the sum by the weight which is best, over seeds, on validation people;
-    that weight."""
-    curve, best = group.filter(regex=f"^{VALIDATION_CURVE}").mean(skipna=False), ""
-    if len(curve) and curve.notna().all():
-        best = curve.idxmax().removeprefix(VALIDATION_CURVE)
-        group = group.assign(paper_sum_mean_ap=group[f"{CURVE}0.5"], weighted_mean_ap=group[CURVE + best])
-    return group[[name for name in HEADINGS if name in group]].dropna(axis=1), best
+    """A setting's numbers with the paper's sum and the best one; the best one's weight."""
+    best = best_sum(group)
+    if best:
+        group = group.assign(paper_sum_mean_ap=group[f"{CURVE}0.5"], weighted_mean_ap=group[best])
+    return group[[name for name in HEADINGS if name in group]].dropna(axis=1), best.removeprefix(CURVE)
 
 
-def primary(rows: pd.DataFrame) -> pd.DataFrame:
-    """The primary comparisons of the ablation, with global pooling, from the rows of its worlds: a line for each.
-
-    ``mAP``: of the features, against ``ide``; ``fused mAP``: of the sum whose weight is best on other people, for arms with
-    a trained pair classifier, against ``ide`` with the profile of its plain mean. ``difference`` paired by seed, ``low`` and
-    ``high`` of its 95 % interval, ``p`` of a t test (deviation pooled over the arms of a world), ``p_holm`` after Holm's
-    correction over all lines; below 0.05 is significant.
-    """
-    lines = []
-    for (world, measure), changes in _primary_changes(rows):
-        deviation, freedom = pooled_deviation(list(changes.values()))
-        for arm, values in changes.items():
-            found = estimate(values, (deviation, freedom))
-            line = {"world": world, "measure": measure, "arm": arm, "difference": found.mean, "low": found.low}
-            lines.append(line | {"high": found.high, "seeds": found.count, "p": found.p})
-    table = pd.DataFrame(lines)
-    return table.assign(p_holm=holm(table["p"])).sort_values("p", kind="stable", ignore_index=True)
-
-
-def _primary_changes(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, pd.Series]]]:
-    """World and measure, and by arm the paired differences, a value for each seed."""
-    for world, own in rows[rows["pooling"] == "gap"].groupby("study", sort=False):
-        by_arm = {arm: group.set_index("seed") for arm, group in own.groupby("variant", sort=False)}
-        base, others = by_arm["ide"], {arm: by_arm[arm] for arm in ARMS if arm in by_arm and arm != "ide"}
-        yield (world, "mAP"), {arm: (group["mean_ap"] - base["mean_ap"]).dropna() for arm, group in others.items()}
-        plain, sums = _best_sum(base, "plain_"), {arm: _best_sum(group) for arm, group in others.items()}
-        if plain is not None:
-            yield (world, "fused mAP"), {arm: (own - plain).dropna() for arm, own in sums.items() if own is not None}
-
-
-def _best_sum(group: pd.DataFrame, way: str = "") -> pd.Series | None:
-    """The sum by the weight which is best, over seeds, on validation people; None where there is no such sum."""
+def best_sum(group: pd.DataFrame, way: str = "") -> str:
+    """The column of the sum by the weight which is best, over seeds, on validation people; empty where there is none."""
     curve = group.filter(regex=f"^validation_{way}{CURVE}").mean(skipna=False)
-    if curve.empty or curve.isna().any():
-        return None
-    return group[curve.idxmax().removeprefix("validation_")]
+    return curve.idxmax().removeprefix("validation_") if len(curve) and curve.notna().all() else ""
 
 
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
@@ -261,14 +222,15 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
     """What the study can and cannot see, a sentence per number."""
     lines = []
     for name in SHOWN:
-        changes = [entry["differences"][name] for entry in result["groups"] if name in entry["differences"]]
-        seeds, (deviation, freedom) = [c.count for c in changes if c.count > 1], result["deviation"][name]
+        counts = [entry["differences"][name].count for entry in result["groups"] if name in entry["differences"]]
+        seeds, (deviation, freedom) = min((n for n in counts if n > 1), default=0), result["deviation"][name]
         if seeds:
+            seen = smallest_difference(deviation, seeds, freedom)
             needed = (n for n in range(2, 1001) if smallest_difference(deviation, n, n - 1) <= 2)
             lines.append(
-                f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {min(seeds)} "
-                f"seeds show {smallest_difference(deviation, min(seeds), freedom):.1f} points with a probability of 80 %; "
-                f"two points would need {next(needed, 'more than 1000')} seeds."
+                f"{HEADINGS[name]}: differences paired by seed spread by {deviation:.1f} (standard deviation); {seeds} seeds "
+                f"show {seen:.1f} points with a probability of 80 %; two points would need "
+                f"{next(needed, 'more than 1000')} seeds."
             )
     return lines
 

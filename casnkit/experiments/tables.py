@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, Config, assignments, profile
+from casnkit.config import PROFILES, Config, assignments, check_choice, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import check_place, read_json, write_json, write_text
@@ -63,18 +63,11 @@ def published(system: str, benchmark: str) -> Any:
 
 def published_table(number: int) -> pd.DataFrame:
     """A table of the paper as it stands there: a line for each system, rank-1 and mAP on each benchmark, in percent."""
-    rows = [entry for entry in PUBLISHED if entry.where == f"table {number}"]
-    cells = {
-        (
-            ROWS[entry.system][0] if entry.system in ROWS else entry.system,
-            entry.benchmark,
-            HEADINGS[name],
-        ): f"{value:.1f}"
-        for entry in rows
-        for name in COMPARED
-        if (value := getattr(entry, name)) is not None
-    }
-    return pd.Series(cells).unstack([1, 2], fill_value="", sort=False)
+    entries = [entry for entry in PUBLISHED if entry.where == f"table {number}"]
+    names = [ROWS[entry.system][0] if entry.system in ROWS else entry.system for entry in entries]
+    shown = itertools.product(zip(names, entries, strict=True), COMPARED)
+    cells = {(name, entry.benchmark, HEADINGS[key]): getattr(entry, key) for (name, entry), key in shown}
+    return pd.Series(cells).dropna().map("{:.1f}".format).unstack([1, 2], fill_value="", sort=False)
 
 
 @dataclass
@@ -287,12 +280,10 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
     return lines
 
 
-def show_table(result: dict[str, Any], benchmark: str | None = None) -> Figure:
-    """Rank-1 and mAP of every system on one benchmark (default: the first), a line for each: published as a ring,
-    measured as a filled mark."""
-    records = [record for record in result["records"] if record["benchmark"] == (benchmark or result["benchmarks"][0])]
-    if not records:
-        raise ValueError(f"expected a benchmark out of {', '.join(result['benchmarks'])}, got {benchmark!r}")
+def show_table(result: dict[str, Any], benchmark: str) -> Figure:
+    """Rank-1 and mAP of every system on one benchmark, a line for each: published as a ring, measured as a filled mark."""
+    check_choice("benchmark", benchmark, result["benchmarks"])
+    records = [record for record in result["records"] if record["benchmark"] == benchmark]
     names = list(dict.fromkeys(record["name"] for record in records))
     with figure_style():
         title = f"{records[0]['benchmark']}, profile {result['profile']}: published and measured"

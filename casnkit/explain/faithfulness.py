@@ -78,7 +78,6 @@ def faithfulness(
     check_choice("where", where, (*SIDES, "alternate"))
     check_count("steps", steps)
     pairs, maps = np.asarray(pairs), [m.detach().float().cpu() for m in (query_maps, gallery_maps)]
-    _check_pairs(retrieval, pairs, maps)
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
     generator, found = Generator().manual_seed(seed), {}
     for name in ("", "random_"):
@@ -88,16 +87,6 @@ def faithfulness(
         found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
-
-
-def _check_pairs(retrieval: Evaluation, pairs: np.ndarray, maps: Sequence[Tensor]) -> None:
-    limits = len(retrieval.query), len(retrieval.gallery)
-    good = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu" and len(pairs)
-    if not good or (pairs < 0).any() or (pairs >= limits).any():
-        raise ValueError(f"expected pairs (P, 2) of indices below {limits} of query and gallery, got {pairs}")
-    for side, m in zip(SIDES, maps, strict=True):
-        if m.dim() != 3 or len(m) != len(pairs):
-            raise ValueError(f"{side}_maps: expected ({len(pairs)}, h, w), one map per pair, got {tuple(m.shape)}")
 
 
 def _seen_anew(

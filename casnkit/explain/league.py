@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from casnkit.config import Config, check_choice
 from casnkit.data.files import atomic_path, read_json, results_path, write_json
 from casnkit.data.images import load_masks, load_parts
-from casnkit.data.people import PARTS, TABLE, lookalike_pairs
+from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.explain.faithfulness import AXES, faithfulness
@@ -114,7 +114,7 @@ class LeaguePairs:
             cases = {name: (_mean_of_sides, maps, measure, self.masks) for name, measure in MEASURES.items()}
         if self.parts is not None:
             alike = torch.from_numpy(self.kinds == "look-alike")
-            cases["cue"] = right_cue, [m[alike] for m in maps], self.parts, self.differs_in, len(PARTS)
+            cases["cue"] = right_cue, [m[alike] for m in maps], self.parts, self.differs_in
         found = {}
         for name, (measure, own, *truth) in cases.items():
             moved = chance(measure, own, *truth, generator=torch.Generator().manual_seed(seed))
@@ -132,7 +132,8 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     ``right``: a query and its nearest match. ``wrong``: a query and the first of its ranking, where that is another
     person. ``look-alike`` (drawn people only): a query and the nearest image of the person who differs in one part.
     """
-    partners, gallery, found = _partners(retrieval.dataset), retrieval.dataset.gallery, []
+    alike, gallery, found = lookalikes_of(retrieval.dataset), retrieval.dataset.gallery, []
+    partners = {me: (other, PARTS.index(part)) for a, b, part in alike for me, other in ((a, b), (b, a))}
     for i in np.random.default_rng(seed).permutation(len(retrieval.query)).tolist():
         distances = retrieval.row(i)
         ranking = retrieval.rank(i, distances)
@@ -162,12 +163,12 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     return LeaguePairs(pairs, kinds, masks, parts, table.part.to_numpy(np.int64)[alike], notes)
 
 
-def _partners(dataset: ReidDataset) -> dict[int, tuple[int, int]]:
-    """Who looks like whom, and in which part they differ, by pid; empty for other sets than drawn people."""
-    if "attributes" not in dataset.tables or not (dataset.root / TABLE).is_file():
-        return {}
-    alike = [(a, b, PARTS.index(part)) for a, b, part in lookalike_pairs(dataset.root) if part in PARTS]
-    return {a: (b, part) for a, b, part in alike} | {b: (a, part) for a, b, part in alike}
+def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
+    """Pairs of pids in the test that differ in one part, and that part; none but for drawn people."""
+    if "attributes" not in dataset.tables:
+        return []
+    there = set(dataset.query.pids.tolist()) | set(dataset.gallery.pids.tolist())
+    return [pair for pair in lookalike_pairs(dataset.tables["attributes"].parent) if {*pair[:2]} <= there]
 
 
 def run_league(

@@ -91,25 +91,15 @@ def pointing_game(maps: Array, masks: Array) -> Tensor:
 MEASURES = {"energy": energy_inside, "pointing": pointing_game, "iou": iou}  # of the league
 
 
-def right_cue(maps: Sequence[Tensor], parts: Sequence[Tensor], part: Array, count: int) -> Tensor:
+def right_cue(maps: Sequence[Tensor], parts: Sequence[Tensor], part: Array) -> Tensor:
     """Do maps of pairs put more weight per pixel on the part in which they differ than on the rest of the person?
 
-    (P,): 1 where they do, 0 where not, 0.5 where equal; NaN where the part cannot be seen, or nothing else can, or the maps
-    have nothing on the person. Shares are means over the images that show the part (a bag may be in one alone).
-
-    Args:
-        maps, parts: (P, h, w) and part maps (P, H, W) for each image of the pairs.
-        part: (P,) whole numbers in 0 .. count - 1.
+    ``maps`` (P, h, w) and ``parts`` (P, H, W) for each image of the pairs, ``part`` (P,) from 0. Returns (P,): 1 where they
+    do, 0 where not, 0.5 where equal; NaN where the part cannot be seen, or nothing else can, or the maps have nothing on
+    the person. Shares are means over the images that show the part (a bag may be in one alone).
     """
-    sides, maps, parts = len(maps), torch.cat(tuple(maps)), torch.cat(tuple(parts))
-    part = torch.as_tensor(part).repeat(sides)
-    fits = parts.dim() == 3 and len(parts) == len(maps) and part.shape == (len(maps),)
-    if not fits or parts.max() > count or part.min() < 0 or part.max() >= count:
-        raise ValueError(
-            f"expected part maps (B, H, W) of 0 .. {count} and one part in 0 .. {count - 1} for each of {len(maps)} maps, "
-            f"got part maps {tuple(parts.shape)} up to {parts.max()} and parts {part.tolist()}"
-        )
-    maps = resized_maps(maps, tuple(parts.shape[1:]))
+    sides, parts, part = len(maps), torch.cat(tuple(parts)), torch.as_tensor(part).repeat(len(maps))
+    maps = resized_maps(torch.cat(tuple(maps)), tuple(parts.shape[1:]))
     person, here = (parts > 0).to(maps), (parts == part.to(parts)[:, None, None] + 1).to(maps)
     seen = here.amax((1, 2), keepdim=True) * (person - here)  # nothing where there is no part, or no rest
     energy, area = _share(maps * here, maps * person, seen), _share(here, person, seen)
@@ -137,7 +127,8 @@ def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     masks = torch.as_tensor(masks)
     if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
-        expected = f"expected one mask (H, W) of truth values for each of {len(maps)} maps"
-        raise ValueError(f"{expected}, got {masks.dtype} of {tuple(masks.shape)}")
+        raise ValueError(
+            f"expected {len(maps)} masks (H, W) of truth values, got {masks.dtype} of {tuple(masks.shape)}"
+        )
     maps = resized_maps(maps, tuple(masks.shape[1:]))
     return maps, masks.bool().to(maps)

@@ -56,8 +56,6 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int], generator: torch.Generator 
 
 def area_mask(maps: Tensor, share: float, size: tuple[int, int], top: bool = True) -> Tensor:
     """The strongest (or weakest, ``top=False``) round(share * H * W) pixels: (B, h, w) -> (B, 1, H, W) of 0 and 1."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"expected a share of the area in [0, 1], got {share}")
     ranks, total = pixel_ranks(maps, size), size[0] * size[1]
     count = round(share * total)
     hidden = ranks < count if top else ranks >= total - count

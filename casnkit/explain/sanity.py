@@ -104,8 +104,6 @@ def agreement(found: Mapping[str, Any]) -> np.ndarray:
     zero count as zero. Returns (n, n) in [-1, 1]; a map without a pattern agrees with none (0).
     """
     maps = [torch.cat([m.query, m.gallery]).detach().float().cpu().clamp_min(0) for m in found.values()]
-    if len({len(m) for m in maps}) != 1:
-        raise ValueError(f"expected maps of the same pairs by at least one method, found {[len(m) // 2 for m in maps]}")
     grid = tuple(min(m.shape[axis] for m in maps) for axis in (1, 2))
     coarse = [F.adaptive_avg_pool2d(m[:, None], grid)[:, 0] for m in maps]
     return np.array([[map_correlation(a, b).mean().item() for b in coarse] for a in coarse])

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import auc
 
 from casnkit.figures import style
-from casnkit.figures.images import same_length, to_array
+from casnkit.figures.images import to_array
 from casnkit.figures.style import figure_style, fold, new_figure, series, short
 
 # What is drawn, in this order, where a run has it: the key of a log row and its panel's heading.
@@ -42,8 +42,6 @@ def show_losses(log_rows: Sequence | Mapping, title: str = "Training", epochs: i
     logs = [pd.DataFrame(list(rows), columns=["epoch", *_TERMS], dtype=float) for rows in runs.values()]
     logs = [log.replace([-np.inf, np.inf], np.nan).set_index("epoch") for log in logs]
     terms = [term for term in _TERMS if any(log[term].count() for log in logs)]
-    if not terms:
-        raise ValueError(f"expected log rows with 'epoch' and some of {', '.join(_TERMS)}, found none")
     columns, lines = max(3, math.ceil(len(terms) / 2)), 2 if len(terms) > 3 else 1
     figure = new_figure(style.PAGE_WIDTH, 1.75 * lines + 0.7 + 0.2 * len(runs) * (len(runs) > 1), title)
     for i, term in enumerate(terms):
@@ -60,22 +58,17 @@ def show_losses(log_rows: Sequence | Mapping, title: str = "Training", epochs: i
         if epochs:
             ax.set_xlim(1 - 0.03 * epochs, 1.03 * epochs)
     if len(runs) > 1:
-        longest = max(len(short(name, 40)) for name in runs)
-        figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=max(1, 100 // (longest + 10)))
+        figure.legend(handles=figure.axes[0].lines, loc="outside lower left", ncols=2)
     return figure
 
 
-def _lines(title: str, curves: Mapping, say: Callable, rings: Mapping, rising: bool = True) -> Axes:
+def _lines(title: str, curves: Mapping, say: Callable, rings: Mapping) -> Axes:
     """For each name a line, its words in the legend ended by ``say``, and rings: x and shares in [0, 1], both (K,)."""
-    same_length(curves=curves)
     ax, ring = new_figure(6.4, 4.2, title).subplots(), {"marker": "o", "ms": 10, "mfc": "none", "ls": ""}
     for number, (name, curve) in enumerate(curves.items()):
         x, shares = (to_array(values).astype(float) for values in curve)
-        if x.ndim != 1 or not x.size or x.shape != shares.shape:
-            raise ValueError(f"{name}: expected two vectors of one length, got {x.shape} and {shares.shape}")
-        if not (shares.min() >= 0 and shares.max() <= 1) or (rising and (np.diff(shares) < -1e-9).any()):
-            wanted = "values in [0, 1]" + " that never fall" * rising
-            raise ValueError(f"{name}: expected {wanted}, got {shares.min():.3g} to {shares.max():.3g}")
+        if not (shares.min() >= 0 and shares.max() <= 1):
+            raise ValueError(f"{name}: expected shares in [0, 1], got {shares.min():.3g} to {shares.max():.3g}")
         label = f"{short(name, 36)}: {say(name, x, shares)}"
         ax.plot(x, 100 * shares, label=label, markevery=max(1, len(x) // 20), **series(number))
         if name in rings:
@@ -101,7 +94,7 @@ def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) ->
     """mAP against attention's share in the sum: name -> (weights, mAP), both (K,) in [0, 1]; a ring at the ``best``."""
     rings = {name: (best[name], np.interp(best[name], *curve)) for name, curve in curves.items()}
     title = "How much should attention count?"
-    ax = _lines(title, curves, lambda name, *_: f"best at {best[name]:g}", rings, rising=False)
+    ax = _lines(title, curves, lambda name, *_: f"best at {best[name]:g}", rings)
     ax.axvline(0.5, **_DOTTED, label="the paper's sum")
     ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel="mAP on validation people (%)")
     ax.legend()
@@ -133,7 +126,6 @@ def show_precision(hits: Any) -> Figure:
     ``hits``: (K,), closest first, without images that do not count; true where one shows the query's person.
     """
     ranks = np.flatnonzero(to_array(hits).astype(bool))
-    same_length(hits=ranks)
     found = np.arange(1, len(ranks) + 1)
     recall, precision = found / len(ranks), found / (ranks + 1)
     before = np.where(ranks > 0, (found - 1) / np.maximum(ranks, 1), 1.0)
@@ -174,11 +166,8 @@ def show_distributions(
     ``samples``: name -> values of any shape; NaN ("no answer for this image") is left out and counted. ``limits``: ends of
     the axis; ``marks``: name -> value, a line across all histograms.
     """
-    same_length(samples=samples)
     frame = {name: pd.Series(to_array(v).ravel(), dtype=float) for name, v in samples.items()}
     table = pd.DataFrame(frame).replace([-np.inf, np.inf], np.nan)
-    if empty := [str(name) for name in table if not table[name].count()]:
-        raise ValueError(f"expected finite values in each sample, got none in {', '.join(empty)}")
     low, high = limits or (table.min().min(), table.max().max())
     high = high if high > low else low + 1
     decimals = max(0, 3 - math.floor(math.log10(high - low)))
@@ -211,7 +200,6 @@ def show_distance_histograms(same: Any, different: Any, thresholds: Any = None, 
 @figure_style()
 def show_curves(found: Mapping[str, Any]) -> Figure:
     """Method -> :class:`casnkit.explain.faithfulness.Faithfulness` as columns: mean probability with its 95 % band."""
-    same_length(methods=found)
     heading = f"Deletion and insertion: probability, mean of {len(next(iter(found.values())).pairs)} pairs"
     note = "dotted: random masks of the same area; points: area minus theirs (good: deletion below 0, insertion above)"
     figure = new_figure(min(style.PAGE_WIDTH, 3.2 * max(2, len(found))), 6.0, heading, note)
@@ -232,15 +220,11 @@ def show_curves(found: Mapping[str, Any]) -> Figure:
 @figure_style()
 def show_sanity(reports: Mapping[str, Any]) -> Figure:
     """Method -> :class:`casnkit.explain.sanity.SanityReport`: how much of a map stays as the network forgets."""
-    steps = {tuple(report.steps) for report in reports.values()}
-    if len(steps) != 1:
-        raise ValueError(f"expected reports with the same steps, got {' and '.join(map(str, steps)) or 'none'}")
-    names = ["trained", *steps.pop(), "another partner", "order turned"]
+    names = ["trained", *next(iter(reports.values())).steps, "another partner", "order turned"]
     ax = new_figure(style.PAGE_WIDTH, 4.9, "Sanity checks: correlation with the map of the trained network").subplots()
     for k, (name, report) in enumerate(reports.items()):
-        made = [(1, 1, 1), *((v.value, v.low, v.high) for v in report.steps.values())]
-        asked = [(line.value, line.low, line.high) for line in (report["partner"], report["order"])]
-        values, places = np.array([*made, *asked]), np.arange(len(names)) + 0.1 * (k - len(reports) / 2)
+        values = np.array([(1, 1, 1, 0), *report.steps.values(), report["partner"], report["order"]])
+        places = np.arange(len(names)) + 0.1 * (k - len(reports) / 2)
         ax.vlines(places, values[:, 1], values[:, 2], color=series(k)["color"], linewidth=1.4)
         ax.plot(places[:-2], values[:-2, 0], label=short(name, 36), **series(k))
         ax.plot(places[-2:], values[-2:, 0], **series(k) | {"linestyle": ""})

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from casnkit.figures import style
-from casnkit.figures.images import Row, as_image, as_images, same_length, sheet, to_array
+from casnkit.figures.images import Row, as_image, as_images, sheet, to_array
 from casnkit.figures.style import figure_style, new_figure, short
 
 # status: (glyph, colour, line style, line width, legend). The glyph and the line say it again without the colour.
@@ -31,7 +31,6 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
     A row: ``query_image``, ``query_pid``, ``query_camid``; parallel and closest first ``gallery_images``, ``statuses`` (out
     of :data:`STATUSES`), ``distances``, ``pids``, ``camids`` (-1: unknown); maybe a ``title``. ``columns``: images per line.
     """
-    same_length(queries=rows)
     columns, lines = min(columns, max(len(row["statuses"]) for row in rows) or 1), []
     for row in rows:
         marked = gallery_row(row)
@@ -54,15 +53,11 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
 
 def gallery_row(row: Mapping[str, Any]) -> Row:
     """The gallery images of a ranking as a row of pictures with their marks; a ranking that does not fit is refused."""
-    keys = ("gallery_images", "statuses", "distances", "pids", "camids")
-    if len(row["statuses"]):
-        same_length(**{key: row[key] for key in keys})
     if unknown := set(row["statuses"]) - set(MARKS):
         raise ValueError(f"expected a status out of {', '.join(STATUSES)}, got {', '.join(map(repr, unknown))}")
-    if np.isnan(to_array(row["distances"]).astype(float)).any():
-        raise ValueError("expected distances that are numbers, got NaN; have the features diverged?")
     out, rank = Row([], [], [], frames=[]), 0
-    for image, status, distance, pid, camid in zip(as_images(row[keys[0]]), *(row[k] for k in keys[1:]), strict=True):
+    columns = as_images(row["gallery_images"]), *(row[key] for key in ("statuses", "distances", "pids", "camids"))
+    for image, status, distance, pid, camid in zip(*columns, strict=True):
         glyph, *frame, _ = MARKS[status]
         counted = status not in ("junk", "same_camera")
         rank += counted
@@ -77,7 +72,6 @@ def gallery_row(row: Mapping[str, Any]) -> Row:
 def show_indicators(alpha: Any, labels: Sequence[str], title: str = "Indicator \u03b1") -> Figure:
     """Which channels are on: ``alpha`` (P, C), zero or not, as a row for each of P labelled pairs, dark = on."""
     on = to_array(alpha) != 0
-    same_length(pairs=on, labels=labels)
     names = [f"{short(label, 28)}: {row.sum()} on" for label, row in zip(labels, on, strict=True)]
     ax = new_figure(style.PAGE_WIDTH, 0.27 * len(on) + 0.9, title).subplots()
     shown = on[:, np.argsort(-on.mean(0), kind="stable")]
@@ -92,8 +86,6 @@ def show_indicators(alpha: Any, labels: Sequence[str], title: str = "Indicator \
 def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
     """Correlations (n, n) in [-1, 1] of n methods: blue where they agree, orange where one contradicts the other."""
     values, count = to_array(matrix).astype(float), len(names)
-    if values.shape != (count, count) or not count or not (np.abs(values) <= 1 + 1e-6).all():
-        raise ValueError(f"expected ({count}, {count}) correlations in [-1, 1], got {values.shape}, some beyond or NaN")
     note = "Correlation of their maps, mean over images: 1 the same up to scale, 0 nothing in common."
     side = min(style.PAGE_WIDTH, 0.46 * count + 2.2)
     ax = new_figure(max(5.5, side), side, "Which methods say the same?", note).subplots()
@@ -107,13 +99,9 @@ def show_camera_pairs(values: Any, counts: Any, queries: Any, gallery: Any, titl
     """Shares (A, B) in [0, 1], NaN where none is, of the queries' cameras and the gallery's; ``counts``: their queries."""
     shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
     rows, columns = ([short(camera, 16) for camera in side] for side in (queries, gallery))
-    shape = len(rows), len(columns)
-    if shares.shape != shape or numbers.shape != shape or not np.isfinite(shares).any():
-        found = f"{shares.shape}, {numbers.shape}"
-        raise ValueError(f"expected values, at least one, and counts of shape {shape}, got {found}")
-    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * shape[1] + 1.6)), 0.5 * shape[0] + 1.6
+    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * len(columns) + 1.6)), 0.5 * len(rows) + 1.6
     ax = new_figure(width, height, f"{title} \u00b7 {label}, below it the queries").subplots()
-    text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shape)
+    text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shares.shape)
     figure = _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
     ax.set(xlabel="gallery camera", ylabel="query camera")
     return figure
@@ -136,7 +124,6 @@ def show_differences(names: Sequence, panels: Mapping, title: str = "Difference 
     Heading -> for each name ``mean``, ``low``, ``high`` (bounds of a single seed: NaN) and ``clear``, whether it is filled;
     or None where nothing is known.
     """
-    same_length(names=names, **{f"estimates each, one per name: {heading}": v for heading, v in panels.items()})
     note = "filled: clear after the correction (blue above, orange below); hollow: undecided; arrow: off the axis"
     drawn = {}
     for heading, values in panels.items():
@@ -189,7 +176,6 @@ def _draw_points(ax: Axes, table: pd.DataFrame, line: float) -> None:
 def show_league(league: Any) -> Figure:
     """Each method's measures with 95 % intervals; ``league``: as :func:`casnkit.explain.league.read_league` gives it."""
     table, about = league.table, league.settings
-    same_length(measured_methods=table.method.tolist())
     own = table[(table.than == "") & table.value.notna()]
     first = own[own.measure == "energy"].sort_values("value", ascending=False)
     methods = list(dict.fromkeys([*first.method, *table.method]))

@@ -71,6 +71,11 @@ def as_map(values: Any, name: str = "attention") -> np.ndarray:
     return array
 
 
+def as_maps(maps: Sequence) -> list[np.ndarray]:
+    """Maps as :func:`as_map` reads them."""
+    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
+
+
 def as_mask(values: Any, image: np.ndarray) -> np.ndarray:
     """A mask as (H, W) float64; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
     mask = as_map(values, "mask")
@@ -78,14 +83,6 @@ def as_mask(values: Any, image: np.ndarray) -> np.ndarray:
         hint = "; height and width are swapped" if mask.shape == image.shape[1::-1] else ""
         raise ValueError(f"mask: expected the image's size (H, W) = {image.shape[:2]}, got {mask.shape}{hint}")
     return mask
-
-
-def same_length(**named: Sequence) -> None:
-    """Refuse parallel sequences that are empty or differ in length; the ``ValueError`` gives each one's length."""
-    lengths = {name.replace("_", " "): len(values) for name, values in named.items()}
-    if len(set(lengths.values())) > 1 or not all(lengths.values()):
-        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ValueError(f"expected one entry per image everywhere, and at least one, got {listed}")
 
 
 def scaled(attention: np.ndarray, maximum: float | None = None) -> np.ndarray:
@@ -216,8 +213,7 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
 
 def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: str = "", bars: Any = ()) -> Figure:
     """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
-    pictures, captions = as_images(images), [""] * len(images) if captions is None else captions
-    same_length(images=pictures, captions=captions)
+    pictures, captions = as_images(images), captions or [""] * len(images)
     parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
     return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
 
@@ -227,7 +223,7 @@ def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, ti
 
     Maps lie over the image, negative values as zero; ``signed`` ones stand alone, in diverging colours around zero.
     """
-    picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
+    picture, values = as_image(image), as_maps(maps)
     limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
     if signed:
         bar, colours = (style.DIFFERENCE_COLOURS, -limit, limit), matplotlib.colormaps[style.DIFFERENCE_COLOURS]
@@ -244,7 +240,6 @@ def show_identification(images: Any, maps: Any, masks: Any, masked_images: Any, 
 
     Raw maps (h, w), soft masks (H, W) in [0, 1]; ``labels`` say whose score was differentiated: ``"id 12, p = 0.97"``.
     """
-    same_length(images=images, maps=maps, masks=masks, masked_images=masked_images, labels=labels)
     pictures, colours = as_images(images), matplotlib.colormaps[style.MASK_COLOURS]
     columns = {"image": pictures, "attention": list(map(overlay, pictures, maps))}
     columns["soft mask S"] = [colours(soft, bytes=True)[..., :3] for soft in map(as_mask, masks, pictures)]
@@ -265,11 +260,7 @@ def show_maps(images: Any, maps_by_name: Mapping, masks: Any = None, labels: Any
 
 
 def show_gallery_of_methods(
-    pairs: Sequence,
-    maps_by_method: Mapping,
-    labels: Any = None,
-    masks: Any = None,
-    title: str = "Explanations of pairs",
+    pairs: Any, maps_by_method: Mapping, labels: Any = None, masks: Any = None, title: str = "Explanations of pairs"
 ) -> Figure:
     """:func:`show_maps` for P pairs of images, of maps and of masks: both images of a pair in one place.
 
@@ -283,13 +274,11 @@ def _methods(groups: Any, methods: Mapping, masks: Any, labels: Any, title: str,
     """A row per group of one or two images, a column per method; a percentile of all maps is the brightest colour."""
     pictures = [as_images(group) for group in groups]
     masks = [(None, None) if mask is None else mask for mask in masks or [None] * len(groups)]
-    named = {f"maps of {name}": maps for name, maps in methods.items()}
-    same_length(images=pictures, labels=labels or masks, masks=masks, **named)
     columns = {head: list(map(_side_by_side, pictures, masks))}
     for name, maps in methods.items():
         laid = []
         for group, raw in zip(pictures, maps, strict=True):
-            values = [as_map(m).clip(0) for m in raw]
+            values = [m.clip(0) for m in as_maps(raw)]
             joined = np.concatenate([v.ravel() for v in values])
             top = float(np.percentile(joined, brightest)) or float(joined.max())
             laid.append([overlay(image, v, vmax=top) for image, v in zip(group, values, strict=True)])
@@ -313,7 +302,6 @@ def show_film(images: Any, maps_by_epoch: Any, epochs: Any, title: str, labels: 
     At most ten epochs are shown, evenly spread, first and last included; ``room``: columns kept for epochs to come.
     """
     pictures = [Image.fromarray(picture) for picture in as_images(images)]
-    same_length(images=pictures, **{f"maps of epoch {e}": maps for e, maps in zip(epochs, maps_by_epoch, strict=True)})
     for picture in pictures:
         picture.thumbnail((100, 300))  # what a screen shows of them: drawn faster
     columns = {"image": list(map(np.asarray, pictures))}

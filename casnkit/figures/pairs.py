@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from casnkit.attention import aligned_profile, attention_distance, crop_bounds
+from casnkit.attention import aligned_profile, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled, upsample
+from casnkit.figures.images import SCALES, as_images, as_maps, colour_bar, overlay, scaled, upsample
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 _NAMES = ("image 1", "image 2")
@@ -37,7 +37,7 @@ def show_pair(
     are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
     two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
     """
-    images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
+    images, maps = as_images((image_1, image_2)), as_maps((map_1, map_2))
     limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
@@ -91,7 +91,7 @@ def show_pairs(
     )
     for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
-        images, maps = as_images(images), _checked_maps(maps, threshold)
+        images, maps = as_images(images), as_maps(maps)
         widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
         axes = part.subplots(1, 7, width_ratios=[*widths, 1.45])
         draw_pair(axes, images, maps, threshold, map_limits(*maps, normalisation), ("query", "gallery"), look, contour)
@@ -102,16 +102,8 @@ def show_pairs(
 
 def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
     """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
-    if normalisation not in SCALES:
-        raise ValueError(f"expected the normalisation 'own maximum' or 'shared', got {normalisation!r}")
     own = float(map_1.max()), float(map_2.max())
     return own if normalisation == "own maximum" else (max(own), max(own))
-
-
-def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
-    if not 0 <= threshold < 1:
-        raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
-    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
 
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
@@ -174,7 +166,7 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     for number, profile in enumerate(aligned):
         ax.plot(profile, rows, label=f"map {number + 1}", **style.series(number) | {"marker": ""})
     _share_axis(ax, threshold, len(rows) + 0.5, 0.5, [1, len(rows)])
-    distance = float(attention_distance(*(torch.from_numpy(m)[None] for m in maps), threshold))
+    distance = np.linalg.norm(aligned[0] - aligned[1])
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
 
@@ -189,9 +181,7 @@ def show_difference(
     normalisation: str = "own maximum",
 ) -> Figure:
     """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    maps = _checked_maps((map_1, map_2), 0)
-    if maps[0].shape != maps[1].shape:
-        raise ValueError(f"expected two maps of one shape, got {maps[0].shape} and {maps[1].shape}")
+    maps = as_maps((map_1, map_2))
     first, second = map(scaled, maps, map_limits(*maps, normalisation))
     limit = float(np.abs(first - second).max()) or 1.0
     figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
@@ -208,7 +198,7 @@ def show_difference(
 @figure_style()
 def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = _NAMES) -> Figure:
     """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance."""
-    values, pictures = _checked_maps(maps, threshold), as_images(images)
+    values, pictures = as_maps(maps), as_images(images)
     heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
     figure, widest = new_figure(style.PAGE_WIDTH, 5.6, heading), max(p.shape[1] / p.shape[0] for p in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
@@ -230,11 +220,8 @@ def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, tit
 @figure_style()
 def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
     """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
-    if not 1 <= len(thresholds) <= 3:
-        raise ValueError(f"expected one to three thresholds, got {len(thresholds)}")
-    figure = new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
+    values, figure = as_maps(maps), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
     for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
-        values = _checked_maps(maps, threshold)
         part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
         for j in range(2):

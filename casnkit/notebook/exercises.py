@@ -37,8 +37,6 @@ def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], to
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
     """Compare a prediction with what turned out to be ``right``; ``reasons``: choice -> what to say to who took it."""
     choices = ", ".join(map(repr, reasons))
-    if right not in reasons:
-        raise ValueError(f"expected the right choice out of {choices}, got {right!r}")
     if answer is None or answer is ...:
         return Verdict(f"○ no answer yet: choose one of {choices}")
     text = reasons.get(answer, f"expected one of {choices}, got {answer!r}")

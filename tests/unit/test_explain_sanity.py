@@ -202,5 +202,3 @@ def test_agreement_is_a_loop_over_images_and_averages_fine_maps() -> None:
     assert matrix[0, 2] == pytest.approx(1, abs=1e-5)
     assert matrix[0, 3] == 0
     assert np.allclose(matrix, matrix.T)
-    with pytest.raises(ValueError, match="same pairs"):
-        agreement({"a": found["a"], "less": SimpleNamespace(**dict.fromkeys(SIDES, torch.ones(2, 8, 4)))})
