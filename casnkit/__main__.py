@@ -177,22 +177,51 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--run", type=Path, help=run_help)
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
+    out_help = "folder for results; default: the run's, for data that it was not trained on a folder in it"
+    evaluate.add_argument("--out", type=Path, help=out_help)
+    evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
+    evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
+    shortlist_help = "attention ranks only each query's N nearest by features; default: all"
+    evaluate.add_argument("--shortlist", type=int, metavar="N", help=shortlist_help)
+    evaluate.add_argument("--rerank", action="store_true", help="features also by k-reciprocal neighbours")
+    query_help = "who is this? the gallery images nearest to pictures of your own, instead of a test"
+    evaluate.add_argument("--query", nargs="+", type=Path, metavar="PICTURE", help=query_help)
     evaluate.set_defaults(command=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     accelerator = ck.training.make_accelerator(options.device)
-    model, dataset, info, folder = _open(options, accelerator.device)
-    result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
+    model, dataset, info, run = _open(options, accelerator.device)
+    out, how = (
+        options.out or _results_folder(run, dataset, info),
+        {"attention": False if options.no_attention else None},
+    )
+    if options.query:
+        how |= {"shortlist": options.shortlist or 100, "device": accelerator.device}
+        found = ck.evaluation.who_is(model, options.query, dataset, info.config, **how)
+        print(ck.evaluation.table(found), ck.evaluation.CANDIDATES, *ck.report.save_candidates(out, found), sep="\n")
+        return
+    how |= {"shortlist": options.shortlist, "rerank": options.rerank, "accelerator": accelerator}
+    result = ck.evaluation.evaluate(model, dataset, info.config, **how)
     if not accelerator.is_main_process:
         return
-    file = ck.evaluation.save_results(folder, result, dataset, info)
+    chosen = {name: value for name, value in vars(options).items() if name in ("weights", "shortlist")}
+    file = ck.evaluation.save_results(out, result, dataset, info, **chosen)
     print(dataset, f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:", sep="\n")
     print(ck.evaluation.table(result.rows()))
+    if options.shortlist:
+        print(f"note: attention ranked each query's {options.shortlist} nearest by features alone, ahead of all others")
     print(*(f"note: {note}" for note in result.rankings["features"].notes), f"results: {file}", sep="\n")
     if options.pictures:
-        for path in ck.report.draw_report(folder, result, info, options.pictures):
+        for path in ck.report.draw_report(run, result, info, options.pictures, out):
             print(f"picture: {path}")
+
+
+def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
+    """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
+    if ck.runs.trained_on(info, dataset.train).any():
+        return run
+    return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 
 
 def _add_league(group: Any) -> None:
@@ -214,9 +243,10 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     if options.run is None and not found:
         raise ValueError(f"found no trained run below {Path('runs').resolve()}: name one with --run, or train one")
     run = options.run or found[-1].parent
-    model, info = importlib.import_module("casnkit.experiments").load_run(run, device)
+    experiments = importlib.import_module("casnkit.experiments")
+    model, info = experiments.load_run(run, device, getattr(options, "weights", "last"))
     dataset = ck.open_dataset(options.data or info.data["root"] or "people")
-    return model, dataset, info, run if run.is_dir() else Path("runs") / run  # nothing is written into the package
+    return model, dataset, info, experiments.results_folder(run)  # nothing is written into the package
 
 
 COMMANDS = {  # described by a function here, or by a module's add_parser

@@ -28,7 +28,7 @@ from torch import Tensor
 import casnkit
 from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json, write_json, write_text
-from casnkit.data.records import SPLITS, ReidDataset, data_fingerprint, labels_of
+from casnkit.data.records import SPLITS, ReidDataset, Split, data_fingerprint, labels_of
 from casnkit.data.weights import load_state, read_tensors
 from casnkit.models import CASN
 
@@ -104,12 +104,25 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def load_model(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, RunInfo]:
+def trained_on(info: RunInfo, train: Split) -> np.ndarray:
+    """Which of these images (N,) a run learned from: none of another data set, even where it numbers people alike."""
+    own, mark = np.isin(train.pids, info.pid_of_label), info.data.get("fingerprint")
+    learned = train.subset(own)
+    if mark:
+        return own & (mark == data_fingerprint(learned))
+    counts = len(learned), learned.identities.tolist()  # all that runs of 0.1.0 and the kit's networks know
+    return own & (counts == (info.data["images"]["train"], info.pid_of_label.tolist()))
+
+
+def load_model(run: str | Path, device: str | torch.device = "cpu", which: str = "last") -> tuple[CASN, RunInfo]:
     """The trained network of a run, in eval mode, with what is known of it.
 
-    Raises ValueError where there is no run, no finished epoch, or weights of another network than ``run.json`` describes.
+    ``which``: ``last``, or ``best``, the weights of the best validation. Raises ValueError where there is no run, no
+    finished epoch, no validation, or weights of another network than ``run.json`` describes.
     """
-    info, file = read_run(run), Path(run) / "model.safetensors"
+    info, file = read_run(run), Path(run) / f"{'model' if which == 'last' else which}.safetensors"
+    if which == "best" and not file.is_file():
+        raise ValueError(f"{run} has no {file.name}: train it with --validate N, or take its last weights")
     tensors, epoch = (None, 0) if file.is_file() else load_checkpoint(run)
     if tensors is not None:
         warnings.warn(f"{run} is not finished: using its state after epoch {epoch}", stacklevel=2)

@@ -56,12 +56,19 @@ def load_shipped(
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 
-def load_run(run: str | Path, device: str | torch.device = "cpu") -> tuple[CASN, runs.RunInfo]:
-    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``."""
-    if str(run) in list_shipped() and not Path(run).exists():
-        pooling, _, variant = str(run).partition("-")
+def load_run(run: str | Path, device: str | torch.device = "cpu", which: str = "last") -> tuple[CASN, runs.RunInfo]:
+    """The network of a run's folder, or a shipped one by its name, such as ``gap-casn``; see :func:`runs.load_model`."""
+    name = Path(run).name
+    if which == "last" and name in list_shipped() and results_folder(run) != Path(run):
+        pooling, _, variant = name.partition("-")
         return load_shipped(variant.replace("_", "+"), pooling, device)
-    return runs.load_model(run, device)
+    return runs.load_model(run, device, which)
+
+
+def results_folder(run: str | Path) -> Path:
+    """Where the results of a run belong: its own folder, or ``runs/NAME`` for a network of the kit."""
+    shipped = not Path(run).is_dir() or FOLDER.resolve() in Path(run).resolve().parents
+    return Path("runs") / Path(run).resolve().name if shipped else Path(run)
 
 
 def fits(config: Config, dataset: ReidDataset) -> Path | None:
