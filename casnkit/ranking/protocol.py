@@ -288,11 +288,9 @@ def new_matrix(*shape: int, dtype: type = np.float32) -> np.ndarray:
     if needed <= psutil.virtual_memory().available // 8:
         return np.empty(shape, dtype)
     if needed > (free := shutil.disk_usage(place).free):
-        told = (
-            f"a matrix of {' x '.join(map(str, shape))} needs {needed / 2**30:.1f} GiB, {place} has {free / 2**30:.1f}"
-        )
+        told = f"a matrix {' x '.join(map(str, shape))} needs {needed / 2**30:.1f} GiB, {place} has {free / 2**30:.1f}"
         raise ValueError(f"{told}: set TMPDIR to a folder on a larger disk, or rank fewer images")
-    return np.memmap(tempfile.TemporaryFile(), dtype, shape=shape)
+    return np.asarray(np.memmap(tempfile.TemporaryFile(), dtype, shape=shape))
 
 
 def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarray) -> int:
