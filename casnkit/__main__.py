@@ -212,6 +212,15 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
+    out_help = "folder for results; default: the run's, for data that it was not trained on a folder in it"
+    evaluate.add_argument("--out", type=Path, help=out_help)
+    evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
+    evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
+    shortlist_help = "attention ranks only each query's N nearest by features; default: all"
+    evaluate.add_argument("--shortlist", type=int, metavar="N", help=shortlist_help)
+    evaluate.add_argument("--rerank", action="store_true", help="features also by k-reciprocal neighbours")
+    query_help = "who is this? the gallery images nearest to pictures of your own, instead of a test"
+    evaluate.add_argument("--query", nargs="+", type=Path, metavar="PICTURE", help=query_help)
     evaluate.set_defaults(command=_evaluate)
 
 
@@ -219,17 +228,35 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.pictures < 0:
         raise ValueError(f"expected --pictures of at least 0, got {options.pictures}")
     accelerator = ck.training.make_accelerator(options.device)
-    model, dataset, info, folder = _open(options, accelerator.device)
-    result = ck.evaluation.evaluate(model, dataset, info.config, accelerator=accelerator)
+    model, dataset, info, run = _open(options, accelerator.device)
+    out = options.out or _results_folder(run, dataset, info)
+    how: dict[str, Any] = {"attention": False if options.no_attention else None}
+    if options.query:
+        how |= {"shortlist": options.shortlist or 100, "device": accelerator.device}
+        found = ck.evaluation.who_is(model, options.query, dataset, info.config, **how)
+        print(ck.evaluation.table(found), ck.evaluation.CANDIDATES, *ck.report.save_candidates(out, found), sep="\n")
+        return
+    how |= {"shortlist": options.shortlist, "rerank": options.rerank, "accelerator": accelerator}
+    result = ck.evaluation.evaluate(model, dataset, info.config, **how)
     if not accelerator.is_main_process:
         return
-    file = ck.evaluation.save_results(folder, result, dataset, info)
+    chosen = {name: value for name, value in vars(options).items() if name in ("weights", "shortlist")}
+    file = ck.evaluation.save_results(out, result, dataset, info, **chosen)
     print(dataset, f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:", sep="\n")
     print(ck.evaluation.table(result.rows()))
+    if options.shortlist:
+        print(f"note: attention ranked each query's {options.shortlist} nearest by features alone, ahead of all others")
     print(*(f"note: {note}" for note in result.rankings["features"].notes), f"results: {file}", sep="\n")
     if options.pictures:
-        for path in ck.report.draw_report(folder, result, info, options.pictures):
+        for path in ck.report.draw_report(run, result, info, options.pictures, out):
             print(f"picture: {path}")
+
+
+def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
+    """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
+    if ck.runs.trained_on(info, dataset.train).any():
+        return run
+    return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 
 
 def _add_league(group: Any) -> None:
@@ -254,7 +281,7 @@ def _open(options: argparse.Namespace, device: Any) -> tuple[ck.CASN, ck.ReidDat
     run = options.run or found[-1].parent
     folder = ck.experiments.results_folder(run)
     check_place(getattr(options, "out", None) or folder)
-    model, info = ck.experiments.load_run(run, device)
+    model, info = ck.experiments.load_run(run, device, getattr(options, "weights", "last"))
     known = None if options.data else info.data.get("opening")
     dataset = open_data(options, options.data or info.data["root"] or "people", known)
     return model, dataset, info, folder

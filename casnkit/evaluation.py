@@ -5,15 +5,18 @@ The attention of a pair classifier that was never trained (variants ``ide``, ``i
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from torch import Tensor
 
@@ -21,12 +24,16 @@ from casnkit import ranking, runs
 from casnkit.config import Config
 from casnkit.data.files import write_json
 from casnkit.data.images import load_images, normalise
-from casnkit.data.records import ReidDataset, Split, unfit
+from casnkit.data.records import JUNK_PID, UNKNOWN_CAMERA, ReidDataset, Split, unfit
 from casnkit.models import CASN, eval_view, unwrapped
-from casnkit.ranking import Extracted, Ranking, RankingResult
+from casnkit.ranking import Extracted, Ranking, RankingResult, StreamedMaps
+from casnkit.ranking.protocol import chunks, new_matrix
 
 SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")
+CANDIDATES = "These are candidates, not identifications: somebody is always nearest, also to a person who is not there."
+READ_AT_ONCE = 2048  # images that are decoded together
+LARGE = 50_000  # a gallery of more images is searched by faiss
 HEADINGS = {f"rank_{k}": f"rank-{k}" for k in (1, 5, 10, 20)}
 HEADINGS |= {"mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)", "mean_inp": "mINP"}
 
@@ -56,13 +63,25 @@ class Evaluation:
         accelerator: Any = None,
         progress: bool = False,
     ) -> Evaluation:
-        """By looking at all images; distances then follow row by row."""
+        """By looking at all images; distances then follow row by row.
+
+        Feature maps that would take more than half of the free memory are computed again where they are needed.
+        """
         model, (first, world) = unwrapped(model, CASN), _share(accelerator)
         size, sides = (config.data.height, config.data.width), []
+        shape = ranking.extract(model, [torch.zeros(1, 3, *size)], device=device).feature_maps.shape[1:]
+        needed = 4 * math.prod(shape) * (len(dataset.query) + len(dataset.gallery)) * world
+        large = torch.tensor([needed > psutil.virtual_memory().available // 2])
+        large = bool((accelerator.gather(large.to(accelerator.device)) if accelerator else large).any())
         for split in (dataset.query, dataset.gallery):
-            images = load_images(split.subset(np.arange(first, len(split), world)), size, progress=progress)
-            found = ranking.extract(model, images, device=device, keep_maps=keep_maps, progress=progress)
-            sides.append(Extracted(*(_gathered(values, len(split), accelerator) for values in vars(found).values())))
+            read = partial(_batches, split, size)
+            batches = read(np.arange(first, len(split), world), progress)
+            found = ranking.extract(model, batches, device=device, keep_maps=keep_maps and not large, progress=progress)
+            found = Extracted(*(_gathered(values, len(split), accelerator) for values in vars(found).values()))
+            maps = (
+                StreamedMaps(model, read, np.arange(len(split)), *shape) if large and keep_maps else found.feature_maps
+            )
+            sides.append(Extracted(found.features, maps))
         return cls(model, dataset, config, *sides)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -91,13 +110,16 @@ class Evaluation:
             return self.between(query, self.gallery, ranked_by)[0]
         return self.fused(query_index, *(self.between(query, self.gallery, kind)[0] for kind in RANKED_BY[:2]))
 
-    def between(self, query: Extracted, gallery: Extracted, kind: str, progress: bool = False) -> np.ndarray:
-        """Distances by features or by attention between any images, (q, g) float32, as the configuration has them."""
+    def between(self, query: Extracted, gallery: Extracted, kind: str, **how: Any) -> np.ndarray:
+        """Distances by features or by attention between any images, (q, g) float32, as the configuration has them.
+
+        ``how``: ``progress`` and ``listed`` of :func:`casnkit.ranking.attention_distances`.
+        """
         options = self.config.ranking
         if kind == "features":
             return ranking.feature_distances(query.features, gallery.features, options.normalise_features)
-        how = options.siamese_mode, options.pair_order, options.threshold, options.profile_scale
-        return ranking.attention_distances(self.model, query, gallery, *how, progress=progress).distances
+        given = options.siamese_mode, options.pair_order, options.threshold, options.profile_scale
+        return ranking.attention_distances(self.model, query, gallery, *given, **how).distances
 
     def fused(self, query_index: int, features: np.ndarray, attention: np.ndarray) -> np.ndarray:
         """The sum of both distances for one query, (G,), normalised and weighed as the configuration has it."""
@@ -124,10 +146,14 @@ def evaluate(
     progress: bool = True,
     attention: bool | None = None,
     accelerator: Any = None,
+    shortlist: int | None = None,
+    rerank: bool = False,
 ) -> Evaluation:
     """Rank the gallery for every query, as ``config.ranking`` has it; the model keeps its mode.
 
-    ``attention``: rank by it too; by default where the configuration trained the pair classifier. The processes of an
+    ``attention``: rank by it too; by default where the configuration trained the pair classifier. ``shortlist``: only of that
+    many images, each query's closest by features, which the sum then ranks anew ahead of all others; without it, all pairs.
+    ``rerank``: also by k-reciprocal neighbours (see :func:`casnkit.ranking.rerank`). The processes of an
     ``accelerate.Accelerator`` share images and pairs, and each gets the whole result.
     """
     if why := unfit(dataset):
@@ -135,20 +161,82 @@ def evaluate(
     first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
+    if shortlist is not None and (not attention or shortlist < 1):
+        raise ValueError(
+            f"expected a shortlist of 1 or more for attention to rank, got {shortlist}, attention {attention}"
+        )
     progress, max_rank, clock = progress and first == 0, config.ranking.max_rank, [perf_counter()]
     seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
     clock.append(perf_counter())
     distances = {"features": seen.between(seen.query, seen.gallery, "features")}
     clock.append(perf_counter())
     if attention:
-        rows = seen.between(seen.query.subset(slice(first, None, world)), seen.gallery, "attention", progress)
-        distances["attention"] = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
+        near, values = _closest(distances["features"], shortlist) if shortlist else (None, distances["features"])
+        mine = slice(first, None, world)
+        how = {"progress": progress, "listed": near if near is None else near[mine]}
+        rows = seen.between(seen.query.subset(mine), seen.gallery, "attention", **how)
+        rows = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
         clock.append(perf_counter())
-        distances["sum"] = _fuse(*distances.values(), config)
+        distances |= {} if shortlist else {"attention": rows}
+        distances["sum"] = _fuse(values, rows, config)
+        if shortlist:  # these stay ahead of all others
+            ahead = ranking.normalise_distances(distances["sum"]) * values.max(1, keepdims=True)
+            distances["sum"] = new_matrix(*distances["features"].shape)
+            distances["sum"][:] = distances["features"]
+            np.put_along_axis(distances["sum"], near, ahead, 1)
+    if rerank:
+        sides = (seen.query, seen.query), (seen.gallery, seen.gallery)
+        blocks = ranking.Blocks(distances["features"], *(seen.between(*side, "features") for side in sides))
+        distances["re-ranked features"] = ranking.rerank(blocks)
     seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
     rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
-    chance = rank(np.random.default_rng(0).random(distances["features"].shape), dataset, max_rank)
+    drawn, rng = new_matrix(*distances["features"].shape, dtype=np.float64), np.random.default_rng(0)
+    for rows in chunks(*drawn.shape):
+        drawn[rows] = rng.random(drawn[rows].shape)
+    chance = rank(drawn, dataset, max_rank)
     return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
+
+
+def who_is(
+    model: CASN,
+    pictures: Sequence[str | Path],
+    dataset: ReidDataset,
+    config: Config,
+    count: int = 10,
+    attention: bool | None = None,
+    shortlist: int = 100,
+    **how: Any,
+) -> pd.DataFrame:
+    """The ``count`` nearest gallery images of pictures whose person nobody knows: candidates, not identifications.
+
+    Somebody is always nearest, whether or not the person is in the gallery. Rows, nearest first: ``picture``, ``rank``,
+    ``distance``, ``pid``, ``camid``, ``path``. Attention, by default where the configuration trained the pair classifier,
+    re-ranks the ``shortlist`` of images by features, and the distance is then their sum, comparable within a picture's list
+    alone. A gallery of more than :data:`LARGE` images needs faiss. ``how``: device and progress of :meth:`Evaluation.of`.
+    """
+    unknown = Split(pictures, np.full(len(pictures), JUNK_PID), np.full(len(pictures), UNKNOWN_CAMERA), "query")
+    gallery = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID)
+    if not len(unknown) or not len(gallery) or min(count, shortlist) < 1:
+        raise ValueError(f"expected pictures, a gallery and a count, got {len(unknown)}, {len(gallery)} and {count}")
+    attention = config.loss.siamese_attention if attention is None else attention
+    seen = Evaluation.of(model, replace(dataset, query=unknown, gallery=gallery), config, keep_maps=attention, **how)
+    if len(gallery) > LARGE:
+        sides = seen.query.features, seen.gallery.features
+        near, distances = ranking.shortlist(*sides, max(count, shortlist), config.ranking.normalise_features)
+    else:
+        near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), max(count, shortlist))
+    if attention:
+        distances = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    found, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
+    rows = {
+        "picture": np.repeat(unknown.paths, found.shape[1]),
+        "rank": np.tile(range(1, 1 + found.shape[1]), len(found)),
+    }
+    shown = gallery.subset(found.ravel())
+    return pd.DataFrame(
+        rows | {"distance": distances.ravel(), "pid": shown.pids, "camid": shown.camids, "path": shown.paths}
+    )
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
@@ -171,14 +259,16 @@ def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Ten
         return head(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
-def save_results(run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo) -> Path:
-    """Write ``RUN/results.json``: the table with everything that it depends on. Returns the path."""
+def save_results(
+    run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo, **facts: Any
+) -> Path:
+    """Write ``RUN/results.json``: the table with everything that it depends on, and ``facts``. Returns the path."""
     path, config = Path(run) / "results.json", info.config
     result = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
     result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
     result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}
     result["queries_with_a_match"] = evaluation.rankings["features"].num_valid
-    result |= {"device": next(evaluation.model.parameters()).device.type, "versions": runs.versions()}
+    result |= facts | {"device": next(evaluation.model.parameters()).device.type, "versions": runs.versions()}
     write_json(path, result)
     return path
 
@@ -215,7 +305,25 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None =
 def _fuse(features: np.ndarray, attention: np.ndarray, config: Config) -> np.ndarray:
     options = config.ranking
     how = options.attention_weight, options.normalisation, options.normalise_per
-    return ranking.fuse(features, attention, *how)
+    if options.normalise_per == "matrix":
+        return ranking.fuse(features, attention, *how)
+    result = new_matrix(*features.shape)
+    for rows in chunks(*features.shape):
+        result[rows] = ranking.fuse(features[rows], attention[rows], *how)
+    return result
+
+
+def _closest(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and values of the ``count`` smallest distances of each row, in no order."""
+    last = min(count, distances.shape[1]) - 1
+    near = [np.argpartition(distances[rows], last, axis=1)[:, : last + 1] for rows in chunks(*distances.shape)]
+    return np.concatenate(near), np.take_along_axis(distances, np.concatenate(near), 1)
+
+
+def _batches(split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False) -> Iterator[Tensor]:
+    """Normalised images, a batch at a time; as many are decoded together as memory holds easily."""
+    for part in chunks(len(index), 1, READ_AT_ONCE):
+        yield from map(normalise, load_images(split.subset(index[part]), size, progress=progress).split(64))
 
 
 def _share(accelerator: Any) -> tuple[int, int]:

@@ -32,7 +32,7 @@ from torch import Tensor
 import casnkit
 from casnkit.config import Config, check_choice
 from casnkit.data.files import atomic_path, check_place, read_json, read_text, write_json, write_text
-from casnkit.data.records import SPLITS, ReidDataset, data_fingerprint, labels_of
+from casnkit.data.records import SPLITS, ReidDataset, Split, data_fingerprint, labels_of
 from casnkit.data.weights import load_state, read_tensors
 from casnkit.models import CASN, seeded
 
@@ -121,6 +121,16 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
         wanted = "a JSON object with its epoch, total, learning_rate and other numbers on each line"
         raise ValueError(f"{file}: expected {wanted} ({type(error).__name__}: {error}); restore it") from error
     return rows
+
+
+def trained_on(info: RunInfo, train: Split) -> np.ndarray:
+    """Which of these images (N,) a run learned from: none of another data set, even where it numbers people alike."""
+    own, mark = np.isin(train.pids, info.pid_of_label), info.data.get("fingerprint")
+    learned = train.subset(own)
+    if mark:
+        return own & (mark == data_fingerprint(learned))
+    counts = len(learned), learned.identities.tolist()  # all that runs of 0.1.0 and the kit's networks know
+    return own & (counts == (info.data["images"]["train"], info.pid_of_label.tolist()))
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu", which: str = "last") -> tuple[CASN, RunInfo]:

@@ -186,13 +186,16 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     return tuple(g.abs().amax(1) for g in found)
 
 
-def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None) -> Found:
+def integrated_gradients(
+    pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None, at_once: int = _COPIES_AT_ONCE
+) -> Found:
     """Integrated gradients (Sundararajan et al. 2017), summed over colours; signed, with captum's convergence delta.
 
     Args:
         baseline: where the way begins: ``zero`` (the data's mean colour) or ``partner`` (the other image).
         of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each`` (default for the
             partner): one image goes while the other stays, and each map adds up to its own difference.
+        at_once: pairs in one pass: fewer take less memory, and the map is the same; at least one step of every pair.
     """
     images = pair.query.detach(), pair.gallery.detach()
     starts = {"zero": tuple(map(torch.zeros_like, images)), "partner": images[::-1]}
@@ -200,7 +203,7 @@ def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int 
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
-    options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
+    options["internal_batch_size"] = max(check_count("at_once", at_once), len(pair.query))
     ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
     first, second = starts[baseline]
     if of == "pair":

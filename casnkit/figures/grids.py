@@ -21,6 +21,7 @@ MARKS = {
     "distractor": ("\u25cb", style.INK, (0, (1, 1.3)), 2.2, "distractor (counts as another person)"),
     "junk": ("\u2013", style.GREY, "-", 1.4, "junk (does not count)"),
     "same_camera": ("=", style.GREY, (0, (6, 2)), 1.4, "same person and camera (does not count)"),
+    "candidate": ("?", style.INK, "-", 1.4, "candidate: near, perhaps somebody else"),
 }
 STATUSES = tuple(MARKS)
 

@@ -3,23 +3,27 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from casnkit import attention, figures, losses, runs
 from casnkit.config import Config
+from casnkit.data.files import write_json
 from casnkit.data.images import denormalise, load_images, normalise
-from casnkit.data.records import ReidDataset, Split, camera_text
+from casnkit.data.records import ReidDataset, Split, camera_text, read_image
 from casnkit.evaluation import Evaluation, pair_probability
 from casnkit.figures.style import describe
 from casnkit.models import CASN, eval_view
 from casnkit.ranking import Ranking, pair_maps, rank_gallery
 
 
-def draw_report(run: Path, result: Evaluation, info: runs.RunInfo, queries: int = 3) -> list[Path]:
-    """Draw a run's pictures into ``RUN/pictures`` and return their paths: losses, ranked lists, a right and a wrong pair
-    with their Siamese maps (where the pair classifier was trained), identification attention with its soft mask."""
+def draw_report(
+    run: Path, result: Evaluation, info: runs.RunInfo, queries: int = 3, out: Path | None = None
+) -> list[Path]:
+    """Draw a run's pictures into ``pictures`` in ``out`` (default: the run) and return their paths: losses, ranked lists, a
+    right and a wrong pair with their Siamese maps (where there are any), identification attention with its soft mask."""
     model, dataset, config, drawn = result.model, result.dataset, info.config, {}
     name, by = f"{config.variant} ({config.model.pooling})", "sum" if "sum" in result.distances else "features"
     if log := runs.read_log(run):
@@ -28,16 +32,30 @@ def draw_report(run: Path, result: Evaluation, info: runs.RunInfo, queries: int 
     rows = [ranking_row(dataset, result.distances[by], i, f"query {i}") for i in chosen]
     title = f"{name}, ranked by {by}: from the hardest query to the easiest"
     drawn["rankings"] = figures.show_rankings(rows, title)
-    pairs = choose_pairs(dataset, result.distances[by]) if config.loss.siamese_attention else {}
+    pairs = choose_pairs(dataset, result.distances[by]) if by == "sum" and config.loss.siamese_attention else {}
     drawn |= {f"pair-{kind}": pair_figure(model, dataset, config, result, *pair) for kind, pair in pairs.items()}
-    drawn["identification"] = identification_figure(model, dataset.train, info, name=name)
-    return _save(run, drawn)
+    drawn["identification"] = identification_figure(model, dataset.train or dataset.query, info, name=name)
+    return _save(out or run, drawn)
 
 
 def draw_comparison(out: Path, trained: dict[str, tuple], dataset: ReidDataset) -> list[Path]:
     """Runs, (model, result, info) each, side by side: CMC, and where each looks, with the plain mean map beside."""
     curves = {f"{v} by {name}": r.cmc for v, (_, result, _) in trained.items() for name, r in result.rankings.items()}
     return _save(out, {"cmc": figures.show_cmc(curves), "attention": where_they_look(trained, dataset.train)})
+
+
+def save_candidates(out: Path, found: pd.DataFrame) -> list[Path]:
+    """Write what :func:`casnkit.evaluation.who_is` found as ``candidates.json`` and a picture in ``out``, and return both."""
+    rows, plain = [], found.to_dict("records")
+    for picture, near in found.groupby("picture", sort=False):
+        row = {"query_image": read_image(picture), "query_pid": "?", "query_camid": "?", "title": Path(picture).name}
+        row |= {"gallery_images": list(map(read_image, near.path)), "statuses": ["candidate"] * len(near)}
+        rows.append(
+            row | {"distances": near.distance.tolist(), "pids": near.pid.tolist(), "camids": near.camid.tolist()}
+        )
+    write_json(Path(out) / "candidates.json", plain)
+    title = "The nearest people of the gallery: candidates, not identifications"
+    return [Path(out) / "candidates.json", *_save(out, {"candidates": figures.show_rankings(rows, title)})]
 
 
 def _save(out: Path, drawn: dict[str, Figure]) -> list[Path]:
@@ -96,24 +114,24 @@ def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evalu
 
 
 def identification_figure(model: CASN, split: Split, info: runs.RunInfo, name: str = "") -> Figure:
-    """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2)."""
-    config = info.config.loss
-    index, images, labels, feature_map, maps = _look(model, split, info)
-    model = eval_view(model)
+    """Training images with the map of their own identity's score, the soft mask, and the masked image (equation 2); of
+    people whom the network did not learn, the map of the identity that it finds most likely."""
+    config, own = info.config.loss, runs.trained_on(info, split)
+    own = np.flatnonzero(own if own.any() else ~own)
+    index = own[training_examples(split.subset(own), 3)]
+    images, captions, _, maps = _look(model, split, info, index)
     with torch.no_grad():
         mask = attention.image_mask(maps, images.shape[2:], config.mask_slope, config.mask_centre)
         masked = attention.hide(images, mask, losses.fill_of(images, config.mask_fill))
-        share = model.id_scores(model.pool(feature_map)).softmax(1).gather(1, labels[:, None])
-    captions = [f"pid {split.pids[i]}, p={p:.2f}" for i, p in zip(index, share[:, 0].tolist(), strict=True)]
     pictures = denormalise(images.cpu()), maps.cpu(), mask[:, 0].cpu(), denormalise(masked.cpu())
     return figures.show_identification(*map(list, pictures), captions, f"{name}: identification attention")
 
 
 def where_they_look(trained: dict[str, tuple], split: Split) -> Figure:
     """Identification attention and plain mean map of several runs, (model, result, info) each, on the same images."""
-    maps = {}
+    maps, index = {}, training_examples(split, 3)
     for name, (model, _, info) in trained.items():
-        index, *_, feature_map, found = _look(model, split, info)
+        *_, feature_map, found = _look(model, split, info, index)
         maps[f"{name}: attention"] = list(found.cpu())
         maps[f"{name}: plain mean"] = list(attention.mean_map(feature_map).cpu())
     images, masks = [split.image(i) for i in index], [split.mask(i) for i in index]
@@ -143,12 +161,21 @@ def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
     return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
 
 
-def _look(model: CASN, split: Split, info: runs.RunInfo) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
-    """Some training images: indices, as the network takes them, labels, feature maps, attention of their own label."""
-    index, size = training_examples(split, 3), (info.config.data.height, info.config.data.width)
+def _look(
+    model: CASN, split: Split, info: runs.RunInfo, index: np.ndarray | list[int]
+) -> tuple[Tensor, list[str], Tensor, Tensor]:
+    """These images as the network takes them, captions, feature maps, attention of a label: the person's own if the network
+    learned it, else the most likely one, for the pids of strangers say nothing about its labels."""
+    size, known = (info.config.data.height, info.config.data.width), runs.trained_on(info, split)[index]
     images = normalise(load_images(split.subset(index), size, progress=False)).to(next(model.parameters()))
-    labels = torch.from_numpy(np.searchsorted(info.pid_of_label, split.pids[index])).to(images.device)
     model = eval_view(model)
     with torch.no_grad():
         feature_map = model.feature_map(images)
-        return index, images, labels, feature_map, model.identification_attention_of(feature_map, labels)
+        shares = model.id_scores(model.pool(feature_map)).softmax(1).cpu()
+        labels = np.where(known, np.searchsorted(info.pid_of_label, split.pids[index]), shares.argmax(1))
+        maps = model.identification_attention_of(feature_map, torch.from_numpy(labels).to(images.device))
+    captions = []
+    for i, own, label, share in zip(index, known, labels, shares, strict=True):
+        name = f"pid {split.pids[i]}" if own else f"not learned,\nmost like {info.pid_of_label[label]}"
+        captions.append(f"{name}, p={share[label]:.2f}")
+    return images, captions, feature_map, maps

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("Blocks", "rerank", "rerank_with_attention"),
         ],
         "pairwise": [
-            *("Extracted", "extract", "feature_distances", "fingerprint"),
+            *("Extracted", "StreamedMaps", "extract", "feature_distances", "fingerprint", "shortlist"),
             *("PairwiseResult", "attention_distances", "pair_maps"),
         ],
         "protocol": [

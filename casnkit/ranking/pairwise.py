@@ -9,6 +9,9 @@ Linear(D, H) - ReLU - Linear(H, 2) has the gradient
 
 from which a mode of equation 4 makes channel weights, and these the two maps: weights @ A_q and weights @ A_g. LeakyReLU's
 derivative has two values as well; without an activation it is constant. Other pair classifiers go pair by pair.
+
+Maps are large: 1.5 MiB an image for ResNet50 with stripes, 137 GiB for MSMT17. :class:`StreamedMaps` holds none of them: the
+network looks again at a part of the images whenever that part's maps are needed, and the distances are the same.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -31,11 +35,37 @@ from casnkit.attention import MODES
 from casnkit.config import check_count
 from casnkit.data.images import normalise as normalise_images
 from casnkit.models import CASN, eval_view, is_dense, unwrapped
-from casnkit.ranking.protocol import chunks
+from casnkit.ranking.protocol import chunks, new_matrix
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
 HELD_BYTES = 2**29  # of gallery maps on the device and at most of a block's values; on a GPU a quarter of what is free
 BLOCK_BYTES = {"cpu": 2**26}  # of a block's values: near the caches; elsewhere 2 GiB
+
+
+class StreamedMaps:
+    """Feature maps (N, C, h, w) that are computed whenever they are asked for, and never kept.
+
+    Indexing chooses images and computes nothing; ``to(device)`` computes, and so does ``mean(1)``, part by part. ``load``
+    gives normalised batches of the images with these numbers; ``size`` is (C, h, w).
+    """
+
+    def __init__(self, model: CASN, load: Callable[[np.ndarray], Iterable[Tensor]], numbers: np.ndarray, *size: int):
+        self.model, self.load, self.numbers, self.shape = model, load, numbers, (len(numbers), *size)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: object) -> StreamedMaps:
+        chosen = self.numbers[index if isinstance(index, slice) else np.asarray(index)]
+        return StreamedMaps(self.model, self.load, chosen, *self.shape[1:])
+
+    def to(self, *device: object) -> Tensor:
+        """These maps as a tensor."""
+        return extract(self.model, self.load(self.numbers)).feature_maps.to(*device)
+
+    def mean(self, dim: int) -> Tensor:
+        """Their mean over ``dim``, not the first one."""
+        return torch.cat([self[part].to("cpu").mean(dim) for part in chunks(len(self), 1, 1024)])
 
 
 @dataclass(frozen=True)
@@ -43,7 +73,7 @@ class Extracted:
     """What ranking needs of N images, on the CPU."""
 
     features: Tensor  # (N, D) float32, f of every image, not normalised
-    feature_maps: Tensor | None = None  # (N, C, h, w) float32, A of every image, or None
+    feature_maps: Tensor | StreamedMaps | None = None  # (N, C, h, w) float32, A of every image, or None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -51,6 +81,11 @@ class Extracted:
     def subset(self, index: object) -> Extracted:
         """The images that ``index`` (a slice, integers or a mask) selects."""
         return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
+
+    def parts(self, most: int) -> Iterator[tuple[slice, Extracted]]:
+        """All images in parts of about ``most`` bytes of maps, which are computed where they were not kept; and where."""
+        for part in chunks(len(self), 4 * math.prod(self.feature_maps.shape[1:]), most):
+            yield part, Extracted(self.features[part], self.feature_maps[part].to("cpu"))
 
 
 def extract(
@@ -99,18 +134,41 @@ def feature_distances(
             shapes = f"{query.dtype} of {tuple(query.shape)} and {gallery.dtype} of {tuple(gallery.shape)}"
             raise ValueError(f"{name} features: expected floats (N, D), of one length D, got {shapes}")
         _check_finite(f"{name} features", features)
-    query, gallery = query.double(), gallery.double()
-    if normalise:
-        query, gallery = normalize(query), normalize(gallery)
-    if len(gallery):  # what all features share drops out of every difference; without it fewer digits cancel
-        query, gallery = query - gallery.mean(0), gallery - gallery.mean(0)
-    gallery_squares = gallery.square().sum(1)
-    result = np.empty((len(query), len(gallery)), np.float32)
-    for rows in chunks(len(query), len(gallery), 2**24):  # 128 MiB of float64 at a time
-        squares = gallery_squares + query[rows].square().sum(1, keepdim=True)
-        squares = torch.addmm(squares, query[rows], gallery.T, alpha=-2)
-        result[rows] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
+
+    def wide(features: Tensor) -> Tensor:
+        return normalize(features.double()) if normalise else features.double()
+
+    # a part of the gallery at a time: in float64 all of it would take several times its memory
+    result, parts = new_matrix(len(query), len(gallery)), chunks(len(gallery), query.shape[1], 2**26)
+    # what all features share drops out of every difference; without it fewer digits cancel
+    shared = sum(wide(gallery[part]).sum(0) for part in parts) / max(1, len(gallery))
+    for columns in parts:
+        images = wide(gallery[columns]) - shared
+        for rows in chunks(len(query), max(len(images), query.shape[1]), 2**24):  # 128 MiB of float64
+            asked = wide(query[rows]) - shared
+            squares = images.square().sum(1) + asked.square().sum(1, keepdim=True)
+            squares = torch.addmm(squares, asked, images.T, alpha=-2)
+            result[rows, columns] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
     return result
+
+
+def shortlist(
+    query_features: Tensor, gallery_features: Tensor, count: int, normalise: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each query's ``count`` closest gallery images by features, closest first, and their distances: (Q, count) twice.
+
+    For galleries of hundreds of thousands, without a matrix (Q, G). faiss (``pip install "casnkit[scale]"``) compares every
+    image, in float32: only images whose distances agree to about six digits can change places. It copies the features.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError('the shortlist of a large gallery needs faiss: pip install "casnkit[scale]"') from error
+    index, scale = faiss.IndexFlatL2(query_features.shape[1]), normalize if normalise else torch.nn.Identity()
+    for part in gallery_features.float().split(4096):
+        index.add(scale(part).numpy())
+    squares, near = index.search(scale(query_features.float()).numpy(), min(count, index.ntotal))
+    return near, np.sqrt(squares.clip(0))
 
 
 def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
@@ -127,7 +185,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 class PairwiseResult(NamedTuple):
-    """(Q, G) float32 distances, lower is closer; and the seconds that they took."""
+    """(Q, G) float32 distances, or (Q, K) to the listed images, lower is closer; and the seconds that they took."""
 
     distances: np.ndarray
     seconds: float
@@ -144,29 +202,41 @@ def attention_distances(
     *,
     precision: str = "float32",
     progress: bool = False,
+    listed: np.ndarray | None = None,
 ) -> PairwiseResult:
     """l2 between the aligned Siamese attention of every query-gallery pair (equation 5), lower is closer.
 
     Computed where the model is, by which :func:`extract` saw ``query`` and ``gallery`` (their maps may differ in size).
     ``mode``, ``order``: see ``CASN.siamese_attention_of``; ``threshold``, ``scale``: t of the crop and what it refers to, see
-    :func:`casnkit.attention.align_rows`; ``precision`` of the products: float32, float64 or bf16. Raises ValueError for maps
-    missing or not finite, shapes that do not fit the model, or an unknown name.
+    :func:`casnkit.attention.align_rows`; ``precision`` of the products: float32, float64 or bf16; ``listed``: gallery indices
+    (Q, K), the only pairs that are computed. Raises ValueError for maps missing or not finite, shapes that do not fit the
+    model, or an unknown name.
     """
     started, model = time.perf_counter(), unwrapped(model, CASN)
     _check(model, query, gallery, mode, order)
     if precision not in PRECISIONS or not 0 <= threshold < 1:
         known = ", ".join(PRECISIONS)
         raise ValueError(f"expected precision: {known}; threshold in [0, 1), got {precision!r} and {threshold!r}")
+    near = None if listed is None else np.asarray(listed)
+    if near is not None and not (near.ndim == 2 and 0 <= near.min(initial=0) <= near.max(initial=0) < len(gallery)):
+        raise ValueError(f"listed: expected gallery indices (Q, K) below {len(gallery)}, got {near.shape}")
+    distances = new_matrix(len(query), len(gallery) if near is None else near.shape[1])
     head = model.pair_head.layers() if len(model.pair_head) == 4 else ()
     if head and isinstance(head[1], (nn.Identity, nn.ReLU, nn.LeakyReLU)):
-        centre = gallery.features.mean(0, dtype=torch.float64)
+        centre = sum(part.double().sum(0) for part in gallery.features.split(4096)) / len(gallery)
         blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
-        distances = blocks.distances(query, gallery, threshold, scale, progress)
+        looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
+        with tqdm(total=distances.size, **looks) as bar:
+            for rows, part in query.parts(_free(blocks.device) // 4):
+                blocks.fill(
+                    distances[rows], part, gallery, near if near is None else near[rows], (threshold, scale), bar
+                )
     else:
-        index = np.indices((len(query), len(gallery))).reshape(2, -1).T
+        columns = np.arange(len(gallery))[None].repeat(len(query), 0) if near is None else near
+        index = np.stack([np.indices(columns.shape)[0], columns], -1).reshape(-1, 2)
         batches = _maps(model, query, gallery, index, mode, order)
         found = torch.cat([attention.attention_distance(*maps, threshold, scale) for maps in batches])
-        distances = found.float().numpy().reshape(len(query), len(gallery))
+        distances[:] = found.float().numpy().reshape(distances.shape)
     return PairwiseResult(distances, time.perf_counter() - started)
 
 
@@ -202,6 +272,10 @@ class _Side(NamedTuple):
     hidden: Tensor  # (n, H), U at least in float32
     size: tuple[int, int]  # (h, w)
 
+    def subset(self, index: object) -> _Side:
+        """The images that ``index`` selects."""
+        return _Side(*(values[index] for values in self[:3]), self.size)
+
 
 class _Blocks:
     """What all blocks share: mode, order, precision, and the pair classifier as matrices."""
@@ -222,31 +296,31 @@ class _Blocks:
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
     @torch.no_grad()
-    def distances(
-        self, query: Extracted, gallery: Extracted, threshold: float, scale: str, progress: bool
-    ) -> np.ndarray:
-        """Gallery images on the device as many as fit, block by block under blocks of queries."""
-        item, (q, g) = self.dtype.itemsize, (images.feature_maps[0] for images in (query, gallery))
-        budget = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else HELD_BYTES
-        per_pair = 3 * item * query.features.shape[1] + 20 * (q[0].numel() + g[0].numel())
+    def fill(
+        self, distances: np.ndarray, query: Extracted, gallery: Extracted, near: Any, how: tuple, bar: tqdm
+    ) -> None:
+        """The distances of all pairs, (q, G), block by block, or to the images that ``near`` (q, K) lists, image by image;
+        gallery images are on the device as many as fit. ``how`` is that of :meth:`block`."""
+        item, (q, g) = self.dtype.itemsize, (images.feature_maps.shape[1:] for images in (query, gallery))
+        budget = _free(self.device) // 4 if self.device.type == "cuda" else HELD_BYTES
+        per_pair = 3 * item * query.features.shape[1] + 20 * (math.prod(q[1:]) + math.prod(g[1:]))
         block = min(budget, BLOCK_BYTES.get(self.device.type, 2**31)) // per_pair
         queries = min(len(query), _multiple(int(block**0.5)))
-        images, held = _multiple(block // queries), max(1, budget // (g.numel() * (4 + item)))
-        distances = np.empty((len(query), len(gallery)), np.float32)
-        looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
-        with tqdm(total=distances.size, **looks) as bar:
-            for columns in chunks(len(gallery), 1, held):
-                whole = self.side(gallery.subset(columns))
-                for rows in chunks(len(query), 1, queries):
-                    side = self.side(query.subset(rows))
-                    found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
-                    for part in chunks(len(whole.maps), 1, images):
-                        found[:, part] = self.block(
-                            side, _Side(*(v[part] for v in whole[:3]), whole.size), threshold, scale
-                        )
-                    distances[rows, columns] = found.cpu().numpy()
-                    bar.update(found.numel())
-        return distances
+        images, asking = (np.arange(len(gallery)), None) if near is None else (np.unique(near), self.side(query))
+        for held in chunks(len(images), 1, max(1, budget // (math.prod(g) * (4 + item)))):
+            whole = self.side(gallery.subset(images[held]))
+            for rows in chunks(len(query), 1, queries) if near is None else ():
+                side = self.side(query.subset(rows))
+                found = torch.empty(len(side.maps), len(whole.maps), device=self.device)
+                for part in chunks(len(whole.maps), 1, _multiple(block // queries)):
+                    found[:, part] = self.block(side, whole.subset(part), *how)
+                distances[rows, held] = found.cpu().numpy()
+                bar.update(found.numel())
+            for k, image in enumerate(images[held] if near is not None else ()):
+                rows, columns = np.nonzero(near == image)
+                found = self.block(asking.subset(rows), whole.subset([k]), *how)
+                distances[rows, columns] = found[:, 0].cpu().numpy()
+                bar.update(len(rows))
 
     def side(self, images: Extracted) -> _Side:
         """These images on the device, with the first layer of the pair classifier applied in float64."""
@@ -300,6 +374,12 @@ class _Blocks:
         return weights.sum(-2) if weights.shape[-2] > 1 else weights.squeeze(-2)
 
 
+def _free(device: torch.device) -> int:
+    """Bytes that are free in memory, or on the device if that is less."""
+    free = psutil.virtual_memory().available
+    return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
+
+
 def _reads(weigh: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], which: int) -> bool:
     """Whether a mode reads its gradient (0) or its difference (1): without its values (torch's ``meta``) it fails then."""
     given = [torch.ones(1, 1, 1, device="meta" if k == which else "cpu") for k in (0, 1)]
@@ -337,10 +417,10 @@ def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: 
         maps, sizes = images.feature_maps, (len(images), model.channels, model.feature_size)
         if maps is None:
             raise ValueError(f"{name}: attention needs feature maps; extract with keep_maps=True")
-        if maps.dim() != 4 or not len(maps) or (*maps.shape[:2], *images.features.shape[1:]) != sizes:
+        if len(maps.shape) != 4 or not len(maps) or (*maps.shape[:2], *images.features.shape[1:]) != sizes:
             wanted = f"at least one feature map (N, {model.channels}, h, w) and features (N, {model.feature_size})"
             raise ValueError(f"{name}: expected {wanted}, got {tuple(maps.shape)} and {tuple(images.features.shape)}")
-        _check_finite(name, images.features, maps)
+        _check_finite(name, images.features, *([maps] if isinstance(maps, Tensor) else []))  # of others f is the mean
 
 
 def _check_finite(name: str, *values: Tensor) -> None:

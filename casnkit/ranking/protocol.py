@@ -14,12 +14,16 @@ trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the in
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass
 from itertools import product
 
 import lazy_loader
 import numpy as np
+import psutil
 import torch
 from numpy.typing import ArrayLike as Ids
 from torch import Tensor
@@ -278,6 +282,20 @@ def chunks(count: int, width: int, values: int | None = None) -> list[slice]:
     """``count`` rows of that width in parts of about ``values`` values."""
     step = max(1, (values or CHUNK_VALUES) // max(1, width))
     return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+
+
+def new_matrix(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    """An array to fill: in memory, or in a temporary file in ``$TMPDIR`` where it would take an eighth of what is free.
+
+    Raises ValueError, with the sizes, where there is no room for it on the disk either.
+    """
+    needed, place = math.prod(shape) * np.dtype(dtype).itemsize, tempfile.gettempdir()
+    if needed <= psutil.virtual_memory().available // 8:
+        return np.empty(shape, dtype)
+    if needed > (free := shutil.disk_usage(place).free):
+        told = f"a matrix {' x '.join(map(str, shape))} needs {needed / 2**30:.1f} GiB, {place} has {free / 2**30:.1f}"
+        raise ValueError(f"{told}: set TMPDIR to a folder on a larger disk, or rank fewer images")
+    return np.asarray(np.memmap(tempfile.TemporaryFile(), dtype, shape=shape))
 
 
 def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarray) -> int:

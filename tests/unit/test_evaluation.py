@@ -8,10 +8,12 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ import casnkit as ck
 from casnkit import evaluation, runs
 from casnkit.data.images import load_images, normalise
 from casnkit.data.imitate import imitate
-from casnkit.evaluation import Evaluation, evaluate, pair_probability, table
+from casnkit.evaluation import Evaluation, evaluate, pair_probability, table, who_is
 
 CONFIG = ck.profile("smoke", variant="casn", height=32, width=16)
 
@@ -58,6 +60,57 @@ def test_evaluation_is_extraction_distances_and_protocol(model, data, tmp_path):
     plain = evaluate(model, data, CONFIG.replace(variant="ide"), device="cpu", progress=False)
     assert list(plain.distances) == ["features"]
     assert plain.gallery.feature_maps is None
+
+
+def test_in_little_memory_the_same_is_found(model, data, monkeypatch):
+    expected = evaluate(model, data, CONFIG, device="cpu", progress=False, rerank=True)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100))
+    monkeypatch.setattr(evaluation, "READ_AT_ONCE", 3)
+    found = evaluate(model, data, CONFIG, device="cpu", progress=False, rerank=True)
+    assert isinstance(found.gallery.feature_maps, ck.ranking.StreamedMaps)
+    assert list(found.distances) == [*evaluation.RANKED_BY, "re-ranked features"]
+    for name, matrix in found.distances.items():
+        np.testing.assert_allclose(matrix, expected.distances[name], atol=1e-5)
+    assert found.chance.mean_ap == expected.chance.mean_ap
+    np.testing.assert_allclose(found.row_of(found.query.subset([1]), 1, "sum"), found.distances["sum"][1], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [3, 99])
+def test_a_shortlist_is_ranked_anew_ahead_of_all_others(model, data, count):
+    whole = evaluate(model, data, CONFIG, device="cpu", progress=False)
+    found = evaluate(model, data, CONFIG, device="cpu", progress=False, shortlist=count)
+    assert list(found.distances) == ["features", "sum"], "no matrix of attention"
+    kinds = [whole.distances[kind] for kind in evaluation.RANKED_BY[:2]]
+    for row, features, attention in zip(found.distances["sum"], *kinds, strict=True):
+        near, behind = np.split(np.argsort(features), [count])
+        scaled = [(v[near] - v[near].min()) / np.ptp(v[near]) for v in (features, attention)]
+        weight = CONFIG.ranking.attention_weight
+        first = near[np.argsort((1 - weight) * scaled[0] + weight * scaled[1])]
+        np.testing.assert_array_equal(np.argsort(row, kind="stable"), [*first, *behind])
+    for wrong in ({"shortlist": 0}, {"shortlist": 3, "attention": False}):
+        with pytest.raises(ValueError, match="expected a shortlist of 1 or more"):
+            evaluate(model, data, CONFIG, device="cpu", progress=False, **wrong)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_who_is_this(model, data, monkeypatch, large):
+    if large:
+        pytest.importorskip("faiss")
+        monkeypatch.setattr(evaluation, "LARGE", 3)
+    known = data.gallery.subset(data.gallery.pids != -1)
+    assert len(known) < len(data.gallery), "there is junk, which is nobody"
+    found = who_is(model, known.paths[[4, 1]], data, CONFIG, count=5, attention=False, progress=False)
+    assert found.groupby("picture", sort=False).path.first().tolist() == known.paths[[4, 1]].tolist(), "itself first"
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5] * 2
+    features = Evaluation.of(model, data, CONFIG, keep_maps=False).gallery.features[data.gallery.pids != -1]
+    whole = ck.ranking.feature_distances(features[[4, 1]], features)
+    expected = np.argsort(whole, axis=1)[:, :5]
+    np.testing.assert_array_equal(found.path, known.paths[expected.ravel()])
+    np.testing.assert_array_equal(found.pid, known.pids[expected.ravel()])
+    np.testing.assert_allclose(found.distance, np.sort(whole, axis=1)[:, :5].ravel(), atol=1e-3)
+    both = who_is(model, known.paths[[4, 1]], data, CONFIG, count=5, shortlist=5, progress=False)
+    assert [set(p) for _, p in both.groupby("picture").path] == [set(p) for _, p in found.groupby("picture").path]
+    assert both.distance.tolist() != found.distance.tolist()
 
 
 @pytest.mark.parametrize("per", ["query", "matrix"])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 
 from casnkit.data.images import normalise
-from casnkit.ranking import Extracted, extract, feature_distances, fingerprint
+from casnkit.ranking import Extracted, extract, feature_distances, fingerprint, pairwise, shortlist
+from casnkit.ranking.protocol import new_matrix
 
 
 @pytest.fixture
@@ -90,6 +96,34 @@ def test_many_queries_in_blocks_and_zero_features():
     parts = np.concatenate([feature_distances(query[i : i + 1], gallery) for i in (3, 39)])
     np.testing.assert_allclose(whole[[3, 39]], parts, rtol=1e-5)
     np.testing.assert_allclose(whole[3], np.ones(2**19), rtol=1e-6)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_shortlist_is_the_head_of_the_whole_ranking(monkeypatch, normalise):
+    pytest.importorskip("faiss")
+    query, gallery = random_features(6, 32, 0) * 3, random_features(9000, 32, 1)  # more than a part
+    near, distances = shortlist(query, gallery, 10, normalise)
+    whole = feature_distances(query, gallery, normalise)
+    np.testing.assert_array_equal(near, np.argsort(whole, axis=1)[:, :10])
+    np.testing.assert_allclose(distances, np.sort(whole, axis=1)[:, :10], rtol=1e-4)
+    assert shortlist(query, gallery[:3], 10)[0].shape == (6, 3)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r'pip install "casnkit\[scale\]"'):
+        shortlist(query, gallery, 10)
+
+
+def test_a_large_matrix_is_a_file_if_the_disk_has_room(monkeypatch):
+    query, gallery = random_features(3, 8, 0), random_features(5, 8, 1)
+    expected = feature_distances(query, gallery)
+    assert expected.base is None
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * 59))
+    monkeypatch.setattr(pairwise, "chunks", lambda count, *_: [slice(k, k + 1) for k in range(count)])
+    found = feature_distances(query, gallery)  # in parts of one image
+    assert type(found.base) is np.memmap
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=59))
+    with pytest.raises(ValueError, match=r"a matrix 3 x 5 needs .* set TMPDIR"):
+        new_matrix(3, 5)
 
 
 @pytest.mark.parametrize(

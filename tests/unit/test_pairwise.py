@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.models import CASN
-from casnkit.ranking import Extracted, attention_distances, pair_maps, pairwise
+from casnkit.ranking import Extracted, StreamedMaps, attention_distances, pair_maps, pairwise
 
 Problem = tuple[CASN, Extracted, Extracted]
 EXACT = {"precision": "float64"}
@@ -156,6 +156,44 @@ def test_a_budget_bounds_the_blocks_and_changes_nothing(make_problem, monkeypatc
     found = attention_distances(*problem, **EXACT).distances
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert max(seen[2:]) <= max(budget, 128 * 8)
+
+
+@pytest.mark.parametrize("head", ["relu", "leaky_relu", "none", "tanh"])
+@pytest.mark.parametrize("order", ["given", "both"])
+def test_listed_pairs_are_those_of_the_whole_matrix(make_problem, monkeypatch, head, order):
+    problem = make_problem(pooling="stripes", pair_activation="relu" if head == "tanh" else head)
+    if head == "tanh":
+        problem[0].pair_head[1] = nn.Tanh()
+    expected = one_by_one(problem, order=order)
+    near = np.stack([np.random.default_rng(i).permutation([0, 2, 3, 6])[:3] for i in range(5)])  # nobody lists 1, 4, 5
+    monkeypatch.setattr(pairwise, "HELD_BYTES", 30_000)
+    found = attention_distances(*problem, order=order, listed=near, **EXACT).distances
+    np.testing.assert_allclose(found, np.take_along_axis(expected, near, 1), rtol=1e-6, atol=1e-6)
+    for bad in (near + 4, near - 1, near[0]):
+        with pytest.raises(ValueError, match=r"gallery indices \(Q, K\) below 7"):
+            attention_distances(*problem, listed=bad)
+
+
+@pytest.mark.parametrize("listed", [None, np.array([[0, 6], [3, 3], [2, 5], [6, 1], [4, 0]])])
+def test_streamed_maps_give_the_same_and_are_held_a_part_at_a_time(make_problem, monkeypatch, listed):
+    model, *sides = make_problem(dtype=torch.float32)
+    expected, asked = attention_distances(model, *sides, listed=listed).distances, []
+    model.trunk = nn.Identity()  # an "image" is its own feature map here
+    model.feature_map = lambda batch: batch
+
+    def streamed(side: Extracted, name: str) -> Extracted:
+        load = lambda index: (asked.append((name, len(index))), side.feature_maps[index].split(2))[1]  # noqa: E731
+        return Extracted(side.features, StreamedMaps(model, load, np.arange(len(side)), *side.feature_maps.shape[1:]))
+
+    per_image = 4 * sides[0].feature_maps[0].numel()
+    monkeypatch.setattr(pairwise, "HELD_BYTES", 2 * 2 * per_image)
+    monkeypatch.setattr(pairwise, "_free", lambda device: 4 * 3 * per_image)
+    found = attention_distances(model, *map(streamed, sides, "qg"), listed=listed).distances
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [count for name, count in asked if name == "q"] == [3, 2], "each query once"
+    assert max(count for name, count in asked if name == "g") == 2
+    one = streamed(sides[1], "g").feature_maps
+    torch.testing.assert_close(attention.mean_map(one), attention.mean_map(sides[1].feature_maps))
 
 
 @pytest.mark.parametrize("act", ["relu", "none"])
