@@ -27,6 +27,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from casnkit import attention
 from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, check_count, make_settings
+from casnkit.data.images import is_dense
 from casnkit.data.weights import feature_channels, fill
 
 
@@ -174,24 +175,18 @@ class CASN(nn.Module):
 
     Args:
         backbone: a name in :data:`TRUNKS`, or a module that maps (B, 3, H, W) to a feature map (B, C, h, w) >= 0.
-        seed: of the random weights; None: torch's random state as it is. Either way that is left as it was, so a second
-            network starts from the same weights unless it gets another seed.
         **options: fields of :class:`casnkit.config.ModelConfig`, such as ``weights``: None (random), ``"imagenet"``
-            (torchvision's cached file) or a file's path, for the trunk.
+            (torchvision's cached file) or a file's path, for the trunk. And ``seed`` of the random weights; None: torch's
+            random state as it is. That is never moved on, so networks made in a row start alike unless seeds differ.
 
     Raises ValueError for an unknown name or an option out of range, and weights missing or of another network.
     """
 
     def __init__(
-        self,
-        num_ids: int,
-        backbone: str | nn.Module = "resnet50",
-        pooling: str = "gap",
-        seed: int | None = None,
-        **options: Any,
+        self, num_ids: int, backbone: str | nn.Module = "resnet50", pooling: str = "gap", **options: Any
     ) -> None:
         super().__init__()
-        given = isinstance(backbone, nn.Module)
+        given, seed = isinstance(backbone, nn.Module), options.pop("seed", None)
         name, weights = type(backbone).__name__ if given else backbone, options.pop("weights", None)
         options |= {"backbone": name, "pooling": pooling, "weights": None if weights is None else str(weights)}
         self.config = config = make_settings("model", options)
@@ -214,12 +209,15 @@ class CASN(nn.Module):
         return cls(num_ids, **vars(config))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough.
-
-        Images are moved to the trunk's device and precision.
-        """
+        """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough, on
+        any device."""
         like = next(self.trunk.parameters(), images)
-        fits = is_dense(images, like) and images.is_floating_point() and images.dim() == 4 and images.shape[1] == 3
+        fits = (
+            is_dense(images, getattr(like, "is_meta", False))
+            and images.is_floating_point()
+            and images.dim() == 4
+            and images.shape[1] == 3
+        )
         if not fits:
             kind = f"{images.layout} {images.dtype} {images.device}" if isinstance(images, Tensor) else type(images)
             found = f"{kind} of shape {tuple(getattr(images, 'shape', ()))}"
@@ -271,7 +269,7 @@ class CASN(nn.Module):
         z(1, 2) and z(2, 1).
         """
         network, images = eval_view(self), (images_1, images_2)
-        if np.shape(images_1) == np.shape(images_2) and all(isinstance(each, Tensor) for each in images):
+        if is_dense(images_1) and is_dense(images_2) and images_1.shape == images_2.shape:
             maps = network.feature_map(torch.cat(images)).chunk(2)
         else:
             maps = map(network.feature_map, images)
@@ -322,25 +320,13 @@ class CASN(nn.Module):
 
     def check_labels(self, labels: Any, images: Tensor) -> Tensor:
         """Labels of (B, ...) images as (B,) int64 beside them. ValueError unless they are integers in 0 .. num_ids - 1."""
-        try:
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):  # ragged, sparse, without values
             array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
-        except (TypeError, ValueError, RuntimeError):  # ragged, sparse, without values
-            array = np.empty((), object)
-        whole = array.shape == (len(images),) and array.dtype.kind in "iu"
-        if not whole or (array.size and not 0 <= array.min() <= array.max() < self.num_ids):
-            kind = f"{type(labels).__name__} of {array.dtype} {array.shape}"
-            wanted = f"{len(images)} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
-            raise ValueError(f"expected {wanted}, got {f'{array.min()} .. {array.max()}' if whole else kind}")
-        return torch.from_numpy(array.astype(np.int64)).to(images.device)
-
-
-def is_dense(values: Any, like: Tensor | None = None) -> bool:
-    """Whether it is a tensor that is not sparse and, unless ``like`` has none either, has values."""
-    return (
-        isinstance(values, Tensor)
-        and values.layout == torch.strided
-        and values.is_meta <= getattr(like, "is_meta", False)
-    )
+            inside = array.dtype.kind in "iu" and 0 <= array.min(initial=0) <= array.max(initial=0) < self.num_ids
+            if inside and array.shape == (len(images),):
+                return torch.from_numpy(array.astype(np.int64)).to(images.device)
+        wanted = f"{len(images)} whole numbers in 0 .. {self.num_ids - 1} as labels, from data.labels_of"
+        raise ValueError(f"expected {wanted}, got {labels!s:.99}")
 
 
 _INSIDE = (nn.Module, Tensor, dict, list, tuple, MethodType, partial)  # what may hold modules or weights
@@ -401,9 +387,8 @@ def seeded(seed: int | None, stream: int) -> Iterator[None]:
     """torch's random state set from (seed, stream), or kept for None, inside the block and put back after it."""
     with _DICE, fork_random():
         if seed is not None:
-            torch.manual_seed(
-                int(np.random.SeedSequence([check_count("seed", seed, 0), stream]).generate_state(1, np.uint64)[0]) >> 1
-            )
+            numbers = np.random.SeedSequence([check_count("seed", seed, 0), stream]).generate_state(1, np.uint64)
+            torch.manual_seed(int(numbers[0]) >> 1)
         yield
 
 

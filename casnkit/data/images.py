@@ -38,6 +38,11 @@ def normalise(images: Tensor) -> Tensor:
     return v2.functional.normalize(scaled, list(IMAGENET_MEAN), list(IMAGENET_STD), inplace=True)
 
 
+def is_dense(values: object, meta: bool = False) -> bool:
+    """Whether it is a tensor that is not sparse and has values; ``meta``: or has none."""
+    return isinstance(values, Tensor) and values.layout == torch.strided and values.is_meta <= meta
+
+
 def denormalise(images: Tensor) -> Tensor:
     """Undo :func:`normalise` for display: float (..., 3, H, W) -> new uint8 tensor, rounded and clipped to 0 to 255."""
     if not images.is_floating_point():

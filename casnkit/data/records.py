@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ UNKNOWN_CAMERA = -1
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # never PostScript: Pillow hands it to another program
 
 
-@contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """The one place where a picture is opened: a regular file in one of :data:`FORMATS`.
+def decode(path: str | Path) -> Image.Image:
+    """The one place where a picture is opened: a regular file in one of :data:`FORMATS`, upright by its EXIF orientation,
+    which its ``info`` keeps with the size as ``stored``.
 
     Raises ValueError, naming the file, for anything else, for a damaged picture, and for one too large to be decoded.
     """
@@ -39,17 +39,13 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
         if not Path(path).is_file():  # a named pipe or a device would never end
             raise OSError("there is no such file" if not Path(path).exists() else "this is no regular file")
         with Image.open(path, formats=FORMATS) as image:
-            yield image
+            stored = image.size, image.getexif().get(ExifTags.Base.Orientation, 1)
+            upright = ImageOps.exif_transpose(image)
+            upright.info["stored"] = stored
+            return upright
     except Exception as error:  # Pillow raises many types for damaged files
         wanted = f"expected an image ({', '.join(FORMATS)}) at {path}"
         raise ValueError(f"{wanted}, could not read it: {error or type(error).__name__}") from error
-
-
-def decode(path: str | Path) -> Image.Image:
-    """The picture in that file, upright by its EXIF orientation."""
-    with opened(path) as image:
-        image.load()
-        return ImageOps.exif_transpose(image)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -76,10 +72,8 @@ def whole_numbers(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     array = np.array(array.tolist() if array.dtype == object else array).reshape(-1)
     most = 2.0**53 if array.dtype.kind == "f" else 2.0**63  # beyond, a float stands for many numbers
-    whole = (np.rint(array) == array) & (abs(array) < most) if array.dtype.kind in "iuf" else np.array(False)
-    if not whole.all():
-        found = array[~whole][0] if whole.shape else array.dtype
-        raise ValueError(f"{name}: expected whole numbers, in int64, got {found}")
+    if array.dtype.kind not in "iuf" or not ((np.rint(array) == array) & (abs(array) < most)).all():
+        raise ValueError(f"{name}: expected whole numbers, in int64, got {array.tolist()!s:.99}")
     return array.astype(np.int64)
 
 
@@ -138,11 +132,10 @@ class Split:
         path = Path(folder or "") / f"{Path(self.paths[i]).stem}.png"
         if folder is None or not path.is_file():
             return None
-        side = decode(path)
+        side, (size, orientation) = decode(path), decode(self.paths[i]).info["stored"]
         side = side if side.mode in ("L", "P", "1") or side.mode.startswith("I") else side.convert("L")
-        with opened(self.paths[i]) as image:
-            if side.size == image.size:
-                side.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if side.size == size:
+            side.getexif()[ExifTags.Base.Orientation] = orientation
         return np.clip(ImageOps.exif_transpose(side), 0, 255).astype(np.uint8)
 
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.config import check_choice, check_count
+from casnkit.data.images import is_dense
 from casnkit.evaluation import SIDES
 from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel
-from casnkit.models import CASN, is_dense, seeded, unwrapped
+from casnkit.models import CASN, seeded, unwrapped
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
@@ -258,9 +259,7 @@ def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
 
 def _size(name: str, value: Sequence[int], largest: Sequence[int]) -> tuple[int, int]:
     good = isinstance(value, (tuple, list)) and len(value) == 2
-    if not good or not all(
-        isinstance(n, int | np.integer) and 1 <= n <= m for n, m in zip(value, largest, strict=True)
-    ):
+    if not good or not all(check_count(name, n) <= m for n, m in zip(value, largest, strict=True)):
         raise ValueError(f"expected {name} as (height, width) of 1 to {tuple(largest)} pixels, got {value!r}")
     return tuple(value)
 

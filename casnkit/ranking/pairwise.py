@@ -33,8 +33,9 @@ from tqdm import tqdm
 from casnkit import attention
 from casnkit.attention import MODES
 from casnkit.config import check_count
+from casnkit.data.images import is_dense
 from casnkit.data.images import normalise as normalise_images
-from casnkit.models import CASN, eval_view, is_dense, unwrapped
+from casnkit.models import CASN, eval_view, unwrapped
 from casnkit.ranking.protocol import chunks, new_matrix
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.bfloat16}
@@ -104,11 +105,10 @@ def extract(
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8 or not is_dense(images):
             raise ValueError(
-                f"expected uint8 images, or [tensor] for a normalised batch, got {images.layout} {images.dtype}"
+                f"expected uint8 images, or [tensor] for normalised ones, got {images.layout} {images.dtype}"
             )
         images = map(normalise_images, images.split(check_count("batch_size", batch_size)) if len(images) else ())
-    model = unwrapped(model, CASN) if device is None else unwrapped(model, CASN).to(device)
-    model = eval_view(model)
+    model = eval_view(unwrapped(model, CASN) if device is None else unwrapped(model, CASN).to(device))
     features, maps = [], []
     with torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from casnkit import ReidDataset, Split, evaluate_ranking
-from casnkit.data.records import data_fingerprint, hold_out, labels_of, read_image
+from casnkit.data.imitate import imitate
+from casnkit.data.records import MARKET_FOLDERS, data_fingerprint, hold_out, labels_of, read_image
 
 
 def made(pids: list[int], camids: list[int], **options: object) -> ReidDataset:
@@ -110,27 +111,43 @@ def test_labels_and_splits() -> None:
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
 
 
+DOORS = """
+import sys
+import casnkit as ck
+from casnkit.__main__ import main
+root, (model, info) = sys.argv[1], ck.load_shipped()
+data, run, options = ck.open_dataset(root), root + "/run", {"device": "cpu", "progress": False}
+for door in (
+    lambda: data.train.image(0),
+    lambda: main(["data", "check", root]),
+    lambda: ck.training.train(data, ck.profile("smoke"), run, **options),
+    lambda: ck.evaluation.evaluate(model, data, info.config, **options),
+    lambda: ck.Inspector(ck.experiments.FOLDER / "gap-casn", data, notes=run, out=run, cache=run),
+):
+    try:
+        print("passed", door())
+    except ValueError as error:
+        print("refused", error)
+"""
+
+
 def test_postscript_under_another_name_starts_nothing(tmp_path: Path) -> None:
-    """A ``gs`` of ours stands in PATH and leaves a trace where it is started."""
-    gs, trace = tmp_path / "bin" / "gs", tmp_path / "it ran"
+    """A ``gs`` of ours stands in PATH and leaves a trace where it is started; a picture of each split is PostScript."""
+    root, gs, trace = imitate("market1501", tmp_path / "set"), tmp_path / "bin" / "gs", tmp_path / "it ran"
+    for folder in MARKET_FOLDERS:
+        min((root / folder).glob("*.jpg")).write_bytes(EPS)
     gs.parent.mkdir()
     gs.write_text(f"#!/bin/sh\ntouch '{trace}'\n")
     gs.chmod(gs.stat().st_mode | stat.S_IXUSR)
-    (tmp_path / "0001_c1.jpg").write_bytes(EPS)
-    script = "import sys; from casnkit.data.records import read_image; read_image(sys.argv[1])"
-    environment = {
-        **os.environ,
-        "PATH": f"{gs.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    command = [sys.executable, "-c", script, str(tmp_path / "0001_c1.jpg")]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert "expected an image (BMP, GIF, JPEG" in found.stderr
+    paths = {"PATH": f"{gs.parent}:{os.environ['PATH']}", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", DOORS, str(root)]
+    found = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True)
+    assert (found.stdout.count("refused"), found.stdout.count("passed"), found.returncode) == (3, 2, 0), found
+    assert found.stdout.count("expected an image (BMP, GIF, JPEG") >= 3
     assert not trace.exists()
-    loading = script.replace("read_image(sys.argv[1])", "Image.open(sys.argv[1]).load()").replace(
-        "from casnkit.data.records import read_image", "from PIL import Image"
-    )
-    subprocess.run([sys.executable, "-c", loading, command[-1]], env=environment, capture_output=True)
+    command[2:3] = ["from PIL import Image; import sys; Image.open(sys.argv[1]).load()"]
+    (tmp_path / "a.jpg").write_bytes(EPS)
+    subprocess.run([*command[:3], tmp_path / "a.jpg"], env={**os.environ, **paths}, capture_output=True)
     assert trace.exists(), "the trap itself works"
 
 
@@ -145,6 +162,11 @@ def test_a_picture_is_upright(orientation: int, tmp_path: Path) -> None:
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), upright)
+    split, person = Split([str(tmp_path / "a.png")], [1], [1], mask_folder=tmp_path / "masks"), upright[..., 0] > 0
+    split.mask_folder.mkdir()
+    for drawn in (np.asarray(stored)[..., 0], person)[: 1 + (orientation in (1, 5, 6, 7, 8))]:  # on the file, upright
+        Image.fromarray((drawn > 0).astype(np.uint16)).save(split.mask_folder / "a.png")
+        assert np.array_equal(split.mask(0), person)
 
 
 def test_sixteen_bits_and_floats_have_one_scale(tmp_path: Path) -> None:
