@@ -100,7 +100,7 @@ def excess(matrix: Tensor) -> Tensor:
 
 
 def separate(matrix: Tensor) -> Tensor:
-    """What two separate maps tell: the product of row and column sums, scaled to the same total."""
+    """What two separate maps tell of a matrix >= 0: the product of row and column sums, scaled to the same total."""
     total = matrix.sum((1, 2), True)
     return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
 
