@@ -165,6 +165,8 @@ def randomised(model: CASN, prefixes: Sequence[str], seed: int = 0, images: Tens
     A trunk that forgot then measures BatchNorm's statistics anew on ``images`` (B, 3, H, W): without that maps would be
     flat, and every explanation would pass for the wrong reason.
     """
+    if not isinstance(model, CASN):
+        raise ValueError(f"expected a casnkit.CASN, got a {type(model).__name__}")
     with seeded(seed, 0):
         fresh = CASN.from_config(model.num_ids, dataclasses.replace(model.config, weights=None)).state_dict()
     changed, prefixes = copy.deepcopy(model).requires_grad_(False).eval(), tuple(prefixes)

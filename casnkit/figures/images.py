@@ -207,9 +207,9 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
 
 def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: str = "", bars: Any = ()) -> Figure:
     """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
-    pictures, captions = as_images(images), captions or [""] * len(images)
-    parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
+    told = list(zip(as_images(images), captions or [""] * len(images), strict=True))
+    lines = [zip(*told[start : start + columns], strict=True) for start in range(0, len(told), columns)]
+    return sheet([Row(own, captions=[*map(str, texts)]) for own, texts in lines], title, widest=1.2, bars=bars)
 
 
 def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, title: str = "Channels") -> Figure:

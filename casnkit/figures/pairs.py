@@ -37,7 +37,7 @@ def show_pair(
     are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
     two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
     """
-    images, maps = as_images((image_1, image_2)), as_maps((map_1, map_2))
+    images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
     limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
@@ -75,6 +75,12 @@ def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tupl
     """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
     own = float(map_1.max()), float(map_2.max())
     return own if normalisation == "own maximum" else (max(own), max(own))
+
+
+def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
+    return as_maps(maps)
 
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
@@ -169,7 +175,7 @@ def show_difference(
 @figure_style()
 def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = _NAMES) -> Figure:
     """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance."""
-    values, pictures = as_maps(maps), as_images(images)
+    values, pictures = _checked_maps(maps, threshold), as_images(images)
     heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
     figure, widest = new_figure(style.PAGE_WIDTH, 5.6, heading), max(p.shape[1] / p.shape[0] for p in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])

@@ -170,6 +170,8 @@ def test_a_part_is_forgotten_and_nothing_else(case):
             assert torch.equal(value, before[name]) != name.startswith(part), name
             assert torch.equal(value, again[name])
     assert not torch.equal(changed[part + "first.0.weight"], other[part + "first.0.weight"])
+    with pytest.raises(ValueError, match=r"expected a casnkit\.CASN, got a SmallTrunk"):
+        randomised(model.trunk, ["stem."])
 
 
 def test_statistics_of_a_forgotten_trunk_are_those_of_the_images(case):
