@@ -11,7 +11,7 @@ from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.images import SCALES, as_images, as_maps, colour_bar, overlay, scaled
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 _NAMES = ("image 1", "image 2")
@@ -80,7 +80,7 @@ def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tupl
 def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
     if not 0 <= threshold < 1:
         raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
-    return as_maps(maps)
+    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
 
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
@@ -158,7 +158,7 @@ def show_difference(
     normalisation: str = "own maximum",
 ) -> Figure:
     """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    maps = as_maps((map_1, map_2))
+    maps = _checked_maps((map_1, map_2), 0)
     first, second = map(scaled, maps, map_limits(*maps, normalisation))
     limit = float(np.abs(first - second).max()) or 1.0
     figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
@@ -197,7 +197,7 @@ def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, tit
 @figure_style()
 def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
     """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
-    values, figure = as_maps(maps), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
+    values, figure = _checked_maps(maps, max(thresholds)), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
     for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
         part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
