@@ -35,7 +35,6 @@ TRIES: dict[str, tuple[str, tuple[float, ...]]] = {
     "ide+ia, mask": ("ia_weight", (0.5, 0.1, 1.0)),
     "casn": ("ia_weight", (0.5, 0.1, 1.0)),
 }
-PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 WORLDS = {"": {}, "misaligned": {"crop": 0.06, "bad_crop": 0.3, "occluder": 0.3}}  # of the people's difficulty
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {

@@ -78,6 +78,8 @@ def faithfulness(
     check_choice("where", where, (*SIDES, "alternate"))
     check_count("steps", steps)
     pairs, maps = np.asarray(pairs), [m.detach().float().cpu() for m in (query_maps, gallery_maps)]
+    if not len(pairs) == len(maps[0]) == len(maps[1]):
+        raise ValueError(f"expected a map per pair, got {len(pairs)} pairs, {len(maps[0])} and {len(maps[1])} maps")
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
     generator, found = Generator().manual_seed(seed), {}
     for name in ("", "random_"):

@@ -309,11 +309,11 @@ def findings(league: League) -> list[str]:
     over = league.row("siamese", "energy", "plain-mean")
     if over is not None:
         points, low, high = (f"{100 * number:+.1f}" for number in (over.value, over.low, over.high))
-        more = "more" if over.low > 0 else "less"
-        much = f"has {more} of its energy on the person than the plain mean: {points} points"
-        same = "lies on the person as much as the plain mean, as far as these pairs can tell"
-        clear = over.low > 0 or over.high < 0
-        said.append(f"Equation 4's map {f'{much} [{low}, {high}]' if clear else f'{same} ({points} points)'}.")
+        what = f"lies on the person as much as the plain mean, as far as these pairs can tell ({points} points)"
+        if over.low > 0 or over.high < 0:
+            more = "more" if over.low > 0 else "less"
+            what = f"has {more} of its energy on the person than the plain mean: {points} points [{low}, {high}]"
+        said.append(f"Equation 4's map {what}.")
     passed = f"All sanity checks are passed by {_listed(sane)} ({len(sane)} of {len(names)} methods)."
     said.append(passed if sane else f"None of {len(names)} methods passes all sanity checks.")
     rows = [league.row(name, "energy", "siamese") for name in sane if "siamese" not in sane]

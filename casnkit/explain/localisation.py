@@ -127,8 +127,6 @@ def _share(part: Tensor, whole: Tensor, seen: Tensor) -> Tensor:
 def _on_masks(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     masks = torch.as_tensor(masks)
     if masks.dim() != 3 or len(masks) != len(maps) or masks.is_floating_point():
-        raise ValueError(
-            f"expected {len(maps)} masks (H, W) of truth values, got {masks.dtype} of {tuple(masks.shape)}"
-        )
+        raise ValueError(f"expected {len(maps)} masks (H, W) of bools, got {masks.dtype} of {tuple(masks.shape)}")
     maps = resized_maps(maps, tuple(masks.shape[1:]))
     return maps, masks.bool().to(maps)

@@ -93,8 +93,7 @@ def show_cmc(results: Mapping[str, Any], title: str = "Cumulative matching chara
 def show_weight_curve(curves: Mapping[str, tuple], best: Mapping[str, float]) -> Figure:
     """mAP against attention's share in the sum: name -> (weights, mAP), both (K,) in [0, 1]; a ring at the ``best``."""
     rings = {name: (best[name], np.interp(best[name], *curve)) for name, curve in curves.items()}
-    title = "How much should attention count?"
-    ax = _lines(title, curves, lambda name, *_: f"best at {best[name]:g}", rings)
+    ax = _lines("How much should attention count?", curves, lambda name, *_: f"best at {best[name]:g}", rings)
     ax.axvline(0.5, **_DOTTED, label="the paper's sum")
     ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel="mAP on validation people (%)")
     ax.legend()

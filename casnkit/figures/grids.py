@@ -133,11 +133,6 @@ def show_differences(names: Sequence, panels: Mapping, title: str = "Difference 
     return _intervals(names, drawn, title, note)
 
 
-def _sided(table: pd.DataFrame, line: float = 0, sign: int = 1) -> pd.DataFrame:
-    """With ``side``: 1 where the interval lies on the line's good side (``sign`` 1: above), -1 on the other, 0 undecided."""
-    return table.assign(side=sign * ((table.low > line).astype(int) - (table.high < line)))
-
-
 def _intervals(names: Sequence[str], panels: Mapping[str, tuple], title: str, note: str) -> Figure:
     """Panels side by side with a row for each name: a table in their order, the vertical line, the unit."""
     figure = new_figure(style.PAGE_WIDTH, 0.26 * len(names) + 1.9, title, note)
@@ -186,7 +181,8 @@ def show_league(league: Any) -> Figure:
     def panel(measure: str, line: float, unit: str = "points", sign: int = 1, rows: pd.DataFrame = own) -> tuple:
         found = rows[rows.measure == measure].set_index("method")[["value", "low", "high", "chance"]]
         scaled = (1 if unit == "correlation" else 100) * found.reindex(methods).rename(columns={"value": "mean"})
-        return _sided(scaled, line, sign), line, unit
+        above = (scaled.low > line).astype(int) - (scaled.high < line)  # 1 above the line, -1 below, 0 undecided
+        return scaled.assign(side=sign * above), line, unit
 
     plain = np.nan_to_num(100 * first.value[first.method == "plain-mean"].max())
     limit = own.limit[own.measure == "pair classifier"].max()

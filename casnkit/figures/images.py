@@ -71,11 +71,6 @@ def as_map(values: Any, name: str = "attention") -> np.ndarray:
     return array
 
 
-def as_maps(maps: Sequence) -> list[np.ndarray]:
-    """Maps as :func:`as_map` reads them."""
-    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
-
-
 def as_mask(values: Any, image: np.ndarray) -> np.ndarray:
     """A mask as (H, W) float64; another size than that of ``image`` (H, W, 3) raises a ``ValueError``."""
     mask = as_map(values, "mask")
@@ -213,9 +208,9 @@ def _table(named: Mapping[str, Sequence], labels: Sequence[str] | None, title: s
 
 def show_batch(images: Sequence, captions: Any = None, columns: int = 8, title: str = "", bars: Any = ()) -> Figure:
     """A contact sheet: images as :func:`as_image` reads them, in reading order, captions below, ``columns`` in a line."""
-    pictures, captions = as_images(images), captions or [""] * len(images)
-    parts = [slice(start, start + columns) for start in range(0, len(pictures), columns)]
-    return sheet([Row(pictures[p], captions=[*map(str, captions[p])]) for p in parts], title, widest=1.2, bars=bars)
+    told = list(zip(as_images(images), captions or [""] * len(images), strict=True))
+    lines = [zip(*told[start : start + columns], strict=True) for start in range(0, len(told), columns)]
+    return sheet([Row(own, captions=[*map(str, texts)]) for own, texts in lines], title, widest=1.2, bars=bars)
 
 
 def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, title: str = "Channels") -> Figure:
@@ -223,7 +218,7 @@ def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, ti
 
     Maps lie over the image, negative values as zero; ``signed`` ones stand alone, in diverging colours around zero.
     """
-    picture, values = as_image(image), as_maps(maps)
+    picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
     limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
     if signed:
         bar, colours = (style.DIFFERENCE_COLOURS, -limit, limit), matplotlib.colormaps[style.DIFFERENCE_COLOURS]
@@ -278,7 +273,7 @@ def _methods(groups: Any, methods: Mapping, masks: Any, labels: Any, title: str,
     for name, maps in methods.items():
         laid = []
         for group, raw in zip(pictures, maps, strict=True):
-            values = [m.clip(0) for m in as_maps(raw)]
+            values = [as_map(m).clip(0) for m in raw]
             joined = np.concatenate([v.ravel() for v in values])
             top = float(np.percentile(joined, brightest)) or float(joined.max())
             laid.append([overlay(image, v, vmax=top) for image, v in zip(group, values, strict=True)])

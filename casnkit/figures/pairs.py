@@ -11,7 +11,7 @@ from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, crop_bounds
 from casnkit.figures import style
-from casnkit.figures.images import SCALES, as_images, as_maps, colour_bar, overlay, scaled, upsample
+from casnkit.figures.images import SCALES, as_images, as_map, colour_bar, overlay, scaled, upsample
 from casnkit.figures.style import figure_style, fold, new_figure, short
 
 _NAMES = ("image 1", "image 2")
@@ -37,7 +37,7 @@ def show_pair(
     are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
     two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
     """
-    images, maps = as_images((image_1, image_2)), as_maps((map_1, map_2))
+    images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
     limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
@@ -104,6 +104,12 @@ def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tupl
     """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
     own = float(map_1.max()), float(map_2.max())
     return own if normalisation == "own maximum" else (max(own), max(own))
+
+
+def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"expected a threshold in [0, 1), a share of the maximum, got {threshold}")
+    return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
 
 
 def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
@@ -181,7 +187,7 @@ def show_difference(
     normalisation: str = "own maximum",
 ) -> Figure:
     """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    maps = as_maps((map_1, map_2))
+    maps = _checked_maps((map_1, map_2), 0)
     first, second = map(scaled, maps, map_limits(*maps, normalisation))
     limit = float(np.abs(first - second).max()) or 1.0
     figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
@@ -198,7 +204,7 @@ def show_difference(
 @figure_style()
 def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, titles: Sequence[str] = _NAMES) -> Figure:
     """Equation 5 step by step (paper 3.2.2, figure 6): map, row-wise maximum, threshold and crop, resize, distance."""
-    values, pictures = as_maps(maps), as_images(images)
+    values, pictures = _checked_maps(maps, threshold), as_images(images)
     heading = f"From map to M* \u00b7 t = {threshold:g} \u00b7 {SCALES['own maximum']}"
     figure, widest = new_figure(style.PAGE_WIDTH, 5.6, heading), max(p.shape[1] / p.shape[0] for p in pictures)
     grid = figure.add_gridspec(2, 6, width_ratios=[widest, widest, 0.6, 0.6, 0.6, 0.7])
@@ -220,7 +226,7 @@ def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, tit
 @figure_style()
 def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
     """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
-    values, figure = as_maps(maps), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
+    values, figure = _checked_maps(maps, max(thresholds)), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
     for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
         part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
         axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])

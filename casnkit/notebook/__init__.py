@@ -30,12 +30,13 @@ from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
 from casnkit.experiments import fits, load_shipped
-from casnkit.experiments.design import PEOPLE as PEOPLE_SIZES
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
 
 __all__ = ["PEOPLE_SIZES", "LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "start"]
+
+PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
 
 def start(

@@ -276,6 +276,7 @@ def test_bootstrap_leaves_out_what_is_not_defined():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"query_maps": torch.zeros(2, 4, 2)}, "got 1 pairs, 2 and 1 maps"),
         ({"query_maps": torch.full((1, 4, 2), float("nan"))}, "finite maps"),
         ({"where": "train"}, "where: expected one of query, gallery, alternate"),
         ({"steps": 0}, "steps as a whole number of at least 1"),

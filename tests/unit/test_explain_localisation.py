@@ -165,7 +165,7 @@ def test_pairs_use_the_images_that_show_the_part() -> None:
         (lambda: loc.energy_inside(MAP[0], PERSON), "expected 3 masks"),
         (lambda: loc.energy_inside(MAP[0, :1], PERSON), r"expected maps \(B, h, w\)"),
         (lambda: loc.energy_inside(MAP, PERSON[0]), "expected 1 masks"),
-        (lambda: loc.energy_inside(MAP, PERSON.float()), "of truth values, got torch.float32"),
+        (lambda: loc.energy_inside(MAP, PERSON.float()), "of bools, got torch.float32"),
     ],
 )
 def test_bad_input(call, message: str) -> None:

@@ -400,6 +400,8 @@ def test_league_is_ordered_and_coloured_and_far_off_differences_are_arrows():
         (lambda: figures.overlay(person(), np.full((9, 5), np.nan)), "attention: expected finite values"),
         (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
         (lambda: figures.show_difference(np.ones((9, 5)), np.ones((5, 9))), r"\(9,5\) \(5,9\)"),
+        (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
+        (lambda: figures.show_batch([person()] * 5, ["a"] * 6), "longer"),
         (lambda: figures.show_rankings([ranking(["right"])]), "status"),
         (lambda: figures.show_weight_curve({"a": (WEIGHTS, 100 * WEIGHTS)}, {"a": 1}), r"shares in \[0, 1\]"),
     ],
