@@ -90,7 +90,8 @@ def test_what_is_left_out_is_told(tmp_path: Path, tree: dict, images: int, note:
         ({f: [f"{p:04d}_c{c}_{f}.jpg" for p, c in product((1, 2, 3) if f == "train" else (4, 5), (3, 7))]
           for f in ("train", "query", "gallery")}, {}, [3, 7]),
         ({"": [f"{p:04d}_c{c}.jpg" for p, c in product(range(6), (1, 2))]}, {}, [1, 2]),
-        ({"": [f"door{c}-nr{p}.jpg" for p, c in product(range(6), "ab")]}, {"name_pattern": r"r(?P<camid>.)-nr(?P<pid>\d)"}, [1, 2]),
+        ({"": [f"at{c}-nr{p}.jpg" for p, c in product(range(6), "ab")]},
+         {"name_pattern": r"at(?P<camid>.)-nr(?P<pid>\d)"}, [1, 2]),
         ({"": [f"nr{p}door{c}.jpg" for p, c in product(range(6), "ab")]}, {"name_pattern": r"nr(\d)door(.)"}, [1, 2]),
         (splits("cohort/{p}"), {"name_pattern": "cohort/(?P<pid>[^/]+)/"}, [-1]),
         (splits("hall_{c}/{p}"), {"name_pattern": "/(?P<pid>[^/]+)/", "camera_pattern": r"hall_(\d)/"}, [1, 2]),
@@ -105,7 +106,7 @@ def test_arrangements_and_patterns(tmp_path: Path, tree: dict, how: dict, camera
     assert {*blind.train.camids.tolist(), *blind.query.camids.tolist()} == {-1}
 
 
-@pytest.mark.parametrize("pattern", ["(", "no group", 7, "zzz(.)"])
+@pytest.mark.parametrize("pattern", ["(", "no group", 7, "zzz(.)", "(?P<camid>.)"])
 def test_bad_patterns(tmp_path: Path, pattern: object) -> None:
     touch(tmp_path, PEOPLE)
     with pytest.raises(ValueError, match=r"a regular expression with a group, got|found none"):
