@@ -162,7 +162,7 @@ def test_cameras_are_asked_for_before_work(tmp_path: Path, monkeypatch, capsys) 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sets(NAMES, min_size=4, max_size=8), st.text(max_size=6))
 def test_any_names_of_people(names: set[str], pattern: str) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -179,7 +179,7 @@ def test_any_names_of_people(names: set[str], pattern: str) -> None:
         assert len({*data.train.pids.tolist(), *data.gallery.pids.tolist()}) == len(data.query) + len(data.train) // 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sets(st.tuples(st.integers(-1, 10**20), st.integers(0, 10**20)), max_size=5), st.sets(NAMES, max_size=4))
 def test_any_names_of_benchmarks(numbers: set[tuple[int, int]], others: set[str]) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -197,7 +197,7 @@ def test_any_names_of_benchmarks(numbers: set[tuple[int, int]], others: set[str]
         assert sorted(zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True)) == sorted(usual + short)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(*[st.lists(st.tuples(st.integers(-1, 3), st.sampled_from((-1, 1, 2))), min_size=1, max_size=5)] * 2)
 def test_a_set_is_unfit_where_the_protocol_counts_no_query(query: list, gallery: list) -> None:
     sides = [
