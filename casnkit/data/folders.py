@@ -119,7 +119,8 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     subfolders(root)  # is there a folder at all?
     there, files = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(root.iterdir())], list(files_below(root))
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}."
+    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}"
+    text += f" (pictures end in {', '.join(PICTURES)})."
     lacking = {f: [each for each in wanted if not inside(f, each)] for f in (*walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
     if not lacking[best]:
@@ -192,8 +193,8 @@ def read_own(
     each is a query. ``sure``: a folder's odd content is no reason to doubt that it is a person's."""
     for what, pattern in {"name_pattern": name_pattern, "camera_pattern": camera_pattern}.items():
         try:
-            names = re.compile(pattern or "()").groupindex
-            if not re.compile(pattern or "()").groups or (what == "name_pattern" and names and "pid" not in names):
+            found = re.compile("" + (pattern or "()"))
+            if not found.groups or (what == "name_pattern" and "pid" not in (found.groupindex or ["pid"])):
                 raise re.error("it has no group in parentheses, or none called pid")
         except (re.error, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(

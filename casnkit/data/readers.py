@@ -193,6 +193,8 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     table = gather(
         name, {split: place for split, place in places.items() if place}, [reader.anchored], notes, named=True
     )
+    if deep := int((table.below.str.count("/") > 1 + reader.pattern.count("/")).sum()):
+        notes.append(f"{deep} pictures from folders inside a split's folder are read too")
     notes += [*reader.notes, *folders.not_read(filter(None, places.values()))]
     return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
 

@@ -67,6 +67,7 @@ def test_what_is_no_person_is_refused(tmp_path: Path, tree: dict, message: str) 
         (splits("{p}", train="train_all"), 7, "train_all/ is taken for training"),
         ({**MARKET, "gt_bbox": TEN}, 10, "not read: gt_bbox/ (10 pictures)"),
         ({f"set/{f}": n for f, n in MARKET.items()} | {f"__MACOSX/set/{f}": n for f, n in MARKET.items()}, 10, ""),
+        ({**MARKET, "query/more": ["0003_c5_1.jpg"]}, 11, "1 pictures from folders inside a split's folder are read too"),
         ({f"inner/{name}": names for name, names in PEOPLE.items()}, 12, "the first 3 of 6 people train"),
         ({**PEOPLE, "1" * 20: TWO}, 14, "the first 3 of 7 people train"),
         ({**MARKET, "query": [*MARKET["query"], "1" * 20 + "_c1.jpg"]}, 10, "query: 1 files (.jpg) skipped"),
@@ -106,7 +107,7 @@ def test_arrangements_and_patterns(tmp_path: Path, tree: dict, how: dict, camera
     assert {*blind.train.camids.tolist(), *blind.query.camids.tolist()} == {-1}
 
 
-@pytest.mark.parametrize("pattern", ["(", "no group", 7, "zzz(.)", "(?P<camid>.)"])
+@pytest.mark.parametrize("pattern", ["(", "no group", 7, b"(.)", "zzz(.)", "(?P<camid>.)"])
 def test_bad_patterns(tmp_path: Path, pattern: object) -> None:
     touch(tmp_path, PEOPLE)
     with pytest.raises(ValueError, match=r"a regular expression with a group, got|found none"):
