@@ -68,10 +68,9 @@ def files_below(folder: Path, depth: int = DEPTH) -> Iterator[str]:
     """Paths of the visible files in ``folder`` and up to ``depth`` levels below it, each folder once, whatever links."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        below, real = os.path.relpath(place, folder), os.path.realpath(place)
-        yield from (os.path.normpath(f"{below}/{file}") for file in visible(files) if real not in seen)
-        level = 0 if below == "." else below.count(os.sep) + 1
-        folders[:] = visible(folders) if real not in seen and level < depth else []
+        below, real = os.path.relpath(place, folder).removeprefix("."), os.path.realpath(place)
+        yield from (os.path.join(below, file) for file in visible(files) if real not in seen)
+        folders[:] = visible(folders) if real not in seen and len(Path(below).parts) < depth else []
         seen.add(real)
 
 
@@ -120,7 +119,8 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     subfolders(root)  # is there a folder at all?
     there, files = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(root.iterdir())], list(files_below(root))
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}."
+    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}"
+    text += f" (pictures end in {', '.join(PICTURES)})."
     lacking = {f: [each for each in wanted if not inside(f, each)] for f in (*walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
     if not lacking[best]:
@@ -191,10 +191,11 @@ def read_own(
 ) -> Found:
     """Own pictures, see the top. Without splits the first half of the people trains; of the rest, the first picture of
     each is a query. ``sure``: a folder's odd content is no reason to doubt that it is a person's."""
-    for what, pattern in (("name_pattern", name_pattern), ("camera_pattern", camera_pattern)):
+    for what, pattern in {"name_pattern": name_pattern, "camera_pattern": camera_pattern}.items():
         try:
-            if pattern is not None and not re.compile(pattern).groups:
-                raise re.error("it has no group in parentheses")
+            found = re.compile("" + (pattern or "()"))
+            if not found.groups or (what == "name_pattern" and "pid" not in (found.groupindex or ["pid"])):
+                raise re.error("it has no group in parentheses, or none called pid")
         except (re.error, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(
                 f"{what}: expected a regular expression with a group, got {pattern!r} ({error})"
@@ -263,6 +264,7 @@ def _tested(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         hint = r"camera_pattern='_c(\d+)' reads names like Market-1501's"
         notes.append(f"{unknown} of {len(table)} cameras are unknown: {told} ({hint})")
     pairs = table[table.split == "query"].merge(table[table.split == "gallery"], on="pid")
+    pairs = pairs[pairs.path_x.map(os.path.isfile) & pairs.path_y.map(os.path.isfile)]
     if same := sum(filecmp.cmp(a, b, shallow=False) for a, b in zip(pairs.path_x, pairs.path_y, strict=True)):
         notes.append(f"{same} queries lie in the gallery as the same file: results are too good")
     return table

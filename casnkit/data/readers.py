@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def open_dataset(
     try:
         if name == "auto":
             name, root = recognise(root)
+            name = "folder" if name == "market1501" and camera_pattern else name  # its names are many sets' names
         if name != "folder" and (given := [what for what, pattern in patterns.items() if pattern]):
             raise ValueError(f"{given[0]} is for own pictures: {name} has its people and cameras in its files' names")
         how = {**patterns, "progress": progress, "sure": asked != "auto"}
@@ -74,7 +76,7 @@ def open_dataset(
     except NotFound as error:
         where = READERS["folder" if name == "auto" else name].where
         raise ValueError(f"{error} {_resemblance(root)}{where}") from None
-    if (kind := kind_of(folder)) not in (name, ""):
+    if asked != "auto" and (kind := kind_of(folder)) not in (name, ""):
         notes.append(f"opened as {name}, yet this looks like {kind} ({folder})")
     images = pd.DataFrame(images, columns=["split", "path", "pid", "camid"])
     if asked == "auto" and name == "market1501" and not _agrees(images, EXPECTED[name]):
@@ -94,10 +96,8 @@ def open_dataset(
 
 def _agrees(images: pd.DataFrame, expected: dict[str, int]) -> bool:
     """Whether the number of images or of people of any split is the one that the authors give."""
-    found = {split: images.pid[images.split == split] for split in SPLITS}
-    sizes = {f"{split} images": len(pids) for split, pids in found.items()}
-    sizes |= {f"{split} identities": pids[pids > 0].nunique() for split, pids in found.items()}
-    return any(expected.get(what) == size for what, size in sizes.items())
+    sizes = images.groupby("split").pid.agg(images="size", identities=lambda pids: pids[pids > 0].nunique())
+    return any(expected.get(f"{split} {what}") == n for (split, what), n in sizes.stack().items())
 
 
 def _resemblance(root: Path) -> str:
@@ -163,14 +163,16 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     """The folder of the set ``name`` ("auto": of any); where several have its layout, the one that looks like it."""
     wanted = READERS[name].folders if name in READERS else ()
     needed = wanted[1:] if name in READERS and READERS[name].read is _read_named else wanted  # tested without training
-    kinds = {folder: kind_of(folder) for folder in walk(root) if holds(folder, needed)}
-    kinds = {folder: kind for folder, kind in kinds.items() if kind or name != "auto"}
-    found = [folder for folder, kind in kinds.items() if kind == name] or list(kinds)
+    there = [folder for folder in walk(root) if holds(folder, needed)]
+    kinds = {folder: kind_of(folder) if name == "auto" or len(there) > 1 else name for folder in there}
+    found = [folder for folder, kind in kinds.items() if kind == name] or [
+        f for f in there if kinds[f] or name != "auto"
+    ]
     if not found and name == "auto" and any(pictures_below(root)) and not kind_of(root.parent):
         return read_own("folder", root, [], sure=False)[0]
     if not found:
         raise folders.missing(name, root, wanted or MARKET_FOLDERS, expected)
-    if name == "auto" and all(kind.startswith("cuhk03-np") for kind in kinds.values()):
+    if name == "auto" and all(kinds[folder].startswith("cuhk03-np") for folder in found):
         return min(found, key=lambda folder: (folder.name not in VARIANTS, folder.name))  # ready-made, detected
     if len(found) > 1:
         listed = "; ".join(f"{folder} ({kinds[folder]})" for folder in found[:6])
@@ -191,6 +193,8 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     table = gather(
         name, {split: place for split, place in places.items() if place}, [reader.anchored], notes, named=True
     )
+    if deep := int((table.below.str.count("/") > 1 + reader.pattern.count("/")).sum()):
+        notes.append(f"{deep} pictures from folders inside a split's folder are read too")
     notes += [*reader.notes, *folders.not_read(filter(None, places.values()))]
     return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
 
@@ -208,7 +212,8 @@ def _begins_named(name: str, folder: Path) -> bool:
         return False
     if not reader.called or re.fullmatch(reader.called, folder.name, re.IGNORECASE):
         return True
-    return tuple(place and sum(1 for _ in pictures_below(place)) for place in places) == reader.counts[:5:2]
+    pairs = zip(places, reader.counts[:5:2], strict=True)
+    return all(place and sum(1 for _ in pictures_below(place)) == count for place, count in pairs)
 
 
 def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -385,11 +390,8 @@ class Reader:
 
     def fits(self, place: Path) -> bool:
         """Whether a folder holds a picture that is called as this set's are."""
-        sign = re.compile(self.sign or self.anchored)
-        return any(
-            sign.match(f"{place.name}/{f}" if "/" in self.pattern else os.path.basename(f))
-            for f in pictures_below(place)
-        )
+        sign, some = re.compile(self.sign or self.anchored), islice(pictures_below(place), 1000)
+        return any(sign.match(f"{place.name}/{f}" if "/" in self.pattern else os.path.basename(f)) for f in some)
 
 
 def _holds_all(name: str, folder: Path) -> bool:
@@ -421,10 +423,7 @@ MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
 CLOTHES = ("queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read",)
 CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
 PRCC_COUNTS, PRCC_FOLDERS = (17896, 150, 3873, 71, 3384, 3, 71), ("rgb/train", "rgb/test/C", "rgb/test/A")
-VERI_COUNTS, VERI_FOLDERS = (37778, 576, 1678, 200, 11579, 20, 200), ("image_train", "image_query", "image_test")
-LTCC_COUNTS, LTCC_FOLDERS = (9576, 77, 493, 75, 7050, 12, 75), ("train", "query", "test")
 MARS_COUNTS, MARS_FOLDERS = (8298, 625, 1980, 626, 10200, 6, None, None, 870), ("bbox_train", "bbox_test", "info")
-MSMT_COUNTS, VIPER_COUNTS = (32621, 1041, 11659, 3060, 82161, 15, 3060), (632, 316, 316, 316, 316, 2, 316)
 READERS = {  # a folder is taken for the first set that begins in it
     "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
     "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
@@ -432,11 +431,19 @@ READERS = {  # a folder is taken for the first set that begins in it
     "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
     "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
     "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(MSMT17, MSMT_COUNTS, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
-    "veri776": Reader(VERI, VERI_COUNTS, folders=VERI_FOLDERS),
-    "ltcc": Reader(LTCC, LTCC_COUNTS, folders=LTCC_FOLDERS, pattern=LTCC_NAME, first=1),
+    "msmt17": Reader(
+        MSMT17, (32621, 1041, 11659, 3060, 82161, 15, 3060), _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME
+    ),
+    "veri776": Reader(
+        VERI, (37778, 576, 1678, 200, 11579, 20, 200), folders=("image_train", "image_query", "image_test")
+    ),
+    "ltcc": Reader(
+        LTCC, (9576, 77, 493, 75, 7050, 12, 75), folders=("train", "query", "test"), pattern=LTCC_NAME, first=1
+    ),
     "prcc": Reader(PRCC, PRCC_COUNTS, folders=PRCC_FOLDERS, pattern=PRCC_PATH, notes=CLOTHES),
-    "viper": Reader(VIPER, VIPER_COUNTS, _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH),
+    "viper": Reader(
+        VIPER, (632, 316, 316, 316, 316, 2, 316), _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH
+    ),
     "mars": Reader(MARS, MARS_COUNTS, _read_mars, _holds_all, MARS_FOLDERS, MARS_NAME, notes=TRACKLETS),
     "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }

@@ -155,6 +155,7 @@ class Session:
             demo = runs.read_run(self.folder / "demo" / config.variant)
             if [demo.config.to_dict(), demo.data["root"], demo.pid_of_label.tolist()] == wanted:
                 return self.folder / "demo" / config.variant
+        wanted += [self.dataset.opening] if self.dataset.opening else []
         choices = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]
         return self.folder / "-".join([*parts, f"seed{self.seed}", choices])

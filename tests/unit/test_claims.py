@@ -178,5 +178,5 @@ def test_without_truth_the_rest_is_measured_and_said(tmp_path: Path, make_model)
     kinds = ("auc", "distance_same", "distance_different")
     assert set(found) == {f"{name}_{kind}" for name in kinds for kind in ("ia", "siamese", "plain")}
     alone = replace(data, gallery=data.gallery.subset(data.gallery.pids < 1))
-    with pytest.raises(ValueError, match="a match in the gallery of market1501, found none"):
+    with pytest.raises(ValueError, match=r"a match in the gallery of .*, found none"):
         claims.measure_claims(model, alone, CONFIG)
