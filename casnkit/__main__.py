@@ -219,7 +219,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
     """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
-    if ck.runs.trained_on(info, dataset.train).any():
+    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
+    if there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any():
         return run
     return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 
