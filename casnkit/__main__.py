@@ -177,14 +177,14 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--run", type=Path, help=run_help)
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    out_help = "folder for results; default: the run's, for data that it was not trained on a folder in it"
-    evaluate.add_argument("--out", type=Path, help=out_help)
+    evaluate.add_argument(
+        "--out", type=Path, help="folder for results; default: the run's, or one in it for other data"
+    )
     evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
     evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
-    shortlist_help = "attention ranks only each query's N nearest by features; default: all"
-    evaluate.add_argument("--shortlist", type=int, metavar="N", help=shortlist_help)
+    evaluate.add_argument("--shortlist", type=int, metavar="N", help="attention ranks only the N nearest by features")
     evaluate.add_argument("--rerank", action="store_true", help="features also by k-reciprocal neighbours")
-    query_help = "who is this? the gallery images nearest to pictures of your own, instead of a test"
+    query_help = "who is this? the gallery images nearest to pictures of your own, in the place of a test"
     evaluate.add_argument("--query", nargs="+", type=Path, metavar="PICTURE", help=query_help)
     evaluate.set_defaults(command=_evaluate)
 

@@ -92,7 +92,7 @@ class Library:
 
     def _open(self, name: str, source: Source) -> Network:
         model, config, result = _parts(source, self.device)
-        if result is not None and result.gallery.feature_maps is not None:
+        if result is not None and isinstance(result.gallery.feature_maps, torch.Tensor):  # not streamed anew each time
             query, gallery, distances = result.query, result.gallery, result.distances
             _check_counts(query, gallery, self.query, self.gallery)
         else:
