@@ -212,14 +212,14 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    out_help = "folder for results; default: the run's, for data that it was not trained on a folder in it"
-    evaluate.add_argument("--out", type=Path, help=out_help)
+    evaluate.add_argument(
+        "--out", type=Path, help="folder for results; default: the run's, or one in it for other data"
+    )
     evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
     evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
-    shortlist_help = "attention ranks only each query's N nearest by features; default: all"
-    evaluate.add_argument("--shortlist", type=int, metavar="N", help=shortlist_help)
+    evaluate.add_argument("--shortlist", type=int, metavar="N", help="attention ranks only the N nearest by features")
     evaluate.add_argument("--rerank", action="store_true", help="features also by k-reciprocal neighbours")
-    query_help = "who is this? the gallery images nearest to pictures of your own, instead of a test"
+    query_help = "who is this? the gallery images nearest to pictures of your own, in the place of a test"
     evaluate.add_argument("--query", nargs="+", type=Path, metavar="PICTURE", help=query_help)
     evaluate.set_defaults(command=_evaluate)
 
@@ -254,7 +254,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
     """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
-    if ck.runs.trained_on(info, dataset.train).any():
+    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
+    if there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any():
         return run
     return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 

@@ -71,17 +71,16 @@ class Evaluation:
         size, sides = (config.data.height, config.data.width), []
         shape = ranking.extract(model, [torch.zeros(1, 3, *size)], device=device).feature_maps.shape[1:]
         needed = 4 * math.prod(shape) * (len(dataset.query) + len(dataset.gallery)) * world
-        large = torch.tensor([needed > psutil.virtual_memory().available // 2])
-        large = bool((accelerator.gather(large.to(accelerator.device)) if accelerator else large).any())
+        memory = psutil.virtual_memory()
+        free = memory.available if world == 1 else memory.total  # all processes must decide alike
+        streamed = keep_maps and needed > free // 2
         for split in (dataset.query, dataset.gallery):
             read = partial(_batches, split, size)
-            batches = read(np.arange(first, len(split), world), progress)
-            found = ranking.extract(model, batches, device=device, keep_maps=keep_maps and not large, progress=progress)
-            found = Extracted(*(_gathered(values, len(split), accelerator) for values in vars(found).values()))
-            maps = (
-                StreamedMaps(model, read, np.arange(len(split)), *shape) if large and keep_maps else found.feature_maps
-            )
-            sides.append(Extracted(found.features, maps))
+            batches, keep = read(np.arange(first, len(split), world), progress), keep_maps and not streamed
+            found = ranking.extract(model, batches, device=device, keep_maps=keep, progress=progress)
+            features, maps = (_gathered(values, len(split), accelerator) for values in vars(found).values())
+            maps = StreamedMaps(model, read, np.arange(len(split)), *shape) if streamed else maps
+            sides.append(Extracted(features, maps))
         return cls(model, dataset, config, *sides)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -111,10 +110,8 @@ class Evaluation:
         return self.fused(query_index, *(self.between(query, self.gallery, kind)[0] for kind in RANKED_BY[:2]))
 
     def between(self, query: Extracted, gallery: Extracted, kind: str, **how: Any) -> np.ndarray:
-        """Distances by features or by attention between any images, (q, g) float32, as the configuration has them.
-
-        ``how``: ``progress`` and ``listed`` of :func:`casnkit.ranking.attention_distances`.
-        """
+        """Distances by features or by attention between any images, (q, g) float32, as the configuration has them; ``how``:
+        progress and listed pairs of :func:`casnkit.ranking.attention_distances`."""
         options = self.config.ranking
         if kind == "features":
             return ranking.feature_distances(query.features, gallery.features, options.normalise_features)
@@ -158,32 +155,18 @@ def evaluate(
     """
     if why := unfit(dataset):
         raise ValueError(why)
-    first, world = _share(accelerator)
     device = accelerator.device if accelerator else runs.pick_device(device)
     attention = config.loss.siamese_attention if attention is None else attention
     if shortlist is not None and (not attention or shortlist < 1):
-        raise ValueError(
-            f"expected a shortlist of 1 or more for attention to rank, got {shortlist}, attention {attention}"
-        )
-    progress, max_rank, clock = progress and first == 0, config.ranking.max_rank, [perf_counter()]
+        raise ValueError(f"expected a shortlist of 1 or more and attention to rank it, got {shortlist} and {attention}")
+    progress, max_rank, clock = progress and not _share(accelerator)[0], config.ranking.max_rank, [perf_counter()]
     seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
     clock.append(perf_counter())
     distances = {"features": seen.between(seen.query, seen.gallery, "features")}
     clock.append(perf_counter())
     if attention:
-        near, values = _closest(distances["features"], shortlist) if shortlist else (None, distances["features"])
-        mine = slice(first, None, world)
-        how = {"progress": progress, "listed": near if near is None else near[mine]}
-        rows = seen.between(seen.query.subset(mine), seen.gallery, "attention", **how)
-        rows = _gathered(torch.from_numpy(rows), len(dataset.query), accelerator).numpy()
+        distances |= _by_attention(seen, distances["features"], shortlist, progress, accelerator)
         clock.append(perf_counter())
-        distances |= {} if shortlist else {"attention": rows}
-        distances["sum"] = _fuse(values, rows, config)
-        if shortlist:  # these stay ahead of all others
-            ahead = ranking.normalise_distances(distances["sum"]) * values.max(1, keepdims=True)
-            distances["sum"] = new_matrix(*distances["features"].shape)
-            distances["sum"][:] = distances["features"]
-            np.put_along_axis(distances["sum"], near, ahead, 1)
     if rerank:
         sides = (seen.query, seen.query), (seen.gallery, seen.gallery)
         blocks = ranking.Blocks(distances["features"], *(seen.between(*side, "features") for side in sides))
@@ -195,6 +178,25 @@ def evaluate(
         drawn[rows] = rng.random(drawn[rows].shape)
     chance = rank(drawn, dataset, max_rank)
     return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
+
+
+def _by_attention(
+    seen: Evaluation, features: np.ndarray, shortlist: int | None, progress: bool, accelerator: Any
+) -> dict[str, np.ndarray]:
+    """Distances by attention and by the sum; with a shortlist by the sum alone, in which it stays ahead of all others."""
+    near, values = _closest(features, shortlist) if shortlist else (None, features)
+    first, world = _share(accelerator)
+    mine = slice(first, None, world)
+    listed = None if near is None else near[mine]
+    found = seen.between(seen.query.subset(mine), seen.gallery, "attention", progress=progress, listed=listed)
+    found = _gathered(torch.from_numpy(found), len(features), accelerator).numpy()
+    summed = _fuse(values, found, seen.config)
+    if near is None:
+        return {"attention": found, "sum": summed}
+    whole = new_matrix(*features.shape)
+    whole[:] = features
+    np.put_along_axis(whole, near, ranking.normalise_distances(summed) * values.max(1, keepdims=True), 1)
+    return {"sum": whole}
 
 
 def who_is(
@@ -209,34 +211,32 @@ def who_is(
 ) -> pd.DataFrame:
     """The ``count`` nearest gallery images of pictures whose person nobody knows: candidates, not identifications.
 
-    Somebody is always nearest, whether or not the person is in the gallery. Rows, nearest first: ``picture``, ``rank``,
-    ``distance``, ``pid``, ``camid``, ``path``. Attention, by default where the configuration trained the pair classifier,
-    re-ranks the ``shortlist`` of images by features, and the distance is then their sum, comparable within a picture's list
-    alone. A gallery of more than :data:`LARGE` images needs faiss. ``how``: device and progress of :meth:`Evaluation.of`.
+    Rows, nearest first: ``picture``, ``rank``, ``distance``, ``pid``, ``camid``, ``path``. Attention, by default where the
+    configuration trained the pair classifier, re-ranks the ``shortlist`` by features; the distance then is their sum, which
+    compares images of one list alone. More than :data:`LARGE` images need faiss. ``how``: device, progress.
     """
     unknown = Split(pictures, np.full(len(pictures), JUNK_PID), np.full(len(pictures), UNKNOWN_CAMERA), "query")
-    gallery = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID)
+    gallery, wanted = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID), max(count, shortlist)
     if not len(unknown) or not len(gallery) or min(count, shortlist) < 1:
         raise ValueError(f"expected pictures, a gallery and a count, got {len(unknown)}, {len(gallery)} and {count}")
     attention = config.loss.siamese_attention if attention is None else attention
     seen = Evaluation.of(model, replace(dataset, query=unknown, gallery=gallery), config, keep_maps=attention, **how)
     if len(gallery) > LARGE:
         sides = seen.query.features, seen.gallery.features
-        near, distances = ranking.shortlist(*sides, max(count, shortlist), config.ranking.normalise_features)
+        near, distances = ranking.shortlist(*sides, wanted, config.ranking.normalise_features)
     else:
-        near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), max(count, shortlist))
+        near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), wanted)
     if attention:
         distances = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
     order = np.argsort(distances, axis=1, kind="stable")[:, :count]
-    found, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
-    rows = {
-        "picture": np.repeat(unknown.paths, found.shape[1]),
-        "rank": np.tile(range(1, 1 + found.shape[1]), len(found)),
+    near, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
+    columns = {
+        "picture": np.repeat(unknown.paths, near.shape[1]),
+        "rank": np.tile(np.arange(near.shape[1]) + 1, len(near)),
     }
-    shown = gallery.subset(found.ravel())
-    return pd.DataFrame(
-        rows | {"distance": distances.ravel(), "pid": shown.pids, "camid": shown.camids, "path": shown.paths}
-    )
+    shown = gallery.subset(near.ravel())
+    columns |= {"distance": distances.ravel(), "pid": shown.pids, "camid": shown.camids, "path": shown.paths}
+    return pd.DataFrame(columns)
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:

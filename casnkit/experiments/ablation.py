@@ -163,7 +163,7 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
 def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, threshold: float) -> np.ndarray:
     """(Q, G) distances of equation 5 between plain mean maps, which know neither partner nor pair classifier: what they
     add to the features, the pair classifier did not."""
-    maps = (attention.mean_map(side.feature_maps.float()) for side in (query, gallery))
+    maps = (attention.mean_map(side.feature_maps) for side in (query, gallery))
     return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 

@@ -9,16 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image, ImageOps
 
+import casnkit as ck
 from casnkit import __main__ as cli
 from casnkit import experiments
 from casnkit.__main__ import main
 from casnkit.config import profile
 from casnkit.data import open_dataset
-from casnkit.data.imitate import imitate
+from casnkit.data.images import load_images, normalise
+from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import synthesize
 from casnkit.notebook import doctor, report
 from casnkit.training import pair_sampler
@@ -65,6 +69,58 @@ def test_baseline_with_validation_is_ranked_by_features_only(market: Path, capsy
     assert main(["evaluate", "--run", "gap-ide", "--data", str(market), "--pictures", "0", "--device", "cpu"]) == 0
     assert len(list(Path("runs/gap-ide").glob("on-market1501-*/results.json"))) == 1, "networks of the kit are runs too"
     assert sorted((experiments.FOLDER / "gap-ide").iterdir()) == before, "nothing goes into the package"
+
+
+def test_another_data_set_its_own_place_and_no_names_for_strangers(market: Path, tmp_path: Path, capsys) -> None:
+    other = imitate("market1501", tmp_path / "other", shape=Shape(num_train=5))  # the same pids, and one more
+    for path in (other / "bounding_box_train").glob("*.jpg"):  # of other people
+        ImageOps.invert(Image.open(path).convert("RGB")).save(path)
+    train = ["train", "--data", str(market), "--profile", "smoke", "--out", "run", "--validate", "2"]
+    assert main([*train, *FAST]) == 0
+    test = ["evaluate", "--run", "run", "--device", "cpu", "--pictures", "2", "--data"]
+    assert main([*test, str(market)]) == 0
+    own = Path("run/results.json").read_bytes()
+    assert main([*test, str(other), "--weights", "best", "--shortlist", "4", "--rerank"]) == 0
+    (place,) = Path("run").glob("on-market1501-*")
+    assert (place / "pictures" / "identification.png").is_file()
+    facts = json.loads((place / "results.json").read_text())
+    assert (facts["weights"], facts["shortlist"]) == ("best", 4)
+    assert [row["ranked by"] for row in facts["rows"]] == ["features", "sum", "re-ranked features", "chance"]
+    assert main([*test, str(other), "--no-attention", "--out", "mine"]) == 0
+    assert len(json.loads(Path("mine/results.json").read_text())["rows"]) == 2
+    assert Path("run/results.json").read_bytes() == own
+    model, info = ck.runs.load_model("run")
+    theirs, ours = (ck.open_dataset(str(root)).train for root in (other, market))
+    for split, known in ((theirs, False), (ours, True)):
+        index = [int(np.flatnonzero(split.pids == pid)[0]) for pid in ours.identities]
+        _, captions, _, maps = report._look(model, split, info, index)
+        learned = known & np.isin(split.pids[index], info.pid_of_label)  # of their own set one person was held out
+        assert ["not learned" not in caption for caption in captions] == learned.tolist()
+        with torch.no_grad():
+            pixels = normalise(load_images(split.subset(index), (32, 16), progress=False))
+            likely = model.id_scores(model.pool(model.feature_map(pixels))).argmax(1)
+        places = {pid: k for k, pid in enumerate(info.pid_of_label.tolist())}
+        labels = [
+            places[p] if own else k for p, own, k in zip(split.pids[index], learned, likely.tolist(), strict=True)
+        ]
+        torch.testing.assert_close(maps, model.identification_attention(pixels, torch.tensor(labels)))
+    train[train.index("run")] = "plain"
+    assert main([*train[:-2], *FAST]) == 0
+    assert main(["evaluate", "--run", "plain", "--weights", "best"]) == 2
+    assert "--validate" in capsys.readouterr().err
+
+
+def test_who_is_this_by_command(market: Path, capsys) -> None:
+    picture = str(next((market / "bounding_box_test").glob("*.jpg")))
+    who = ["evaluate", "--run", "gap-casn", "--data", str(market), "--device", "cpu", "--query", picture]
+    assert main(who) == 0
+    assert "candidates, not identifications" in capsys.readouterr().out
+    (file,) = Path("runs/gap-casn").glob("on-*/candidates.json")
+    first = json.loads(file.read_text())[0]
+    assert (first["path"], first["rank"]) == (picture, 1)
+    assert (file.parent / "pictures" / "candidates.png").is_file()
+    assert main([*who, "no.jpg"]) == 2
+    assert "no.jpg" in capsys.readouterr().err
 
 
 TRAIN = ["train", "--data", "MARKET", "--profile", "smoke", "--out", "x/run", "--epochs", "1"]

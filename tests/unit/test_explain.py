@@ -149,6 +149,20 @@ def test_guided_gradcam_is_captums(pair):
     close(tensors_of(explain(model, query, gallery, "guided-gradcam", interpolate="nearest")), expected)
 
 
+def test_integrated_gradients_in_small_batches_are_the_same(make_model, make_images):
+    model, sizes = make_model(), []
+    model.trunk.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
+    for at_once, largest in ((32, 64), (6, 12)):  # of both images of each pair
+        sizes.clear()
+        found = explain(
+            model, make_images(2), make_images(2, seed=7), "integrated-gradients", steps=16, at_once=at_once
+        )
+        assert max(sizes) == largest
+        expected = found if at_once == 32 else expected
+    torch.testing.assert_close(found.query, expected.query)
+    torch.testing.assert_close(found.gallery, expected.gallery)
+
+
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("baseline", ["zero", "partner", None])
 def test_maps_along_a_path_are_complete(make_model, make_images, pooling, baseline):

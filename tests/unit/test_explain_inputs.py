@@ -114,6 +114,7 @@ def test_bad_questions(pair):
         ({"method": "occlusion", "window": (4, 4), "stride": (8, 4)}, r"stride as \(height, width\) of 1 to \(4, 4\)"),
         ({"method": "feature-ablation", "rows": 33}, "at most 32 rows"),
         ({"method": "integrated-gradients", "steps": 0}, "steps as a whole number of at least 1, got 0"),
+        ({"method": "integrated-gradients", "at_once": 0}, "at_once as a whole number of at least 1, got 0"),
         ({"method": "integrated-gradients", "baseline": "black"}, "baseline: expected one of zero, partner"),
         ({"method": "layer-gradcam", "layer": "trunk"}, "at the map that it pools"),
     ]
