@@ -6,6 +6,7 @@ With ``CASNKIT_SCREENSHOTS=FOLDER`` pictures at several widths are kept there. T
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -55,6 +56,18 @@ def changes(page: Any, act: Callable[[], Any], of: str) -> None:
                            arg=[of, before])  # fmt: skip
 
 
+def place_of(page: Any, selector: str) -> dict[str, float]:
+    """Where an element stands once it is drawn; it may just be drawn anew."""
+    for _ in range(100):
+        found = page.locator(f".casnkit {selector}").first
+        with contextlib.suppress(Exception):
+            found.scroll_into_view_if_needed(timeout=1000)
+        if box := found.bounding_box():
+            return box
+        page.wait_for_timeout(100)
+    pytest.fail(f"{selector} is not drawn")
+
+
 def tab(page: Any, name: str) -> None:
     page.locator(f".casnkit [data-control=tab-{name}]").click()
     page.wait_for_selector(f".casnkit[data-tab={name}]")
@@ -67,7 +80,7 @@ def look_around(page: Any, shots: Path) -> None:
     changes(page, lambda: tiles.nth(3).click(), PICTURES[1])
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.casnkit [data-picture=gallery]')")
-    box = page.locator(f".casnkit {PICTURES[0]}").bounding_box()
+    box = place_of(page, PICTURES[0])
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_function("/row|cell/.test(document.querySelector('.casnkit').dataset.status)")
     for name, value in (("threshold", "0.7"), ("opacity", "0.2")):  # no kernel is asked
@@ -91,7 +104,7 @@ def look_around(page: Any, shots: Path) -> None:
     changes(page, lambda: control(page, "filter").select_option("rank-1 wrong"), "[data-tile]")
     page.locator(".casnkit [data-tile]").first.click()
     page.wait_for_selector(".casnkit[data-tab=pair]")
-    box = page.locator(f".casnkit {PICTURES[0]}").bounding_box()
+    box = place_of(page, PICTURES[0])
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.3)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=5)
@@ -123,7 +136,7 @@ def at_all_widths(page: Any, shots: Path) -> None:
             <= 1
         )
         if width == 1366:
-            top, bottom = (page.locator(f".casnkit {of}").first.bounding_box() for of in ("[data-tile]", PICTURES[0]))
+            top, bottom = (place_of(page, of) for of in ("[data-tile]", PICTURES[0]))
             assert bottom["y"] + bottom["height"] - top["y"] <= 650
 
 
