@@ -64,7 +64,7 @@ ck.evaluation.table(rows)
 kept = session.folder / "inspector"
 inspector = Inspector({"casn": casn, "ide": ide}, session.dataset, out=kept, notes=kept / "notes.json")
 inspector.set(other="ide", ranked_by="sum", order="AP", threshold=casn.info.config.ranking.threshold)
-inspector.figure("queries")
+inspector.figure("failures")
 
 # %% [markdown]
 # ## 2 · Kinds of failure

@@ -54,7 +54,7 @@ def spread(model: CASN, images: Tensor) -> CASN:
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(make_images: Callable[..., Tensor]) -> Callable[..., CASN]:
     """``make_model(num_ids=5, dtype=torch.float64, seed=0, **options)``: a random CASN in eval mode, backbone small."""
 
@@ -68,7 +68,7 @@ def make_model(make_images: Callable[..., Tensor]) -> Callable[..., CASN]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_images() -> Callable[..., Tensor]:
     """``make_images(count, height=32, width=16, dtype=torch.float64, seed=0)``: coarse random blocks and noise."""
 

@@ -252,3 +252,22 @@ def show_sanity(reports: Mapping[str, Any]) -> Figure:
     ax.grid(axis="y")
     ax.figure.legend(loc="outside lower left", ncols=3)
     return ax.figure
+
+
+@figure_style()
+def show_ranks(before: Any, after: Any, labels: Sequence[str], title: str = "Ranks") -> Figure:
+    """Each true match as a line from its rank (from 1, on top) under one ranking to that under another."""
+    moves, figure = np.array([before, after], dtype=int).reshape(2, -1), new_figure(5.8, 4.2, title)
+    left, most = figure.subplots(), max(2, moves.max(initial=2))
+    for start, end in moves.T:
+        better = (style.BLUE, "-") if end < start else (style.ORANGE, "--") if end > start else (style.GREY, "-")
+        left.plot([0, 1], [start, end], color=better[0], linestyle=better[1], marker="o")
+    for ax, ranks, label in zip((left, left.twinx()), moves, labels, strict=True):
+        ax.set_yscale("log")
+        ax.set(ylim=(1.15 * most, 0.9), ylabel=label, xlim=(-0.05, 1.05), xticks=[])
+        ticks = [1]
+        for rank in np.unique(ranks):  # labels that would touch are left out
+            ticks += [rank] if np.log(rank / ticks[-1]) > 0.05 * np.log(most) else []
+        ax.set_yticks(ticks, list(map(str, ticks)))
+        ax.minorticks_off()
+    return figure

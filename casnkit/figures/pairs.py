@@ -79,6 +79,27 @@ def draw_pair(
     _draw_aligned(axes[6], maps, t)
 
 
+@figure_style()
+def show_pairs(
+    rows: Sequence[tuple], threshold: float = 0.5, normalisation: str = "own maximum", title: str = "", note: str = "",
+    contour: bool = False, **look: Any,
+) -> Figure:  # fmt: skip
+    """Pairs one under the other: (heading, two images, two maps) each, otherwise as :func:`draw_pair`."""
+    tall = 2.6  # inches of a picture
+    figure = new_figure(
+        style.PAGE_WIDTH, len(rows) * (tall + 1.15) + 1, f"{title} \u00b7 {SCALES[normalisation]}", note
+    )
+    for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
+        images, maps = as_images(images), _checked_maps(maps, threshold)
+        widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
+        axes = part.subplots(1, 7, width_ratios=[*widths, 1.45])
+        draw_pair(axes, images, maps, threshold, map_limits(*maps, normalisation), ("query", "gallery"), look, contour)
+        for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
+            ax.set_box_aspect(tall / width)
+    return figure
+
+
 def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
     """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
     if normalisation not in SCALES:

@@ -56,6 +56,8 @@ _RC = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "svg.hashsalt": "casnkit",
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
 }
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 

@@ -55,7 +55,7 @@ def of_pictures(paths: Sequence[str]) -> ReidDataset:
     split = Split(list(map(str, files)), range(1, len(files) + 1), [1] * len(files), "query")
     for i in range(len(files)):
         split.image(i)  # one that cannot be read is named at the door
-    return ReidDataset(NO_TRUTH, files[0].parent, split.subset([]), split, split)
+    return ReidDataset(NO_TRUTH, files[0].parent, Split([], [], [], "train"), split, split)
 
 
 def command(options: argparse.Namespace) -> None:
@@ -66,7 +66,9 @@ def command(options: argparse.Namespace) -> None:
     with socket.socket() as probe, tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
         probe.bind(("127.0.0.1", 0))
         port, token = probe.getsockname()[1], secrets.token_hex(16)
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))])
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))]
+        )
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, Path(folder) / "inspector.ipynb")
         quiet = ["--no-browser"] * options.no_browser
@@ -80,4 +82,6 @@ def command(options: argparse.Namespace) -> None:
         with contextlib.suppress(KeyboardInterrupt), open(Path(folder) / "log.txt", "w") as log:
             status = subprocess.run([sys.executable, "-m", *serve, *quiet], cwd=folder, stderr=log).returncode
             if status:
-                raise ValueError(f"the server stopped with status {status}: {(Path(folder) / 'log.txt').read_text()[-500:]}")
+                raise ValueError(
+                    f"the server stopped with status {status}: {(Path(folder) / 'log.txt').read_text()[-500:]}"
+                )

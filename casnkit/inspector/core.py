@@ -21,7 +21,7 @@ from casnkit.figures import figure_png
 from casnkit.inspector import payload
 from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
-from casnkit.inspector.networks import Source
+from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import check_pairs, write_page
 from casnkit.inspector.requests import answer, change
@@ -29,6 +29,7 @@ from casnkit.inspector.state import State
 from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
+PLAIN = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # a view that needs no table
 
 
 class Viewer(anywidget.AnyWidget):
@@ -68,9 +69,9 @@ class Inspector:
                  progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
         self.out = Path(out).expanduser()
         self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
-        self.desk, self.jobs = Desk(runs, dataset, device, progress), Jobs(self)
-        self._viewer: Viewer | None = None
-        self._error = ""
+        self.desk, self._viewer = Desk(runs, dataset, device, progress), None
+        self.busy: dict[str, Any] = {}  # the section of that name
+        self._job: tuple[Pending, State, Any] | None = None  # what is being computed, for which request, and from where
 
     @property
     def viewer(self) -> Viewer:
@@ -83,42 +84,70 @@ class Inspector:
 
     def ask(self, message: Any) -> None:
         """Answer a message of a browser: do what it asks for, and show what follows. Nothing that it sends is an error."""
-        before, self._error = self.desk.current, ""
-        self.desk.patient = not _loop_runs()
-        try:
-            answer(self, message)
-        except Pending as pending:
-            self.jobs.start(pending, before, message)
-        except (ValueError, OSError) as error:
-            self._error = str(error)
-        finally:
-            self.desk.patient = True
-        self.refresh(before)
+        before = self.desk.current
+        self.refresh(before, self._tried(lambda: answer(self, message), before, message))
 
-    def refresh(self, before: State | None = None) -> None:
-        """Show what is; what takes long is begun, and shown when it is done."""
+    def refresh(self, before: State | None = None, error: Exception | None = None) -> None:
+        """Show what is, and maybe what went wrong; what takes long is begun, and shown when it is done."""
         if self._viewer is None:
             return
-        self.desk.patient = not _loop_runs()
-        try:
-            shown = view_of(self.desk, self.notes)
-        except Pending as pending:
-            self.jobs.start(pending, before or self.desk.current)
-            shown = {"state": self.desk.current.to_dict()}
-        except (ValueError, OSError) as error:
-            shown = {name: {} for name in TABS} | {"state": self.desk.current.to_dict()}
-            self._error = self._error or str(error)
-        finally:
-            self.desk.patient = True
-        shown |= {"busy": self.jobs.progress, "error": {"text": self._error} if self._error else {}}
+        shown: dict[str, Any] = {"state": self.desk.current.to_dict()}
+        failed = self._tried(lambda: shown.update(view_of(self.desk, self.notes)), before or self.desk.current)
+        shown = ({name: {} for name in TABS} if failed else {}) | shown
+        shown |= {"busy": self.busy, "error": {"text": printable(error or failed)} if error or failed else {}}
         with self._viewer.hold_sync():
             for name, section in shown.items():
                 self._viewer.set_trait(name, section)
 
-    def fail(self, error: Exception) -> None:
-        """Say on the screen that something went wrong."""
-        self._error = str(error)
-        self.refresh()
+    def _tried(self, function: Callable[[], object], before: State, message: Any = None) -> Exception | None:
+        """Call a function that may not take long; what does is begun. Returns what went wrong."""
+        self.desk.patient = not _loop_runs()
+        try:
+            function()
+        except Pending as pending:
+            self._start(pending, before, message)
+        except (ValueError, OSError) as error:
+            return error
+        finally:
+            self.desk.patient = True
+        return None
+
+    def _start(self, job: Pending, before: State, message: Any) -> None:
+        """Begin a work on the event loop, in the place of another: a slice, a breath for the page, the next slice."""
+        if self._job is None or self._job[0].what != job.what:
+            self._drop()
+            self._job, self.busy = (job, before, message), {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
+            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def _slice(self, job: Pending) -> None:
+        if self._job is None or self._job[0] is not job:
+            return
+        try:
+            self.busy = dict(zip(("done", "total"), next(job.steps), strict=True), what=job.what, can_cancel=True)
+        except StopIteration as end:
+            job.keep(end.value)
+            message = self._drop()
+            self.refresh() if message is None else self.ask(message)
+        except (ValueError, OSError, RuntimeError) as error:
+            self.cancel()
+            self.refresh(error=error)
+        else:
+            self.viewer.busy = self.busy
+            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+
+    def _drop(self) -> Any:
+        """Let the work go that is being done; returns what was asked for."""
+        job, self._job, self.busy = self._job, None, {}
+        if job is not None:
+            job[0].steps.close()
+        return job and job[2]
+
+    def cancel(self) -> None:
+        """Stop what is being computed, and show again what was before it was asked for."""
+        if self._job is not None:
+            before = self._job[1]
+            self.desk.current = before.changed(PLAIN) if before == self.desk.current else before
+            self._drop()
 
     def set(self, **changes: Any) -> State:
         """Change fields of the state (see :class:`casnkit.inspector.state.State`); the screen follows.
@@ -135,10 +164,7 @@ class Inspector:
 
     def load_state(self, values: Mapping[str, Any]) -> Inspector:
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
-        state = State.from_dict(values)
-        check_choice("tab", state.tab, TABS)
-        self.desk.load(state)
-        self.refresh()
+        self.set(**State.from_dict(values).to_dict())
         return self
 
     def figure(self, view: str = "pair") -> Figure:
@@ -159,95 +185,36 @@ class Inspector:
 
         Default: the query with the open page of its ranking. ``about``: a text at the page's end.
         """
-        desk, kept = self.desk, self.desk.current
+        desk, kept, found = self.desk, self.desk.current, []
         chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
         check_pairs(path, len(chosen))
         try:
-            found = [self._page_entry(int(i), int(j)) for i, j in chosen]
+            for i, j in chosen:
+                desk.set(query=int(i), gallery=int(j))
+                tile = tile_of(desk, desk.ranking().tile(int(j)), query=int(i))
+                del tile["src"]  # the page shows the pair's own pictures, small
+                found.append(tile | {"pair": pair_of(desk)})
         finally:
             desk.current = kept
         state = kept.changed({"tab": "pair", "page": 0}).to_dict()
         return write_page(path, {"state": state, "pairs": found}, about=about)
 
-    def _page_entry(self, i: int, j: int) -> dict[str, Any]:
-        self.desk.set(query=i, gallery=j)
-        tile = tile_of(self.desk, self.desk.ranking().tile(j), query=i)
-        del tile["src"]  # the page shows the pair's own pictures, small
-        return tile | {"pair": pair_of(self.desk)}
-
     def close(self) -> None:
         """Stop what is being computed, and let the screen and all that was computed go."""
-        self.jobs.stop()
+        self._drop()
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
         self.desk.forget()
 
-    def twin(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """The open tab as a picture, for a page without a kernel: MIME bundle and metadata."""
-        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
-        alt = f"Twin of the inspector: {view} view of query {state.query}, {state.network}"
-        try:
-            png = base64.b64encode(figure_png(self.figure(view), 120)).decode()
-        except ValueError as error:
-            return {"text/plain": f"{alt}: {error}"}, {}
-        return {"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}}
-
     def _ipython_display_(self) -> None:
         """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
         display(self.viewer)
-        bundle, metadata = self.twin()
-        display(bundle, metadata=metadata, raw=True)
-
-
-class Jobs:
-    """Long work on the event loop, one at a time: a slice, a breath in which the kernel hears the page, the next slice."""
-
-    def __init__(self, inspector: Inspector) -> None:
-        self.inspector, self.progress = inspector, {}  # the section "busy"
-        self._job: Pending | None = None
-        self._before: State | None = None
-        self._again: Any = None
-
-    def start(self, job: Pending, before: State, message: Any = None) -> None:
-        """Begin a work, in the place of another one; ``message`` is asked again at its end, ``before`` is shown if stopped."""
-        if self._job is not None and self._job.what == job.what:
-            return
-        self._drop()
-        self._job, self._before, self._again = job, before, message
-        self.progress = {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
-        asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
-
-    def stop(self) -> None:
-        """Stop what is being computed, and show again what was before it was asked for."""
-        if self._job is not None:
-            plain = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}
-            desk, again = self.inspector.desk, self._before == self.inspector.desk.current
-            desk.current = desk.current.changed(plain) if again else self._before
-            self._drop()
-
-    def _slice(self, job: Pending) -> None:
-        if self._job is not job:
-            return
-        try:
-            done, total = next(job.steps)
-        except StopIteration as end:
-            job.keep(end.value)
-            again = self._again
-            self._drop()
-            self.inspector.ask(again) if again is not None else self.inspector.refresh()
-        except (ValueError, OSError, RuntimeError) as error:
-            self.stop()
-            self.inspector.fail(error)
-        else:
-            self.progress = {"what": job.what, "done": done, "total": total, "can_cancel": True}
-            self.inspector.viewer.busy = self.progress
-            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
-
-    def _drop(self) -> None:
-        job, self._job, self.progress = self._job, None, {}
-        if job is not None:
-            job.steps.close()
+        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
+        alt, bundle = f"Twin of the inspector: {view} view of query {state.query}, {state.network}", {}
+        if not self._tried(lambda: bundle.update({"image/png": figure_png(self.figure(view), 120)}), state):
+            bundle = {name: base64.b64encode(png).decode() for name, png in bundle.items()}
+        display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def _loop_runs() -> bool:

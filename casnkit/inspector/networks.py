@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from casnkit import runs
 from casnkit.config import Config
 from casnkit.data.images import MEAN_COLOUR, load_images, normalise
 from casnkit.data.records import JUNK_PID, SPLITS, ReidDataset, Split, camera_text
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.experiments import load_run
-from casnkit.models import CASN, evaluating, fork_random
+from casnkit.explain.sanity import randomised
+from casnkit.models import CASN, evaluating
 from casnkit.ranking import Extracted, extract
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
@@ -30,30 +29,6 @@ NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 WHOLE = 20_000_000  # distances that are kept as one matrix
 IN_MEMORY = 2 * 2**30  # bytes of feature maps; more of them go into a temporary file
 CHUNK = 32  # pictures or queries between two breaths
-
-
-class Recent:
-    """The ``size`` most recently used values by key: memory stays flat however long one clicks."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The value of ``key``, made if it is not there. An error in making it is raised and nothing is kept."""
-        if key not in self._values:
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        while len(self._values) > self.size:
-            self._values.popitem(last=False)
-        return self._values[key]
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._values
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._values.clear()
 
 
 def printable(text: object) -> str:
@@ -65,13 +40,10 @@ class Pictures:
     """A split's pictures and their names; one that cannot be read is grey, and ``errors`` says why, by index."""
 
     def __init__(self, dataset: ReidDataset, side: str) -> None:
-        self.split, self.root, self.kind = getattr(dataset, side), dataset.root, dataset.name
+        self.side, self.split = side, getattr(dataset, side)
+        self.root, self.kind = dataset.root, dataset.name
         self.errors: dict[int, str] = {}
-        self._images = Recent(64)
-
-    def image(self, i: int) -> Image.Image:
-        """Picture ``i``."""
-        return self._images.get(i, lambda: self._read(i))
+        self.image = lru_cache(64)(self._read)  # picture i
 
     def shown(self, i: int) -> Image.Image | None:
         """Picture ``i``, or None where it cannot be read."""
@@ -82,10 +54,6 @@ class Pictures:
         """The path below the data set, which no other picture has."""
         path = Path(self.split.paths[i])
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
-
-    def name(self, i: int) -> str:
-        """The same to be shown."""
-        return printable(self.key(i))
 
     def who(self, i: int) -> str:
         """The person and the camera, in words; of own pictures the name of the folder, of plain ones that of the file."""
@@ -123,8 +91,11 @@ class Network(Evaluation):
     """A :class:`casnkit.evaluation.Evaluation` with a name and a memory; distances follow a query at a time."""
 
     name: str = ""
-    unreadable: tuple[int, ...] = ()  # gallery indices without a picture; they count as junk, as far away as the farthest
-    _memory: Recent = field(default_factory=lambda: Recent(64), repr=False)
+    unreadable: tuple[int, ...] = ()  # gallery indices without a picture; they count as junk
+
+    def __post_init__(self) -> None:
+        for name in ("row", "one"):  # the last ones are remembered
+            object.__setattr__(self, name, lru_cache(64)(getattr(self, name)))
 
     @property
     def pair_trained(self) -> bool:
@@ -136,20 +107,22 @@ class Network(Evaluation):
         """(H, W) of the images that the network sees."""
         return self.config.data.height, self.config.data.width
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the distances of all queries are kept as one matrix."""
+        return len(self.query) * len(self.gallery) <= WHOLE
+
     def row(self, query_index: int, ranked_by: str = "features") -> np.ndarray:
         """One query's distances to the gallery, (G,), lower is closer."""
-        if ranked_by not in self.distances and ranked_by == "features" and self.num_pairs <= WHOLE:
+        if ranked_by == "features" and ranked_by not in self.distances and self.is_small:
             self.distances["features"] = self.between(self.query, self.gallery, "features")
-        if ranked_by in self.distances:
-            return np.asarray(self.distances[ranked_by][query_index])
-        return self._memory.get((query_index, ranked_by), lambda: self.part(np.array([query_index]), ranked_by)[0])
+        return self.part(np.array([query_index]), ranked_by)[0]
 
     def part(self, queries: np.ndarray, ranked_by: str) -> np.ndarray:
         """Distances of several queries, (n, G)."""
         if ranked_by == "sum" and self.config.ranking.normalise_per == "matrix":
-            for kind in ("features", "attention"):
-                if kind not in self.distances:
-                    self.distances[kind] = self.between(self.query, self.gallery, kind)
+            for kind in {"features", "attention"} - set(self.distances):
+                self.distances[kind] = self.between(self.query, self.gallery, kind)
         if ranked_by in self.distances:
             return np.asarray(self.distances[ranked_by][queries])
         if ranked_by != "sum":
@@ -157,51 +130,25 @@ class Network(Evaluation):
         both = [self.part(queries, kind) for kind in ("features", "attention")]
         return np.stack([self.fused(int(i), *rows) for i, *rows in zip(queries, *both, strict=True)])
 
-    def between(self, query: Extracted, gallery: Extracted, kind: str, progress: bool = False) -> np.ndarray:
-        """As :meth:`Evaluation.between`; unreadable gallery images are moved to the end."""
-        found, away = super().between(query, gallery, kind, progress), list(self.unreadable)
-        if not away or len(gallery) != len(self.gallery) or len(away) == len(gallery):
-            return found
-        found = found.copy()
-        found[:, away] = np.delete(found, away, axis=1).max(1, keepdims=True)
-        return found
-
-    @property
-    def num_pairs(self) -> int:
-        """Queries times gallery images."""
-        return len(self.query) * len(self.gallery)
-
     def one(self, side: str, i: int) -> Extracted:
         """Features and feature map of one image, seen again where the maps were not kept."""
         found = getattr(self, side).subset([i])
-        if found.feature_maps is not None:
-            return found
-        return self._memory.get((side, i), lambda: Extracted(found.features, self._seen(self.images(side, [i]))))
+        return found if found.feature_maps is not None else Extracted(found.features, self.seen(self.images(side, [i])))
 
-    def _seen(self, images: Tensor) -> Tensor:
+    def seen(self, images: Tensor) -> Tensor:
+        """Feature maps of normalised images, on the CPU."""
         with torch.no_grad(), evaluating(self.model):
             return self.model.feature_map(images).float().cpu()
 
+    @cached_property
     def random_twin(self) -> CASN:
-        """The same architecture with random weights; the global random state is left alone."""
-
-        def make() -> CASN:
-            with fork_random():
-                torch.manual_seed(0)
-                model = CASN.from_config(self.model.num_ids, dataclasses.replace(self.model.config, weights=None))
-            return model.to(next(self.model.parameters())).eval()
-
-        return self._memory.get("random twin", make)
+        """The same architecture with random weights."""
+        parts, some = ("trunk.", "pair_head.", "identity_head."), range(min(16, len(self.gallery)))
+        return randomised(self.model, parts, images=self.images("gallery", some))
 
 
 class Library:
-    """Networks by name; each is loaded, and shown every picture once, when it is first asked for.
-
-    Args:
-        sources: by name, or a list of run folders (named by variant and pooling).
-        dataset: the data set that is looked at.
-        device: where the networks compute; None: where they are.
-    """
+    """Networks by name; each is loaded, and shown every picture once, when it is first asked for."""
 
     def __init__(self, sources: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset,
                  device: str | torch.device | None = None) -> None:  # fmt: skip
@@ -221,46 +168,50 @@ class Library:
             raise ValueError(self._errors.get(name, known))
         return self._networks[name]
 
-    def open_steps(self, name: str) -> Steps:
-        """Open a network: load it, and look at all pictures, unless its source has done so."""
-        try:
-            model, config, result = _parts(self.sources[name], self.device)
-            if result is None or (config.loss.siamese_attention and result.gallery.feature_maps is None):
-                count = len(self.query.split) + len(self.gallery.split)
-                query = yield from self._look(model, config, self.query, 0, count)
-                gallery = yield from self._look(model, config, self.gallery, len(query), count)
-                seen, distances = (query, gallery), {}
-            else:  # nothing is computed twice
-                seen, distances = (result.query, result.gallery), dict(result.distances)
-                if [len(side) for side in seen] != [len(self.query.split), len(self.gallery.split)]:
-                    raise ValueError("its evaluation is of another data set: pass (model, config) instead")
-        except ValueError as error:
-            self._errors[name] = f"network {name}: {error}"
-            return
-        data = replace(self.dataset, query=self.query.readable(), gallery=self.gallery.readable())
-        away = tuple(self.gallery.errors)
-        self._networks[name] = Network(model, data, config, *seen, distances, name=name, unreadable=away)
-
-    def _look(self, model: CASN, config: Config, pictures: Pictures, done: int, total: int) -> Steps:
-        """Features and feature maps of a split."""
-        size, found, count = (config.data.height, config.data.width), None, len(pictures.split)
-        for start in range(0, count, CHUNK):
-            index = np.arange(start, min(start + CHUNK, count))
-            part = extract(model, [pictures.batch(index, size)], device=self.device)
-            found = found or Extracted(*(_room(count, values) for values in (part.features, part.feature_maps)))
-            found.features[index], found.feature_maps[index] = part.features, part.feature_maps
-            yield done + start + len(index), total
-        return found
-
     def forget(self) -> None:
         """Let all networks go; they are opened again when they are asked for."""
         self._networks.clear()
 
+    def open_steps(self, name: str) -> Steps:
+        """Open a network: load it, and look at all pictures, unless its source has done so."""
+        sides = self.query, self.gallery
+        try:
+            model, config, result = _parts(self.sources[name], self.device)
+            if result is None or (config.loss.siamese_attention and result.gallery.feature_maps is None):
+                seen, distances = (yield from self._look(model, config, sides)), {}
+            else:  # nothing is computed twice
+                seen, distances = (result.query, result.gallery), dict(result.distances)
+                if not all(np.array_equal(result.split(s.side).paths, s.split.paths) for s in sides):
+                    raise ValueError("its evaluation is of other pictures: pass (model, config) instead")
+        except ValueError as error:
+            self._errors[name] = f"network {name}: {error}"
+            return
+        data = replace(self.dataset, query=self.query.readable(), gallery=self.gallery.readable())
+        about = {"name": name, "unreadable": tuple(self.gallery.errors)}
+        self._networks[name] = Network(model, data, config, *seen, distances, **about)
+
+    def _look(self, model: CASN, config: Config, sides: Sequence[Pictures]) -> Steps:
+        """Features and feature maps of all pictures."""
+        size, done, found = (config.data.height, config.data.width), 0, []
+        for pictures in sides:
+            count, kept = len(pictures.split), None
+            for index in np.array_split(np.arange(count), -(-count // CHUNK)):
+                part = extract(model, [pictures.batch(index, size)], device=self.device)
+                kept = kept or Extracted(*(_room(count, values) for values in (part.features, part.feature_maps)))
+                kept.features[index], kept.feature_maps[index] = part.features, part.feature_maps
+                done += len(index)
+                yield done, sum(len(side.split) for side in sides)
+            found.append(kept)
+        return found
+
     def unreadable(self) -> list[str]:
         """A sentence for each split with pictures that cannot be read."""
-        sides = [pictures for pictures in (self.query, self.gallery) if pictures.errors]
-        names = [", ".join(p.name(i) for i in list(p.errors)[:5]) + ", ..." * (len(p.errors) > 5) for p in sides]
-        return [f"{len(p.errors)} unreadable in {p.split.name}, not counted: {n}" for p, n in zip(sides, names, strict=True)]
+        said = []
+        for pictures in (self.query, self.gallery):
+            names = [printable(pictures.key(i)) for i in pictures.errors]
+            told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            said += [f"{len(names)} unreadable in {pictures.split.name}, not counted: {told}"] if names else []
+        return said
 
 
 def _room(count: int, like: Tensor) -> Tensor:
@@ -268,25 +219,19 @@ def _room(count: int, like: Tensor) -> Tensor:
     shape = (count, *like.shape[1:])
     if 4 * np.prod(shape, dtype=np.int64) <= IN_MEMORY:
         return torch.empty(shape)
-    return torch.from_numpy(np.memmap(tempfile.TemporaryFile(), np.float32, shape=shape))  # noqa: SIM115
+    return torch.from_numpy(np.memmap(tempfile.TemporaryFile(), np.float32, shape=shape))
 
 
 def named_sources(sources: Mapping[str, Source] | Sequence[Any] | str | Path) -> dict[str, Source]:
-    """Sources by name; run folders by variant and pooling, or by the folder where that is not known or taken."""
-    if isinstance(sources, Mapping):
-        found = {str(name): source for name, source in sources.items()}
-    else:
-        found = {}
-        for folder in [sources] if isinstance(sources, (str, Path)) else sources:
-            try:
-                config = runs.read_run(folder).config
-                name = f"{config.variant}, {config.model.pooling}"
-            except ValueError:
-                name = Path(folder).name or str(folder)
-            found[name if name not in found else f"{name} ({Path(folder).name})"] = folder
-    if not found:
+    """Sources by name; run folders by the folder's name, or the whole path where that is taken."""
+    if not isinstance(sources, Mapping):
+        folders, sources = [sources] if isinstance(sources, (str, Path)) else list(sources), {}
+        for folder in folders:
+            name = Path(folder).name or str(folder)
+            sources[str(folder) if name in sources else name] = folder
+    if not sources:
         raise ValueError("expected at least one network (a run's folder, or a model with its configuration), got none")
-    return found
+    return {str(name): source for name, source in sources.items()}
 
 
 def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Config, Any]:
@@ -296,5 +241,7 @@ def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Con
         return model, info.config, None
     model, *rest = source
     if len(rest) not in (1, 2):
-        raise ValueError(f"expected a run's folder, (model, config) or (model, result, info), got {len(rest) + 1} entries")
+        raise ValueError(
+            f"expected a run's folder, (model, config) or (model, result, info), got {len(rest) + 1} entries"
+        )
     return model, getattr(rest[-1], "config", rest[-1]), rest[0] if len(rest) == 2 else None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -15,8 +14,7 @@ FORMATS = (1, 2)  # 1 kept bare file names, which no picture's path is taken for
 LONGEST = 10_000  # letters of a note
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """What was written of one picture."""
 
     text: str = ""
@@ -37,7 +35,7 @@ class Notes:
 
     def read(self) -> None:
         """Take what is in the file now."""
-        values = read_json(self.path) if self.path.is_file() else {"format": 2, "notes": {}, "presets": {}}
+        values = read_json(self.path) if self.path.exists() else {"format": 2, "notes": {}, "presets": {}}
         try:
             if values["format"] not in FORMATS:
                 raise ValueError(f"format {values['format']!r}")
@@ -47,17 +45,14 @@ class Notes:
             raise ValueError(f"{self.path}: expected notes of the inspector, found something else ({error})") from error
         self.notes, self.presets = notes, presets
 
-    def get(self, key: str) -> Note:
-        """The note on a picture; an empty one where there is none."""
-        return self.notes.get(key, Note())
-
     def put(self, key: str, text: str, tags: str | tuple[str, ...] | list[str] = ()) -> Note:
         """Write a note (tags: several, or text with commas between) and save; an empty one is removed."""
         tags = tags.split(",") if isinstance(tags, str) else tags
         if not isinstance(text, str) or not all(isinstance(tag, str) for tag in tags) or len(text) > LONGEST:
             raise ValueError(f"expected a note of at most {LONGEST:,} letters and tags that are texts")
         note = Note(text, tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
-        self._change(lambda: self.notes.update({key: note}) if note.text.strip() or note.tags else self.notes.pop(key, 0))
+        empty = not (text.strip() or note.tags)
+        self._change(lambda: self.notes.pop(key, None) if empty else self.notes.update({key: note}))
         return note
 
     def put_preset(self, name: str, settings: dict[str, Any]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from casnkit.data.records import JUNK_PID, Split
+from casnkit.data.records import JUNK_PID
 from casnkit.ranking import Ranking
 
 TILES = 10  # gallery images on a page
@@ -22,16 +23,13 @@ MARKS = {  # status of the protocol: (status on the screen, words)
 }
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """One gallery image in the list."""
 
     gallery: int
     position: int  # 1-based rank among those that count, 0 where it does not
     status: str  # out of MARKS
     distance: float  # to the query, by what is ranked by; lower is closer
-    pid: int
-    camid: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +38,8 @@ class QueryRanking:
 
     query: int
     pid: int
-    camid: int
     distances: np.ndarray  # (G,)
     ranking: Ranking
-    gallery: Split
     unreadable: tuple[int, ...] = ()  # gallery indices without a picture
     truth: bool = True  # whether it is known who is who
 
@@ -59,17 +55,11 @@ class QueryRanking:
         """The tiles of one 0-based page."""
         return [self.tile(int(j)) for j in self.order(show_ignored)[number * TILES : (number + 1) * TILES]]
 
-    def page_of(self, gallery: int, show_ignored: bool = False) -> int | None:
-        """The page on which a gallery image stands, or None."""
-        (place,) = np.nonzero(self.order(show_ignored) == gallery)
-        return int(place[0]) // TILES if len(place) else None
-
     def tile(self, j: int) -> Tile:
         """What is said of gallery image ``j``."""
         status = "unreadable" if j in self.unreadable else str(self.ranking.status[j])
         status = status if self.truth or status != "wrong" else "unknown"
-        place, distance = int(self.ranking.position[j]), float(self.distances[j])
-        return Tile(j, place, status, distance, int(self.gallery.pids[j]), int(self.gallery.camids[j]))
+        return Tile(j, int(self.ranking.position[j]), status, float(self.distances[j]))
 
     def first(self) -> int:
         """The nearest image that counts; where none does, the nearest of all."""
@@ -78,8 +68,7 @@ class QueryRanking:
     def first_of(self, status: str) -> int | None:
         """The nearest image with that mark (``wrong``: or a distractor), or None."""
         wanted = (status, "distractor") if status == "wrong" else (status,)
-        found = [j for j in self.ranking.kept if self.ranking.status[j] in wanted]
-        return int(found[0]) if found else None
+        return next((int(j) for j in self.ranking.kept if self.ranking.status[j] in wanted), None)
 
     @property
     def matches(self) -> np.ndarray:
@@ -88,12 +77,12 @@ class QueryRanking:
 
     def protocol(self) -> str:
         """A sentence or two: what was left out and why, and how many true matches there are."""
-        count = {name: int((self.ranking.status == name).sum()) for name in ("same_camera", "junk")}
-        reasons = [f"{count['same_camera']} of the same person and camera" * bool(count["same_camera"])]
-        junk, unreadable = count["junk"] - len(self.unreadable), len(self.unreadable)
-        reasons += [f"{junk} junk" * bool(junk), f"{unreadable} unreadable" * bool(unreadable)]
-        left = f"{sum(count.values())} left out ({', '.join(filter(None, reasons))})" if any(reasons) else "none left out"
-        text = f"{len(self.ranking.kept)} of {len(self.ranking.order)} gallery images count, {left}."
+        status, unreadable = self.ranking.status, len(self.unreadable)
+        left = {"of the same person and camera": int((status == "same_camera").sum()), "unreadable": unreadable}
+        left["junk"] = int((status == "junk").sum()) - unreadable
+        reasons = ", ".join(f"{count} {words}" for words, count in left.items() if count)
+        out = f"{sum(left.values())} left out ({reasons})" if reasons else "none left out"
+        text = f"{len(self.ranking.kept)} of {len(status)} gallery images count, {out}."
         if not self.truth:
             return text
         if math.isnan(self.ranking.average_precision):

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from casnkit.config import check_choice
-from casnkit.inspector.export import KINDS, exported
+from casnkit.inspector.export import exported
 from casnkit.inspector.views import TABS
 
 if TYPE_CHECKING:
     from casnkit.inspector.core import Inspector
 
-MIMES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "application/json"}
+MIMES = {
+    "pdf": "application/pdf",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "json": "application/json",
+}
 PRESET = ("filter", "filter_value", "order", "ranges")  # what a named choice of queries keeps
 
 
@@ -25,93 +32,70 @@ def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
     inspector.desk.set(**{str(name): value for name, value in changes.items()})
 
 
-def page(inspector: Inspector, to: int) -> None:
-    """Another page of the ranking, kept within the list."""
+def _page(inspector: Inspector, to: int) -> None:
     desk = inspector.desk
-    last = desk.ranking().pages(desk.current.show_ignored) - 1
-    desk.set(page=min(max(_whole(to), 0), last))
+    desk.set(page=min(max(_whole(to), 0), desk.ranking().pages(desk.current.show_ignored) - 1))
 
 
-def step(inspector: Inspector, by: int) -> None:
-    """Another gallery picture, so many places further in the list."""
+def _step(inspector: Inspector, by: int) -> None:
     desk = inspector.desk
     order = desk.ranking().order(desk.current.show_ignored).tolist()
     place = order.index(desk.gallery) + _whole(by) if desk.gallery in order else 0
-    if order:
-        desk.set(gallery=order[min(max(place, 0), len(order) - 1)])
+    desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
 
 
-def step_query(inspector: Inspector, by: int) -> None:
-    """Another query, so many places further in the chosen list, around its ends."""
+def _step_query(by: int, inspector: Inspector) -> None:
     found, query = inspector.desk.candidates(), inspector.desk.current.query
     if not found:
         raise ValueError("no query fits the filter: choose another filter, or all queries")
-    place = found.index(query) + _whole(by) if query in found else min(by, 0)
+    place = found.index(query) + by if query in found else min(by, 0)
     inspector.desk.set(query=found[place % len(found)])
 
 
-def rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
-    """Hide a rectangle of one picture; without corners, hide none."""
+def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
     drawn = {"side": side, **corners} if corners and None not in corners.values() else None
-    hidden = {"hide_in": side} if drawn else {}
-    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **hidden)
+    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
 
 
-def brush(inspector: Inspector, name: str, low: float | None = None, high: float | None = None) -> None:
-    """Queries whose quantity lies between two numbers; without numbers, all."""
+def _brush(inspector: Inspector, name: str, low: float | None = None, high: float | None = None) -> None:
     ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
     inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
 
 
-def clear(inspector: Inspector) -> None:
-    """All queries again."""
-    inspector.desk.set(filter="all", order="data", ranges={})
-
-
-def pin(inspector: Inspector) -> None:
-    """Keep the gallery picture to compare with, or let it go."""
+def _pin(inspector: Inspector) -> None:
     desk = inspector.desk
     desk.set(pinned=desk.gallery if desk.current.pinned is None else None)
 
 
-def note(inspector: Inspector, text: str, tags: Any = ()) -> None:
-    """Write the note on the query."""
+def _note(inspector: Inspector, text: str, tags: Any = ()) -> None:
     desk = inspector.desk
     inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
 
 
-def preset(inspector: Inspector, name: str, use: bool = False) -> None:
-    """Keep the choice of queries under a name, or use the one of that name."""
+def _preset(inspector: Inspector, name: str, use: bool = False) -> None:
     if not use:
         state = inspector.desk.current.to_dict()
-        inspector.notes.put_preset(name, {field: state[field] for field in PRESET})
-        return
+        return inspector.notes.put_preset(name, {field: state[field] for field in PRESET})
     check_choice("preset", name, inspector.notes.presets)
     kept = inspector.notes.presets[name]
     inspector.desk.set(**{field: kept[field] for field in PRESET if field in kept})
 
 
-def export(inspector: Inspector, kind: str, view: str = "") -> None:
-    """Send a file to the browser."""
-    check_choice("kind of file", kind, KINDS)
+def _export(inspector: Inspector, kind: str, view: str = "") -> None:
     name, data = exported(inspector.desk, kind, view if view in TABS else inspector.desk.current.tab)
     inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
 
 
-def cancel(inspector: Inspector) -> None:
-    """Stop what is being computed."""
-    inspector.jobs.stop()
-
-
 REQUESTS: dict[str, Callable[..., None]] = {
-    "set": change, "page": page, "step": step, "rectangle": rectangle, "brush": brush, "clear": clear, "pin": pin,
-    "note": note, "preset": preset, "export": export, "cancel": cancel,
-    "previous": lambda inspector: step_query(inspector, -1), "next": lambda inspector: step_query(inspector, 1),
+    "set": change, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "pin": _pin, "note": _note,
+    "preset": _preset, "export": _export, "cancel": lambda inspector: inspector.cancel(),
+    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "clear": lambda inspector: inspector.desk.set(filter="all", order="data", ranges={}),
 }  # fmt: skip
 
 
-def answer(inspector: Inspector, message: Any) -> str:
-    """Do what a message of a browser asks for; returns its name. Raises ValueError for what nobody may ask."""
+def answer(inspector: Inspector, message: Any) -> None:
+    """Do what a message of a browser asks for. Raises ValueError for what nobody may ask."""
     fields = dict(message) if isinstance(message, Mapping) else {}
     name = fields.pop("ask", None)
     check_choice("request", name, REQUESTS)
@@ -120,7 +104,6 @@ def answer(inspector: Inspector, message: Any) -> str:
     except TypeError as error:
         raise ValueError(f"request {name}: {error}") from error
     REQUESTS[name](*call.args, **call.kwargs)
-    return name
 
 
 def _whole(value: Any) -> int:

@@ -1,7 +1,4 @@
-"""What the inspector shows, as plain values: a frozen record that goes through JSON and back unchanged.
-
-A view in a paper or a test is one line: ``inspector.load_state({...})``. Nothing here reads an image or asks a network.
-"""
+"""What the inspector shows, as plain values: a frozen record that goes through JSON and back unchanged."""
 
 from __future__ import annotations
 
@@ -14,17 +11,11 @@ from typing import Any
 from casnkit.config import check_choice
 from casnkit.evaluation import RANKED_BY, SIDES
 from casnkit.explain.masks import FILLS
+from casnkit.inspector.payload import COLOURS
 
-CHOICES = {
-    "ranked_by": RANKED_BY,
-    "colours": ("inferno", "viridis", "cividis", "gray"),
-    "scale": ("own", "shared"),
-    "theme": ("auto", "light", "dark"),
-    "fill": FILLS,
-    "hide_in": SIDES,
-}
+CHOICES = {"ranked_by": RANKED_BY, "colours": COLOURS, "scale": ("own", "shared"), "theme": ("auto", "light", "dark"),
+           "fill": FILLS, "hide_in": SIDES}  # fmt: skip
 NUMBERS = {"opacity": (0, 1), "threshold": (0, 0.999), "share": (0.01, 0.99), "filter_value": (-math.inf, math.inf)}
-INDICES = {"query": 0, "page": 0, "gallery": 0, "pinned": 0}  # the smallest that is allowed
 NAMES = ("tab", "network", "other", "method", "target", "beside", "filter", "order", "hide")
 CHECKS = ("show_ignored", "random_weights", "contour", "correspondence", "projector")
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -51,7 +42,7 @@ class State:
     opacity: float = 0.55  # of the map over the image
     threshold: float = 0.5  # t of equation 5
     scale: str = "own"  # what the colours of a map are divided by: its own maximum, or that of both
-    contour: bool = False
+    contour: bool = True
     correspondence: bool = True
     theme: str = "auto"
     projector: bool = False
@@ -68,11 +59,11 @@ class State:
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             check_choice(name, getattr(self, name), known)
-        for name, least in INDICES.items():
+        for name in ("query", "page", "gallery", "pinned"):
             value = getattr(self, name)
-            if not (value is None and name in ("gallery", "pinned")):
-                if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                    raise ValueError(f"{name}: expected a whole number from {least}, got {value!r}")
+            missing = value is None and name in ("gallery", "pinned")
+            if not missing and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise ValueError(f"{name}: expected a whole number from 0, got {value!r}")
         for name, kind, words in [(n, str, "a name") for n in NAMES] + [(n, bool, "true or false") for n in CHECKS]:
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name}: expected {words}, got {getattr(self, name)!r}")
@@ -83,22 +74,20 @@ class State:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = dataclasses.asdict(self)
-        return values | {"ranges": {name: list(limits) for name, limits in self.ranges.items()}}
+        return dataclasses.asdict(self) | {"ranges": {name: list(limits) for name, limits in self.ranges.items()}}
+
+    def changed(self, changes: Mapping[str, Any]) -> State:
+        """With other values. Raises ValueError for an unknown field or a value out of range."""
+        fields = set(State.__dataclass_fields__)
+        if not isinstance(changes, Mapping) or not set(changes) <= fields:
+            unknown = ", ".join(map(repr, [name for name in changes if name not in fields]))
+            raise ValueError(f"the state has no {unknown}; known are {', '.join(State.__dataclass_fields__)}")
+        return dataclasses.replace(self, **changes)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> State:
         """The inverse of :meth:`to_dict`; what is missing keeps its default. Raises ValueError for what does not fit."""
         return cls().changed(values)
-
-    def changed(self, changes: Mapping[str, Any]) -> State:
-        """With other values. Raises ValueError for an unknown field or a value out of range."""
-        if not isinstance(changes, Mapping):
-            raise ValueError(f"expected the state's fields by name, got {type(changes).__name__}")
-        if unknown := [name for name in changes if name not in State.__dataclass_fields__]:
-            known = ", ".join(State.__dataclass_fields__)
-            raise ValueError(f"the state has no {', '.join(map(repr, unknown))}; known are {known}")
-        return dataclasses.replace(self, **changes)
 
 
 def _rectangle(values: Any) -> dict[str, Any] | None:
@@ -113,7 +102,9 @@ def _rectangle(values: Any) -> dict[str, Any] | None:
 
 
 def _ranges(values: Any) -> dict[str, tuple[float, float]]:
-    if not isinstance(values, Mapping) or not all(isinstance(v, (list, tuple)) and len(v) == 2 for v in values.values()):
+    if not isinstance(values, Mapping) or not all(
+        isinstance(v, (list, tuple)) and len(v) == 2 for v in values.values()
+    ):
         raise ValueError(f"ranges: expected (low, high) by name, got {values!r}")
     limits = {str(k): [_number(f"ranges.{k}", v, -math.inf, math.inf) for v in pair] for k, pair in values.items()}
     return {name: (min(pair), max(pair)) for name, pair in limits.items()}

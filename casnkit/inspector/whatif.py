@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from casnkit import attention
-from casnkit.config import check_choice
 from casnkit.data.images import denormalise
 from casnkit.data.people import PARTS
 from casnkit.explain import masks as masking
@@ -25,8 +23,7 @@ from casnkit.inspector.state import CORNERS, State
 SEED = 0  # of the control's place and of the fill "noise"
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of hiding a region, and a region of the same size elsewhere."""
 
     found: Counterfactual  # probabilities, rankings and what moved, before and after
@@ -44,7 +41,6 @@ class Scene(NamedTuple):
     state: State
     index: int  # of the image
     attended: Tensor  # (1, h, w) its map, not below 0
-    size: tuple[int, int]
 
 
 def _rectangle(scene: Scene) -> tuple[Tensor, str]:
@@ -52,32 +48,31 @@ def _rectangle(scene: Scene) -> tuple[Tensor, str]:
         raise ValueError("nothing is hidden: drag a rectangle over a picture, or choose what to hide")
     left, top, right, bottom = (scene.state.rectangle[name] for name in CORNERS)
     words = f"a rectangle, {top:.0%} to {bottom:.0%} of the height and {left:.0%} to {right:.0%} of the width"
-    return masking.rectangle_mask((top, left, bottom, right), scene.size), words
+    return masking.rectangle_mask((top, left, bottom, right), scene.network.size), words
 
 
 def _area(top: bool, scene: Scene) -> tuple[Tensor, str]:
     words = f"the {'most' if top else 'least'} attended {scene.state.share:.0%} of the pixels"
-    return masking.area_mask(scene.attended, scene.state.share, scene.size, top=top), words
+    return masking.area_mask(scene.attended, scene.state.share, scene.network.size, top=top), words
 
 
 def _third(number: int, scene: Scene) -> tuple[Tensor, str]:
     words = f"the {('upper', 'middle', 'lower')[number]} third of the image"
-    return masking.rectangle_mask((number / 3, 0, (number + 1) / 3, 1), scene.size), words
+    return masking.rectangle_mask((number / 3, 0, (number + 1) / 3, 1), scene.network.size), words
 
 
 def _soft(scene: Scene) -> tuple[Tensor, str]:
-    slope, centre = scene.network.config.loss.mask_slope, scene.network.config.loss.mask_centre
-    words = f"the paper's soft mask, sigmoid(a (M - b)) with a = {slope:g} and b = {centre:g}"
-    return attention.image_mask(scene.attended, scene.size, slope, centre), words
+    how = scene.network.config.loss.mask_slope, scene.network.config.loss.mask_centre
+    words = "the paper's soft mask, sigmoid(a (M - b)) with a = {:g} and b = {:g}".format(*how)
+    return attention.image_mask(scene.attended, scene.network.size, *how), words
 
 
 def _part(number: int, scene: Scene) -> tuple[Tensor, str]:
     labels = scene.network.split(scene.state.hide_in).parts(scene.index)
-    if labels is None:
-        raise ValueError("there is no part map for this image: hide a third or a rectangle instead")
-    mask = masking.part_mask(torch.from_numpy(labels.astype(np.int64))[None], number, scene.size)
-    if not mask.any():
-        raise ValueError(f"this image shows no {PARTS[number - 1]}")
+    mask = None if labels is None else torch.from_numpy(labels.astype(np.int64))[None]
+    mask = None if mask is None else masking.part_mask(mask, number, scene.network.size)
+    if mask is None or not mask.any():
+        raise ValueError(f"this image shows no {PARTS[number - 1]} (by its part map): hide a rectangle instead")
     return mask, f"{PARTS[number - 1]}, by the part map"
 
 
@@ -104,11 +99,10 @@ def try_hiding(network: Network, state: State, j: int, maps: Maps, ranked_by: st
 
     Raises ValueError for nothing to hide, an image that cannot be read, or a part that it does not show.
     """
-    check_choice("hide", state.hide, HIDES)
     side, pair = state.hide_in, {"query": state.query, "gallery": j}
     images = {name: network.images(name, [i]) for name, i in pair.items()}
     attended = torch.from_numpy(np.maximum(maps[side == "gallery"], 0).astype(np.float32))[None]
-    scene = Scene(network, state, pair[side], attended, network.size)
+    scene = Scene(network, state, pair[side], attended)
     mask, note = HIDES[state.hide](scene)
     if state.hide in ("attended", "unattended"):
         control, control_note = _area(state.hide == "unattended", scene)
@@ -121,8 +115,8 @@ def try_hiding(network: Network, state: State, j: int, maps: Maps, ranked_by: st
         how = {"where": side, "gallery_index": j, "fill": state.fill, "ranked_by": ranked_by, "generator": generator}
         return counterfactual(network, state.query, mask, image=images[side][0], **how)
 
-    found = hide(mask)
+    found, compared = hide(mask), hide(control)
     images[side] = found.image[None].to(images[side])
     picture = Image.fromarray(denormalise(found.image).permute(1, 2, 0).numpy())
     after = explained(network.model, *images.values(), state.method, state.target, network.config)
-    return Outcome(found, hide(control), picture, after, note, control_note)
+    return Outcome(found, compared, picture, after, note, control_note)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -340,20 +341,19 @@ def bench_inspector(device: str, quick: bool, rounds: int) -> Figures:
 
 
 def inspector_times(inspector: ck.Inspector, rounds: int) -> Times:
-    """Seconds of queries, pages, first maps and slider moves, as a person makes them."""
-    panel, times = inspector.panel, {name: [] for name in ("another query", "page", "first map", "slider")}
-    threshold, turns, buttons = panel.tabs["pair"].threshold, panel.gallery.turns, panel.gallery.buttons
+    """Seconds from a browser's message to the new sections: queries, pages, first maps of a tile, other methods."""
+    viewer, times = inspector.viewer, {name: [] for name in ("another query", "page", "first map", "another method")}
 
-    def clock(name: str, event: Callable[[], object]) -> None:
+    def clock(name: str, **message: Any) -> None:
         started = time.perf_counter()
-        event()
+        inspector.ask(message)
         times[name].append(time.perf_counter() - started)
 
     for k, query in enumerate(np.random.default_rng(0).permutation(len(inspector.desk.dataset.query))[:rounds]):
-        clock("another query", partial(setattr, panel.query.index, "value", int(query)))
-        clock("page", turns[2].click)
-        clock("first map", buttons[1 + k % 9].click)
-        clock("slider", partial(setattr, threshold, "value", 0.2 + 0.01 * k))
+        clock("another query", ask="set", changes={"query": int(query)})
+        clock("page", ask="page", to=1)
+        clock("first map", ask="set", changes={"gallery": viewer.strip["tiles"][1 + k % 9]["gallery"]})
+        clock("another method", ask="set", changes={"method": ("plain-mean", "siamese")[k % 2]})
     return times
 
 

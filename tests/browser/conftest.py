@@ -21,8 +21,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-TRAIN = 'import casnkit as ck; session = ck.notebook.start(); [session.run(name) for name in ("casn", "ide")]'
-WAIT, TRAINING = 120.0, 400.0  # seconds, on busy cores
+APP = ROOT / "notebooks" / "app" / "pair_inspector.ipynb"
+WAIT = 240.0  # seconds, on busy cores
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class Server:
     url: str
     token: str  # to be given as ``?token=``
     folder: Path  # the notebooks
-    runs: Path  # where the notebooks write
-    log: Path  # what the server and its kernels say
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +50,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the notebooks of the inspector, and all that servers and kernels write."""
+    """A folder with the app notebook, and all that servers and kernels write."""
     place = tmp_path_factory.mktemp("browser")
     (place / "notebooks").mkdir()
-    for name in ("07_pair_inspector.ipynb", "07_pair_inspector.webp"):  # voila stops at a picture outside their folder
-        shutil.copy(ROOT / "notebooks" / name, place / "notebooks")
+    shutil.copy(APP, place / "notebooks")
     path = place / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     path.parent.mkdir(parents=True)
     path.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question about news, nothing fetched
@@ -70,29 +67,13 @@ def environment(place: Path) -> dict[str, str]:
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
              "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
     changed = {name: str(place / folder) for name, folder in zip(names, own, strict=True)}
-    changed |= {
-        "CASNKIT_PROFILE": "smoke",
-        "CASNKIT_RUNS": str(place / "runs"),
-        "CASNKIT_DATA": os.environ.get("CASNKIT_DATA", str(place / "people")),
-    }
+    changed["CASNKIT_DATA"] = os.environ.get("CASNKIT_DATA", str(place / "people"))
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, **changed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
-def trained(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The two small networks of the notebook, being trained while the server starts; those of ``$CASNKIT_RUNS`` are taken."""
-    for run in Path(os.environ.get("CASNKIT_RUNS", "/nowhere")).glob("people-smoke-*-gap-seed0-*"):
-        shutil.copytree(run, place / "runs" / run.name)
-    with (place / "training.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-c", TRAIN], env=environment, stdout=log, stderr=log)
-    yield process
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture(scope="module")
-def lab(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
+def lab(browser: Any, place: Path, environment: dict[str, str]) -> Iterator[Server]:
     """JupyterLab in the folder of the notebooks."""
     port, token = _free_port(), secrets.token_hex(16)
     options = {
@@ -101,46 +82,28 @@ def lab(browser: Any, place: Path, environment: dict[str, str], trained: Any) ->
         "LabApp.expose_app_in_browser": True,
     }  # fmt: skip
     command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
-    url, ready = f"http://127.0.0.1:{port}", f"api/status?token={token}"
-    with _serving(command, url, token, ready, place, "lab", environment) as server:
-        _finished(trained, place)
-        yield server
+    yield from _serving(command, f"http://127.0.0.1:{port}", token, f"api/status?token={token}", place, environment)
 
 
 @pytest.fixture(scope="module")
-def voila(browser: Any, place: Path, environment: dict[str, str], trained: Any) -> Iterator[Server]:
-    """The notebook as a page, by voila."""
+def voila(browser: Any, place: Path, environment: dict[str, str]) -> Iterator[Server]:
+    """The app notebook as a page, by voila."""
     pytest.importorskip("voila", reason="the test of the inspector as a page needs voila")
-    _finished(trained, place)
     port = _free_port()
-    notebook = place / "notebooks" / "07_pair_inspector.ipynb"
-    options = [f"--port={port}", "--Voila.ip=127.0.0.1", "--no-browser", "--show_tracebacks=True"]
-    command, url = [sys.executable, "-m", "voila", str(notebook), *options], f"http://127.0.0.1:{port}"
-    with _serving(command, url, "", "voila/static/voila.js", place, "voila", environment) as server:
-        yield server
+    command = [sys.executable, "-m", "voila", APP.name, f"--port={port}", "--Voila.ip=127.0.0.1", "--no-browser"]
+    yield from _serving(command, f"http://127.0.0.1:{port}", "", "voila/static/voila.js", place, environment)
 
 
-@contextlib.contextmanager
 def _serving(
-    command: list[str], url: str, token: str, ready: str, place: Path, name: str, environment: dict[str, str]
+    command: list[str], url: str, token: str, ready: str, place: Path, environment: dict[str, str]
 ) -> Iterator[Server]:
-    log = place / f"{name}.log"
-    with log.open("w") as file:
+    log = place / f"{command[2]}.log"
+    with log.open("w") as file, contextlib.ExitStack() as stack:
         process = subprocess.Popen(command, env=environment, cwd=place / "notebooks", stdout=file, stderr=file)
-    try:
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
         _wait_for(f"{url}/{ready}", process, log)
-        yield Server(url, token, place / "notebooks", place / "runs", log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _finished(training: subprocess.Popen[bytes], place: Path) -> None:
-    assert training.wait(TRAINING) == 0, (place / "training.log").read_text()[-2000:]
+        yield Server(url, token, place / "notebooks")
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
