@@ -33,7 +33,8 @@ _STYLE = """
 html { color-scheme: light dark; } body { margin: 0 auto; max-width: 2000px; font-family: system-ui, sans-serif; }
 body:has(.casnkit[data-theme="dark"]) { background: #17181a; color: #e8e8e8; }
 body:has(.casnkit[data-theme="light"]) { background: #fff; color: #222; }
-h1 { font-size: 17px; margin: 6px 44px 2px 8px; overflow-wrap: anywhere; } footer { font-size: 12px; padding: 6px 8px; overflow-wrap: anywhere; }
+h1 { font-size: 17px; margin: 6px 44px 2px 8px; } footer { font-size: 12px; padding: 6px 8px; }
+h1, footer { overflow-wrap: anywhere; }
 """
 _START = 'mount(document.getElementById("viewer"), JSON.parse(document.getElementById("view").textContent), null);\n'
 
