@@ -25,15 +25,16 @@ _PAGE = Template("""<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; script-src '$script_hash'; \
 style-src '$style_hash'; base-uri 'none'; form-action 'none'">
 <title>$title</title><style>$style</style></head>
-<body><h1>$title</h1><div id="viewer"></div><noscript>This page draws with JavaScript, which is off.</noscript>
-<footer>$about</footer><script type="application/json" id="view">$data</script>
+<body><h1><bdi>$title</bdi></h1><div id="viewer"></div><noscript>This page draws with JavaScript, which is off.</noscript>
+<footer><bdi>$about</bdi></footer><script type="application/json" id="view">$data</script>
 <script type="module">$script</script></body></html>
 """)
 _STYLE = """
 html { color-scheme: light dark; } body { margin: 0 auto; max-width: 2000px; font-family: system-ui, sans-serif; }
 body:has(.casnkit[data-theme="dark"]) { background: #17181a; color: #e8e8e8; }
 body:has(.casnkit[data-theme="light"]) { background: #fff; color: #222; }
-h1 { font-size: 17px; margin: 6px 44px 2px 8px; overflow-wrap: anywhere; } footer { font-size: 12px; padding: 6px 8px; }
+h1 { font-size: 17px; margin: 6px 44px 2px 8px; } footer { font-size: 12px; padding: 6px 8px; }
+h1, footer { overflow-wrap: anywhere; }
 """
 _START = 'mount(document.getElementById("viewer"), JSON.parse(document.getElementById("view").textContent), null);\n'
 
