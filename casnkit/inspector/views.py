@@ -275,10 +275,10 @@ def _fill_what_if(desk: Desk, notes: Notes) -> dict[str, Section]:
 def effects(found: Counterfactual, network: Network) -> list[Section]:
     """What hiding changed, in numbers."""
     ranks, stay = found.position, np.isin(found.before.kept[:TILES], found.after.kept[:TILES])
-    numbers = [("rank of the gallery picture", "{} \u2192 {}".format(*ranks) if ranks[0] else "not counted")]
+    numbers = [("rank", "{} \u2192 {}".format(*ranks) if ranks[0] else "not counted")]
     numbers += [("p(same)", "{:.3f} \u2192 {:.3f}".format(*found.probability))] if network.pair_trained else []
-    numbers.append((f"distance by {found.ranked_by}", "{:.3f} \u2192 {:.3f}".format(*found.distance)))
-    numbers.append(("of the first ten stay", f"{stay.sum()} of {len(stay)}"))
+    numbers.append(("distance", "{:.3f} \u2192 {:.3f}".format(*found.distance)))
+    numbers.append(("first ten kept", f"{stay.sum()} of {len(stay)}"))
     if found.before.first_hit >= 0:
         ap = (100 * ranking.average_precision for ranking in (found.before, found.after))
         numbers.append(("AP", "{:.1f} \u2192 {:.1f} %".format(*ap)))
