@@ -65,12 +65,9 @@ def check_pairs(path: str | Path, count: int) -> Path:
 def _page(view: Mapping[str, Any], title: str, about: str) -> str:
     script = (FOLDER / "viewer.js").read_text(encoding="utf-8") + _START
     style = _STYLE + (FOLDER / "viewer.css").read_text(encoding="utf-8")
-    hashes = {f"{name}_hash": _hash(text) for name, text in (("script", script), ("style", style))}
+    digests = {"script_hash": hashlib.sha256(script.encode()), "style_hash": hashlib.sha256(style.encode())}
+    hashes = {name: f"sha256-{base64.b64encode(digest.digest()).decode()}" for name, digest in digests.items()}
     whole = {"state": payload.STATE, "controls": {"pair": payload.LOOK}, **view}
     data = json.dumps(whole, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     text = {"title": html.escape(title), "about": html.escape(about)}
     return _PAGE.substitute(hashes, script=script, style=style, data=data, **text)
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -75,16 +75,12 @@ def _command(options: argparse.Namespace) -> None:
     check_pairs(options.out, len(pairs) or options.count)
     dataset = open_dataset(options.data)
     print(dataset, flush=True)
-    inspector = Inspector({Path(options.run).name: options.run}, dataset, device=options.device, progress=_say)
+    say = lambda what, done, total: print(f"\r{what}: {done} of {total}", end="\n" * (done == total), flush=True)  # noqa: E731
+    inspector = Inspector({Path(options.run).name: options.run}, dataset, device=options.device, progress=say)
     chosen = pairs or telling_pairs(inspector, options.count)
     about = f"Network {Path(options.run).name}, data {dataset.name}, {len(chosen)} pairs. {RULE * (not pairs)}"
     path = inspector.page(options.out, chosen, about=about)
     print(f"{len(chosen)} pairs, {path.stat().st_size / 2**20:.2f} MiB: {path}")
-
-
-def _say(what: str, done: int, total: int) -> None:
-    if done == total or done % 512 == 0:
-        print(f"{what}: {done} of {total}", flush=True)
 
 
 def _parsed(text: str) -> tuple[int, int]:
