@@ -22,6 +22,7 @@ inspector = inspect(["gap-casn", "people:quick"])
 inspector.set(query=148, threshold=0.5)  # a stranger in the same clothes comes first; the cap tells them apart
 inspector.viewer
 """
+TWENTY = "[...document.querySelectorAll('.casnkit [data-tile]')].filter(e => e.offsetParent).length === 20"
 PICTURES = "[data-picture=query]", "[data-picture=gallery]"
 
 
@@ -86,16 +87,16 @@ def look_around(page: Any, shots: Path) -> None:
     for name, value in (("threshold", "0.7"), ("opacity", "0.2")):  # no kernel is asked
         control(page, name).fill(value)
     query = control(page, "query")
-    before = query.input_value()
     query.focus()
-    page.keyboard.type("5:")  # type-ahead
+    shown = "value => document.querySelector('.casnkit select[data-control=query]').value === value"
+    page.keyboard.type("5")  # type-ahead
+    page.wait_for_function(shown, arg="5")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("m")  # JupyterLab would make it Markdown
-    page.wait_for_function("before => document.querySelector('.casnkit [data-control=query]:is(select)').value !== before",
-                           arg=before)  # fmt: skip
+    page.wait_for_function(shown, arg="6")
     assert page.locator(".casnkit").count() == 1
     tab(page, "compare")
-    page.wait_for_function("document.querySelectorAll('.casnkit [data-tile]').length === 20")
+    page.wait_for_function(TWENTY)
     changes(page, lambda: control(page, "other").select_option("ide"), "table")
     page.screenshot(path=shots / "compare.png")
     tab(page, "failures")
@@ -110,7 +111,7 @@ def look_around(page: Any, shots: Path) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=5)
     page.mouse.up()
     page.wait_for_selector(".casnkit[data-tab=what_if]")
-    page.wait_for_function("document.querySelectorAll('.casnkit [data-tile]').length === 20")  # the old ten and the new
+    page.wait_for_function(TWENTY)  # the old ten and the new
     assert "Control" in page.locator(".casnkit").inner_text()
     page.screenshot(path=shots / "what_if.png")
     tab(page, "notes")
