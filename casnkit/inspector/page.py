@@ -25,15 +25,16 @@ _PAGE = Template("""<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; script-src '$script_hash'; \
 style-src '$style_hash'; base-uri 'none'; form-action 'none'">
 <title>$title</title><style>$style</style></head>
-<body><h1>$title</h1><div id="viewer"></div><noscript>This page draws with JavaScript, which is off.</noscript>
-<footer>$about</footer><script type="application/json" id="view">$data</script>
+<body><h1><bdi>$title</bdi></h1><div id="viewer"></div><noscript>This page draws with JavaScript, which is off.</noscript>
+<footer><bdi>$about</bdi></footer><script type="application/json" id="view">$data</script>
 <script type="module">$script</script></body></html>
 """)
 _STYLE = """
 html { color-scheme: light dark; } body { margin: 0 auto; max-width: 2000px; font-family: system-ui, sans-serif; }
 body:has(.casnkit[data-theme="dark"]) { background: #17181a; color: #e8e8e8; }
 body:has(.casnkit[data-theme="light"]) { background: #fff; color: #222; }
-h1 { font-size: 17px; margin: 6px 44px 2px 8px; overflow-wrap: anywhere; } footer { font-size: 12px; padding: 6px 8px; }
+h1 { font-size: 17px; margin: 6px 44px 2px 8px; } footer { font-size: 12px; padding: 6px 8px; }
+h1, footer { overflow-wrap: anywhere; }
 """
 _START = 'mount(document.getElementById("viewer"), JSON.parse(document.getElementById("view").textContent), null);\n'
 
@@ -64,12 +65,9 @@ def check_pairs(path: str | Path, count: int) -> Path:
 def _page(view: Mapping[str, Any], title: str, about: str) -> str:
     script = (FOLDER / "viewer.js").read_text(encoding="utf-8") + _START
     style = _STYLE + (FOLDER / "viewer.css").read_text(encoding="utf-8")
-    hashes = {f"{name}_hash": _hash(text) for name, text in (("script", script), ("style", style))}
+    digests = {"script_hash": hashlib.sha256(script.encode()), "style_hash": hashlib.sha256(style.encode())}
+    hashes = {name: f"sha256-{base64.b64encode(digest.digest()).decode()}" for name, digest in digests.items()}
     whole = {"state": payload.STATE, "controls": {"pair": payload.LOOK}, **view}
     data = json.dumps(whole, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     text = {"title": html.escape(title), "about": html.escape(about)}
     return _PAGE.substitute(hashes, script=script, style=style, data=data, **text)
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -5,22 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from casnkit.config import check_choice
 from casnkit.inspector.export import exported
 from casnkit.inspector.views import TABS
 
-if TYPE_CHECKING:
-    from casnkit.inspector.core import Inspector
-
-MIMES = {
-    "pdf": "application/pdf",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-    "csv": "text/csv",
-    "json": "application/json",
-}
+Inspector = Any  # casnkit.inspector.Inspector, which stands above this module
+MIMES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "text/json"}
 PRESET = ("filter", "filter_value", "order", "ranges")  # what a named choice of queries keeps
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from casnkit.data import open_dataset
 from casnkit.inspector.core import Inspector
-from casnkit.inspector.page import MOST
+from casnkit.inspector.page import MOST, check_pairs
 from casnkit.inspector.rankings import QueryRanking
 
 COUNT = 24  # pairs that are chosen by the rule
@@ -64,25 +64,23 @@ def add_parser(group: Any) -> None:
     page.add_argument(
         "data", nargs="?", default="people:tiny", help="a data set, or drawn people; default: people:tiny"
     )
-    page.add_argument("--pairs", nargs="+", metavar="QUERY:GALLERY", help=f"1 to {MOST}; default: {COUNT} telling ones")
+    page.add_argument("--pairs", nargs="+", metavar="QUERY:GALLERY", help=f"1 to {MOST}; default: telling ones")
+    page.add_argument("--count", type=int, default=COUNT, help=f"how many telling pairs; default: {COUNT}")
     page.add_argument("--out", type=Path, required=True, help="the file, NAME.html")
     page.set_defaults(command=_command)
 
 
 def _command(options: argparse.Namespace) -> None:
     pairs = [_parsed(text) for text in options.pairs or ()]
+    check_pairs(options.out, len(pairs) or options.count)
     dataset = open_dataset(options.data)
     print(dataset, flush=True)
-    inspector = Inspector({Path(options.run).name: options.run}, dataset, device=options.device, progress=_say)
-    chosen = pairs or telling_pairs(inspector)
+    say = lambda what, done, total: print(f"\r{what}: {done} of {total}", end="\n" * (done == total), flush=True)  # noqa: E731
+    inspector = Inspector({Path(options.run).name: options.run}, dataset, device=options.device, progress=say)
+    chosen = pairs or telling_pairs(inspector, options.count)
     about = f"Network {Path(options.run).name}, data {dataset.name}, {len(chosen)} pairs. {RULE * (not pairs)}"
     path = inspector.page(options.out, chosen, about=about)
     print(f"{len(chosen)} pairs, {path.stat().st_size / 2**20:.2f} MiB: {path}")
-
-
-def _say(what: str, done: int, total: int) -> None:
-    if done == total or done % 512 == 0:
-        print(f"{what}: {done} of {total}", flush=True)
 
 
 def _parsed(text: str) -> tuple[int, int]:

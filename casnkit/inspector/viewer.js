@@ -810,7 +810,8 @@ function drawWhatIf(viewer, { pair, before, after, control, numbers, note }) {
 }
 
 function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) {
-  const area = make("textarea", { rows: 4, maxlength: 4000, "aria-label": "note", data: { control: "note" } }, text);
+  const area = make("textarea", { rows: 4, maxlength: 4000, "aria-label": "note", data: { control: "note" } });
+  area.value = text ?? ""; // as it was written
   const labels = make("input", { value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags" });
   const tagged = () => labels.value.split(",").map((tag) => tag.trim()).filter(Boolean);
   const save = button({ onclick: () => viewer.ask({ ask: "note", text: area.value, tags: tagged() }) }, "Save the note");
@@ -961,7 +962,7 @@ class Viewer {
   }
 
   pictureHeight() {
-    const { tab, projector } = this.state, above = this.body.offsetTop - this.root.offsetTop;
+    const { tab, projector } = this.state, above = this.body.offsetTop;
     if (tab !== "pair") return projector ? 420 : 280;
     return clamp((projector ? 1.15 : 0.86) * window.innerHeight - above - 150, 200, projector ? 900 : 640);
   }

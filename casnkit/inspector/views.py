@@ -72,7 +72,7 @@ def _top_controls(desk: Desk) -> list[Section]:
         button("next", label="\u203a", hint="the next query, in this order"),
         select("network", "Network", [(name, name) for name in desk.library.sources]),
         select("ranked_by", "Ranked by", [(name, WAYS[name]) for name in desk.ways()]),
-        check("show_ignored", label="Show what the protocol leaves out"),
+        check("show_ignored", label="Show left-out", hint="what the protocol does not count"),
     ]  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _pair_controls(desk: Desk) -> list[Section]:
         select("method", "Map", methods),
         select("target", "Of", [(name, TARGETS[name]) for name in METHODS[desk.current.method].targets]),
         select("beside", "Beside", [(name, words) for name, (words, _) in BESIDE.items()]),
-        check("random_weights", label="Random weights beside"),
+        check("random_weights", label="Random weights"),
         button(
             "pin", label="Pin" if desk.current.pinned is None else "Unpin", hint="keep the gallery picture to compare"
         ),
@@ -273,11 +273,12 @@ def _fill_what_if(desk: Desk, notes: Notes) -> dict[str, Section]:
 
 
 def effects(found: Counterfactual, network: Network) -> list[Section]:
+    """What hiding changed, in numbers."""
     ranks, stay = found.position, np.isin(found.before.kept[:TILES], found.after.kept[:TILES])
-    numbers = [("rank of the gallery picture", "{} \u2192 {}".format(*ranks) if ranks[0] else "not counted")]
+    numbers = [("rank", "{} \u2192 {}".format(*ranks) if ranks[0] else "not counted")]
     numbers += [("p(same)", "{:.3f} \u2192 {:.3f}".format(*found.probability))] if network.pair_trained else []
-    numbers.append((f"distance by {found.ranked_by}", "{:.3f} \u2192 {:.3f}".format(*found.distance)))
-    numbers.append(("of the first ten stay", f"{stay.sum()} of {len(stay)}"))
+    numbers.append(("distance", "{:.3f} \u2192 {:.3f}".format(*found.distance)))
+    numbers.append(("first ten kept", f"{stay.sum()} of {len(stay)}"))
     if found.before.first_hit >= 0:
         ap = (100 * ranking.average_precision for ranking in (found.before, found.after))
         numbers.append(("AP", "{:.1f} \u2192 {:.1f} %".format(*ap)))
@@ -312,6 +313,7 @@ TABS = {  # an extension is one entry here
 
 
 def view_of(desk: Desk, notes: Notes) -> dict[str, Section]:
+    """All sections of the open tab; those of other tabs are empty."""
     tab, found = desk.current.tab, {name: {} for name in payload.SECTIONS}
     found["state"] = desk.current.to_dict() | {"ranked_by": desk.ranked_by(), "gallery": desk.gallery}
     opened = {name: entry.controls(desk) if name == tab else [] for name, entry in TABS.items()}

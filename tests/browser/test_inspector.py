@@ -6,6 +6,7 @@ With ``CASNKIT_SCREENSHOTS=FOLDER`` pictures at several widths are kept there. T
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ inspector = inspect(["gap-casn", "people:quick"])
 inspector.set(query=148, threshold=0.5)  # a stranger in the same clothes comes first; the cap tells them apart
 inspector.viewer
 """
+TWENTY = "[...document.querySelectorAll('.casnkit [data-tile]')].filter(e => e.offsetParent).length === 20"
 PICTURES = "[data-picture=query]", "[data-picture=gallery]"
 
 
@@ -55,6 +57,18 @@ def changes(page: Any, act: Callable[[], Any], of: str) -> None:
                            arg=[of, before])  # fmt: skip
 
 
+def place_of(page: Any, selector: str) -> dict[str, float]:
+    """Where an element stands once it is drawn; it may just be drawn anew."""
+    for _ in range(100):
+        found = page.locator(f".casnkit {selector}").first
+        with contextlib.suppress(Exception):
+            found.scroll_into_view_if_needed(timeout=1000)
+        if box := found.bounding_box():
+            return box
+        page.wait_for_timeout(100)
+    pytest.fail(f"{selector} is not drawn")
+
+
 def tab(page: Any, name: str) -> None:
     page.locator(f".casnkit [data-control=tab-{name}]").click()
     page.wait_for_selector(f".casnkit[data-tab={name}]")
@@ -67,37 +81,38 @@ def look_around(page: Any, shots: Path) -> None:
     changes(page, lambda: tiles.nth(3).click(), PICTURES[1])
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.casnkit [data-picture=gallery]')")
-    box = page.locator(f".casnkit {PICTURES[0]}").bounding_box()
+    box = place_of(page, PICTURES[0])
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_function("/row|cell/.test(document.querySelector('.casnkit').dataset.status)")
     for name, value in (("threshold", "0.7"), ("opacity", "0.2")):  # no kernel is asked
         control(page, name).fill(value)
     query = control(page, "query")
-    before = query.input_value()
     query.focus()
-    page.keyboard.type("5:")  # type-ahead
+    shown = "value => document.querySelector('.casnkit select[data-control=query]').value === value"
+    page.keyboard.type("5")  # type-ahead
+    page.wait_for_function(shown, arg="5")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("m")  # JupyterLab would make it Markdown
-    page.wait_for_function("before => document.querySelector('.casnkit [data-control=query]:is(select)').value !== before",
-                           arg=before)  # fmt: skip
+    page.wait_for_function(shown, arg="6")
     assert page.locator(".casnkit").count() == 1
     tab(page, "compare")
-    page.wait_for_function("document.querySelectorAll('.casnkit [data-tile]').length === 20")
+    page.wait_for_function(TWENTY)
     changes(page, lambda: control(page, "other").select_option("ide"), "table")
     page.screenshot(path=shots / "compare.png")
     tab(page, "failures")
     page.wait_for_selector(".casnkit .ck-histogram")
     page.screenshot(path=shots / "failures.png")
-    changes(page, lambda: control(page, "filter").select_option("rank-1 wrong"), "[data-tile]")
-    page.locator(".casnkit [data-tile]").first.click()
+    control(page, "filter").select_option("rank-1 wrong")
+    page.wait_for_function("/queries: first image wrong/.test(document.querySelector('.casnkit').innerText)")
+    page.locator(".casnkit [data-tile]:visible").first.click()
     page.wait_for_selector(".casnkit[data-tab=pair]")
-    box = page.locator(f".casnkit {PICTURES[0]}").bounding_box()
+    box = place_of(page, PICTURES[0])
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.3)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=5)
     page.mouse.up()
     page.wait_for_selector(".casnkit[data-tab=what_if]")
-    page.wait_for_function("document.querySelectorAll('.casnkit [data-tile]').length === 20")  # the old ten and the new
+    page.wait_for_function(TWENTY)  # the old ten and the new
     assert "Control" in page.locator(".casnkit").inner_text()
     page.screenshot(path=shots / "what_if.png")
     tab(page, "notes")
@@ -123,7 +138,7 @@ def at_all_widths(page: Any, shots: Path) -> None:
             <= 1
         )
         if width == 1366:
-            top, bottom = (page.locator(f".casnkit {of}").first.bounding_box() for of in ("[data-tile]", PICTURES[0]))
+            top, bottom = (place_of(page, of) for of in ("[data-tile]", PICTURES[0]))
             assert bottom["y"] + bottom["height"] - top["y"] <= 650
 
 

@@ -82,10 +82,10 @@ def test_another_query_is_a_new_look(inspector: Inspector) -> None:
 
 @pytest.mark.parametrize("by", ["features", "attention", "sum"])
 def test_rankings_are_those_of_the_evaluation(inspector: Inspector, by: str) -> None:
-    network = inspector.desk.network("casn")
+    network = inspector.desk.network("stripes")  # has not been evaluated
     found = evaluate(network.model, inspector.desk.dataset, network.config, progress=False)
     for i in (0, 17):
-        inspector.set(query=i, ranked_by=by)
+        inspector.set(network="stripes", query=i, ranked_by=by)
         shown = inspector.desk.ranking()
         np.testing.assert_allclose(shown.distances, found.distances[by][i], atol=1e-5)
         assert shown.ranking.average_precision == pytest.approx(found.rankings[by].average_precision[i], nan_ok=True)
