@@ -827,7 +827,7 @@ function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) 
 // ---- the whole ----
 
 const EMPTY = "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys.";
-const SERIES = { light: ["#332288", "#117733"], dark: ["#b9a7ff", "#7bd389"] }; // query and gallery in the profiles
+const SERIES = { light: ["#332288", "#aa4499"], dark: ["#b9a7ff", "#ec95d8"] }; // query and gallery in the profiles
 const STEPS = { // keys on a tile or a picture
   ArrowLeft: (viewer) => viewer.step(-1), ArrowRight: (viewer) => viewer.step(1),
   PageUp: (viewer) => viewer.page(-1), PageDown: (viewer) => viewer.page(1),
