@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from casnkit import attention
 from casnkit.config import check_choice
 from casnkit.data.people import PARTS
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 
 # v, (P, D), from the network and f^- = f_1 - f_2: a weight is one entry here. Then s is
 WEIGHTS: dict[str, Callable[[CASN, Tensor], Tensor]] = {
@@ -179,8 +179,9 @@ def _feature_maps(network: nn.Module, *sides: Tensor) -> list[Tensor]:
     good = [isinstance(x, Tensor) and x.is_floating_point() and x.dim() == 4 and x.shape[1] == 3 for x in sides]
     if not all(good) or not len(sides[0]) == len(sides[1]) > 0:
         raise ValueError(f"expected normalised floats (P, 3, H, W), P on both sides, got {' and '.join(found)}")
+    network = eval_view(network)
     give, like = network.feature_map if isinstance(network, CASN) else network, next(network.parameters(), sides[0])
-    with evaluating(network), torch.no_grad():
+    with torch.no_grad():
         for images in sides:
             maps.append(give(images.to(like)))
             if not isinstance(maps[-1], Tensor) or maps[-1].dim() != 4 or not maps[-1].isfinite().all():

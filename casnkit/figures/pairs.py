@@ -91,7 +91,7 @@ def show_pairs(
     )
     for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
-        images, maps = as_images(images), as_maps(maps)
+        images, maps = as_images(images), _checked_maps(maps, threshold)
         widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
         axes = part.subplots(1, 7, width_ratios=[*widths, 1.45])
         draw_pair(axes, images, maps, threshold, map_limits(*maps, normalisation), ("query", "gallery"), look, contour)
