@@ -157,7 +157,7 @@ def test_a_map_whose_channels_stand_last_is_refused(images):
     stages = nn.Conv2d(3, 40, 8, 4), Permute([0, 2, 3, 1]), nn.LayerNorm(40), Permute([0, 3, 1, 2]), nn.Flatten()
     network = nn.Sequential(*stages).eval()
     for method in ("layer-gradcam", "plain-mean"):
-        with pytest.raises(ValueError, match=r"layer '2' .* Permute.* where channels stand last"):
+        with pytest.raises(ValueError, match=r"layer '2'.*Permute.* where channels stand last"):
             explain(network, *images, method, layer="2")
         assert explain(network, *images, method, layer="3").query.shape == (2, 7, 3)
 
