@@ -827,7 +827,7 @@ function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) 
 // ---- the whole ----
 
 const EMPTY = "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys.";
-const SERIES = { light: ["#332288", "#117733"], dark: ["#b9a7ff", "#7bd389"] }; // query and gallery in the profiles
+const SERIES = { light: ["#332288", "#aa4499"], dark: ["#b9a7ff", "#ec95d8"] }; // query and gallery in the profiles
 const STEPS = { // keys on a tile or a picture
   ArrowLeft: (viewer) => viewer.step(-1), ArrowRight: (viewer) => viewer.step(1),
   PageUp: (viewer) => viewer.page(-1), PageDown: (viewer) => viewer.page(1),
@@ -964,7 +964,7 @@ class Viewer {
   pictureHeight() {
     const { tab, projector } = this.state, above = this.body.offsetTop;
     if (tab !== "pair") return projector ? 420 : 280;
-    return clamp((projector ? 1.15 : 0.86) * window.innerHeight - above - 150, 200, projector ? 900 : 640);
+    return clamp((projector ? 0.98 : 0.86) * window.innerHeight - above - 150, 200, projector ? 900 : 640);
   }
 
   say() {
@@ -1161,16 +1161,21 @@ function drawBox(context, el) {
 }
 
 function drawWords(context, text) {
-  const { parentElement: parent } = text, { right } = parent.getBoundingClientRect();
+  const { parentElement: parent } = text, { left, top, width, height } = parent.getBoundingClientRect();
   const style = getComputedStyle(parent), range = document.createRange();
   const font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   Object.assign(context, { fillStyle: style.color, font, textBaseline: "middle", textAlign: "left" });
+  context.save();
+  context.beginPath();
+  context.rect(left, top, width + 1, height);
+  context.clip(); // a long name is cut where the screen cuts it
   for (const { 0: word, index } of text.data.matchAll(/\S+/g)) {
     range.setStart(text, index);
     range.setEnd(text, index + word.length);
     const box = range.getBoundingClientRect();
-    if (box.width) context.fillText(word, box.left, box.top + box.height / 2, Math.max(right - box.left, 1));
+    if (box.width) context.fillText(word, box.left, box.top + box.height / 2);
   }
+  context.restore();
 }
 
 /** Draw a view in an element. `host`: {ask(message)}, or null on a page of its own. */
