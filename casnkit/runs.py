@@ -210,8 +210,6 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
             )
             what = "pictures of these identities" if same else "identities"
             differs.append(f"other {what}: {sets}, {len(dataset.train)} of {dataset.name} in {dataset.root} here")
-        if not there.data["root"]:
-            differs = ["it comes with the kit"]
         if differs:
             hint = "; only a finished run with its checkpoints goes on to more" * differs[0].startswith("train.epochs")
             told = f"{out} holds another run ({differs[0][:300]}{hint})"

@@ -74,6 +74,8 @@ def check_place(folder: str | os.PathLike) -> None:
     """Raise ValueError unless files can be written in a folder, or the folder made; nothing is left behind."""
     place, there = Path(folder).absolute(), None
     try:
+        if Path(__file__).parents[1] in place.resolve().parents:
+            raise ValueError("it lies in the package")
         while there is None:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 there = place.lstat() and place

@@ -173,7 +173,7 @@ def test_a_network_of_the_kit_is_a_run_by_its_folder_too(market, tmp_path, monke
     assert main(["evaluate", "--run", str(shipped), "--data", str(market), "--pictures", "1", "--device", "cpu"]) == 0
     assert read_json("runs/gap-ide_ia/results.json")["variant"] == "ide+ia"
     assert main(["train", "--data", str(market), "--out", str(shipped), "--profile", "quick", "--device", "cpu"]) == 2
-    assert "it comes with the kit" in capsys.readouterr().err
+    assert "it lies in the package; choose another folder" in capsys.readouterr().err
     assert contents(experiments.FOLDER) == before
 
 
