@@ -19,7 +19,7 @@
 # A network has put a stranger first. **Why?** Tables cannot say it; two pictures and two maps can, if one may take **any**
 # pair, turn every knob, and watch. This notebook is one instrument, and a short walk with it.
 #
-# ![A query and a page of its ranked gallery; below, a pair with its maps and row profiles](07_pair_inspector.webp)
+# ![A query and a page of its ranked gallery; below, a pair with its maps and row profiles](../figures/inspector.webp)
 #
 # **You will learn** to read a ranked list by the protocol's rules, to ask of a wrong match what spoke for it, to see the
 # consistency loss (equation 5) in a single pair, and to test an explanation by hiding what it points at.

@@ -1,8 +1,7 @@
 r"""``open_dataset``: every set that casnkit reads, opened by name or recognised by what lies in a folder.
 
-:data:`READERS`, at the end, holds all that the kit knows of each set; a new one is one more entry, at best its folders
-and a pattern of its pictures' names. Opening reads names, never pixels, and fetches nothing. What a reader of the results
-must know (the variant in use, rules that are off, files left out) comes back as ``dataset.notes``.
+:data:`READERS`, at the end, has one entry for each set. Opening reads names, never pixels, and fetches nothing; what a reader
+of the results must know (the variant, rules that are off, files left out) comes back as ``dataset.notes``.
 """
 
 from __future__ import annotations
@@ -71,8 +70,7 @@ def open_dataset(
             name = "folder" if name == "market1501" and camera_pattern else name  # its names are many sets' names
         if name != "folder" and (given := [what for what, pattern in patterns.items() if pattern]):
             raise ValueError(f"{given[0]} is for own pictures: {name} has its people and cameras in its files' names")
-        how = {**patterns, "progress": progress, "sure": asked != "auto"}
-        folder, images = READERS[name].read(name, root, notes, **how)
+        folder, images = READERS[name].read(name, root, notes, **patterns, progress=progress, sure=asked != "auto")
     except NotFound as error:
         where = READERS["folder" if name == "auto" else name].where
         raise ValueError(f"{error} {_resemblance(root)}{where}") from None

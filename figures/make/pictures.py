@@ -85,6 +85,5 @@ def main() -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         keep(Path(sys.argv[1]), "inspector.webp")
-        keep(Path(sys.argv[1]), "../notebooks/07_pair_inspector.webp")
     else:
         main()

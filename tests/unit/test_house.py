@@ -60,13 +60,13 @@ def test_figures_know_no_other_room() -> None:
 def test_the_house_is_thin() -> None:
     """Ceilings: higher only for something that the kit could not do before."""
     sizes = {name: house.lines([path]) for name, path in house.library().items()}
-    assert sum(sizes.values()) <= 10700
-    assert len(sizes) <= 55
-    assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1600
+    assert sum(sizes.values()) <= 11900
+    assert len(sizes) <= 57
+    assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1850
     assert max(sizes.values()) <= 450
-    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10150
+    assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10800
     assert len(house.root_entries()) <= 16
-    assert house.tracked_bytes() <= 14 * 2**20
+    assert house.tracked_bytes() <= 15 * 2**20
 
 
 def public(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]:
