@@ -116,7 +116,7 @@ def look_around(page: Any, shots: Path) -> None:
     assert "Control" in page.locator(".casnkit").inner_text()
     page.screenshot(path=shots / "what_if.png")
     tab(page, "notes")
-    page.locator(".casnkit textarea").fill("<script>alert(1)</script> = \u202e")
+    page.locator(".casnkit textarea").fill(f"<script>alert(1)</script> = \u202e {shots.name}")
     changes(page, lambda: page.get_by_text("Save the note").click(), "")
     with page.expect_download() as download:
         page.get_by_text("ranking as CSV").click()
@@ -155,7 +155,7 @@ def open_in_lab(page: Any, lab: Any, name: str) -> None:
 def test_in_jupyterlab(lab: Any, page: Any, shots: Path) -> None:
     open_in_lab(page, lab, "pair_inspector.ipynb")
     look_around(page, shots)
-    at_all_widths(page, shots, least=900)  # JupyterLab's own columns take 330 pixels
+    at_all_widths(page, shots, least=1366)  # JupyterLab's own columns take 430 pixels
     cells = page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.type)")
     assert cells == ["code"], "no key of the inspector reached the notebook"
 
