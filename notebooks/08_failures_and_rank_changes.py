@@ -311,7 +311,8 @@ inspector.figure("what_if")
 # %% [markdown]
 # ## 9 · Keep what you found
 #
-# Notes, tags and presets stand in one small file, by the query's path below the data set; the next instrument on this data finds them.
+# Notes, tags and presets stand in one small file, by the query's path below the data set;
+# the next instrument on this data finds them.
 
 # %%
 name = inspector.desk.library.query.key(worst)
