@@ -212,8 +212,9 @@ def who_is(
     """The ``count`` nearest gallery images of pictures whose person nobody knows: candidates, not identifications.
 
     Rows, nearest first: ``picture``, ``rank``, ``distance``, ``pid``, ``camid``, ``path``. Attention, by default where the
-    configuration trained the pair classifier, re-ranks the ``shortlist`` by features; the distance then is their sum, which
-    compares images of one list alone. More than :data:`LARGE` images need faiss. ``how``: device, progress.
+    configuration trained the pair classifier, re-ranks the ``shortlist`` by features by the sum of both; the distance stays
+    that of features, which compares pictures with each other. More than :data:`LARGE` images need faiss. ``how``: device,
+    progress.
     """
     unknown = Split(pictures, np.full(len(pictures), JUNK_PID), np.full(len(pictures), UNKNOWN_CAMERA), "query")
     gallery, wanted = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID), max(count, shortlist)
@@ -226,9 +227,10 @@ def who_is(
         near, distances = ranking.shortlist(*sides, wanted, config.ranking.normalise_features)
     else:
         near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), wanted)
+    order = distances
     if attention:
-        distances = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
-    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+        order = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
+    order = np.argsort(order, axis=1, kind="stable")[:, :count]
     near, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
     columns = {
         "picture": np.repeat(unknown.paths, near.shape[1]),

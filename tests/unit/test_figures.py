@@ -225,7 +225,7 @@ def test_only_counted_images_take_a_rank_and_statuses_differ_without_colour():
     heads = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
     assert heads == ["query", "=", "1 ✓", "–", "2 ✗", "3 ○"]
     frames = figures.show_rankings([ranking(list(figures.STATUSES))]).axes[0].patches[1:]
-    assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 5
+    assert len({(to_hex(p.get_edgecolor()), str(p._unscaled_dash_pattern)) for p in frames}) == 6
 
 
 def test_an_outline_follows_its_mask_and_a_pair_has_one_scale():
