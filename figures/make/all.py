@@ -24,6 +24,8 @@ STEPS = {
     f"{BF16} {BEFORE} pair_rate=1.0 pair_weight_decay=none",
     "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
     f"--points pair_rate siamese_mode pair_activation pair_order {BF16}",
+    "control": "figures/make/control.py --processes 2",
+    "correspondence": "figures/make/correspondence.py --ablation runs/ablation",
     "test-time": f"figures/make/readings.py {BF16}",
     "siamese": "figures/make/siamese.py --processes 2",
     "ship": f"figures/make/ship.py {BF16}",
