@@ -122,7 +122,7 @@ for door in (
     lambda: main(["data", "check", root]),
     lambda: ck.training.train(data, ck.profile("smoke"), run, **options),
     lambda: ck.evaluation.evaluate(model, data, info.config, **options),
-    lambda: ck.Inspector(ck.experiments.FOLDER / "gap-casn", data, notes=run, out=run, cache=run),
+    lambda: ck.Inspector(ck.experiments.FOLDER / "gap-casn", data, notes=run, out=run),
 ):
     try:
         print("passed", door())
