@@ -953,6 +953,7 @@ class Viewer {
   }
 
   resize() {
+    if (!this.palette?.ink) this.theme(new Set()); // the style sheet came after the first frame
     this.sheets.forEach((sheet) => {
       sheet.layout();
       sheet.draw(Object.keys(sheet.painted));

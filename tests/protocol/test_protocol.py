@@ -98,7 +98,7 @@ def test_worked_example() -> None:
     assert result.cmc.tolist() == [1.0] * 10
     assert [result.rank(k) for k in (1, 10)] == [1, 1]
     for k in (0, 11):
-        with pytest.raises(ValueError, match="at least 1, got 0|rank from 1 to max_rank = 10"):
+        with pytest.raises(ValueError, match=r"at least 1, got 0|rank from 1 to max_rank = 10"):
             result.rank(k)
     ranking = rank_gallery(distances, 7, 1, pids, camids)
     assert shuffle[ranking.order].tolist() == list(range(8))
