@@ -1,7 +1,7 @@
 """The inspector in a real browser, with real mouse and keys, in JupyterLab and as a page of voila.
 
-With ``CASNKIT_SCREENSHOTS=FOLDER`` pictures at several widths are kept there. The README's picture is
-``FOLDER/picture_of_the_readme/inspector.png`` after ``CASNKIT_SCREENSHOTS=FOLDER pytest tests/browser -k readme``.
+With ``CASNKIT_SCREENSHOTS=FOLDER`` pictures at several widths are kept there; README's is
+``FOLDER/in_jupyterlab/pair-1366.png``, put into its place by ``figures/make/pictures.py``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ from typing import Any
 import pytest
 
 STEP, OPEN = 60_000.0, 300_000.0  # milliseconds for one step, and for kernel and first picture, on busy cores
-README = """
-from casnkit.inspector.command import inspect
-inspector = inspect(["gap-casn", "people:quick"])
-inspector.set(query=148, threshold=0.5)  # a stranger in the same clothes comes first; the cap tells them apart
-inspector.viewer
-"""
 TWENTY = "[...document.querySelectorAll('.casnkit [data-tile]')].filter(e => e.offsetParent).length === 20"
 PICTURES = "[data-picture=query]", "[data-picture=gallery]"
 
@@ -166,16 +160,3 @@ def test_as_a_page_of_voila(voila: Any, page: Any, shots: Path) -> None:
     look_around(page, shots)
     at_all_widths(page, shots)
     assert [path.name for path in voila.folder.rglob("*.json")] == ["notes.json"], "a visitor wrote a note and no more"
-
-
-def test_picture_of_the_readme(lab: Any, browser: Any, shots: Path) -> None:
-    if "CASNKIT_SCREENSHOTS" not in os.environ:
-        pytest.skip("CASNKIT_SCREENSHOTS=FOLDER says where the README's picture goes")
-    import nbformat
-
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(README)])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(book, lab.folder / "readme.ipynb")
-    page = browser.new_page(viewport={"width": 1366, "height": 900}, device_scale_factor=2)
-    open_in_lab(page, lab, "readme.ipynb")
-    page.locator(".casnkit").screenshot(path=shots / "inspector.png")
