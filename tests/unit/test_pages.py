@@ -17,8 +17,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from casnkit import __main__ as command_line
 from casnkit.data.imitate import imitate
-from casnkit.experiments import report
-from casnkit.explain.league import findings, read_league
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,23 +63,6 @@ def test_a_sentence_follows_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None
     for p, says in ((0.2, "no arm differs after the correction"), (0.01, "significant after the correction: ")):
         monkeypatch.setattr(pages, "comparisons", lambda p=p: table.assign(p_holm=p))
         assert says in " ".join(pages.found())
-
-
-def test_the_sentences_in_short_are_what_the_tables_say() -> None:
-    study = report.published("variants")
-    found = {(entry["pooling"], entry["variant"]): entry for entry in study["groups"]}
-    change = {key: entry["differences"] for key, entry in found.items() if entry["differences"]}
-    points = {(e["variant"], e["setting"].partition(" [")[0]): e for e in report.published("open-points")["groups"]}
-    moved = [points["ide", s]["differences"]["mean_ap"].mean for s in ("positive_share=0.25", "weight_decay=0.0005")]
-    assert min(map(abs, moved)) > max(abs(entry["mean_ap"].mean) for entry in change.values())
-    gap = report.read_results("test-time").query("pooling == 'gap'").drop_duplicates(["variant", "mode"])
-    gap = gap.set_index(["variant", "mode"])
-    for variant in ("ide+sa", "casn"):
-        paper, plain = gap.loc[variant, "paper"], gap.loc[variant, "plain"]
-        assert paper["gain.low"] > 0
-        assert plain["gain.high"] > paper["gain.mean"]
-        assert paper["paper_sum.high"] < paper["features.mean"]
-    assert "hardly depends on the pair classifier" in " ".join(findings(read_league()))
 
 
 @pytest.mark.parametrize("page", [*pages.PAGES, "CONTRIBUTING.md"])
