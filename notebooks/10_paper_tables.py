@@ -166,6 +166,12 @@ ck.notebook.say(f"read back: {', '.join(sorted({folder for r in rows for folder 
 # - **The same luck?** One seed is a sample of one. Notebook `05_casn_and_ablation` measures how far seeds move.
 
 # %% [markdown]
+# ## A question for the next notebook
+#
+# You know the method, its results and their limits. **Could you build all of it yourself?** Notebook
+# `11_casn_in_a_hundred_lines` does, from the first convolution to the test.
+
+# %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:

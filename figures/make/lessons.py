@@ -41,6 +41,7 @@ LESSONS = pd.DataFrame(
         ("08_failures_and_rank_changes", "Failures", "Where does it fail, and what did attention move?", "06"),
         ("09_captum_comparison", "Explanations compared", "Is a closed-form map a good explanation?", "04"),
         ("10_paper_tables", "The paper's tables", "What of the paper comes out again?", "05"),
+        ("11_casn_in_a_hundred_lines", "CASN in a hundred lines", "Could you build all of it yourself?", "03, 04"),
     ],
     columns=["name", "title", "question", "needs"],
 )
@@ -83,16 +84,18 @@ def main() -> None:
     """Run the lessons and write their times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="quick")
-    profile = parser.parse_args().profile
-    rows = []
-    for name in LESSONS["name"]:
+    parser.add_argument("--only", nargs="+", choices=LESSONS["name"], default=LESSONS["name"], metavar="NAME")
+    options = parser.parse_args()
+    profile, rows = options.profile, []
+    for name in options.only:
         started = time.perf_counter()
         execute(ROOT / "notebooks" / f"{name}.ipynb", profile)
         seconds = round(time.perf_counter() - started, 1)
         rows.append({"name": name, "profile": profile, "seconds": seconds, "cores": os.cpu_count()})
         print(f"{name}: {seconds} s", flush=True)
     kept = pd.read_csv(TIMES)
-    pd.concat([kept[kept["profile"] != profile], pd.DataFrame(rows)]).to_csv(TIMES, index=False)
+    again = (kept["profile"] == profile) & kept["name"].isin(options.only)
+    pd.concat([kept[~again], pd.DataFrame(rows)]).sort_values(["profile", "name"]).to_csv(TIMES, index=False)
 
 
 if __name__ == "__main__":
