@@ -26,7 +26,7 @@
 # to find the same lines in the kit.
 #
 # **You need** `03_identification_attention` and `04_siamese_attention`, and to have seen a PyTorch module before.
-# **Runtime** under a minute at `smoke`; at `quick` about three minutes on two cores; at `paper` the same small network on
+# **Runtime** under a minute at `smoke`; at `quick` about two minutes on two cores; at `paper` the same small network on
 # larger data. **Hardware** a laptop.
 
 # %% tags=["parameters"]

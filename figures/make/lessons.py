@@ -84,7 +84,9 @@ def main() -> None:
     """Run the lessons and write their times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="quick")
-    parser.add_argument("--only", nargs="+", choices=LESSONS["name"], default=LESSONS["name"], metavar="NAME")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(LESSONS["name"]), default=list(LESSONS["name"]), metavar="NAME"
+    )
     options = parser.parse_args()
     profile, rows = options.profile, []
     for name in options.only:
