@@ -373,9 +373,6 @@ def speed_in_short() -> str:
     lines[f"the protocol, {size['queries']:,.0f} × {size['gallery']:,.0f}"] = (
         f"{rank['evaluate_ranking']:.2f} s; numpy's sort of the same matrix {rank['numpy sort']:.2f} s"
     )
-    screen = speed("inspector")
-    answers = ", ".join(f"{name} {screen.loc[name, 'median ms']:.0f} ms" for name in ("page", "first map", "slider"))
-    lines[f"the inspector, gallery of {screen.loc['gallery', 'images']:,.0f}"] = f"{answers}, medians"
     return report.markdown_table([{"what": what, "measured": text} for what, text in lines.items()])
 
 
