@@ -30,6 +30,8 @@ pd = lazy_loader.load("pandas")
 VARIANTS = ("detected", "labeled")
 RAW_FILE, PROTOCOL_FILE = "cuhk-03.mat", "cuhk03_new_protocol_config_{}.mat"  # of a variant
 MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d{1,9})\s*$"
+# what scipy's reader of MATLAB files raises: the fourth for files of version 7.3, the last for empty ones
+UNREADABLE = LookupError, ValueError, TypeError, NotImplementedError, OSError, scipy.io.matlab.MatReadError
 MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
 
 
@@ -231,10 +233,8 @@ def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
                 split = "train" if side == "train" else "query" if i in queries else "gallery"
                 picture = folder / f"bbox_{side}" / names[begin - 1][:4] / names[begin - 1]
                 images.append((split, str(picture.resolve(strict=True)), pid, camid))
-    except (LookupError, ValueError, TypeError, NotImplementedError, OSError) as error:
-        raise NotFound(
-            f"mars: expected names, tracks and queries in {folder}/info, and their pictures: {error}."
-        ) from error
+    except UNREADABLE as error:
+        raise NotFound(f"mars: expected lists in {folder}/info, and their pictures: {error}.") from error
     return folder, images
 
 
@@ -307,7 +307,7 @@ def _read_protocol(path: Path) -> list[tuple[str, str]]:
         protocol = scipy.io.loadmat(path, variable_names=keys)
         files = [str(np.asarray(file).ravel()[0]) for file in protocol["filelist"].ravel()]
         pids, cameras, *indices = (protocol[key].ravel().astype(int) for key in keys[1:])
-    except (LookupError, ValueError, TypeError, NotImplementedError, OSError, scipy.io.matlab.MatReadError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"expected {', '.join(keys)} in {path}, could not read them: {error}") from error
     pids += pids.min() == 0  # 0 would mean distractor
     return [

@@ -208,3 +208,11 @@ def test_a_set_is_unfit_where_the_protocol_counts_no_query(query: list, gallery:
     data = ck.ReidDataset("made", Path(), sides[0], *sides)
     matches = [p == r > 0 and (q != g or q == -1) for p, q in query for r, g in gallery]
     assert bool(unfit(data)) == (not any(matches))
+
+
+@pytest.mark.parametrize("found", [b"", b"no MATLAB", b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(64)])
+def test_a_damaged_matlab_file_is_said(tmp_path: Path, found: bytes) -> None:
+    root = imitate("mars", tmp_path / "mars")
+    (root / "info" / "query_IDX.mat").write_bytes(found)
+    with pytest.raises(ValueError, match=r"mars: expected lists in .*info"):
+        ck.open_dataset("mars", root)
