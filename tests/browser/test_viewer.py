@@ -182,8 +182,8 @@ MISSING = {
 @pytest.mark.parametrize(("number", "status"), MISSING)
 def test_what_is_missing_is_said(opened: Any, number: int, status: str) -> None:
     opened.locator(f"[data-tile='{number}']").click()
-    opened.wait_for_selector(f"header[data-status={status}]")
-    assert MISSING[number, status] in opened.locator(".ck-tab").inner_text()
+    opened.locator(".ck-tab", has_text=MISSING[number, status]).wait_for()
+    assert opened.locator("header[data-status]").get_attribute("data-status") == status
     assert "p = 0.50" not in opened.locator(".ck-tab").inner_text()
 
 
