@@ -281,7 +281,7 @@ def _unknown(title: str, name: str, known: Collection[str]) -> ValueError:
     return ValueError(f"there is no setting {title}; {advice}")
 
 
-# For training from random weights, chosen on people that neither training nor test knows (casnkit ablate, notebook 05);
+# For training from random weights, chosen on people that neither training nor test knows (casnkit ablate, notebook 06);
 # the weight of attention in the sum is the paper's 0.5 again in ``paper_literal``.
 _FROM_SCRATCH = {"weight_decay": 0.01, "loss": {"threshold": 0.2}}
 _FROM_SCRATCH["model"] = {"backbone": "small", "last_stride": 1, "id_hidden": 128, "pair_hidden": 128}

@@ -16,166 +16,160 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# Two cameras, two pictures: the same person? A network that learned to answer can be asked a second question: **what in
-# the two pictures made you think so?**
+# Two cameras, two pictures: the same person? A network that answers this question can be asked a second one: **what in the
+# two pictures made you think so?**
 #
 # ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.webp)
 #
-# **You will learn** what a query and a gallery are, what the *Consistent Attentive Siamese Network* (CASN) adds to a plain
-# baseline, and how to look at its two kinds of attention.
+# **You will learn** to look at a pair of pictures through the eyes of a network, what a query and a gallery are, and what
+# rank-1 and mAP count.
 #
-# **You need** nothing but this kit: the people are drawn by it, so that we know what is where.
-# **Runtime** under a minute at `smoke`; at `quick` about five minutes on two cores, in which you watch two networks learn, or
-# seconds if `casnkit demo` has trained them before; at `paper` hours on a GPU, for the two trainings. **Hardware** a laptop;
-# only `paper` asks for a GPU. What this machine would take, `casnkit doctor` says.
+# **You need** nothing but this kit: it draws the people itself, and two trained networks come with it.
+# **Runtime** under half a minute at `smoke`, `quick` and `paper` alike: nothing is trained here. **Hardware** a laptop.
 
 # %% tags=["parameters"]
-profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
-data = "people"  # or the folder of a benchmark, or of your own pictures
+profile = "quick"  # of no importance here; "smoke", "quick" or "paper" in the notebooks that train
+data = "people:tiny"  # or the folder of a benchmark, or of your own pictures
 
 # %%
 import numpy as np
 
 import casnkit as ck
-from casnkit import exercises, report
-from casnkit.figures import show_batch, show_cmc, show_losses, show_rankings
+from casnkit import attention, exercises, figures, report
+from casnkit.inspector.telling import telling_pairs
 
 session = ck.notebook.start(profile, data)
+
+# %% [markdown]
+# ## 1 · The same person?
+#
+# Two networks come with the kit. **IDE** is the baseline: it learned to name the people in its training pictures. **CASN**,
+# the *Consistent Attentive Siamese Network* of this course, was also trained to pay attention to a person as a whole, and
+# to look at two pictures of one person in the same way.
+#
+# A rule chose the pair below: of all people whom CASN finds, the one whose picture lies closest to a picture of somebody
+# else. **Decide for yourself first: one person or two?** Then read the line above the pictures.
+
+# %%
 dataset = session.dataset
+networks = {"casn": "gap-casn", "ide": "gap-ide"}
+inspector = ck.Inspector(networks, dataset, out=session.folder / "inspector")
+query, gallery = telling_pairs(inspector, 3)[-1]
+inspector.set(query=query, gallery=gallery)
+inspector
 
 # %% [markdown]
-# ## 1 · The data
+# **Try this**, with the mouse or with Tab, arrows and Enter:
 #
-# Every picture carries a person's number (`pid`) and a camera's (`camid`). People of the training part never appear in
-# the test part: the network has to compare people that it has never seen.
+# 1. **Point at a cell** of one picture. The lines lead to the cells of the other picture that are most like it.
+# 2. **Click another picture** in the strip on top. A blue frame and a check is the same person, a dashed orange frame and a
+#    cross is another.
+# 3. **Move the threshold** $t$. The network compares both pictures row by row, between the two lines.
+# 4. **Drag a rectangle** over what you would look at yourself, and open *What if*: does the network still think the same?
+# 5. Choose another network or another method, and look at the same pair again.
+#
+# Where you see a still picture in place of the instrument, run the notebook in JupyterLab, or start `casnkit inspect` in a
+# terminal.
+
+# %% [markdown]
+# ## 2 · Queries and a gallery
+#
+# The network does not judge one pair alone. A picture is searched for: the **query**. The **gallery** is searched, and all
+# its pictures are sorted by their distance from the query. Here is the list of the query above, the closest picture first.
 
 # %%
-pid = np.intersect1d(dataset.query.pids, dataset.gallery.identities)[0]
-mine = int(np.flatnonzero(dataset.query.pids == pid)[0])
-seen = np.flatnonzero(dataset.gallery.pids == pid)
-seen = seen[np.linspace(0, len(seen) - 1, min(16, len(seen))).round().astype(int)]  # at most two lines of pictures
-captions = [ck.data.camera_text(dataset.gallery.camids[i]) for i in seen]
-show_batch([dataset.gallery.image(i) for i in seen], captions, columns=8)
+inspector.figure("ranking")
 
 # %% [markdown]
-# One person, several cameras: colours shift, poses differ, backgrounds stay with their camera. A network may be tempted
-# to compare backgrounds; watch for it below.
-#
-# ## 2 · A baseline and CASN
-#
-# Both share one trunk. The baseline (**IDE**) learns to name the training people. **CASN** adds two demands: attention
-# must cover *all* of what gives a person away (identification attention, `ia`), and two pictures of one person must be
-# looked at in the *same way* (Siamese attention: `bce` and `consistency`).
+# Every picture carries a person's number (`pid`) and a camera's (`camid`). Nobody in these pictures was seen in training:
+# the network has to compare people whom it has never met. All pictures of one of them:
 
 # %%
-baseline = session.run("ide", live=True)
-casn = session.run("casn", live=True)
-show_losses({"ide": baseline.log, "casn": casn.log}, title="What was learned, epoch by epoch")
+pid = dataset.query.pids[query]
+own = np.flatnonzero(dataset.gallery.pids == pid)[:16]
+captions = [ck.data.camera_text(dataset.gallery.camids[i]) for i in own]
+figures.show_batch([dataset.gallery.image(i) for i in own], captions, columns=8)
 
 # %% [markdown]
-# Each panel is one term of the loss, unweighted; below, how fast it learned. A rising curve is no accident: while a network
-# knows nobody, a masked picture gives nobody away, so the attention term begins near zero.
+# One person, several cameras: colours shift, poses differ, and each background stays with its camera. A network may be
+# tempted to compare backgrounds.
+
+# %% [markdown]
+# ## 3 · How often is it right?
 #
-# ## 3 · Who stands where in the ranking?
+# **Rank-1** is the share of queries whose closest gallery picture shows the right person. **mAP** looks at the whole list.
+# CASN can rank by its features, by its attention, or by the sum of both. *Chance* is the same count with random distances.
+# All in percent.
+
+# %%
+rows, seen = [], {}
+for variant in ("ide", "casn"):
+    model, info = ck.load_shipped(variant, device=session.device)
+    seen[variant] = ck.evaluation.evaluate(model, dataset, info.config, device=session.device, progress=False)
+    rows += [{"network": variant, **row} for row in seen[variant].rows()]
+names = {"network": "network", "ranked by": "ranked by", "rank_1": "rank-1", "rank_5": "rank-5", "mean_ap": "mAP"}
+ck.evaluation.table(rows, names)
+
+# %% Which queries are hard? tags=["slide"]
+casn = seen["casn"]
+features, by_features = casn.rankings["features"], casn.distances["features"]
+session.expect(features.mean_ap > casn.chance.mean_ap, "the network ranks no better than chance")
+hard_to_easy = report.spread_queries(features.average_precision, 3)
+figures.show_rankings([report.ranking_row(dataset, by_features, i, f"query {i}") for i in hard_to_easy])
+
+# %% [markdown]
+# A hard query, a medium one and an easy one. **Do not conclude from the table which network is better.** Each was trained
+# once, and the baseline alone moves by several points when only the random seed changes. What you can trust is the distance
+# from chance.
+
+# %% [markdown]
+# ## 4 · Two kinds of attention
 #
-# For each query picture the gallery is sorted by distance. **Rank-1** is the share of queries whose closest gallery
-# picture shows the right person, **mAP** looks at the whole list. CASN can rank by its features, by its attention, or by
-# both (`sum`). *Chance* is the same protocol with random distances. All in percent.
-
-# %%
-rows = [{"model": "ide", **row} for row in baseline.result.rows()[:1]]
-rows += [{"model": "casn", **row} for row in casn.result.rows()]
-columns = {"model": "network", "ranked by": "ranked by", "rank_1": "rank-1", "rank_5": "rank-5", "mean_ap": "mAP"}
-ck.evaluation.table(rows, columns)
-
-# %%
-curves = {f"casn by {name}": result.cmc for name, result in casn.result.rankings.items()}
-show_cmc({"ide by features": baseline.result.rankings["features"].cmc, **curves})
-
-# %% [markdown]
-# One training with one seed. **Do not conclude from it which model is better**: the baseline alone moves by several
-# points when only the seed changes. What can be trusted at once is the distance from chance.
-
-# %% Who stands where in the ranking? tags=["slide"]
-features = casn.result.rankings["features"]
-session.expect(features.mean_ap > casn.result.chance.mean_ap, "the network ranks no better than chance")
-queries = report.spread_queries(features.average_precision, 3)
-show_rankings([report.ranking_row(dataset, casn.result.distances["features"], i, f"query {i}") for i in queries])
-
-# %% [markdown]
-# ## 4 · Why these two?
+# **Siamese attention** belongs to a *pair*: where in each picture are the channels that matter for "the same"? **Identification
+# attention** belongs to *one* picture: which parts speak for the name that the network would give it?
 #
-# **Siamese attention** picks channels by the gradient of "same person" and shows where each picture responds in them. (In a
-# trained network these are mostly the channels in which the first picture is *weaker* than the second; notebook 04 shows
-# why. So do not read the map as "the parts that speak for the same person".) Beside each picture stand the largest values
-# of each row, cropped to the rows above the threshold $t$ and resized. CASN's consistency loss asks these two profiles to
-# agree for pictures of one person; notebook 05 measures whether they do. The line on top is the judgement of the pair
-# classifier, ✓ where it is right. It is *not* the ranking: it learned with a small weight, and may call a pair different
-# that the distances put first.
+# Each map stands beside the **plain mean** of all channels, which knows neither a pair nor a name. An explanation that looks
+# like the plain mean explains little.
 
-# %%
-pairs = report.choose_pairs(dataset, casn.result.distances["sum"])
-kind, pair = next(iter(pairs.items()))
-print(f"a {kind} first match")
-report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
-
-# %%
-kind, pair = list(pairs.items())[-1]
-print(f"a {kind} first match" if len(pairs) > 1 else f"every first match is {kind} here: the same pair again")
-report.pair_figure(casn.model, dataset, casn.info.config, casn.result, *pair)
+# %% Two kinds of attention tags=["slide"]
+pair, model, maps = (query, gallery), casn.model, {}
+A_1, A_2 = (side.feature_maps[[i]].to(session.device) for side, i in zip((casn.query, casn.gallery), pair, strict=True))
+labels = [model.id_scores(model.pool(A)).argmax(1) for A in (A_1, A_2)]
+maps["Siamese"] = [m[0] for m in model.siamese_attention_of(A_1, A_2)]
+maps["identification"] = [
+    model.identification_attention_of(A, label)[0] for A, label in zip((A_1, A_2), labels, strict=True)
+]
+maps["plain mean"] = [attention.mean_map(A)[0] for A in (A_1, A_2)]
+splits = dataset.query, dataset.gallery
+images, outlines = (
+    [get(s)(i) for s, i in zip(splits, pair, strict=True)] for get in (lambda s: s.image, lambda s: s.mask)
+)
+figures.show_maps(images, maps, outlines, ["query", "gallery"], "The pair of section 1")
 
 # %% [markdown]
-# ## 5 · Where do they look?
+# The outline is the true person, which the kit knows because it drew the picture. Which of the three rows could you tell
+# apart without the headings? Notebooks 03 and 04 take both kinds of attention apart, and notebook 11 asks which maps can be
+# believed at all.
+
+# %% [markdown]
+# ## 5 · The paper's figures, made here
 #
-# **Identification attention** asks: which parts of *one* picture speak for its person? It belongs to the training people.
-# The plain mean of the feature map stands beside each map: an explanation that does not differ from it explains little.
-# The outline is the true person.
-
-# %% Where do they look? tags=["slide"]
-trained = {"ide": tuple(baseline), "casn": tuple(casn)}
-report.where_they_look(trained, dataset.train)
-
-# %% [markdown]
-# The soft mask hides what attention found. Whatever the network still recognises in the masked picture is a part that
-# attention missed; CASN's `ia` term trains that away. Beside each person stands the probability $p$ of the own name, before
-# anything is hidden.
-
-# %%
-report.identification_figure(casn.model, dataset.train, casn.info, name="casn")
-
-# %% [markdown]
-# A small certainty to end with. With global average pooling the Siamese map *sums to the score that it explains*,
-# $\sum_{ij} M_{ij} = s = \langle\alpha, f\rangle$: nothing of the evidence is lost on the way to the picture.
-
-# %%
-first, second = session.images("query", [mine]), session.images("gallery", [seen[-1]])
-map_1, _ = casn.model.siamese_attention(first, second)
-f_1, f_2 = (casn.model.pool(casn.model.feature_map(image)) for image in (first, second))
-alpha = casn.model.pair_gradient(f_1 - f_2) > 0
-score = f_1[alpha].sum()
-assert abs(map_1.sum() - score) < 1e-3 * score.abs() + 1e-6
-print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
-
-# %% [markdown]
-# ## 6 · The paper's figures, made here
-#
-# The paper explains itself by figures. Each has a counterpart in this course, made by our code on our people; figure 6 and
-# figure 8 are drawn for any pair that you choose.
+# Each figure of the paper has a counterpart in this course, made by our code on our people.
 #
 # | the paper's | what it is about | our counterpart |
 # |---|---|---|
 # | figure 1 | two pictures of one person should be looked at in the same way | notebook 03, section 12 |
 # | figure 4 | identification loss alone, and with attention learning | notebook 03, section 11 |
-# | figure 5 | maps of a pair classifier, for pairs of one person and of two | notebook 05, section 6 |
-# | figure 6 | two maps, row by row: maximum, crop, alignment | notebook 04, section 9; notebook 07, section 4 |
-# | figure 7 | the same pair without and with the consistency loss; first matches | notebook 05, section 6; notebook 07 |
-# | figure 8 | a wrong first match beside the true one; a true match without and with SA | notebook 08, 3 and 4 |
+# | figure 5 | maps of a pair classifier, for pairs of one person and of two | notebook 06, section 6 |
+# | figure 6 | two maps, row by row: maximum, crop, alignment | notebook 04, section 9; notebook 09, section 4 |
+# | figure 7 | the same pair without and with the consistency loss; first matches | notebook 06, section 6; notebook 09 |
+# | figure 8 | a wrong first match beside the true one; a true match without and with SA | notebook 10, 3 and 4 |
 
 # %% [markdown]
 # ## A question for the next notebook
 #
-# *Rank-1*, *mAP*, *chance*: a few numbers have just passed judgement on two networks. **Who counts the points, and by
-# which rules?** Notebook `01_data_and_protocol` answers it, without any network.
+# Rank-1, mAP and chance sum up a network in a few numbers. **Who counts, and by which rules?** Notebook
+# `01_data_and_protocol` answers this without any network.
 
 # %% [markdown]
 # ## Exercises
@@ -183,12 +177,12 @@ print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
 # [solutions/00_start_here](solutions/00_start_here.ipynb).
 #
-# **1. Predict.** Exchange `first` and `second` in the last cell of section 5. Is the map of a picture the same when it comes
-# second: `"same"` or `"changes"`?
+# **1. Predict.** Exchange the two pictures of the pair. Is the Siamese map of the query the same when it comes second:
+# `"same"` or `"changes"`?
 #
 # <details><summary>Hint</summary>
 #
-# `casn.model.siamese_attention(second, first)` returns the maps in the new order. Is $b(f_1 - f_2)$ an even function?
+# The pair classifier sees $f_1 - f_2$. What does it see after the exchange?
 #
 # </details>
 
@@ -196,12 +190,11 @@ print(f"sum of the map {map_1.sum():.4f}, score {score:.4f}")
 my_prediction = None  # "same" or "changes"
 
 # %% tags=["check"]
-_, as_second = casn.model.siamese_attention(second, first)
-apart = ((map_1 - as_second).abs().max() / map_1.max()).item()
-print(f"largest change, as a share of the map's maximum: {apart:.3f}")
+as_first, as_second = model.siamese_attention_of(A_1, A_2)[0], model.siamese_attention_of(A_2, A_1)[1]
+apart = ((as_first - as_second).abs().max() / as_first.max()).item()
 reasons = {
     "same": "the pair classifier sees the difference of the features, and its sign turns with the order",
-    "changes": "the pair classifier sees f_1 - f_2; its sign turns, other hidden units open, and so alpha changes",
+    "changes": "the pair classifier sees f_1 - f_2; its sign turns, other hidden units open, and so the map changes",
 }
 exercises.check_choice(my_prediction, "same" if apart < 1e-6 else "changes", reasons)
 
@@ -253,8 +246,8 @@ mistakes = {"divide by the map's sum, not by the size of the person": lambda a, 
 exercises.check_function(share_on_person, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** Train with another seed, `ck.notebook.start(profile, data, seed=1)`: how far do rank-1 and mAP move? Then
-# compare that with the difference between the two networks.
+# **To go on.** Open the instrument on two pictures of your own: `casnkit inspect A.jpg B.jpg`. What does the network look at
+# when nobody is in the pictures?
 #
 # ## References
 #

@@ -430,7 +430,7 @@ else:
 # %% [markdown]
 # Read coverage and spill together: more coverage *bought with spill* is only a larger mask. Read the last two lines before
 # you praise attention: they say what it adds to a map that knows no label. And all of it is one training of each network
-# with one seed; notebook 05 repeats it before it concludes anything.
+# with one seed; notebook 06 repeats it before it concludes anything.
 
 # %% [markdown]
 # ## 12 · One person, several pictures

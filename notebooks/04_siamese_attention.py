@@ -286,7 +286,7 @@ figures.show_maps(pictures[:2], maps, outlines, ["query", names[0]], "Four modes
 #
 # > **What the paper leaves open: the sign for picture 2.** *Our choice:* `paper`, the text's one $\alpha$. *The evidence:*
 # > networks trained with each reading, printed below; what the maps themselves are worth is asked in section 11 and in
-# > notebook 09. *To switch:* `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
+# > notebook 11. *To switch:* `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
 
 # %%
 print(*ablation.evidence("siamese_mode"), sep="\n")
@@ -425,7 +425,7 @@ print(f"Features against the best map: {100 * lead:+.1f} points.")
 
 # %% [markdown]
 # A profile is a *coarse* description: a few numbers for a whole picture. Do not expect it to find a person by itself.
-# Whether they *add* something to the features is another question; notebook 06 asks it.
+# Whether they *add* something to the features is another question; notebook 07 asks it.
 
 # %% [markdown]
 # ## 11 · How much of the map is about the pair?
@@ -462,14 +462,13 @@ print(f"So the paper's map {verdict} on the pair classifier. Farthest from the p
 # added with equal weight. Such a sum shares its terms with the sum of *all* channels, and its places are bright where the
 # trunk is active anyway. So the paper's map shows well *where the trunk found something*, and less well *why this pair*.
 # Weights that keep their size and their sign are free to leave the mean; whether what they show is truer is a question
-# for notebook 09. Until then: **read a Siamese map only beside the plain mean.**
+# for notebook 11. Until then: **read a Siamese map only beside the plain mean.**
 
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Two kinds of attention, and four terms that train them. Each has its reason, and each has yet to show what it is worth.
-# **Which of them earns its place, and how many trainings does it take to tell?** Notebook `05_casn_and_ablation` answers
-# it.
+# You have seen every equation of the paper. **Could you build all of it yourself?** Notebook `05_casn_in_a_hundred_lines`
+# does: the network, the four losses and the training loop, in one notebook.
 
 # %% [markdown]
 # ## Exercises

@@ -1,7 +1,7 @@
 """README's pictures, by the networks that come with the kit: ``python figures/make/pictures.py``.
 
 The inspector's screenshot is its browser test's (``CASNKIT_SCREENSHOTS=shots pytest tests/browser -k jupyterlab``), kept as
-``inspector.webp`` by ``python figures/make/pictures.py shots/.../inspector.png``; lesson 07 has a copy beside it, for voila.
+``inspector.webp`` by ``python figures/make/pictures.py shots/.../inspector.png``; lesson 09 has a copy beside it, for voila.
 """
 
 from __future__ import annotations

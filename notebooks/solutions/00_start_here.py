@@ -20,8 +20,8 @@
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]
-profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
-data = "people"  # or the folder of a benchmark, or of your own pictures
+profile = "quick"  # of no importance here; "smoke", "quick" or "paper" in the notebooks that train
+data = "people:tiny"  # or the folder of a benchmark, or of your own pictures
 
 # %%
 import numpy as np
@@ -33,14 +33,13 @@ session = ck.notebook.start(profile, data)
 dataset = session.dataset
 
 # %% [markdown]
-# What the exercises start from: the network of section 2 and two pictures of one person.
+# What the exercises start from: CASN and a pair.
 
 # %%
-casn = session.run("casn")
-features = casn.result.rankings["features"]
-seen = np.flatnonzero(dataset.gallery.pids == dataset.query.identities[0])
-first, second = (session.images("gallery", [seen[i]]) for i in (0, -1))
-map_1, _ = casn.model.siamese_attention(first, second)
+model, info = ck.load_shipped("casn", device=session.device)
+casn = ck.evaluation.evaluate(model, dataset, info.config, device=session.device, progress=False)
+features = casn.rankings["features"]
+A_1, A_2 = (side.feature_maps[[0]].to(session.device) for side in (casn.query, casn.gallery))
 
 # %% [markdown]
 # ## 1 · Predict
@@ -52,12 +51,11 @@ map_1, _ = casn.model.siamese_attention(first, second)
 my_prediction = "changes"
 
 # %% tags=["check"]
-_, as_second = casn.model.siamese_attention(second, first)
-apart = ((map_1 - as_second).abs().max() / map_1.max()).item()
-print(f"largest change, as a share of the map's maximum: {apart:.3f}")
+as_first, as_second = model.siamese_attention_of(A_1, A_2)[0], model.siamese_attention_of(A_2, A_1)[1]
+apart = ((as_first - as_second).abs().max() / as_first.max()).item()
 reasons = {
     "same": "the pair classifier sees the difference of the features, and its sign turns with the order",
-    "changes": "the pair classifier sees f_1 - f_2; its sign turns, other hidden units open, and so alpha changes",
+    "changes": "the pair classifier sees f_1 - f_2; its sign turns, other hidden units open, and so the map changes",
 }
 exercises.check_choice(my_prediction, "same" if apart < 1e-6 else "changes", reasons)
 

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 10 · The paper's tables
+# # 12 · The paper's tables
 #
 # **Does it work?** The paper answers with three tables: **1** CUHK03-NP (boxes by a detector, and by hand), **2**
 # DukeMTMC-reID and Market-1501, **3** the ablation. Here they stand as published, and beside each number the one that *you*
@@ -163,19 +163,13 @@ ck.notebook.say(f"read back: {', '.join(sorted({folder for r in rows for folder 
 # - **The same mAP?** The mean of the precision at each hit and Market-1501's official trapezoid differ by a point or so.
 #   Both are in the table's JSON file.
 # - **The same boxes?** CUHK03-NP *detected* and *labeled* are two benchmarks.
-# - **The same luck?** One seed is a sample of one. Notebook `05_casn_and_ablation` measures how far seeds move.
-
-# %% [markdown]
-# ## A question for the next notebook
-#
-# You know the method, its results and their limits. **Could you build all of it yourself?** Notebook
-# `11_casn_in_a_hundred_lines` does, from the first convolution to the test.
+# - **The same luck?** One seed is a sample of one. Notebook `06_casn_and_ablation` measures how far seeds move.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/10_paper_tables](solutions/10_paper_tables.ipynb).
+# [solutions/12_paper_tables](solutions/12_paper_tables.ipynb).
 #
 # **1. Predict.** Table **1** (CUHK03-NP) is asked for, and `toy` is given as its folder. Will its pictures be `"trained"` on,
 # or is the benchmark `"missing"`?

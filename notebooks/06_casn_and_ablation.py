@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 05 · CASN, and which of its parts earns its place
+# # 06 · CASN, and which of its parts earns its place
 #
 # Notebooks 03 and 04 looked at two kinds of attention. The paper turns both into *losses*: attention shall cover the whole
 # person, and it shall agree across two pictures of one person. **Do these demands make a better network?** We put
@@ -258,13 +258,13 @@ ablation.picture(points) if points else None
 #
 # The networks are trained. The paper also uses attention *at test time*, for every query and gallery picture.
 # **Does it help to ask, for each pair, whether both pictures are looked at in the same way?** Notebook
-# `06_ranking_with_attention` answers it.
+# `07_ranking_with_attention` answers it.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/05_casn_and_ablation](solutions/05_casn_and_ablation.ipynb).
+# [solutions/06_casn_and_ablation](solutions/06_casn_and_ablation.ipynb).
 #
 # **1. Predict.** Of ten methods that are all exactly as good as the baseline, each compared by its own 95 % interval: how
 # often will *at least one* look clearly different? Choose `"one time in twenty"`, `"four times in ten"` or

@@ -14,17 +14,15 @@
 # ---
 
 # %% [markdown]
-# # 06 · Ranking with attention
+# # 07 · Ranking with attention
 #
 # At test time the paper does not rank by features alone: it adds the distance between two pictures' attention. **Does
-# that help, how much attention is right, and who may decide it?** And when there is no list to rank, only two pictures and
-# a question: *from which distance on do we say "the same person"?*
+# that help, how much attention is right, and who may decide it?**
 #
 # ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
 # **You will learn** how two distances are put on one scale and added (the paper's section 4), how to choose a setting
-# without looking at the test, what re-ranking by mutual neighbours does and what it does *together* with attention, how to
-# break a result down by cameras, and how to choose a threshold that keeps its promise.
+# without looking at the test, how to tell a gain from luck, and how to break a result down by cameras.
 #
 # **You need** `04_siamese_attention`; it helps to have met mAP in `01_data_and_protocol`. Pictures of your own need at least
 # four people in training: two of them are taken out to choose on.
@@ -42,7 +40,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import attention, evaluation, exercises, figures, ranking, report
+from casnkit import attention, evaluation, exercises, figures, ranking
 from casnkit.data.records import hold_out
 from casnkit.experiments import ablation
 
@@ -229,97 +227,14 @@ for group in groups:
 evaluation.table(rows) if rows else print(ablation.HOW_TO["variants"])
 
 # %% [markdown]
-# ## 6 · Re-ranking: ask the neighbours
-#
-# **Idea.** So far each gallery picture was judged by itself. But if $g$ is close to $q$, then the pictures *around* $g$
-# should be the pictures around $q$. Zhong et al. call two pictures **k-reciprocal** neighbours if each is among the other's
-# $k$ nearest: a courtesy returned. Pictures that are close to everybody (grey clothes, bad light) return few.
-
-# %% [markdown]
-# **Formula.** Each picture $p$ gets a vector $V_p$ with $e^{-d(p, g)}$ for its reciprocal neighbours $g$ and $0$ elsewhere.
-# How far apart are two such vectors?
-#
-# $$d_J(q, g) = 1 - \frac{\sum_i \min(V_{q,i}, V_{g,i})}{\sum_i \max(V_{q,i}, V_{g,i})}, \qquad
-# d^* = (1 - \lambda)\, d_J + \lambda\, d.$$
-#
-# It needs the distances of *all* pictures among each other, so we make them for features and for attention.
-
-# %%
-options = (config.ranking.siamese_mode, config.ranking.pair_order, config.ranking.threshold)
-parts = (test.query, test.gallery)
-of_features = [ranking.feature_distances(part.features, part.features) for part in parts]
-of_attention = [ranking.attention_distances(model, part, part, *options).distances for part in parts]
-features = ranking.Blocks(ways["features"], *of_features)
-attentive = ranking.Blocks(ways["attention"], *of_attention)
-
-# %% [markdown]
-# Who are a query's reciprocal neighbours? We look at one that the features solve neither well nor badly: its ten nearest
-# pictures, and which of these return the courtesy (✓: the query is among *their* ten nearest, too).
-
-# %%
-hard_to_easy = report.spread_queries(results["features"].average_precision, 3)
-i = hard_to_easy[len(hard_to_easy) // 2]
-nearest = features.query_gallery[i].argsort(kind="stable")[:10]
-to_them = np.concatenate([features.query_gallery[:, nearest], features.gallery_gallery[:, nearest]])
-returned = (to_them < features.query_gallery[i, nearest]).sum(0) <= 10
-captions = [f"{'✓' if r else '–'} pid {gallery.pids[j]}" for j, r in zip(nearest, returned, strict=True)]
-pictures = [query.image(i), *(gallery.image(j) for j in nearest)]
-figures.show_batch(pictures, [f"pid {query.pids[i]}", *captions], columns=11)
-
-# %% [markdown]
-# Now all ways together: attention before re-ranking (in the distance that is re-ranked), after it, or not at all; and the
-# plain mean of section 4 in its place.
-
-# %%
-again = ranking.rerank_with_attention(features, attentive, best.best, **settings)
-of_plain = [plain_distances(*two) for two in ((parts[0], parts[1]), (parts[0], parts[0]), (parts[1], parts[1]))]
-rival = ranking.rerank_with_attention(features, ranking.Blocks(*of_plain), plain.best, **settings)
-again["re-ranked with the plain mean"] = rival["re-ranked sum"]
-reranked = {name: evaluation.rank(distances, dataset) for name, distances in again.items()}
-evaluation.table([line(*item) for item in reranked.items()])
-
-# %%
-pairs = {name: f"re-ranked {name}" for name in ("features", "attention", "sum")}
-for before, after in pairs.items():
-    mean, margin = change(reranked[after], reranked[before], query.pids)
-    print(f"re-ranking {before:10} {mean:+6.1f} ± {margin:.1f} points of average precision")
-for name in ("re-ranked sum", "re-ranked features + attention", "re-ranked with the plain mean"):
-    mean, margin = change(reranked[name], reranked["re-ranked features"], query.pids)
-    print(f"{name} against re-ranked features: {mean:+.1f} ± {margin:.1f} points")
-mean, margin = change(reranked["re-ranked sum"], reranked["re-ranked with the plain mean"], query.pids)
-print(f"attention against the plain mean, both in the re-ranked sum: {mean:+.1f} ± {margin:.1f} points")
-
-# %% [markdown]
-# **Look at the ranks that moved.** The query whose average precision rose most, before and after:
-
-# %%
-risen = reranked["re-ranked features"].average_precision - reranked["features"].average_precision
-i = int(np.nanargmax(risen))
-both_rows = [report.ranking_row(dataset, again[name], i, name) for name in ("features", "re-ranked features")]
-figures.show_rankings(both_rows, "One query, before and after re-ranking")
-
-# %%
-sides = (query.pids, query.camids, gallery.pids, gallery.camids)
-moved = ranking.rank_changes(again["features"], again["re-ranked features"], *sides).summary()
-ck.notebook.say(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in moved.items()))
-
-# %% [markdown]
-# **Two warnings.** Re-ranking reads the *whole* gallery and all *other queries* before it answers one: compare it only with
-# results that were allowed the same. And its size of neighbourhood ($k_1 = 20$ in the paper by Zhong et al.) was chosen for
-# galleries with some twenty pictures of each person; here it is:
-
-# %%
-of_people = (gallery.pids > 0).sum()
-print(f"pictures of a person in the gallery: {of_people / len(gallery.identities):.1f} on average")
-
-# %% [markdown]
-# ## 7 · Camera by camera
+# ## 6 · Camera by camera
 #
 # One number for all cameras hides where it fails. Each cell below ranks the queries of one camera against the pictures of
 # one other camera alone. On the diagonal there is nothing to find: pictures of the query's own camera do not count. (Where
 # nobody knows the cameras, there is one cell, and all pictures stand in it.)
 
 # %%
+sides = (query.pids, query.camids, gallery.pids, gallery.camids)
 cells = ranking.camera_pairs(ways["features"], *sides)
 grid = {"index": "query camera", "columns": "gallery camera"}
 shares, counts = (cells.pivot(**grid, values=values) for values in ("rank_1", "queries"))
@@ -341,84 +256,18 @@ if len(known) > 1 and mean_ap.index.equals(mean_ap.columns):
 # or less is five points.
 
 # %% [markdown]
-# ## 8 · Two pictures: the same person?
-#
-# **Idea.** A ranking has a first place even if the person is not there at all. A door, or an archive, needs a *decision*:
-# from which distance on do we say "the same"? There are two ways to be wrong. A **false accept** calls two people one, a
-# **false reject** calls one person two. One can be had for the other, and only for the other.
-
-# %%
-before = {name: ranking.pair_distances(chosen_on.distances[name], *people) for name in ("features", "attention")}
-rates = sorted({max(rate, 1 / len(before["features"].different)) for rate in (0.01, 0.1)})  # of one pair at least
-thresholds = {name: ranking.choose_thresholds(pairs, rates) for name, pairs in before.items()}
-lines = {f"{rate:.0%} false accepts": d.threshold for rate, d in thresholds["features"].items()}
-pairs = before["features"]
-figures.show_distance_histograms(pairs.same, pairs.different, lines, "Features, validation people")
-
-# %% [markdown]
-# The thresholds were chosen there: each accepts at most the promised share of pairs of two people *on these people*. On the
-# test people the promise is put to the test.
-
-# %%
-after = {name: ranking.pair_distances(test.distances[name], *sides) for name in before}
-rows = []
-for name, chosen in thresholds.items():
-    for rate, decision in chosen.items():
-        found = ranking.error_rates(after[name], decision.threshold)
-        numbers = {"promised": 100 * rate, "false accepts": 100 * found.false_accept}
-        rows.append(
-            {
-                "by": name,
-                **numbers,
-                "false rejects": 100 * found.false_reject,
-                "right if accepted": 100 * found.precision,
-            }
-        )
-evaluation.table(rows)
-
-# %% [markdown]
-# The last column depends on how often the question is asked about the same person at all; in a gallery of many people it
-# is rare, and even a small rate of false accepts adds up. The whole trade, for every threshold; the rings are the
-# thresholds above, where they landed on the test people:
-
-# %%
-judged = {name: ranking.verify(pairs) for name, pairs in after.items()}
-curves = {name: (v.false_accept, v.true_accept) for name, v in judged.items()}
-landed = {name: [ranking.error_rates(after[name], d.threshold) for d in thresholds[name].values()] for name in after}
-rings = {name: ([d.false_accept for d in found], [1 - d.false_reject for d in found]) for name, found in landed.items()}
-figures.show_roc(curves, rings, "Same person? Test people")
-
-# %%
-for name, v in judged.items():
-    print(f"{name}: area {v.auc:.3f}, equal error rate {v.equal_error_rate:.1%}, {v.num_same} pairs of one person")
-session.expect(judged["features"].auc > 0.5, "the features decide no better than a coin")
-
-# %% [markdown]
-# **Why not the sum?** Scaled query by query, each query's closest picture is at distance 0, *whoever it shows*. That is
-# harmless in a ranking and fatal for a threshold:
-
-# %%
-scaled = {"as it is": ways["features"]} | {
-    f"minmax per {per}": ranking.normalise_distances(ways["features"], "minmax", per) for per in ("query", "matrix")
-}
-for name, distances in scaled.items():
-    mean_ap, v = evaluation.rank(distances, dataset).mean_ap, ranking.verify(ranking.pair_distances(distances, *sides))
-    print(f"{name:17} mAP {100 * mean_ap:.1f} %, area under the curve of decisions {v.auc:.4f}")
-
-# %% [markdown]
 # ## A question for the next notebook
 #
-# Means over thousands of pairs say how often. They do not say *why this one*. **What would you see if you could take any
-# pair, turn every knob and watch both maps move?** Notebook `07_pair_inspector` lets you.
+# Two habits of the field remain: asking a picture's neighbours before ranking it, and drawing a line between "the same" and
+# "not the same". **What do they bring, and what do they cost?** Notebook `08_reranking_and_verification` measures both.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/06_ranking_with_attention](solutions/06_ranking_with_attention.ipynb).
+# [solutions/07_ranking_with_attention](solutions/07_ranking_with_attention.ipynb).
 #
-# **1. Predict.** Features alone, scaled by `minmax` *per query*. Does their ranking change against the distances as they
-# come: `"same"` or `"changes"`?
+# **1. Predict.** Features alone, scaled by `minmax` *per query*. Does their ranking change: `"same"` or `"changes"`?
 #
 # <details><summary>Hint</summary>
 #
@@ -430,71 +279,81 @@ for name, distances in scaled.items():
 my_prediction = None  # "same" or "changes"
 
 # %% tags=["check"]
-plain_ap, scaled_ap = (evaluation.rank(scaled[name], dataset).mean_ap for name in ("as it is", "minmax per query"))
+per_query = ranking.normalise_distances(ways["features"], "minmax", "query")
+plain_ap, scaled_ap = (evaluation.rank(d, dataset).mean_ap for d in (ways["features"], per_query))
 reasons = {
-    "same": "every row keeps its order; only where rows are compared with each other, as by a threshold, it matters",
+    "same": "every row keeps its order; only a comparison between rows, as by a threshold, notices the difference",
     "changes": "a row is shifted and stretched: can that make a larger distance smaller than another of that row?",
 }
 exercises.check_choice(my_prediction, "same" if np.isclose(plain_ap, scaled_ap) else "changes", reasons)
 
 # %% [markdown]
-# **2. Count.** A threshold has a false accept rate of 1 %. A guard holds one picture against an archive of 5,000 pictures
-# of other people. How many of them are called the same person, on average?
+# **2. Work it out.** Three gallery pictures of one query have the scaled distances 0, 0.5 and 1 by features, and 1, 0.2 and 0
+# by attention. The share of attention $w$ rises from 0. At which $w$ does the *second* picture draw level with the first?
 #
 # <details><summary>Hint</summary>
 #
-# The rate is a share of the pairs of two people. How many such pairs are there?
+# Write $(1 - w)\,d_f + w\,d_a$ for both pictures and set them equal.
 #
 # </details>
 
 # %% tags=["exercise"]
-my_alarms = None  # a number
+my_weight = None  # a number in [0, 1]
 
 # %% tags=["check"]
-mistakes = {"1 % is a hundredth": 0.001 * 5000, "the rate is per pair, not per search": 0.01, "of 5,000": 0.01 * 500}
-exercises.check_number(my_alarms, 0.01 * 5000, mistakes, tolerance=0.5)
-
-# %% [markdown]
-# **3. Write it.** From a square matrix of distances (N, N) with zeros on the diagonal and no ties: which pictures are
-# k-reciprocal neighbours? Return a boolean (N, N) matrix; a picture is the first of its own k nearest.
-#
-# <details><summary>Hint</summary>
-#
-# `d.argsort(1).argsort(1)` is the rank of every picture in every row. When is $j$ among the $k$ nearest of $i$, and when
-# the other way round?
-#
-# </details>
-
-
-# %% tags=["exercise"]
-def reciprocal(d, k):
-    """True where each is among the other's k nearest."""
-
-
-# %% tags=["check"]
-def reference(d, k):
-    near = d.argsort(1).argsort(1) < k
-    return near & near.T
-
-
-places = np.random.default_rng(0).random((2, 12, 3))
-cases = {f"k = {k}": (np.linalg.norm(p[:, None] - p, axis=2), k) for k, p in zip((2, 5), places, strict=True)}
+features, attentive = np.array([0, 0.5, 1]), np.array([1, 0.2, 0])
+shares = np.linspace(0, 1, 100_001)[:, None]
+sums = (1 - shares) * features + shares * attentive
+level = shares[(sums[:, 1] <= sums[:, 0]).argmax(), 0]
 mistakes = {
-    "that is one-sided: j may not return it": lambda d, k: d.argsort(1).argsort(1) < k,
-    "both have to be near, not one of them": lambda d, k: (near := d.argsort(1).argsort(1) < k) | near.T,
-    "a picture is the first of its own k nearest": lambda d, k: (near := d.argsort(1).argsort(1) <= k) & near.T,
+    "there the third picture draws level with the first": shares[(sums[:, 2] <= sums[:, 0]).argmax(), 0],
+    "features have the share 1 - w, not w": 1 - level,
+    "features count less, too, when attention counts more": 0.5 / 0.8,
 }
-exercises.check_function(reciprocal, reference, cases, mistakes)
+exercises.check_number(my_weight, level, mistakes, tolerance=2e-3)
+
 
 # %% [markdown]
-# **To go on.**
+# **3. Write it.** The weighted sum of two matrices of distances (Q, G), each scaled by `minmax` per query first: every row
+# runs from 0 to 1. $w$ is the share of the second matrix. No row has all values equal.
 #
-# - Choose $k_1$, $k_2$ and $\lambda$ of re-ranking on the validation people too. Does the paper's choice hold up here?
-# - Weigh each *camera pair* differently: where is attention worth more than average?
-#   `ranking.camera_pairs(ways["attention"], *sides)` is a start.
+# <details><summary>Hint</summary>
+#
+# `d.min(1, keepdims=True)` has the shape (Q, 1), so it can be subtracted from every row.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def weighted_sum(first, second, w):
+    """(1 - w) times the first and w times the second matrix, each scaled to [0, 1] row by row: (Q, G)."""
+
+
+# %% tags=["check"]
+def row_scaled(d):
+    return (d - d.min(1, keepdims=True)) / (d.max(1, keepdims=True) - d.min(1, keepdims=True))
+
+
+def reference(first, second, w):
+    return (1 - w) * row_scaled(first) + w * row_scaled(second)
+
+
+matrices = np.random.default_rng(0).random((2, 4, 6)) * np.array([1, 30])[:, None, None] + 2
+cases = {f"w = {w}": (*matrices, w) for w in (0.0, 0.3, 1.0)}
+mistakes = {
+    "scale both before you add them": lambda a, b, w: (1 - w) * a + w * b,
+    "w is the share of the second matrix": lambda a, b, w: reference(a, b, 1 - w),
+    "each row has its own minimum and maximum": lambda a, b, w: (
+        (1 - w) * (a - a.min()) / np.ptp(a) + w * (b - b.min()) / np.ptp(b)
+    ),
+}
+exercises.check_function(weighted_sum, reference, cases, mistakes)
+
+# %% [markdown]
+# **To go on.** Weigh each *camera pair* differently: where is attention worth more than average?
+# `ranking.camera_pairs(ways["attention"], *sides)` is a start.
 #
 # ## References
 #
 # - M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019.
-# - Z. Zhong, L. Zheng, D. Cao, S. Li: *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017.
 # - L. Zheng, L. Shen, L. Tian, S. Wang, J. Wang, Q. Tian: *Scalable Person Re-identification: A Benchmark*, ICCV 2015.

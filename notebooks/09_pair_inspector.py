@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 07 · The pair inspector
+# # 09 · The pair inspector
 #
 # A network has put a stranger first. **Why?** Tables cannot say it; two pictures and two maps can, if one may take **any**
 # pair, turn every knob, and watch. This notebook is one instrument, and a short walk with it.
@@ -25,7 +25,7 @@
 # consistency loss (equation 5) in a single pair, and to test an explanation by hiding what it points at.
 #
 # **You need** `04_siamese_attention`; it helps to have met average precision in `01_data_and_protocol` and the sum of two
-# distances in `06_ranking_with_attention`.
+# distances in `07_ranking_with_attention`.
 # **Runtime** under a minute at `smoke`; at `quick` a minute where the networks that come with the kit fit, else about five
 # minutes on two cores; at `paper` hours on a GPU for two trainings, or minutes where they are done. **Hardware** a laptop;
 # only `paper` asks for a GPU.
@@ -246,14 +246,14 @@ report.pair_figure(casn.model, session.dataset, casn.info.config, casn.result, q
 # ## A question for the next notebook
 #
 # You have seen *one* query go wrong, and you have a story about it. A good story about one picture is easy to find.
-# **How many failures are of this kind, and which kinds are there?** Notebook `08_failures_and_rank_changes` goes through
+# **How many failures are of this kind, and which kinds are there?** Notebook `10_failures_and_rank_changes` goes through
 # all of them.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/07_pair_inspector](solutions/07_pair_inspector.ipynb).
+# [solutions/09_pair_inspector](solutions/09_pair_inspector.ipynb).
 #
 # **1. Predict.** You raise the threshold $t$. Can the number of rows that are *kept* for a picture grow: `"never"`,
 # `"sometimes"` or `"always"`?

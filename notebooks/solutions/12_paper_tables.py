@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 10 · The paper's tables
+# # Solutions to 12 · The paper's tables
 #
-# Each exercise of [notebook 10](../10_paper_tables.ipynb), with an answer,
+# Each exercise of [notebook 12](../12_paper_tables.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]

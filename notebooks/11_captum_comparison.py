@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 09 · Captum comparison
+# # 11 · Captum comparison
 #
 # Every picture of attention so far came from one equation. There are many other ways to ask a network *where* its answer
 # comes from, and they do not agree. **Which of them may be believed, and is the paper's map among them?**
@@ -25,7 +25,7 @@
 # what they promise, and to judge a map by three tests that have nothing to do with taste: does it lie on the person, do the
 # pixels that it names matter, and does it change when what it claims to explain changes?
 #
-# **You need** `04_siamese_attention`; it helps to have seen `08_failures_and_rank_changes`.
+# **You need** `04_siamese_attention`; it helps to have seen `10_failures_and_rank_changes`.
 # **Runtime** under a minute at `smoke`; at `quick` two or three minutes on two cores where the networks that come with the
 # kit fit, else five more for one training; at `paper` hours on a GPU for the training, or minutes where it is done.
 # **Hardware** a laptop; only `paper` asks for a GPU.
@@ -444,19 +444,19 @@ if "plain-mean" in faithful:
 
 # %% [markdown]
 # That is no verdict on *training* with attention: a map that is a poor witness of the pair classifier can still be a good
-# teacher of the trunk, and notebooks 05 and 06 measured that. It is a verdict on pointing at a map and saying *because*.
+# teacher of the trunk, and notebooks 06 and 07 measured that. It is a verdict on pointing at a map and saying *because*.
 
 # %% [markdown]
 # ## A question for the next notebook
 #
 # The league was played on drawn people, where we know the truth. The paper's claims are about three benchmarks of real ones.
-# **What do its tables say, and what would yours?** Notebook `10_paper_tables` puts them side by side.
+# **What do its tables say, and what would yours?** Notebook `12_paper_tables` puts them side by side.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/09_captum_comparison](solutions/09_captum_comparison.ipynb).
+# [solutions/11_captum_comparison](solutions/11_captum_comparison.ipynb).
 #
 # **1. Predict.** Two of the sanity checks of the *plain mean* must come out as a correlation of exactly 1, whatever the
 # network. Which: `"pair classifier and partner"`, `"pair classifier and everything"` or `"partner and everything"`?

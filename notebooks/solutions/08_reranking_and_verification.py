@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 06 · Ranking with attention
+# # Solutions to 08 · Re-ranking and verification
 #
-# Each exercise of [notebook 06](../06_ranking_with_attention.ipynb), with an answer,
+# Each exercise of [notebook 08](../08_reranking_and_verification.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]
@@ -27,7 +27,7 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 import numpy as np
 
 import casnkit as ck
-from casnkit import evaluation, exercises, ranking
+from casnkit import exercises, ranking
 
 session = ck.notebook.start(profile, data)
 
@@ -35,31 +35,33 @@ session = ck.notebook.start(profile, data)
 # What the exercises start from.
 
 # %%
-dataset = session.dataset
-distances = session.run("casn").result.distances["features"]
-scaled = {"as it is": distances, "minmax per query": ranking.normalise_distances(distances, "minmax", "query")}
-
+query, gallery = session.dataset.query, session.dataset.gallery
+sides = (query.pids, query.camids, gallery.pids, gallery.camids)
+test = session.run("casn").result
 
 # %% [markdown]
-# ## 1 · Scaled per query
+# ## 1 · Squared distances
 #
-# A row is shifted and stretched by positive numbers: its order stays. Only rows among each other are changed.
+# Squaring keeps the order of distances, which are never negative. The area under the curve depends on the order alone; the
+# threshold is a distance, so it is squared as well.
 
 # %% tags=["exercise"]
-my_prediction = "same"
+my_prediction = "the threshold"
 
 # %% tags=["check"]
-plain_ap, scaled_ap = (evaluation.rank(scaled[name], dataset).mean_ap for name in ("as it is", "minmax per query"))
-reasons = {
-    "same": "every row keeps its order; only where rows are compared with each other, as by a threshold, it matters",
-    "changes": "a row is shifted and stretched: can that make a larger distance smaller than another of that row?",
-}
-exercises.check_choice(my_prediction, "same" if np.isclose(plain_ap, scaled_ap) else "changes", reasons)
+pairs = {power: ranking.pair_distances(test.distances["features"] ** power, *sides) for power in (1, 2)}
+areas = [ranking.verify(pairs[power]).auc for power in (1, 2)]
+points = [ranking.choose_thresholds(pairs[power], [0.1])[0.1].threshold for power in (1, 2)]
+changed = [not np.isclose(*values, atol=1e-6) for values in (points, areas)]
+turned_out = {(True, False): "the threshold", (False, True): "the area", (True, True): "both"}[tuple(changed)]
+reason = "the order of the pairs stays, so every share of them can still be accepted, from another number on"
+reasons = dict.fromkeys(("the threshold", "the area", "both"), reason)
+exercises.check_choice(my_prediction, turned_out, reasons)
 
 # %% [markdown]
 # ## 2 · One picture against an archive
 #
-# Each of the 5,000 pairs is one of two people, and one in a hundred of such pairs is accepted.
+# Each of the 5,000 pairs shows two people, and one in a hundred of such pairs is accepted.
 
 # %% tags=["exercise"]
 my_alarms = 0.01 * 5000
@@ -69,9 +71,9 @@ mistakes = {"1 % is a hundredth": 0.001 * 5000, "the rate is per pair, not per s
 exercises.check_number(my_alarms, 0.01 * 5000, mistakes, tolerance=0.5)
 
 # %% [markdown]
-# ## 3 · Returned courtesy
+# ## 3 · Mutual neighbours
 #
-# $j$ is near $i$ where its rank in row $i$ is below $k$; the same matrix transposed says it the other way round.
+# $j$ is near $i$ where its rank in row $i$ is below $k$. The transposed matrix says it the other way round.
 
 
 # %% tags=["exercise"]

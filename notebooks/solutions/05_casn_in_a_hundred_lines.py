@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 11 · CASN in a hundred lines
+# # Solutions to 05 · CASN in a hundred lines
 #
-# Each exercise of [notebook 11](../11_casn_in_a_hundred_lines.ipynb), with an answer,
+# Each exercise of [notebook 05](../05_casn_in_a_hundred_lines.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]

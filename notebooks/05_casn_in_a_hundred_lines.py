@@ -14,10 +14,10 @@
 # ---
 
 # %% [markdown]
-# # 11 · CASN in a hundred lines
+# # 05 · CASN in a hundred lines
 #
-# You have seen both kinds of attention, and what they bring. **Could you build all of it yourself?** Here you do: a trunk,
-# two classifiers, equations 1 to 6, the pairs and the training loop. Nothing is hidden in a library. Then you train it, and
+# You have seen both kinds of attention and every equation. **Could you build all of it yourself?** Here you do: a trunk, two
+# classifiers, equations 1 to 6, the pairs and the training loop. Nothing is hidden in a library. Then you train it, and
 # check every number against the kit.
 #
 # ![A pair of one person with the maps of both pictures and their row profiles](../figures/pair-right.webp)
@@ -277,7 +277,7 @@ figures.show_losses(log, "Trained in this notebook")
 
 # %% [markdown]
 # **Look.** `ide` falls most: the network learns the people's names. `bce` hardly moves: it counts a twentieth. Whether
-# `consistency` falls you can see for yourself; notebook 05 measures it over several trainings.
+# `consistency` falls you can see for yourself; notebook 06 measures it over several trainings.
 #
 # ## 9 · The test
 #
@@ -339,10 +339,16 @@ import inspect
 print(inspect.getsource(losses.pair_loss), inspect.getsource(losses.CASNLoss.total), sep="\n")
 
 # %% [markdown]
+# ## A question for the next notebook
+#
+# Your network learns four things at once. **Which of them earns its place, and how many trainings does it take to tell?**
+# Notebook `06_casn_and_ablation` answers it.
+
+# %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/11_casn_in_a_hundred_lines](solutions/11_casn_in_a_hundred_lines.ipynb).
+# [solutions/05_casn_in_a_hundred_lines](solutions/05_casn_in_a_hundred_lines.ipynb).
 #
 # **1. Predict.** A batch has pairs of one person and pairs of two people. Which pairs' *maps* does the consistency term of
 # equation 5 change: `"all"`, `"same"` (pairs of one person) or `"different"`?

@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # 08 · Failures and rank changes
+# # 10 · Failures and rank changes
 #
-# Notebook 07 looked at *one* failure and found a story. Here we look at all of them. **Which queries fail, in which ways,
+# Notebook 09 looked at *one* failure and found a story. Here we look at all of them. **Which queries fail, in which ways,
 # and do the stories survive when they are counted?**
 #
 # ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
@@ -24,7 +24,7 @@
 # **You will learn** to sort failures by what can be measured of them, to read gains and losses between two rankings without
 # being fooled by a list of the best ones, and to test a kind of failure by hiding parts of the pictures.
 #
-# **You need** `07_pair_inspector`.
+# **You need** `09_pair_inspector`.
 # **Runtime** under a minute at `smoke`; at `quick` a minute or two where the networks that come with the kit fit, else about
 # five minutes on two cores; at `paper` hours on a GPU for two trainings, or minutes where they are done. **Hardware** a
 # laptop; only `paper` asks for a GPU.
@@ -262,7 +262,7 @@ inspector.figure("alignment")
 # %% [markdown]
 # ## 8 · What if? For many pairs
 #
-# **Idea.** Notebook 07 hid what one map pointed at. Now the same for many queries that go wrong (where none does, for right
+# **Idea.** Notebook 09 hid what one map pointed at. Now the same for many queries that go wrong (where none does, for right
 # ones), each with its nearest stranger: the most attended quarter of the query is hidden, and *as a control* a region of the
 # very same shape at a random place.
 
@@ -326,13 +326,13 @@ print(inspector.notes.path.name, inspector.notes.tags(), list(inspector.notes.pr
 # ## A question for the next notebook
 #
 # All along, one kind of map has been asked: the paper's. It is one of many. **Would another method have pointed elsewhere,
-# and which of them may be trusted?** Notebook `09_captum_comparison` lets them compete.
+# and which of them may be trusted?** Notebook `11_captum_comparison` lets them compete.
 
 # %% [markdown]
 # ## Exercises
 #
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
-# [solutions/08_failures_and_rank_changes](solutions/08_failures_and_rank_changes.ipynb).
+# [solutions/10_failures_and_rank_changes](solutions/10_failures_and_rank_changes.ipynb).
 #
 # **1. Predict.** Between two rankings *at random*, which share of the true matches moves up: `"under a third"`,
 # `"about half"` or `"over two thirds"`?

@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 09 · Captum comparison
+# # Solutions to 11 · Captum comparison
 #
-# Each exercise of [notebook 09](../09_captum_comparison.ipynb), with an answer, why it is one, and the same checking cell.
+# Each exercise of [notebook 11](../11_captum_comparison.ipynb), with an answer, why it is one, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU

@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 07 · The pair inspector
+# # Solutions to 09 · The pair inspector
 #
-# Each exercise of [notebook 07](../07_pair_inspector.ipynb), with an answer,
+# Each exercise of [notebook 09](../09_pair_inspector.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]

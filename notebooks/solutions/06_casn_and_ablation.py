@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 05 · CASN, and which of its parts earns its place
+# # Solutions to 06 · CASN, and which of its parts earns its place
 #
-# Each exercise of [notebook 05](../05_casn_and_ablation.ipynb), with an answer,
+# Each exercise of [notebook 06](../06_casn_and_ablation.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]

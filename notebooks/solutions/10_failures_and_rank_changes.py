@@ -14,9 +14,9 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 08 · Failures and rank changes
+# # Solutions to 10 · Failures and rank changes
 #
-# Each exercise of [notebook 08](../08_failures_and_rank_changes.ipynb), with an answer,
+# Each exercise of [notebook 10](../10_failures_and_rank_changes.ipynb), with an answer,
 # why it is one, and the same checking cell.
 
 # %% tags=["parameters"]
