@@ -125,8 +125,8 @@ figures.show_rankings([report.ranking_row(dataset, by_features, i, f"query {i}")
 # %% [markdown]
 # ## 4 · Two kinds of attention
 #
-# **Siamese attention** belongs to a *pair*: where in each picture are the channels that matter for "the same"? **Identification
-# attention** belongs to *one* picture: which parts speak for the name that the network would give it?
+# **Siamese attention** belongs to a *pair*: where in each picture are the channels that matter for "the same"?
+# **Identification attention** belongs to *one* picture: which parts speak for the name that the network would give it?
 #
 # Each map stands beside the **plain mean** of all channels, which knows neither a pair nor a name. An explanation that looks
 # like the plain mean explains little.
