@@ -147,7 +147,7 @@ images, outlines = (
 figures.show_maps(images, maps, outlines, ["query", "gallery"], "The pair of section 1")
 
 # %% [markdown]
-# The outline is the true person, which the kit knows because it drew the picture. Which of the three rows could you tell
+# The outline is the true person, which the kit knows because it drew the picture. Which of the three columns could you tell
 # apart without the headings? Notebooks 03 and 04 take both kinds of attention apart, and notebook 11 asks which maps can be
 # believed at all.
 
