@@ -1,12 +1,16 @@
-"""The lessons in their order, and how long each takes: ``python figures/make/lessons.py --profile quick``.
+"""The lessons in their order, executed and kept: ``python figures/make/lessons.py``.
 
-Every notebook is run from first to last, in place and without writing into it; the seconds go to
-``figures/results/lessons.csv``, from which README's table is filled.
+Every notebook is run from first to last cell, and the seconds go to ``figures/results/lessons.csv``, from which README's table
+is filled. At profile ``quick`` the notebook then keeps what its cells showed, so that it can be read without running it: small
+pictures, no widgets, no warnings. A fingerprint of the code tells later whether the outputs are those of the present cells.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
+import io
 import os
 import time
 from pathlib import Path
@@ -14,6 +18,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TIMES = ROOT / "figures" / "results" / "lessons.csv"
@@ -52,6 +57,38 @@ def execute(path: Path, profile: str) -> nbformat.NotebookNode:
     return book
 
 
+def keep(book: nbformat.NotebookNode, path: Path) -> None:
+    """Write an executed notebook with the outputs that a reader needs, and the fingerprint of its code."""
+    for cell in book.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            unstable = "timing" in cell.metadata.get("tags", [])  # says another number at each run
+            cell.outputs = [] if unstable else [kept for kept in map(_tidied, cell.outputs) if kept]
+    book.metadata.pop("widgets", None)
+    book.metadata["casnkit"] = {"profile": "quick", "code": fingerprint(book)}
+    nbformat.write(book, path)
+
+
+def fingerprint(book: nbformat.NotebookNode) -> str:
+    """A hash of all code in a notebook, to which the outputs kept in it belong."""
+    code = "\0".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def _tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """An output as it is kept; None for a widget, which needs a kernel, and for what went to the error stream."""
+    if output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+        return None
+    if output.output_type == "execute_result":
+        output.execution_count = None
+    if "image/png" in output.get("data", {}):
+        image, small = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))), io.BytesIO()
+        image.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+        output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
+    return output
+
+
 def markdown(times: Path = TIMES) -> str:
     """README's table of the lessons, with the seconds that were measured."""
     seconds = pd.read_csv(times).pivot(index="name", columns="profile", values="seconds")
@@ -65,14 +102,14 @@ def markdown(times: Path = TIMES) -> str:
     total = ", ".join(f"{value / 60:.0f} min at `{profile}`" for profile, value in seconds.sum().items())
     cores = pd.read_csv(times)["cores"].max()
     note = (
-        f"Seconds from first to last cell on {cores} processor cores, after `casnkit demo` and with the networks that come "
-        f"with the kit; all of them: {total}. Without the demo, notebook 00 trains its two networks first."
+        f"Seconds from first to last cell on {cores} processor cores, with the networks that come with the kit and people "
+        f"that were drawn before; all of them: {total}."
     )
     return "\n".join([*rows, "", note])
 
 
 def main() -> None:
-    """Run the lessons and write their times."""
+    """Run the lessons, write their times, and at ``quick`` what they showed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="quick")
     parser.add_argument(
@@ -82,10 +119,13 @@ def main() -> None:
     profile, rows = options.profile, []
     for name in options.only:
         started = time.perf_counter()
-        execute(ROOT / "notebooks" / f"{name}.ipynb", profile)
+        path = ROOT / "notebooks" / f"{name}.ipynb"
+        book = execute(path, profile)
         seconds = round(time.perf_counter() - started, 1)
         rows.append({"name": name, "profile": profile, "seconds": seconds, "cores": os.cpu_count()})
         print(f"{name}: {seconds} s", flush=True)
+        if profile == "quick":
+            keep(book, path)
     kept = pd.read_csv(TIMES)
     again = (kept["profile"] == profile) & kept["name"].isin(options.only)
     pd.concat([kept[~again], pd.DataFrame(rows)]).sort_values(["profile", "name"]).to_csv(TIMES, index=False)

@@ -1,4 +1,4 @@
-"""A lecture of the lessons' pictures, by nbconvert: ``python figures/make/slides.py --profile quick``.
+"""A lecture of the pictures that are kept in the lessons, by nbconvert: ``python figures/make/slides.py``.
 
 A code cell tagged ``slide`` becomes a slide: its title is the cell's own (in the paired script ``# %% Where do they look?
 tags=["slide"]``), its content what the cell shows, the text before it the speaker's notes. Each lesson opens with its
@@ -60,15 +60,14 @@ def _heading_before(cells: list[nbformat.NotebookNode]) -> str:
 
 
 def main() -> None:
-    """Run the lessons, choose their slides and write the lecture."""
+    """Choose the lessons' slides and write the lecture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", metavar="NN", help="numbers of the lessons, such as 00 03; default: all")
-    parser.add_argument("--profile", choices=lessons.PROFILES, default="quick")
     parser.add_argument("--reveal", default=SlidesExporter().reveal_url_prefix, help="address or folder of reveal.js")
     parser.add_argument("--out", type=Path, default=Path("slides/lecture.html"))
     options = parser.parse_args()
     names = [name for name in lessons.LESSONS["name"] if options.only is None or name[:2] in options.only]
-    books = [lessons.execute(lessons.ROOT / "notebooks" / f"{name}.ipynb", options.profile) for name in names]
+    books = [nbformat.read(lessons.ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in names]
     exporter = SlidesExporter(exclude_input=True, reveal_url_prefix=options.reveal)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(exporter.from_notebook_node(lecture(books))[0], encoding="utf-8")

@@ -5,11 +5,13 @@ Solutions hold the same checking cells as their notebook, and there every check 
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from pathlib import Path
 
 import jupytext
+import lessons
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -55,14 +57,31 @@ def test_notebook_is_clean_and_paired(path: Path) -> None:
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert "widgets" not in notebook.metadata
-    for cell in code_cells(notebook):
-        assert cell.outputs == []
-        assert cell.execution_count is None
     script = jupytext.read(path.with_suffix(".py"))
     assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells]
     tags = [[c.metadata.get(key) for c in book.cells] for key in ("tags", "title") for book in (notebook, script)]
     assert tags[0] == tags[1]
     assert tags[2] == tags[3]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_kept_clean_and_not_older_than_the_code(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.casnkit == {"profile": "quick", "code": lessons.fingerprint(notebook)}
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert {o.output_type for o in outputs} <= {"stream", "display_data", "execute_result"}, "an error is kept"
+    assert [o for o in outputs if o.get("name") == "stderr"] == []
+    assert any("image/png" in o.get("data", {}) for o in outputs)
+    kept = json.dumps([o if o.output_type == "stream" else {**o.data, "image/png": ""} for o in outputs])
+    assert re.findall(r"(?:/home|/root|/tmp|/work|/Users|[A-Z]:\\\\)[/\\\\\w.-]*|0x[0-9a-f]{8,}|Warning", kept) == []
+    assert path.stat().st_size < 2**20
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_solutions_keep_no_outputs(path: Path) -> None:
+    assert [
+        cell for cell in code_cells(nbformat.read(path, as_version=4)) if cell.outputs or cell.execution_count
+    ] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

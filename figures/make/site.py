@@ -1,0 +1,41 @@
+"""The course as a site, with the reference beside it: ``python figures/make/site.py`` writes ``site/index.html``.
+
+Lessons are shown with the outputs that are kept in them. Sphinx checks every link between pages, and pdoc makes the reference
+of the docstrings; both come with the extra ``docs``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Write the site; a link that leads nowhere is an error."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "site")
+    out = parser.parse_args().out.resolve()
+    build = [
+        "sphinx",
+        "--builder",
+        "dirhtml",
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        "--conf-dir",
+        "docs",
+        ".",
+        out,
+    ]
+    reference = ["pdoc", "casnkit", "--output-directory", out / "reference", "--math", "--no-show-source"]
+    for command in (build, reference):
+        subprocess.run([sys.executable, "-m", *map(str, command)], cwd=ROOT, check=True)
+    print(out / "index.html")
+
+
+if __name__ == "__main__":
+    main()
