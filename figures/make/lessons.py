@@ -1,7 +1,7 @@
 """The lessons in their order, executed and kept: ``python figures/make/lessons.py``.
 
-Every notebook is run from first to last cell, and the seconds go to ``figures/results/lessons.csv``, from which README's table
-is filled. At profile ``quick`` the notebook then keeps what its cells showed, so that it can be read without running it: small
+Every notebook is run from first to last cell. The seconds go to ``figures/results/lessons.csv``, from which README's table is
+filled. At profile ``quick`` the notebook then keeps what its cells showed, so that it can be read without running it: small
 pictures, no widgets, no warnings. A fingerprint of the code tells later whether the outputs are those of the present cells.
 """
 
