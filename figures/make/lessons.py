@@ -82,11 +82,23 @@ def _tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         return None
     if output.output_type == "execute_result":
         output.execution_count = None
+    texts = output if output.output_type == "stream" else output.data
+    for name in {"text", "text/plain", "text/html"} & set(texts):
+        texts[name] = texts[name].replace(os.environ["CASNKIT_DATA"], "$CASNKIT_DATA").replace(f"{ROOT}/", "../")
     if "image/png" in output.get("data", {}):
-        image, small = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))), io.BytesIO()
-        image.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
-        output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
+        output.data.pop("text/html", None)  # holds the picture once more
+        output.data["image/png"] = base64.b64encode(_small(base64.b64decode(output.data["image/png"]))).decode()
     return output
+
+
+def _small(png: bytes) -> bytes:
+    """A picture in 128 colours, at the size or at half the size, whichever takes fewer bytes."""
+    image, found = Image.open(io.BytesIO(png)).convert("RGB"), []
+    for size in (image.size, (image.width // 2, image.height // 2)):
+        file = io.BytesIO()
+        image.resize(size, Image.Resampling.LANCZOS).quantize(128).save(file, "PNG", optimize=True)
+        found.append(file.getvalue())
+    return min(found, key=len)
 
 
 def markdown(times: Path = TIMES) -> str:
@@ -110,6 +122,7 @@ def markdown(times: Path = TIMES) -> str:
 
 def main() -> None:
     """Run the lessons, write their times, and at ``quick`` what they showed."""
+    os.environ["CASNKIT_DATA"] = str(Path(os.environ.get("CASNKIT_DATA", ROOT / "data")).absolute())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="quick")
     parser.add_argument(
