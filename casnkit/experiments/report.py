@@ -236,10 +236,11 @@ def power_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def model_name(entry: Mapping[str, Any]) -> str:
-    """The paper's name of a row: IDE, IDE+IA, ..., CASN (PCB)."""
+    """The paper's name of a row: IDE, IDE+IA, ..., BCE (IDE), CASN (PCB)."""
     base = "PCB" if entry["pooling"] == "stripes" else "IDE"
     arm, comma, note = entry["variant"].partition(", ")
-    return f"CASN ({base})" if arm == "casn" else f"{arm.upper().replace('IDE', base)}{comma}{note}"
+    name = arm.upper().replace("IDE", base)
+    return f"{name if base in name else f'{name} ({base})'}{comma}{note}"
 
 
 def cell(change: Estimate | None) -> str:

@@ -63,18 +63,12 @@ def listed(sentences: list[str]) -> str:
 
 def study(name: str) -> str:
     """A published study in Markdown."""
-    found = report.published(name)
-    there = {entry["variant"] for entry in found["groups"] if entry["pooling"] == "stripes"}
-    note = f"{STRIPES}\n\n" if name == "variants" and len(there) < len(ARMS) else ""
-    return note + report.to_text(found, report.markdown_table)
+    return report.to_text(report.published(name), report.markdown_table)
 
 
 UNFINISHED = (
     "The designed study is not finished. What stands here are the rows of the ablation before it: default strengths, "
     "people as is, three seeds."
-)
-STRIPES = (
-    "The rows of PCB are older than the design (default strengths, three seeds); the designed ones are not trained yet."
 )
 WORLDS = {"variants": "people as is", "misaligned": "misaligned people"}
 

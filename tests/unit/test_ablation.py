@@ -72,7 +72,7 @@ def test_every_open_point_changes_the_configuration_and_nothing_else(point: str)
 
 def test_variants_points_and_what_the_study_changed() -> None:
     names = [report.model_name({"variant": s.variant, "pooling": s.pooling}) for s in arms()]
-    gap = ["IDE", "IDE, erased", "BCE", "IDE+SA", "IDE+SA, margin", "IDE+IA", "IDE+IA, mask", "CASN (IDE)"]
+    gap = ["IDE", "IDE, erased", "BCE (IDE)", "IDE+SA", "IDE+SA, margin", "IDE+IA", "IDE+IA, mask", "CASN (IDE)"]
     assert names == gap + [name.replace("IDE", "PCB") for name in gap]
     with pytest.raises(ValueError, match=r"mask_centre.*got 'mask_center'"):
         open_points("quick", ["mask_center"])
