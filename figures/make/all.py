@@ -33,6 +33,7 @@ STEPS = {
     "speed": "figures/make/bench.py",
     "lessons": "figures/make/lessons.py --profile quick",
     "pictures": "figures/make/pictures.py",
+    "tour": "figures/make/tour.py",
     "pages": "figures/make/pages.py",
 }
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tour import save_animation, tour
 
 import casnkit as ck
 from casnkit.evaluation import SIDES, Evaluation
@@ -32,10 +31,6 @@ SHOWN = {
 LEAGUE = "Points with 95 % intervals for each explanation: energy on the person, deletion, insertion, sanity"
 EXPLAINED = ("siamese", "siamese-gradcam", "plain-mean", "evidence", "integrated-gradients", "occlusion")
 EXAMPLES = "A right match, a wrong one and a look-alike, each with maps by several methods, laid over both images"
-TOUR = (
-    "One query and its first ten gallery images, one after the other: both pictures, where Siamese attention looks in each, "
-    "and the row profiles of both maps"
-)
 
 
 def keep(picture: Path, name: str) -> None:
@@ -79,7 +74,6 @@ def main() -> None:
     examples = show_gallery_of_methods(**league_examples(result, league), title="Why the same person?")
     with tempfile.TemporaryDirectory() as folder:
         keep(save_figure(examples, Path(folder) / "explanations.png", EXAMPLES), "explanations.webp")
-    save_animation(tour(model, dataset, info.config, result), FIGURES / "tour.webp", TOUR)
 
 
 if __name__ == "__main__":
