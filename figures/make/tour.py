@@ -17,8 +17,8 @@ FIGURES = Path(__file__).parents[1]
 SIZE = {"width": 1000, "height": 660}
 STEP, PAUSE = 260, 1400  # milliseconds that a frame is shown
 TEXT = (
-    "The viewer: the mouse walks down the query, and lines lead from each cell to the cells of the other picture that are most "
-    "like it; then a wrong match, and the threshold moves"
+    "The viewer: the mouse walks down the query, and lines lead from each cell to the cells of the other picture that are "
+    "most like it; then a wrong match, and the threshold moves"
 )
 
 
