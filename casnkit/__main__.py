@@ -93,7 +93,7 @@ def _demo(options: argparse.Namespace) -> None:
         ck.training.train(dataset, config, run, device=device, on_epoch=ck.training.say_epoch)
         model, info = ck.runs.load_model(run, device)
         result = ck.evaluation.evaluate(model, dataset, config, device=device)
-        ck.evaluation.save_results(run, result, dataset, info)
+        ck.evaluation.save_results(run, result, info)
         *own, chance = result.rows()
         rows += [{"variant": variant, "seed": seed, **row} for row in own]
         if variant not in first:
@@ -121,15 +121,11 @@ def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def add_opening(command: argparse.ArgumentParser) -> None:
     """The options that say how a folder of pictures is opened."""
     command.add_argument(
-        "--as", dest="name", metavar="NAME", help="what the folder is, e.g. market1501; default: recognised"
+        "--as", dest="name", metavar="NAME", help="the folder's set, e.g. market1501; default: recognised"
     )
-    command.add_argument(
-        "--name-pattern", help="own pictures: regular expression, groups pid and camid, of a file's name"
-    )
+    command.add_argument("--name-pattern", help="own pictures: regular expression, its groups pid and camid in names")
     command.add_argument("--camera-pattern", help="own pictures: regular expression, its group is the camera")
-    command.add_argument(
-        "--ignore-cameras", action="store_true", default=None, help="each picture: a camera of its own"
-    )
+    command.add_argument("--ignore-cameras", action="store_true", default=None, help="each picture has its own camera")
 
 
 def open_data(options: argparse.Namespace, data: str, known: Any = None) -> ck.ReidDataset:
@@ -213,7 +209,7 @@ def _add_evaluate(group: Any) -> None:
     add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
     evaluate.add_argument(
-        "--out", type=Path, help="folder for results; default: the run's, or one in it for other data"
+        "--out", type=Path, help="for results; default: the run's folder, or one in it for other data"
     )
     evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
     evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
@@ -241,7 +237,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not accelerator.is_main_process:
         return
     chosen = {name: value for name, value in vars(options).items() if name in ("weights", "shortlist")}
-    file = ck.evaluation.save_results(out, result, dataset, info, **chosen)
+    file = ck.evaluation.save_results(out, result, info, **chosen)
     print(dataset, f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:", sep="\n")
     print(ck.evaluation.table(result.rows()))
     if options.shortlist:

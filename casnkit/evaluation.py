@@ -173,22 +173,19 @@ def evaluate(
         distances["re-ranked features"] = ranking.rerank(blocks)
     seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
     rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
-    drawn, rng = new_matrix(*distances["features"].shape, dtype=np.float64), np.random.default_rng(0)
-    for rows in chunks(*drawn.shape):
-        drawn[rows] = rng.random(drawn[rows].shape)
+    drawn = np.random.default_rng(0).random(out=new_matrix(*distances["features"].shape, dtype=np.float64))
     chance = rank(drawn, dataset, max_rank)
     return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
 
 
 def _by_attention(
     seen: Evaluation, features: np.ndarray, shortlist: int | None, progress: bool, accelerator: Any
-) -> dict[str, np.ndarray]:
+) -> dict:
     """Distances by attention and by the sum; with a shortlist by the sum alone, in which it stays ahead of all others."""
     near, values = _closest(features, shortlist) if shortlist else (None, features)
-    first, world = _share(accelerator)
-    mine = slice(first, None, world)
-    listed = None if near is None else near[mine]
-    found = seen.between(seen.query.subset(mine), seen.gallery, "attention", progress=progress, listed=listed)
+    mine = slice(_share(accelerator)[0], None, _share(accelerator)[1])
+    how = {"progress": progress, "listed": None if near is None else near[mine]}
+    found = seen.between(seen.query.subset(mine), seen.gallery, "attention", **how)
     found = _gathered(torch.from_numpy(found), len(features), accelerator).numpy()
     summed = _fuse(values, found, seen.config)
     if near is None:
@@ -223,8 +220,8 @@ def who_is(
     attention = config.loss.siamese_attention if attention is None else attention
     seen = Evaluation.of(model, replace(dataset, query=unknown, gallery=gallery), config, keep_maps=attention, **how)
     if len(gallery) > LARGE:
-        sides = seen.query.features, seen.gallery.features
-        near, distances = ranking.shortlist(*sides, wanted, config.ranking.normalise_features)
+        options = wanted, config.ranking.normalise_features
+        near, distances = ranking.shortlist(seen.query.features, seen.gallery.features, *options)
     else:
         near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), wanted)
     order = distances
@@ -232,11 +229,8 @@ def who_is(
         order = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
     order = np.argsort(order, axis=1, kind="stable")[:, :count]
     near, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
-    columns = {
-        "picture": np.repeat(unknown.paths, near.shape[1]),
-        "rank": np.tile(np.arange(near.shape[1]) + 1, len(near)),
-    }
-    shown = gallery.subset(near.ravel())
+    shown, count = gallery.subset(near.ravel()), near.shape[1]
+    columns = {"picture": np.repeat(unknown.paths, count), "rank": np.tile(np.arange(1, count + 1), len(near))}
     columns |= {"distance": distances.ravel(), "pid": shown.pids, "camid": shown.camids, "path": shown.paths}
     return pd.DataFrame(columns)
 
@@ -261,11 +255,9 @@ def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Ten
         return head(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
-def save_results(
-    run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo, **facts: Any
-) -> Path:
+def save_results(run: str | Path, evaluation: Evaluation, info: runs.RunInfo, **facts: Any) -> Path:
     """Write ``RUN/results.json``: the table with everything that it depends on, and ``facts``. Returns the path."""
-    path, config = Path(run) / "results.json", info.config
+    path, config, dataset = Path(run) / "results.json", info.config, evaluation.dataset
     result = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
     result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
     result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}

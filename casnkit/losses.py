@@ -35,10 +35,8 @@ def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probabil
     if score == "log":
         others = masked_scores.scatter(1, own, -torch.inf).logsumexp(1)
         return (masked_scores.logsumexp(1) - others).mean()
-    scores = {"logit": lambda x: x, "probability": lambda x: x.softmax(1), "sigmoid": torch.sigmoid}[score](
-        masked_scores
-    )
-    return scores.gather(1, own).mean()
+    reading = {"logit": nn.Identity(), "probability": nn.Softmax(1), "sigmoid": nn.Sigmoid()}[score]
+    return reading(masked_scores).gather(1, own).mean()
 
 
 def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
@@ -137,9 +135,7 @@ class CASNLoss:
         if "ia" in terms:
             total = total + image * config.ia_weight * terms["ia"]
         if "bce" in terms:
-            siamese = terms["bce"]
-            if "consistency" in terms:
-                siamese = siamese + config.consistency_weight * terms["consistency"]
+            siamese = terms["bce"] + config.consistency_weight * terms.get("consistency", 0)
             total = total + pair * config.sa_weight * siamese
         return total
 

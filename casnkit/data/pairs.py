@@ -93,10 +93,10 @@ class PairSampler:
         all_positive = self.positives_per_batch == self.batch_size
         if (self.positive_share > 0 and not self._paired.any()) or (size[0] == images and not all_positive):
             needs = "a positive pair needs two images of one person, a negative pair needs two people"
-            found = (
-                f"found {images} images of {table.pid.nunique()} people. See casnkit data check, or set it to 0 or 1"
+            found = f"found {images} images of {table.pid.nunique()} people"
+            raise ValueError(
+                f"positive_share={self.positive_share}: {needs}; {found}: set it to 0 or 1, or see casnkit data check"
             )
-            raise ValueError(f"positive_share={self.positive_share}: {needs}; {found}")
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
         """Mark the places of positive pairs, (T,) bool, at random within each batch."""
