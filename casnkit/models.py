@@ -264,10 +264,9 @@ class CASN(nn.Module):
         maps = network.feature_map(torch.cat(images)).chunk(2) if alike else map(network.feature_map, images)
         return network.siamese_attention_of(*maps, mode=mode, order=order)
 
-    def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
+    def identification_attention_of(self, feature_map: Tensor, labels: Tensor) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w)."""
-        labels = self.check_labels(labels, feature_map)
-        gradient = self.label_gradient(self.pool(feature_map), labels, create_graph)
+        gradient = self.label_gradient(self.pool(feature_map), self.check_labels(labels, feature_map))
         return attention.identification_map(feature_map, gradient)
 
     def siamese_attention_of(self, map_1: Tensor, map_2: Tensor, mode: str = "paper", order: str = "given") -> Maps:
@@ -278,10 +277,10 @@ class CASN(nn.Module):
         difference = self.pool(map_1) - self.pool(map_2)
         weights_1, weights_2 = attention.siamese_weights(self.pair_gradient(difference), difference, mode)
         maps = attention.siamese_map(map_1, weights_1), attention.siamese_map(map_2, weights_2)
-        if order == "given":
-            return maps
-        turned_2, turned_1 = self.siamese_attention_of(map_2, map_1, mode)
-        return (maps[0] + turned_1) / 2, (maps[1] + turned_2) / 2
+        if order == "both":
+            turned = reversed(self.siamese_attention_of(map_2, map_1, mode))
+            maps = tuple((given + other) / 2 for given, other in zip(maps, turned, strict=True))
+        return maps
 
     def label_gradient(
         self, feature: Tensor, labels: Tensor, create_graph: bool = False, batch_statistics: bool = False

@@ -1,7 +1,7 @@
 """Networks and weights of others: tensors from files, never running code that a file may hold, and modules as trunks."""
 
 import codecs
-import os
+import itertools
 import re
 import warnings
 import zipfile
@@ -62,8 +62,9 @@ def fill(network: nn.Module, weights: str | Path, title: str, quiet: bool = Fals
     dense = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
     given = {dense.sub(r"\1\2.", key): value for key, value in read_tensors(weights).items()}
     own = network.state_dict()
-    wrapper = os.path.commonprefix(list(own)).rpartition(".")[0]  # what stands before all of the network's own names
-    bare = {key.removeprefix(f"{wrapper}."): key for key in own}
+    levels = zip(*(key.split(".") for key in own), strict=False)
+    wrapper = "".join(f"{names[0]}." for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+    bare = {key.removeprefix(wrapper): key for key in own}
     tails = ((key, ".".join(key.split(".")[start:])) for key in given for start in range(key.count(".") + 1))
     prefixes = Counter(key.removesuffix(tail) for key, tail in tails if tail in bare)
     prefix = max(prefixes, key=lambda each: (prefixes[each], -len(each)), default="")

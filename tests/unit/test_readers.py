@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import LAYOUTS, Shape, draw, imitate
 from scipy.io import savemat
 
 from casnkit.data import open_dataset, people, readers
 from casnkit.data.files import DiskFullError
-from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c6s1_000801_01.jpg", "0007_c2s3_070952_01.jpg", "Thumbs.db"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c2s1_000000_00.JPG"]
