@@ -120,9 +120,7 @@ def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def add_opening(command: argparse.ArgumentParser) -> None:
     """The options that say how a folder of pictures is opened."""
-    command.add_argument(
-        "--as", dest="name", metavar="NAME", help="the folder's set, e.g. market1501; default: recognised"
-    )
+    command.add_argument("--as", dest="name", metavar="NAME", help="the set, e.g. market1501; default: recognised")
     command.add_argument("--name-pattern", help="own pictures: regular expression, its groups pid and camid in names")
     command.add_argument("--camera-pattern", help="own pictures: regular expression, its group is the camera")
     command.add_argument("--ignore-cameras", action="store_true", default=None, help="each picture has its own camera")
@@ -208,9 +206,7 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    evaluate.add_argument(
-        "--out", type=Path, help="for results; default: the run's folder, or one in it for other data"
-    )
+    evaluate.add_argument("--out", type=Path, help="for results; default: the run's, or one in it for other data")
     evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
     evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
     evaluate.add_argument("--shortlist", type=int, metavar="N", help="attention ranks only the N nearest by features")

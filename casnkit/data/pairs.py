@@ -63,10 +63,9 @@ class PairSampler:
         rng = np.random.default_rng([self.seed, e])
         positive = self._place_positives(rng)  # (T,) with T = steps * batch_size
         anchors = self._draw_anchors(positive, rng)  # (T,)
-        partners = np.empty_like(anchors)
-        partners[positive] = self._draw_partners(anchors[positive], self._person, self._barred, rng)
-        everybody = np.repeat([[0], [len(self.pids)]], len(self.pids), axis=1)
-        partners[~positive] = self._draw_partners(anchors[~positive], everybody, self._person, rng)
+        partners, first, others = np.empty_like(anchors), anchors[positive], anchors[~positive]
+        partners[positive] = self._draw_partners(self._person[:, first], self._barred[:, first], rng)
+        partners[~positive] = self._draw_partners(np.array([[0], [len(self.pids)]]), self._person[:, others], rng)
         return np.stack([anchors, partners], axis=-1).reshape(self.steps, self.batch_size, 2)
 
     def is_positive(self, pairs: np.ndarray) -> np.ndarray:
@@ -94,9 +93,8 @@ class PairSampler:
         if (self.positive_share > 0 and not self._paired.any()) or (size[0] == images and not all_positive):
             needs = "a positive pair needs two images of one person, a negative pair needs two people"
             found = f"found {images} images of {table.pid.nunique()} people"
-            raise ValueError(
-                f"positive_share={self.positive_share}: {needs}; {found}: set it to 0 or 1, or see casnkit data check"
-            )
+            told = f"positive_share={self.positive_share}: {needs}; {found}"
+            raise ValueError(f"{told}: set it to 0 or 1, or see casnkit data check")
 
     def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
         """Mark the places of positive pairs, (T,) bool, at random within each batch."""
@@ -122,11 +120,9 @@ class PairSampler:
             anchors[n:][places] = rng.choice(pool, wanted, replace=wanted > len(pool)) if wanted else []
         return anchors
 
-    def _draw_partners(
-        self, anchors: np.ndarray, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _draw_partners(self, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Uniform over each anchor's ``block`` without the ``barred`` one inside it (a camera, a person, the image)."""
-        (start, stop), (barred_start, barred_stop) = block[:, anchors], barred[:, anchors]
+        (start, stop), (barred_start, barred_stop) = block, barred
         place = start + rng.integers(0, (stop - start) - (barred_stop - barred_start))
         place += np.where(place >= barred_start, barred_stop - barred_start, 0)
         return self._sorted[place]

@@ -180,10 +180,8 @@ def unfit(dataset: ReidDataset, to_train: bool = False) -> str:
     told = f"no query of {dataset.name} in {dataset.root} has a match: every gallery picture of its person"
     if not len(pairs):
         return f"{told} is missing"
-    helps = (
-        "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True) switches"
-    )
-    return f"{told} is from its own camera, which the protocol ignores. {helps} the rule off"
+    told += " is from its own camera, which the protocol ignores. --camera-pattern (camera_pattern) reads cameras"
+    return f"{told} from names, --ignore-cameras (ignore_cameras=True) switches the rule off"
 
 
 def camera_text(camid: int, short: bool = False) -> str:
