@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from casnkit import attention
 from casnkit.config import LossConfig, check_choice
 from casnkit.data.images import normalise
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 
 
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
@@ -164,6 +164,8 @@ def masked_pass(model: CASN, images: Tensor, batchnorm: str = "batch", frozen: b
     state = {name: parameter.detach() for name, parameter in model.named_parameters() if frozen}
     if batchnorm == "batch":  # statistics are counted on copies
         state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
-    layers = [m for m in model.modules() if batchnorm == "running" and isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    with evaluating(nn.ModuleList(layers)):
-        return torch.func.functional_call(model, state, (images,))
+    if batchnorm == "running":
+        model = eval_view(model).train(model.training)
+        for layer in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+            layer.eval()
+    return torch.func.functional_call(model, state, (images,))

@@ -346,18 +346,6 @@ def unwrapped(model: nn.Module, kind: type[nn.Module] = nn.Module) -> Any:
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode inside the block; every submodule gets back the mode that it had, also after an exception."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        yield module
-    finally:
-        for m, training in modes.items():
-            m.training = training
-
-
-@contextlib.contextmanager
 def fork_random() -> Iterator[None]:
     """torch's random state is put back after the block, on the CPU and on every GPU."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -337,22 +337,23 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
 
     The lists count training and test people from 0 each; here they are 1, 2, ... together, for 0 means distractor.
     """
-    folder = _choose(name, root)
-    lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
-    training = pd.concat([_read_list(folder / file, "train", 1) for file in lists])
-    first = max(training.pid, default=0) + 1
-    notes.append(f"training takes {' and '.join(lists)}, {len(training)} images; test people count from {first}")
-    tests = [_read_list(folder / f"list_{split}.txt", split, first) for split in SPLITS[1:]]
-    return folder, pd.concat([training, *tests]).sort_values("path")
+    folder, files = _choose(name, root), ["list_train.txt", "list_val.txt", *MSMT_LISTS[1:]]
+    files = [file for file in files if (folder / file).is_file()]
+    table = pd.concat([_read_list(folder / file) for file in files])
+    training = table.split == "train"
+    first = max(table.pid[training], default=-1) + 2
+    notes.append(f"training takes {' and '.join(files[:-2])}, {training.sum()} images; test people count from {first}")
+    return folder, table.assign(pid=table.pid + np.where(training, 1, first)).sort_values("path")
 
 
-def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
+def _read_list(file: Path) -> pd.DataFrame:
     """Each line ``<path> <number>`` of a list of MSMT17; the third field of a picture's name is its camera."""
+    split = "train" if file.name in ("list_train.txt", "list_val.txt") else file.stem.removeprefix("list_")
     half = "train" if split == "train" else "test"
-    names = half, f"mask_{half}_v2"  # version 2 masks faces
-    pictures = next((file.with_name(name) for name in names if file.with_name(name).is_dir()), None)
+    places = [file.with_name(name) for name in (half, f"mask_{half}_v2")]  # version 2 masks faces
+    pictures = next(filter(Path.is_dir, places), None)
     if pictures is None:
-        raise NotFound(f"msmt17: expected {'/ or '.join(names)}/ beside {file}.")
+        raise NotFound(f"msmt17: expected {'/ or '.join(place.name for place in places)}/ beside {file}.")
     lines = pd.Series(file.read_text(encoding="utf-8-sig", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
     for i in table.index[table.path.isna()]:
@@ -360,7 +361,7 @@ def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     table = table.astype({"pid": int, "camid": int}).assign(split=split, path=f"{pictures}/" + table.path)
     if absent := sorted(set(table.path) - set(map(str, pictures.rglob("*")))):
         raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(table)} absent pictures: {absent[:3]}")
-    return table.assign(pid=table.pid + first)
+    return table
 
 
 @dataclass(frozen=True)
