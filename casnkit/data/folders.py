@@ -11,7 +11,7 @@ import filecmp
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     subfolders(root)  # is there a folder at all?
     there, files = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(root.iterdir())], list(files_below(root))
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}"
+    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {counted(files)}"
     text += f" (pictures end in {', '.join(PICTURES)})."
     lacking = {f: [each for each in wanted if not inside(f, each)] for f in (*walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
@@ -127,20 +127,15 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     return NotFound(text)
 
 
-def by_suffix(files: Sequence[str]) -> str:
-    """How many files there are of each kind, as text."""
+def counted(files: Sequence[str], also: str = "") -> str:
+    """How many files there are of each kind, ``also`` what became of them, and some of them, as text."""
     counts = Counter(os.path.splitext(file)[1] or "no suffix" for file in files)
-    return ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5)) or "no files"
+    kinds = ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5)) or "no files"
+    return kinds + also + (f", such as {', '.join(files[:3])}" if files else "")
 
 
-def such_as(files: Sequence[str]) -> str:
-    """Some of the files, as text."""
-    return f", such as {', '.join(files[:3])}" if files else ""
-
-
-def not_read(places: Iterable[Path]) -> list[str]:
+def not_read(places: Collection[Path]) -> list[str]:
     """A note on folders with pictures that stand beside ``places`` and are no split, masks or part maps."""
-    places = list(places)
     beside = {path for place in places for path in subfolders(place.parent) if path.name not in ("masks", "parts")}
     others = sorted(path for path in beside if not any(place.is_relative_to(path) for place in places))
     counts = {path.name: sum(1 for _ in pictures_below(path)) for path in others}
@@ -164,7 +159,7 @@ def gather(name: str, places: Mapping, patterns: Sequence[str], notes: list[str]
     for split, place in places.items():
         part = table[table.split == split]
         rest = part.below[part.pid.isna()].tolist()
-        told = f"{by_suffix(rest)} skipped{such_as(rest)}"
+        told = counted(rest, " skipped")
         if len(rest) == len(part) > 0:
             wanted = f"pictures ({', '.join(PICTURES)}) in a folder for each person, or with names that tell the person"
             raise NotFound(f"{name}: expected {wanted}, in {place}, found none: {told}. {OTHER_NAMES}.")
@@ -211,7 +206,8 @@ def _without_parts(table: pd.DataFrame, root: Path, sure: bool, notes: list[str]
     parts, table = table[is_part], table[~is_part]
     sizes, names = table.pid.value_counts(), table.below.map(os.path.basename)
     leading = names.str.extract(r"^(\d{1,6})_")[0].groupby(table.pid).nunique()
-    listed = f"{'/, '.join(parts.pid.unique()[:6])}/ ({len(parts)} pictures{such_as(parts.below.tolist())})"
+    some = f"{len(parts)} pictures, such as {', '.join(parts.below[:3])}"
+    listed = f"{'/, '.join(parts.pid.unique()[:6])}/ ({some})"
     told, instead = "", "; if they are people, --as folder, open_dataset('folder', root), says so"
     if parts.pid.nunique() >= max(1, len(sizes)):
         told, instead = f"{listed} look like cameras or parts of a data set, not like people", ""
