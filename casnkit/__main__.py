@@ -111,10 +111,9 @@ def _demo(options: argparse.Namespace) -> None:
 def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Means over the seeds for each model and way of ranking; largest minus smallest where there are several seeds."""
     groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
-    table = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean()
+    table, shown = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean(), groups[["rank_1", "mean_ap"]]
     if groups.size().max() > 1:
-        spread = groups[["rank_1", "mean_ap"]].agg(lambda values: values.max() - values.min())
-        table[["range of rank-1", "range of mAP"]] = spread
+        table[["range of rank-1", "range of mAP"]] = shown.max() - shown.min()
     return table.assign(seeds=groups.size()).reset_index()
 
 

@@ -302,12 +302,10 @@ def profile(name: str = "quick", **changes: Any) -> Config:
 
 
 def paper_literal(config: Config) -> Config:
-    """The same run with every open point at its most literal reading.
+    """The same run with every open point at its most literal reading, the pair classifier built like the ID classifier.
 
-    The label's logit as L_ia; sums over batch and stripes; attention from the first step, on raw maps, with the batch's own
-    statistics; statistics updated by the masked pass; a pair classifier built like the ID classifier; one learning rate;
-    an epoch that shows every image once; no augmentation; both distances with the same weight. A logit has no lower bound
-    and a sum multiplies the rate by the size of a batch: expect such a run to diverge from random weights.
+    A logit has no lower bound and a sum multiplies the rate by the size of a batch: expect such a run to diverge from
+    random weights.
     """
     loss = {"ia_score": "logit", "ia_stripes": "sum", "masked_batchnorm": "update", "map_statistics": "batch"}
     loss |= {"reduction": "sum", "ia_start": 0.0, "sa_start": 0.0, "profile_scale": "absolute"}

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,6 @@ class Evaluation:
     distances: Mapping[str, np.ndarray] = field(default_factory=dict)  # (Q, G) by name, see RANKED_BY; lower is closer
     rankings: Mapping[str, RankingResult] = field(default_factory=dict)  # the protocol's numbers for each of them
     chance: RankingResult | None = None  # the protocol's numbers for random distances
-    seconds: Mapping[str, float] = field(default_factory=dict)  # for extraction, features' and attention's distances
 
     @classmethod
     def of(
@@ -158,23 +156,19 @@ def evaluate(
     attention = config.loss.siamese_attention if attention is None else attention
     if shortlist is not None and (not attention or shortlist < 1):
         raise ValueError(f"expected a shortlist of 1 or more and attention to rank it, got {shortlist} and {attention}")
-    progress, max_rank, clock = progress and not _share(accelerator)[0], config.ranking.max_rank, [perf_counter()]
+    progress, max_rank = progress and not _share(accelerator)[0], config.ranking.max_rank
     seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
-    clock.append(perf_counter())
     distances = {"features": seen.between(seen.query, seen.gallery, "features")}
-    clock.append(perf_counter())
     if attention:
         distances |= _by_attention(seen, distances["features"], shortlist, progress, accelerator)
-        clock.append(perf_counter())
     if rerank:
         sides = (seen.query, seen.query), (seen.gallery, seen.gallery)
         blocks = ranking.Blocks(distances["features"], *(seen.between(*side, "features") for side in sides))
         distances["re-ranked features"] = ranking.rerank(blocks)
-    seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
     rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
     drawn = np.random.default_rng(0).random(out=new_matrix(*distances["features"].shape, dtype=np.float64))
     chance = rank(drawn, dataset, max_rank)
-    return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
+    return replace(seen, distances=distances, rankings=rankings, chance=chance)
 
 
 def _by_attention(
@@ -255,7 +249,7 @@ def save_results(run: str | Path, evaluation: Evaluation, info: runs.RunInfo, **
     """Write ``RUN/results.json``: the table with everything that it depends on, and ``facts``. Returns the path."""
     path, config, dataset = Path(run) / "results.json", info.config, evaluation.dataset
     result = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
-    result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
+    result |= {"profile": config.profile, "rows": evaluation.rows()}
     result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}
     result["queries_with_a_match"] = evaluation.rankings["features"].num_valid
     result |= facts | {"device": next(evaluation.model.parameters()).device.type, "versions": runs.versions()}
@@ -266,9 +260,7 @@ def save_results(run: str | Path, evaluation: Evaluation, info: runs.RunInfo, **
 class Table(pd.DataFrame):
     """A data frame that shows numbers with one decimal and no index; ``**bold**`` on a notebook's page."""
 
-    @property
-    def _constructor(self) -> type[Table]:
-        return Table
+    _constructor = property(lambda self: Table)
 
     def __repr__(self) -> str:
         texts = self._texts()

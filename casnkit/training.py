@@ -78,7 +78,7 @@ def train(
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
     log_with: str | None = None,
-    **source: Any,
+    place: str = "auto",
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
@@ -87,7 +87,7 @@ def train(
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: gives numbers for each epoch's log row; ``best.safetensors`` keeps the highest ``validation_mean_ap``.
         log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
-        **source: ``place``, ``images``, see :func:`casnkit.data.images.open_images`.
+        place: where the decoded images live, see :func:`casnkit.data.images.open_images`.
     """
     out, size = Path(out), (config.data.height, config.data.width)
     run = _prepare(dataset, config, out, device, log_with)
@@ -100,7 +100,7 @@ def train(
         if log_with:
             accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
-            run.images = open_images(dataset.train, size, accelerator.device, progress=progress, **source)
+            run.images = open_images(dataset.train, size, accelerator.device, place, progress)
         for epoch in range(run.finished, config.train.epochs):
             row = train_epoch(run, epoch, progress) | (validate(run.model) if validate else {})
             check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")

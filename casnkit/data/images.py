@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -153,12 +152,9 @@ def _load(split: Split, read: Callable, shape: tuple, progress: bool = False, ou
     return torch.from_numpy(out)
 
 
-def open_images(
-    split: Split, size: tuple[int, int], device: torch.device, place: str = "auto", images: Any = None, **how: Any
-) -> Tensor:
+def open_images(split: Split, size: tuple[int, int], device: torch.device, place: str, progress: bool) -> Tensor:
     """The images, (N, 3, H, W) uint8, decoded to where they live: ``device``, ``memory``, ``disk`` (a temporary file in
-    ``$TMPDIR``) or ``auto``, the first of these that is large enough. ``images``: the decoded ones, if the caller has them;
-    ``how``: progress.
+    ``$TMPDIR``) or ``auto``, the first of these that is large enough.
 
     Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
@@ -166,13 +162,12 @@ def open_images(
     needed, out = 3 * len(split) * size[0] * size[1], None
     if place == "auto":  # some of what is free is left to the network
         on_device = device.type == "cuda" and needed < 0.3 * torch.cuda.mem_get_info(device)[0]
-        in_memory = images is not None or needed < 0.5 * psutil.virtual_memory().available
+        in_memory = needed < 0.5 * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
     if place == "disk":
         if shutil.disk_usage(tempfile.gettempdir()).free < needed:
             told = f"the decoded images need {needed / 2**30:.1f} GiB in {tempfile.gettempdir()}"
             raise ValueError(f"{told}, which has less: set TMPDIR to a folder on a larger disk")
         out = np.memmap(tempfile.TemporaryFile(), np.uint8, shape=(len(split), 3, *size))  # noqa: SIM115
-    if images is None:
-        images = load_images(split, size, out=out, **how)
+    images = load_images(split, size, progress, out)
     return images.to(device) if place == "device" else images

@@ -91,14 +91,14 @@ def test_every_unreadable_image_is_in_one_error(split):
 @pytest.mark.parametrize("place", ["auto", "memory", "disk", "device"])
 def test_wherever_images_live_they_are_the_same(split, place, monkeypatch):
     assert load_images(Split([], [], []), (8, 4), progress=False).shape == (0, 3, 8, 4)
-    found = module.open_images(split, (8, 4), torch.device("cpu"), place, progress=False)
+    found = module.open_images(split, (8, 4), torch.device("cpu"), place, False)
     assert torch.equal(found, load_images(split, (8, 4), progress=False))
     with pytest.raises(ValueError, match="device, memory, disk"):
-        module.open_images(split, (8, 4), torch.device("cpu"), "moon")
+        module.open_images(split, (8, 4), torch.device("cpu"), "moon", False)
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(ValueError, match="set TMPDIR"):  # too little memory: it goes to the disk, which is full
-        module.open_images(split, (8, 4), torch.device("cpu"))
+        module.open_images(split, (8, 4), torch.device("cpu"), "auto", False)
 
 
 def pictures(batch: int = 12) -> torch.Tensor:
