@@ -193,7 +193,7 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     table = gather(name, places, [reader.anchored], notes, named=True)
     if deep := int((table.below.str.count("/") > 1 + reader.pattern.count("/")).sum()):
         notes.append(f"{deep} pictures from folders inside a split's folder are read too")
-    notes += [*reader.notes, *folders.not_read(places.values())]
+    notes += filter(None, [reader.note, *folders.not_read(places.values())])
     return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
 
 
@@ -233,6 +233,7 @@ def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
                 images.append((split, str(picture.resolve(strict=True)), pid, camid))
     except UNREADABLE as error:
         raise NotFound(f"mars: expected lists in {folder}/info, and their pictures: {error}.") from error
+    notes.append(READERS[name].note)
     return folder, images
 
 
@@ -377,7 +378,7 @@ class Reader:
     sign: str = ""  # a pattern that tells the set by its names where the other one reads names of several sets
     called: str = ""  # a pattern of the folder's name, where other sets have the same layout
     first: int = 0  # added to pids: 1 where people count from 0
-    notes: tuple[str, ...] = ()  # what a reader of results must know
+    note: str = ""  # what a reader of results must know
 
     @property
     def anchored(self) -> str:
@@ -395,32 +396,28 @@ def _holds_all(name: str, folder: Path) -> bool:
 
 
 PEOPLE = "It is generated: `casnkit data synthesize` writes it."
-DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
-MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
-MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html."
 OWN = "Own pictures need one folder for each person, in train/, query/ and gallery/ or all in one."
 CUHK03 = "Ready-made folders and .mat files of the protocol: https://github.com/zhunzhong07/person-re-ranking; "
 CUHK03 += "cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
-AUTHORS = "Ask its authors for it: "
+DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
 OCCLUDED = "Lists for a copy of DukeMTMC-reID: https://github.com/lightas/Occluded-DukeMTMC-Dataset."
-VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset."
-LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html."
-PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html."
-VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178."
-MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html."
+MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
+AUTHORS = "Ask its authors for it: "
+# where the others can be had, and their counts
+MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html.", (32621, 1041, 11659, 3060, 82161, 15, 3060)
+VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset.", (37778, 576, 1678, 200, 11579, 20, 200)
+LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html.", (9576, 77, 493, 75, 7050, 12, 75)
+PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html.", (17896, 150, 3873, 71, 3384, 3, 71)
+VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178.", (632, 316, 316, 316, 316, 2, 316)
+MARS_COUNTS = (8298, 625, 1980, 626, 10200, 6, None, None, 870)
+MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html.", MARS_COUNTS
+CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
 DUKE_SIGN = r"-?\d+_c\d+_f"
 MSMT_NAME = r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)"
-LTCC_NAME = r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_"
 PRCC_PATH = r"(?=.*\b(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$"  # train/001/A_x.jpg, C/002/x.jpg
-VIPER_PATH, TRACKLETS = r"cam_(?P<camid>[ab])/(?P<pid>\d+)_", ("pictures, not videos: the first of each tracklet",)
 MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
-CLOTHES = ("queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read",)
-CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
-MSMT_COUNTS, VIPER_COUNTS = (32621, 1041, 11659, 3060, 82161, 15, 3060), (632, 316, 316, 316, 316, 2, 316)
-VERI_COUNTS, VERI_FOLDERS = (37778, 576, 1678, 200, 11579, 20, 200), ("image_train", "image_query", "image_test")
-PRCC_COUNTS, PRCC_FOLDERS = (17896, 150, 3873, 71, 3384, 3, 71), ("rgb/train", "rgb/test/C", "rgb/test/A")
-LTCC_COUNTS, LTCC_FOLDERS = (9576, 77, 493, 75, 7050, 12, 75), ("train", "query", "test")
-MARS_COUNTS, MARS_FOLDERS = (8298, 625, 1980, 626, 10200, 6, None, None, 870), ("bbox_train", "bbox_test", "info")
+TRACKLETS = "pictures, not videos: the first of each tracklet"
+CLOTHES = "queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read"
 READERS = {  # a folder is taken for the first set that begins in it
     "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
     "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
@@ -428,12 +425,12 @@ READERS = {  # a folder is taken for the first set that begins in it
     "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
     "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
     "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(MSMT17, MSMT_COUNTS, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
-    "veri776": Reader(VERI, VERI_COUNTS, folders=VERI_FOLDERS),
-    "ltcc": Reader(LTCC, LTCC_COUNTS, folders=LTCC_FOLDERS, pattern=LTCC_NAME, first=1),
-    "prcc": Reader(PRCC, PRCC_COUNTS, folders=PRCC_FOLDERS, pattern=PRCC_PATH, notes=CLOTHES),
-    "viper": Reader(VIPER, VIPER_COUNTS, _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH),
-    "mars": Reader(MARS, MARS_COUNTS, _read_mars, _holds_all, MARS_FOLDERS, MARS_NAME, notes=TRACKLETS),
+    "msmt17": Reader(*MSMT17, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
+    "veri776": Reader(*VERI, folders=("image_train", "image_query", "image_test")),
+    "ltcc": Reader(*LTCC, folders=("train", "query", "test"), pattern=r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_", first=1),
+    "prcc": Reader(*PRCC, folders=("rgb/train", "rgb/test/C", "rgb/test/A"), pattern=PRCC_PATH, note=CLOTHES),
+    "viper": Reader(*VIPER, _read_halved, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camid>[ab])/(?P<pid>\d+)_"),
+    "mars": Reader(*MARS, _read_mars, _holds_all, ("bbox_train", "bbox_test", "info"), MARS_NAME, note=TRACKLETS),
     "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }
 COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")

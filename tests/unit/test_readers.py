@@ -129,6 +129,7 @@ def test_auto_recognises_every_imitation(tmp_path: Path, name: str) -> None:
     data = open_dataset(str(tmp_path / "set"), progress=False)
     expected = {"cuhk03-raw": "cuhk03-np-detected", "folder-flat": "folder"}.get(name, name)
     assert data.name == ("set" if name == "market1501" else expected), "its names are many sets' names"
+    assert readers.READERS[expected].note in "\n".join(data.notes)
     again = open_dataset(expected, tmp_path / "set", progress=False)
     assert again.train.paths.tolist() == data.train.paths.tolist()
     sizes = (len(data.train), len(data.query), len(data.gallery))
