@@ -42,11 +42,8 @@ class Shape:
         ]
 
 
-def imitate(name: str, root: str | Path, shape: Shape | None = None, extras: bool = False) -> Path:
-    """Write a small set that is laid out and named like benchmark ``name`` into ``root``; return ``root``.
-
-    ``name`` is one of ``LAYOUTS``; ``extras``: person masks too, for Market-1501.
-    """
+def imitate(name: str, root: str | Path, shape: Shape | None = None) -> Path:
+    """Write a small set that is laid out and named like benchmark ``name``, one of ``LAYOUTS``, into ``root``; return it."""
     if name not in LAYOUTS:
         raise ValueError(f"expected one of {', '.join(LAYOUTS)} to imitate, got {name!r}")
     root, shape, rng = Path(root), shape or Shape(), np.random.default_rng(0)
@@ -55,29 +52,18 @@ def imitate(name: str, root: str | Path, shape: Shape | None = None, extras: boo
         images += [("gallery", pid, camid, index) for pid in (-1, 0) for camid in (1, 2) for index in range(2)]
     for split, pid, camid, index in images:
         place = {"folder": MARKET_FOLDERS[SPLITS.index(split)], "split": split, "frame": 100 * index + 1}
-        file = LAYOUTS[name].format(pid=pid, camid=camid, index=index, **place).replace("/-001_", "/-1_")
-        _save(draw(pid, camid, shape.size, rng), root / file)
-        if extras:
-            _save(_paint(np.zeros(shape.size[::-1], np.uint8), [255] * 3), root / "masks" / f"{Path(file).stem}.png")
+        file = root / LAYOUTS[name].format(pid=pid, camid=camid, index=index, **place).replace("/-001_", "/-1_")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(pid, camid, shape.size, rng)).save(file)
     return root
 
 
 def draw(pid: int, camid: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A person of coloured blocks, (H, W, 3) uint8, before a background that depends on the camera."""
-    # steps of the golden ratio keep neighbouring pids apart in hue
-    hues = [(0.618034 * (pid + 1) * part) % 1.0 for part in (1, 2, 3)]
-    colours = [np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.85)) * 255 for hue in hues]
-    pixels = _paint(np.full((size[1], size[0], 3), 60 + 35 * (camid % 5), np.float32), colours)
-    return np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
-
-
-def _paint(pixels: np.ndarray, colours: list) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    for (top, bottom, left, right), colour in zip(BODY, colours, strict=True):
+    width, height = size
+    pixels = np.full((height, width, 3), 60 + 35 * (camid % 5), np.float32)
+    for part, (top, bottom, left, right) in enumerate(BODY, 1):
+        hue = (0.618034 * (pid + 1) * part) % 1.0  # steps of the golden ratio keep neighbouring pids apart
+        colour = np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.85)) * 255
         pixels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = colour
-    return pixels
-
-
-def _save(pixels: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    return np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
