@@ -220,7 +220,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ValueError(f"expected --pictures of at least 0, got {options.pictures}")
     accelerator = ck.training.make_accelerator(options.device)
     model, dataset, info, run = _open(options, accelerator.device)
-    out = options.out or _results_folder(run, dataset, info)
+    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
+    own = there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any()
+    out = options.out or run
+    if not options.out and not own:  # each data set has its folder, so that none replaces another's results
+        out = run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
     how: dict[str, Any] = {"attention": False if options.no_attention else None}
     if options.query:
         how |= {"shortlist": options.shortlist or 100, "device": accelerator.device}
@@ -241,14 +245,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.pictures:
         for path in ck.report.draw_report(run, result, info, options.pictures, out):
             print(f"picture: {path}")
-
-
-def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
-    """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
-    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
-    if there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any():
-        return run
-    return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 
 
 def _add_league(group: Any) -> None:

@@ -131,7 +131,15 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
     sampler = pair_sampler(dataset, config)
     more = runs.check_folder(out, config, dataset)
     state, finished = runs.load_checkpoint(out)
-    model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
+    with seeded(config.train.seed, 0):
+        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
+        model = CASN.from_config(len(pid_of_label), start.model)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    if config.train.sync_batchnorm and accelerator.num_processes > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
+    if config.train.compile:
+        model.trunk.compile()
     optimiser = make_optimiser(model, config.train)
     if state is not None:
         runs.restore(model, optimiser, state)
@@ -239,18 +247,6 @@ def make_scheduler(optimiser: torch.optim.Optimizer, config: TrainConfig, steps:
         return rise * config.decay ** sum(share >= milestone for milestone in config.milestones)
 
     return LambdaLR(optimiser, factor)
-
-
-def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: bool) -> CASN:
-    with seeded(config.train.seed, 0):
-        start = config if new else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
-        model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
-    if config.train.sync_batchnorm and accelerator.num_processes > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
-    if config.train.compile:
-        model.trunk.compile()
-    return model
 
 
 def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:

@@ -61,7 +61,13 @@ class PairSampler:
     def epoch(self, e: int) -> np.ndarray:
         """Plan of epoch ``e`` (0, 1, ...): (steps, batch_size, 2) int64, pairs of indices into the split."""
         rng = np.random.default_rng([self.seed, e])
-        positive = self._place_positives(rng)  # (T,) with T = steps * batch_size
+        keys = rng.random((self.steps, self.batch_size))  # mark the places of positive pairs, at random in each batch
+        regular = self.batch_size - self.extra
+        fillers = keys[-1, regular:].argsort().argsort()
+        keys[-1, regular:] = 2.0  # behind every regular place, all of which are below 1
+        positive = keys.argsort(axis=1).argsort(axis=1) < self._quotas[:, None]
+        positive[-1, regular:] = fillers < self.positives_per_batch
+        positive = positive.reshape(-1)  # (T,) with T = steps * batch_size
         anchors = self._draw_anchors(positive, rng)  # (T,)
         partners, first, others = np.empty_like(anchors), anchors[positive], anchors[~positive]
         partners[positive] = self._draw_partners(self._person[:, first], self._barred[:, first], rng)
@@ -95,16 +101,6 @@ class PairSampler:
             found = f"found {images} images of {table.pid.nunique()} people"
             told = f"positive_share={self.positive_share}: {needs}; {found}"
             raise ValueError(f"{told}: set it to 0 or 1, or see casnkit data check")
-
-    def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
-        """Mark the places of positive pairs, (T,) bool, at random within each batch."""
-        keys = rng.random((self.steps, self.batch_size))
-        regular = self.batch_size - self.extra
-        fillers = keys[-1, regular:].argsort().argsort()
-        keys[-1, regular:] = 2.0  # behind every regular place, all of which are below 1
-        positive = keys.argsort(axis=1).argsort(axis=1) < self._quotas[:, None]
-        positive[-1, regular:] = fillers < self.positives_per_batch
-        return positive.reshape(-1)
 
     def _draw_anchors(self, positive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Put each anchor's image at one of the first places and further random ones behind, (T,) int64."""
