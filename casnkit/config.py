@@ -119,12 +119,8 @@ class LossConfig(_Settings):
     ia_weight: float = _within(0.5, 0)  # equation 6, paper 4: lambda_1
     sa_weight: float = _within(0.05, 0)  # equation 6, paper 4: lambda_2
     consistency_weight: float = _within(_CONSISTENCY, 0)  # equation 5, paper 4: alpha; 0: no spatial term
-    ia_score: str = _one_of(
-        "probability", ("logit", "probability", "sigmoid", "log")
-    )  # open: see losses.attention_loss
-    ia_stripes: str = _one_of(
-        "mean", ("mean", "sum")
-    )  # open: of the mean logits, or summed over the stripes as L_ide is
+    ia_score: str = _one_of("probability", ("logit", "probability", "sigmoid", "log"))  # open: losses.attention_loss
+    ia_stripes: str = _one_of("mean", ("mean", "sum"))  # open: of mean logits, or summed over stripes as L_ide is
     mask_slope: float = _within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
     mask_centre: float = 0.5  # open: b of the soft mask; public relatives use 0.25 to 0.7
     mask_fill: str = _one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
@@ -134,9 +130,7 @@ class LossConfig(_Settings):
     siamese_mode: str = _one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
     pair_order: str = _one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
     threshold: float = _within(0.5, 0, 0.999)  # open: t of equation 5
-    profile_scale: str = _one_of(
-        "max", attention.SCALES
-    )  # open: what t and the distance refer to, see attention.SCALES
+    profile_scale: str = _one_of("max", attention.SCALES)  # open: what t and the distance refer to, see align_rows
     consistency_margin: float | None = _within(None, 0)  # open: least distance of negative pairs; None: they are free
     map_statistics: str = _one_of("running", ("running", "batch"))  # open: of BatchNorm in dy_c/df
     reduction: str = _one_of("mean", ("mean", "sum"))  # open: equations 1 and 3 sum over the batch; mean suits any size
@@ -156,18 +150,14 @@ class DataConfig(_Settings):
     batch_size: int = _within(16, 1)  # paper 4: 16; read here as 16 pairs (open: images or pairs)
     positive_share: float = _within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
     across_cameras: bool = True  # open: positives from two cameras where the person was seen by two
-    anchor_share: float = _within(
-        1.0, 0, 1
-    )  # open: of the images that are first in a pair each epoch; 0.5 shows N images
+    anchor_share: float = _within(1.0, 0, 1)  # open: of images first in a pair each epoch; 0.5 shows N images
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Settings):
     """The schedule."""
 
-    epochs: int = _within(
-        40, 1
-    )  # paper 4; in one epoch every training image is once the first of a pair, see anchor_share
+    epochs: int = _within(40, 1)  # paper 4; in each, every training image is once the first of a pair: anchor_share
     learning_rate: float = _within(0.03, 0)  # paper 4
     trunk_rate: float = _within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
     milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4: after epoch 30 of 40; shares of epochs
@@ -214,11 +204,10 @@ class Config:
     @property
     def variant(self) -> str:
         """What is trained: a name in :data:`VARIANTS`, or ``bce+ia`` where a casn has no spatial term."""
-        loss = self.loss
-        if loss.siamese_attention and not loss.consistency_weight:
-            return "bce+ia" if loss.identification_attention else "bce"
-        ia, sa = loss.identification_attention, loss.siamese_attention
-        return {(False, False): "ide", (True, False): "ide+ia", (False, True): "ide+sa", (True, True): "casn"}[ia, sa]
+        siamese = "ide+sa" if self.loss.consistency_weight else "bce"
+        name = siamese if self.loss.siamese_attention else "ide"
+        name += "+ia" * self.loss.identification_attention
+        return "casn" if name == "ide+sa+ia" else name
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with other fields: groups by mapping, fields by their name, ``replace(epochs=3, loss={"threshold": 0.3})``.
@@ -313,12 +302,10 @@ def profile(name: str = "quick", **changes: Any) -> Config:
 
 
 def paper_literal(config: Config) -> Config:
-    """The same run with every open point at its most literal reading.
+    """The same run with every open point at its most literal reading, the pair classifier built like the ID classifier.
 
-    The label's logit as L_ia; sums over batch and stripes; attention from the first step, on raw maps, with the batch's own
-    statistics; statistics updated by the masked pass; a pair classifier built like the ID classifier; one learning rate;
-    an epoch that shows every image once; no augmentation; both distances with the same weight. A logit has no lower bound
-    and a sum multiplies the rate by the size of a batch: expect such a run to diverge from random weights.
+    A logit has no lower bound and a sum multiplies the rate by the size of a batch: expect such a run to diverge from
+    random weights.
     """
     loss = {"ia_score": "logit", "ia_stripes": "sum", "masked_batchnorm": "update", "map_statistics": "batch"}
     loss |= {"reduction": "sum", "ia_start": 0.0, "sa_start": 0.0, "profile_scale": "absolute"}

@@ -151,7 +151,7 @@ def measure(
             model, info = runs.load_model(folder, accelerator.device)
             result = evaluation.evaluate(model, dataset, config, accelerator=accelerator, progress=progress)
             if accelerator.is_main_process:
-                evaluation.save_results(folder, result, dataset, info)
+                evaluation.save_results(folder, result, info)
             accelerator.wait_for_everyone()
     return problems
 

@@ -20,7 +20,7 @@ from casnkit.data.records import JUNK_PID, SPLITS, ReidDataset, Split, camera_te
 from casnkit.evaluation import SIDES, Evaluation
 from casnkit.experiments import load_run
 from casnkit.explain.sanity import randomised
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 from casnkit.ranking import Extracted, extract
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
@@ -137,8 +137,8 @@ class Network(Evaluation):
 
     def seen(self, images: Tensor) -> Tensor:
         """Feature maps of normalised images, on the CPU."""
-        with torch.no_grad(), evaluating(self.model):
-            return self.model.feature_map(images).float().cpu()
+        with torch.no_grad():
+            return eval_view(self.model).feature_map(images).float().cpu()
 
     @cached_property
     def random_twin(self) -> CASN:

@@ -22,7 +22,7 @@ from casnkit.figures.grids import MARKS, gallery_row
 from casnkit.figures.images import as_images, draw_row
 from casnkit.figures.pairs import draw_pair
 from casnkit.figures.style import figure_style, new_figure
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 from casnkit.notebook.report import ranking_row, spread_queries
 from casnkit.ranking import rank_gallery
 
@@ -46,7 +46,8 @@ def tour(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, 
     candidates = mixed or ordered
     i = candidates[len(candidates) // 2]
     row = ranking_row(dataset, distances, i, shown=shown)
-    with torch.no_grad(), evaluating(model):
+    model = eval_view(model)
+    with torch.no_grad():
         A_2 = model.feature_map(result.images("gallery", nearest[i]))
         A_1 = model.feature_map(result.images("query", [i])).expand_as(A_2)
         maps = model.siamese_attention_of(A_1, A_2, mode=options.siamese_mode, order=options.pair_order)

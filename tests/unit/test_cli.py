@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from imitations import Shape, imitate
 from PIL import Image, ImageOps
 
 import casnkit as ck
@@ -22,7 +23,6 @@ from casnkit.__main__ import main
 from casnkit.config import profile
 from casnkit.data import open_dataset
 from casnkit.data.images import load_images, normalise
-from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import synthesize
 from casnkit.notebook import doctor, report
 from casnkit.training import pair_sampler

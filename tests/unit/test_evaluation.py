@@ -55,7 +55,7 @@ def test_evaluation_is_extraction_distances_and_protocol(model, data, tmp_path):
     assert found.rankings["attention"].mean_ap == expected.mean_ap
     assert [row["ranked by"] for row in found.rows()] == [*evaluation.RANKED_BY, "chance"]
     assert found.rows()[1]["rank_5"] == 100 * expected.rank(5)
-    saved = evaluation.save_results(tmp_path, found, data, runs.RunInfo(CONFIG, np.array([1]), {}, {}))
+    saved = evaluation.save_results(tmp_path, found, runs.RunInfo(CONFIG, np.array([1]), {}, {}))
     assert json.loads(saved.read_text())["rows"] == found.rows()
     plain = evaluate(model, data, CONFIG.replace(variant="ide"), device="cpu", progress=False)
     assert list(plain.distances) == ["features"]
@@ -92,11 +92,7 @@ def test_a_shortlist_is_ranked_anew_ahead_of_all_others(model, data, count):
             evaluate(model, data, CONFIG, device="cpu", progress=False, **wrong)
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_who_is_this(model, data, monkeypatch, large):
-    if large:
-        pytest.importorskip("faiss")
-        monkeypatch.setattr(evaluation, "LARGE", 3)
+def test_who_is_this(model, data):
     known = data.gallery.subset(data.gallery.pids != -1)
     assert len(known) < len(data.gallery), "there is junk, which is nobody"
     found = who_is(model, known.paths[[4, 1]], data, CONFIG, count=5, attention=False, progress=False)
