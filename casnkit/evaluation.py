@@ -32,6 +32,7 @@ SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")
 CANDIDATES = "These are candidates, not identifications: somebody is always nearest, also to a person who is not there."
 READ_AT_ONCE = 2048  # images that are decoded together
+LARGE = 50_000  # a gallery of more images is searched by faiss
 HEADINGS = {f"rank_{k}": f"rank-{k}" for k in (1, 5, 10, 20)}
 HEADINGS |= {"mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)", "mean_inp": "mINP"}
 
@@ -175,12 +176,7 @@ def _by_attention(
     seen: Evaluation, features: np.ndarray, count: int | None, progress: bool = False, accelerator: Any = None
 ) -> dict[str, np.ndarray]:
     """Distances by attention and by the sum; of the ``count`` closest by the sum alone, in which they stay ahead of all."""
-    near, values = None, features
-    if count:
-        last = min(count, features.shape[1]) - 1
-        parts = (np.argpartition(features[rows], last)[:, : last + 1] for rows in chunks(*features.shape))
-        near = np.concatenate(list(parts))
-        values = np.take_along_axis(features, near, 1)
+    near, values = _closest(features, count) if count else (None, features)
     mine = slice(_share(accelerator)[0], None, _share(accelerator)[1])
     how = {"progress": progress, "listed": None if near is None else near[mine]}
     found = seen.between(seen.query.subset(mine), seen.gallery, "attention", **how)
@@ -208,20 +204,28 @@ def who_is(
 
     Rows, nearest first: ``picture``, ``rank``, ``distance``, ``pid``, ``camid``, ``path``. Attention, by default where the
     configuration trained the pair classifier, re-ranks the ``shortlist`` by features by the sum of both; the distance stays
-    that of features, which compares pictures with each other. ``how``: device, progress.
+    that of features, which compares pictures with each other. More than :data:`LARGE` images need faiss. ``how``: device,
+    progress.
     """
     unknown = Split(pictures, np.full(len(pictures), JUNK_PID), np.full(len(pictures), UNKNOWN_CAMERA), "query")
-    gallery = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID)
+    gallery, wanted = dataset.gallery.subset(dataset.gallery.pids != JUNK_PID), max(count, shortlist)
     if not len(unknown) or not len(gallery) or min(count, shortlist) < 1:
         raise ValueError(f"expected pictures, a gallery and a count, got {len(unknown)}, {len(gallery)} and {count}")
     attention = config.loss.siamese_attention if attention is None else attention
     seen = Evaluation.of(model, replace(dataset, query=unknown, gallery=gallery), config, keep_maps=attention, **how)
-    features = seen.between(seen.query, seen.gallery, "features")
-    order = _by_attention(seen, features, max(count, shortlist))["sum"] if attention else features
-    near = np.argsort(order, axis=1, kind="stable")[:, :count]
-    shown, count = gallery.subset(near.ravel()), near.shape[1]
-    columns = {"picture": np.repeat(unknown.paths, count), "rank": np.tile(np.arange(1, count + 1), len(near))}
-    columns |= {"distance": np.take_along_axis(features, near, 1).ravel(), "pid": shown.pids}
+    if len(gallery) > LARGE:
+        sides = seen.query.features, seen.gallery.features
+        near, distances = ranking.shortlist(*sides, wanted, config.ranking.normalise_features)
+    else:
+        near, distances = _closest(seen.between(seen.query, seen.gallery, "features"), wanted)
+    order = distances
+    if attention:
+        order = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
+    order = np.argsort(order, axis=1, kind="stable")[:, :count]
+    near, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
+    shown, found = gallery.subset(near.ravel()), near.shape[1]
+    columns = {"picture": np.repeat(unknown.paths, found), "rank": np.tile(np.arange(1, found + 1), len(near))}
+    columns |= {"distance": distances.ravel(), "pid": shown.pids}
     return pd.DataFrame(columns | {"camid": shown.camids, "path": shown.paths})
 
 
@@ -293,6 +297,13 @@ def _fuse(features: np.ndarray, attention: np.ndarray, config: Config) -> np.nda
     for rows in chunks(*features.shape):
         result[rows] = ranking.fuse(features[rows], attention[rows], *how)
     return result
+
+
+def _closest(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and values of the ``count`` smallest distances of each row, in no order."""
+    last = min(count, distances.shape[1]) - 1
+    near = [np.argpartition(distances[rows], last, axis=1)[:, : last + 1] for rows in chunks(*distances.shape)]
+    return np.concatenate(near), np.take_along_axis(distances, np.concatenate(near), 1)
 
 
 def _batches(split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False) -> Iterator[Tensor]:

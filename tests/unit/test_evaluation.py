@@ -92,7 +92,11 @@ def test_a_shortlist_is_ranked_anew_ahead_of_all_others(model, data, count):
             evaluate(model, data, CONFIG, device="cpu", progress=False, **wrong)
 
 
-def test_who_is_this(model, data):
+@pytest.mark.parametrize("large", [False, True])
+def test_who_is_this(model, data, monkeypatch, large):
+    if large:
+        pytest.importorskip("faiss")
+        monkeypatch.setattr(evaluation, "LARGE", 3)
     known = data.gallery.subset(data.gallery.pids != -1)
     assert len(known) < len(data.gallery), "there is junk, which is nobody"
     found = who_is(model, known.paths[[4, 1]], data, CONFIG, count=5, attention=False, progress=False)
