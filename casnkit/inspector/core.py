@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,14 @@ from casnkit.config import check_choice
 from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
 from casnkit.figures import figure_png
-from casnkit.inspector import payload
 from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
-from casnkit.inspector.page import check_pairs, write_page
+from casnkit.inspector.page import write_page
 from casnkit.inspector.requests import answer, change
 from casnkit.inspector.state import State
-from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
+from casnkit.inspector.views import TABS, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
 PLAIN = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # a view that needs no table
@@ -38,7 +38,7 @@ class Viewer(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("viewer.js")
     _css = Path(__file__).with_name("viewer.css")
     state, controls, strip, pair, compare, failures, what_if, notes, busy, error = (
-        traitlets.Dict().tag(sync=True) for _ in payload.SECTIONS
+        traitlets.Dict().tag(sync=True) for _ in range(10)
     )
 
 
@@ -70,8 +70,9 @@ class Inspector:
         self.out = Path(out).expanduser()
         self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
         self.desk, self._viewer = Desk(runs, dataset, device, progress), None
+        self.desk.notes = self.notes
         self.busy: dict[str, Any] = {}  # the section of that name
-        self._job: tuple[Pending, State, Any] | None = None  # what is being computed, for which request, and from where
+        self._job: tuple[asyncio.Task, State] | None = None  # what is being computed, and the state from which
 
     @property
     def viewer(self) -> Viewer:
@@ -92,55 +93,50 @@ class Inspector:
         if self._viewer is None:
             return
         shown: dict[str, Any] = {"state": self.desk.current.to_dict()}
-        failed = self._tried(lambda: shown.update(view_of(self.desk, self.notes)), before or self.desk.current)
-        shown = ({name: {} for name in TABS} if failed else {}) | shown
-        shown |= {"busy": self.busy, "error": {"text": printable(error or failed)} if error or failed else {}}
+        if failed := self._tried(lambda: shown.update(view_of(self.desk)), before or self.desk.current):
+            shown |= {name: {} for name in TABS}
+        wrong = error or failed
+        shown |= {"busy": self.busy, "error": {"text": printable(wrong)} if wrong else {}}
         with self._viewer.hold_sync():
             for name, section in shown.items():
                 self._viewer.set_trait(name, section)
 
     def _tried(self, function: Callable[[], object], before: State, message: Any = None) -> Exception | None:
         """Call a function that may not take long; what does is begun. Returns what went wrong."""
-        self.desk.patient = not _loop_runs()
+        with contextlib.suppress(RuntimeError):
+            self.desk.patient = not asyncio.get_running_loop()
         try:
             function()
         except Pending as pending:
-            self._start(pending, before, message)
+            if self.busy.get("what") != pending.what:  # in the place of another
+                self._drop()
+                self.busy = {"what": pending.what, "done": 0, "total": 0, "can_cancel": True}
+                self._job = asyncio.ensure_future(self._work(pending, message)), before
         except (ValueError, OSError) as error:
             return error
         finally:
             self.desk.patient = True
         return None
 
-    def _start(self, job: Pending, before: State, message: Any) -> None:
-        """Begin a work on the event loop, in the place of another: a slice, a breath for the page, the next slice."""
-        if self._job is None or self._job[0].what != job.what:
-            self._drop()
-            self._job, self.busy = (job, before, message), {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
-            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
-
-    def _slice(self, job: Pending) -> None:
-        if self._job is None or self._job[0] is not job:
-            return
+    async def _work(self, job: Pending, message: Any) -> None:
+        """Long work on the event loop: a slice, a breath for the page, the next slice; then what was asked for."""
         try:
-            self.busy = dict(zip(("done", "total"), next(job.steps), strict=True), what=job.what, can_cancel=True)
-        except StopIteration as end:
-            job.keep(end.value)
-            message = self._drop()
-            self.refresh() if message is None else self.ask(message)
+            await asyncio.sleep(PAUSE)
+            for done, total in job.steps:
+                self.viewer.busy = self.busy = {**self.busy, "done": done, "total": total}
+                await asyncio.sleep(PAUSE)
         except (ValueError, OSError, RuntimeError) as error:
             self.cancel()
             self.refresh(error=error)
         else:
-            self.viewer.busy = self.busy
-            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+            self._job, self.busy = None, {}
+            self.refresh() if message is None else self.ask(message)
 
-    def _drop(self) -> Any:
-        """Let the work go that is being done; returns what was asked for."""
-        job, self._job, self.busy = self._job, None, {}
-        if job is not None:
-            job[0].steps.close()
-        return job and job[2]
+    def _drop(self) -> None:
+        """Let the work go that is being done."""
+        if self._job is not None:
+            self._job[0].cancel()
+        self._job, self.busy = None, {}
 
     def cancel(self) -> None:
         """Stop what is being computed, and show again what was before it was asked for."""
@@ -183,21 +179,10 @@ class Inspector:
     def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None, about: str = "") -> Path:
         """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
 
-        Default: the query with the open page of its ranking. ``about``: a text at the page's end.
+        Default: the query with the open page of its ranking. ``about``: a text at the page's end. Raises ValueError for
+        another number of pairs, or another kind of file than HTML.
         """
-        desk, kept, found = self.desk, self.desk.current, []
-        chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
-        check_pairs(path, len(chosen))
-        try:
-            for i, j in chosen:
-                desk.set(query=int(i), gallery=int(j))
-                tile = tile_of(desk, desk.ranking().tile(int(j)), query=int(i))
-                del tile["src"]  # the page shows the pair's own pictures, small
-                found.append(tile | {"pair": pair_of(desk)})
-        finally:
-            desk.current = kept
-        state = kept.changed({"tab": "pair", "page": 0}).to_dict()
-        return write_page(path, {"state": state, "pairs": found}, about=about)
+        return write_page(path, self.desk, pairs, about)
 
     def close(self) -> None:
         """Stop what is being computed, and let the screen and all that was computed go."""
@@ -215,11 +200,3 @@ class Inspector:
         if not self._tried(lambda: bundle.update({"image/png": figure_png(self.figure(view), 120)}), state):
             bundle = {name: base64.b64encode(png).decode() for name, png in bundle.items()}
         display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
-
-
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

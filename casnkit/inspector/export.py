@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import figures
@@ -19,19 +18,18 @@ from casnkit.figures import style
 from casnkit.inspector import filters, views
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.networks import printable
-from casnkit.inspector.rankings import QueryRanking, Tile
+from casnkit.inspector.pairs import QueryRanking
 
 KINDS = ("pdf", "svg", "png", "csv", "json")
-COLUMNS = ("rank", "mark", "distance", "gallery_index", "person", "camera", "file")
 
 
 def _pair(desk: Desk) -> Figure:
     """The chosen pair by all maps on the screen; under it the pinned picture."""
-    pinned = [] if desk.current.pinned in (None, desk.gallery) else [desk.current.pinned]
     shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
-    shown += [(j, views.methods_of(desk, j)[0]) for j in pinned]
+    if desk.current.pinned not in (None, desk.gallery):
+        shown.append((desk.current.pinned, views.methods_of(desk, desk.current.pinned)[0]))
     rows = [(method["title"], j, images_of(desk, j), maps_of(method)) for j, method in shown]
-    return pairs_of(desk, rows, said(views.numbers_of(desk.pair(), desk.ranking(), desk.gallery)))
+    return pairs_of(desk, rows, said(views.numbers_of(desk, desk.gallery)))
 
 
 def _alignment(desk: Desk) -> Figure:
@@ -58,16 +56,15 @@ def _what_if(desk: Desk) -> Figure:
     j, outcome, before = desk.gallery, desk.outcome(), images_of(desk, desk.gallery)
     after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
     rows = [("as it is", j, before, desk.maps(desk.current.query, j)), ("hidden", j, after, outcome.maps)]
-    effects, control = (views.effects(found, desk.network())[:4] for found in (outcome.found, outcome.control))
-    note = f"Hidden: {outcome.note}. {said(effects)}. Control, {outcome.control_note}: {said(control)}"
-    return pairs_of(desk, rows, note)
+    effects, control = (said(views.effects(desk, found)[:4]) for found in (outcome.found, outcome.control))
+    return pairs_of(desk, rows, f"Hidden: {outcome.note}. {effects}. Control, {outcome.control_note}: {control}")
 
 
 def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
     """Pairs as the screen draws them, (name, gallery image, images, maps) each, with what the pair classifier says."""
-    state, query, people, shown = desk.current, desk.current.query, desk.library, []
+    state, people, shown = desk.current, desk.library, []
     for name, j, images, maps in rows:
-        whom = f"query {query} ({people.query.who(query)}), gallery {j} ({people.gallery.who(j)})"
+        whom = f"query {state.query} ({people.query.who(state.query)}), gallery {j} ({people.gallery.who(j)})"
         shown.append((f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}", images, maps))
     scale, title = {"own": "own maximum"}.get(state.scale, state.scale), METHODS[state.method].label
     look = {"opacity": state.opacity, "colormap": state.colours, "contour": state.contour}
@@ -78,21 +75,21 @@ def _ranking(desk: Desk) -> Figure:
     """The open page of the ranked gallery."""
     found, page = desk.ranking(), desk.current.page
     row = row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
-    return figures.show_rankings([row], f"{desk.network().name}, ranked by {desk.ranked_by()}, page {page + 1}")
+    return figures.show_rankings([row], f"{found.network.name}, ranked by {found.ranked_by}, page {page + 1}")
 
 
 def _compare(desk: Desk) -> Figure:
     """The first page of the query's ranking under both networks (or ways of ranking)."""
-    sides = zip(reversed(desk.sided()), reversed(desk.sides()), strict=True)
-    rows = [row_of(desk, found, found.page(0), f"{side.label}: {found.scores()}") for found, side in sides]
+    rows = [row_of(desk, side, side.page(0), f"{side.label}: {side.scores()}") for side in reversed(desk.sides())]
     return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
 
 
 def _ranks(desk: Desk) -> Figure:
     """Every true match's rank under both networks (or ways of ranking), rank 1 on top."""
-    matches, labels = desk.sided()[1].matches, [side.label for side in desk.sides()]
+    sides, matches = desk.sides(), desk.sides()[1].matches
     title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
-    return figures.show_ranks(*(found.ranking.position[matches] for found in desk.sided()), labels, title)
+    ranks = (side.ranking.position[matches] for side in sides)
+    return figures.show_ranks(*ranks, [side.label for side in sides], title)
 
 
 @style.figure_style()
@@ -136,25 +133,24 @@ def said(numbers: Sequence[dict[str, str]]) -> str:
     return "; ".join(f"{number['name']} {number['text']}" for number in numbers)
 
 
-def row_of(desk: Desk, found: QueryRanking, tiles: Sequence[Tile], title: str) -> dict[str, Any]:
+def row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) -> dict[str, Any]:
     """Some of a ranking as :func:`casnkit.figures.show_rankings` takes it."""
-    i, listed, q, g = found.query, [tile.gallery for tile in tiles], desk.dataset.query, desk.dataset.gallery
-    statuses = [{"unreadable": "junk", "unknown": "distractor"}.get(tile.status, tile.status) for tile in tiles]
-    query = {"query_image": desk.library.query.image(i), "query_pid": int(q.pids[i]), "query_camid": int(q.camids[i])}
-    columns = {"pids": g.pids[listed].tolist(), "camids": g.camids[listed].tolist(), "statuses": statuses}
-    columns |= {
-        "gallery_images": list(map(desk.library.gallery.image, listed)),
-        "distances": [t.distance for t in tiles],
-    }
-    return {**query, **columns, "title": title}
+    i, q, g, tiles = found.query, desk.library.query, desk.library.gallery, [found.tile(j) for j in listed]
+    return {
+        "title": title, "query_image": q.image(i), "query_pid": int(q.pids[i]), "query_camid": int(q.camids[i]),
+        "gallery_images": [g.image(j) for j in listed], "distances": [tile.distance for tile in tiles],
+        "pids": g.pids[listed].tolist(), "camids": g.camids[listed].tolist(),
+        "statuses": [{"unreadable": "junk", "unknown": "distractor"}.get(tile.status, tile.status) for tile in tiles],
+    }  # fmt: skip
 
 
 def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
     """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
     check_choice("kind of file", kind, KINDS)
-    if kind in ("csv", "json"):
-        text = ranking_csv(desk) if kind == "csv" else json.dumps(desk.current.to_dict(), indent=2) + "\n"
-        return f"{file_stem(desk, 'ranking' if kind == 'csv' else 'state')}.{kind}", text.encode()
+    if kind == "csv":
+        return f"{file_stem(desk, 'ranking')}.csv", ranking_csv(desk).encode()
+    if kind == "json":
+        return f"{file_stem(desk, 'state')}.json", f"{json.dumps(desk.current.to_dict(), indent=2)}\n".encode()
     view = view if view in FIGURES else "pair"
     figure = FIGURES[view](desk)
     about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
@@ -172,15 +168,10 @@ def file_stem(desk: Desk, view: str) -> str:
 
 def ranking_csv(desk: Desk) -> str:
     """The query's whole gallery in order, ignored images included (their rank is empty)."""
-    found, people, split, buffer = desk.ranking(), desk.library.gallery, desk.dataset.gallery, io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for j in found.order(show_ignored=True).tolist():
-        tile, name = found.tile(j), printable(people.key(j))
-        name = (
-            f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
-        )  # a spreadsheet would take it for a formula
-        writer.writerow(
-            [tile.position or "", tile.status, repr(tile.distance), j, split.pids[j], split.camids[j], name]
-        )
-    return buffer.getvalue()
+    found, people = desk.ranking(), desk.library.gallery
+    table = pd.DataFrame(map(found.tile, found.order(show_ignored=True).tolist()))
+    names = pd.Series([printable(people.key(j)) for j in table.gallery])
+    columns = {"rank": table.position.replace(0, ""), "mark": table.status, "distance": table.distance.map(repr)}
+    columns |= {"gallery_index": table.gallery, "person": people.pids[table.gallery]}
+    columns |= {"camera": people.camids[table.gallery], "file": names.str.replace(r"^(?=[=+@-])", "'", regex=True)}
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")  # no name is a spreadsheet's formula

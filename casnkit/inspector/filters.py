@@ -1,14 +1,81 @@
-"""Which queries to look at, and in which order: both are said on screen, for a list of the worst is not a sample."""
+"""Which queries to look at, and in which order: both are said on screen, for a list of the worst is not a sample.
+
+Filters, orders and histograms look at a :class:`Table` with a line for every query.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from casnkit.attention import attention_distance
 from casnkit.config import check_choice
-from casnkit.inspector.tables import Table
+from casnkit.evaluation import pair_probability
+from casnkit.inspector.networks import CHUNK, Network
+from casnkit.inspector.pairs import QueryRanking
+from casnkit.ranking import pair_maps
+from casnkit.ranking.protocol import chunks
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Parallel arrays (Q,), for one network and one way of ranking; NaN and -1 where a query has none."""
+
+    average_precision: np.ndarray  # step AP
+    last_hit: np.ndarray  # 1-based rank of the last true match
+    num_matches: np.ndarray  # true matches that count
+    top: np.ndarray  # gallery index of the first image that counts
+    top_right: np.ndarray  # whether that is a true match
+    nearest_wrong: np.ndarray  # gallery indices
+    nearest_right: np.ndarray
+    margin: (
+        np.ndarray
+    )  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
+    confidence: np.ndarray  # p(same person) of the query and its first image, NaN where the network judges nothing
+    consistency: np.ndarray  # attention distance (equation 5) of the query and its nearest true match
+
+
+def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, Table]:
+    """A network's :class:`Table`, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
+    count, lines, rows = len(network.query), [], []
+    for part in np.array_split(np.arange(count), -(-count // CHUNK)):
+        distances = network.part(part, ranked_by)
+        ranked = [QueryRanking(network, i, ranked_by, row) for i, row in zip(part.tolist(), distances, strict=True)]
+        lines += map(_line, ranked)
+        rows += [distances] if network.is_small else []
+        yield len(lines), count
+    if rows:
+        network.distances.setdefault(ranked_by, np.concatenate(rows))
+    columns = dict(zip(Table.__dataclass_fields__, map(np.array, zip(*lines, strict=True)), strict=False))
+    confidence, consistency = np.full((2, count), np.nan)
+    if network.pair_trained:
+        known = columns["top"] >= 0
+        sides = network.query.features[known], network.gallery.features[columns["top"][known]]
+        confidence[known] = pair_probability(network.model, *sides).numpy()
+    matched = np.flatnonzero(columns["nearest_right"] >= 0) if network.gallery.feature_maps is not None else []
+    for part in chunks(len(matched), 1, 256):
+        i, options = matched[part], network.config.ranking
+        sides = network.query.subset(i), network.gallery.subset(columns["nearest_right"][i])
+        pairs = np.arange(len(i))[:, None].repeat(2, axis=1)
+        maps = pair_maps(network.model, *sides, pairs, options.siamese_mode, options.pair_order)
+        consistency[i] = attention_distance(*maps, options.threshold).numpy()
+        yield count, count
+    return Table(**columns, confidence=confidence, consistency=consistency)
+
+
+def _line(found: QueryRanking) -> tuple:
+    """One query's line, up to the margin."""
+    ranking, margin = found.ranking, np.nan
+    right, wrong = found.first_of("correct"), found.first_of("wrong")
+    if right is not None and wrong is not None:
+        near, far = found.distances[[right, wrong]].astype(float)
+        margin = (far - near) / max(far, near, 1e-12)
+    last, top = ranking.position[found.matches].max(initial=-1), ranking.kept[:1].max(initial=-1)
+    places = [-1 if j is None else j for j in (wrong, right)]
+    return ranking.average_precision, last, len(found.matches), top, ranking.first_hit == 0, *places, margin
 
 
 class Filter(NamedTuple):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from casnkit.config import check_choice
+from casnkit.config import check_choice, check_count
 from casnkit.inspector.export import exported
 from casnkit.inspector.views import TABS
 
 Inspector = Any  # casnkit.inspector.Inspector, which stands above this module
 MIMES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "text/json"}
-PRESET = ("filter", "filter_value", "order", "ranges")  # what a named choice of queries keeps
 
 
 def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
@@ -21,18 +19,20 @@ def change(inspector: Inspector, changes: Mapping[str, Any]) -> None:
     if not isinstance(changes, Mapping):
         raise ValueError(f"expected fields of the state, got {changes!r}")
     check_choice("tab", changes.get("tab", "pair"), TABS)
-    inspector.desk.set(**{str(name): value for name, value in changes.items()})
+    inspector.desk.set(**changes)
 
 
 def _page(inspector: Inspector, to: int) -> None:
     desk = inspector.desk
-    desk.set(page=min(max(_whole(to), 0), desk.ranking().pages(desk.current.show_ignored) - 1))
+    last = desk.ranking().pages(desk.current.show_ignored) - 1
+    desk.set(page=min(check_count("page", to, 0), last))
 
 
 def _step(inspector: Inspector, by: int) -> None:
     desk = inspector.desk
     order = desk.ranking().order(desk.current.show_ignored).tolist()
-    place = order.index(desk.gallery) + _whole(by) if desk.gallery in order else 0
+    check_choice("by", by, (-1, 1))
+    place = order.index(desk.gallery) + int(by) if desk.gallery in order else 0
     desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
 
 
@@ -64,15 +64,6 @@ def _note(inspector: Inspector, text: str, tags: Any = ()) -> None:
     inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
 
 
-def _preset(inspector: Inspector, name: str, use: bool = False) -> None:
-    if not use:
-        state = inspector.desk.current.to_dict()
-        return inspector.notes.put_preset(name, {field: state[field] for field in PRESET})
-    check_choice("preset", name, inspector.notes.presets)
-    kept = inspector.notes.presets[name]
-    inspector.desk.set(**{field: kept[field] for field in PRESET if field in kept})
-
-
 def _export(inspector: Inspector, kind: str, view: str = "") -> None:
     name, data = exported(inspector.desk, kind, view if view in TABS else inspector.desk.current.tab)
     inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
@@ -80,7 +71,7 @@ def _export(inspector: Inspector, kind: str, view: str = "") -> None:
 
 REQUESTS: dict[str, Callable[..., None]] = {
     "set": change, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "pin": _pin, "note": _note,
-    "preset": _preset, "export": _export, "cancel": lambda inspector: inspector.cancel(),
+    "export": _export, "cancel": lambda inspector: inspector.cancel(),
     "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
     "clear": lambda inspector: inspector.desk.set(filter="all", order="data", ranges={}),
 }  # fmt: skip
@@ -92,13 +83,6 @@ def answer(inspector: Inspector, message: Any) -> None:
     name = fields.pop("ask", None)
     check_choice("request", name, REQUESTS)
     try:
-        call = inspect.signature(REQUESTS[name]).bind(inspector, **fields)
+        REQUESTS[name](inspector, **fields)
     except TypeError as error:
         raise ValueError(f"request {name}: {error}") from error
-    REQUESTS[name](*call.args, **call.kwargs)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {value!r}")
-    return value
