@@ -1,7 +1,5 @@
 """``casnkit inspect``: the inspector in the browser, by a network of the kit, without training and without a notebook."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util

@@ -1,11 +1,10 @@
-"""The inspector: a desk, the viewer in the browser that shows it, and static twins of everything on the screen."""
-
-from __future__ import annotations
+"""The inspector: a desk, the viewer in the browser that shows it, what a browser may ask for, and static twins of it all."""
 
 import asyncio
 import base64
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import traitlets
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from casnkit.config import check_choice
+from casnkit.config import check_choice, check_count
 from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
 from casnkit.figures import figure_png
@@ -24,12 +23,12 @@ from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
-from casnkit.inspector.requests import answer, change
 from casnkit.inspector.state import State
 from casnkit.inspector.views import TABS, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
-PLAIN = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # a view that needs no table
+ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
+MIMES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "text/json"}
 
 
 class Viewer(anywidget.AnyWidget):
@@ -58,18 +57,16 @@ class Inspector:
         device: where the networks compute; None: where they are, on the CPU for folders.
         notes: file of notes, tags and presets, written when something is noted; None: ``notes.json`` in ``out``.
         out: folder for exported files.
-        progress: called with what is being done, how much of it is done, and of how much, where one waits for it.
 
     Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
 
     def __init__(self, runs: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset, *,
                  device: str | torch.device | None = None, notes: str | Path | None = None,
-                 out: str | Path = "inspector",
-                 progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
+                 out: str | Path = "inspector") -> None:  # fmt: skip
         self.out = Path(out).expanduser()
         self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
-        self.desk, self._viewer = Desk(runs, dataset, device, progress), None
+        self.desk, self._viewer = Desk(runs, dataset, device), None
         self.desk.notes = self.notes
         self.busy: dict[str, Any] = {}  # the section of that name
         self._job: tuple[asyncio.Task, State] | None = None  # what is being computed, and the state from which
@@ -86,7 +83,16 @@ class Inspector:
     def ask(self, message: Any) -> None:
         """Answer a message of a browser: do what it asks for, and show what follows. Nothing that it sends is an error."""
         before = self.desk.current
-        self.refresh(before, self._tried(lambda: answer(self, message), before, message))
+        self.refresh(before, self._tried(lambda: self._answer(message), before, message))
+
+    def _answer(self, message: Any) -> None:
+        fields = dict(message) if isinstance(message, Mapping) else {}
+        name = fields.pop("ask", None)
+        check_choice("request", name, REQUESTS)
+        try:
+            REQUESTS[name](self, **fields)
+        except TypeError as error:
+            raise ValueError(f"request {name}: {error}") from error
 
     def refresh(self, before: State | None = None, error: Exception | None = None) -> None:
         """Show what is, and maybe what went wrong; what takes long is begun, and shown when it is done."""
@@ -142,7 +148,7 @@ class Inspector:
         """Stop what is being computed, and show again what was before it was asked for."""
         if self._job is not None:
             before = self._job[1]
-            self.desk.current = before.changed(PLAIN) if before == self.desk.current else before
+            self.desk.current = before.changed(ALL | {"tab": "pair"}) if before == self.desk.current else before
             self._drop()
 
     def set(self, **changes: Any) -> State:
@@ -150,7 +156,7 @@ class Inspector:
 
         Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
-        change(self, changes)
+        _set(self, changes)
         self.refresh()
         return self.desk.current
 
@@ -158,7 +164,7 @@ class Inspector:
         """The view as plain values, for JSON."""
         return self.desk.current.to_dict()
 
-    def load_state(self, values: Mapping[str, Any]) -> Inspector:
+    def load_state(self, values: Mapping[str, Any]) -> "Inspector":
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
         self.set(**State.from_dict(values).to_dict())
         return self
@@ -195,8 +201,67 @@ class Inspector:
     def _ipython_display_(self) -> None:
         """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
         display(self.viewer)
-        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
-        alt, bundle = f"Twin of the inspector: {view} view of query {state.query}, {state.network}", {}
-        if not self._tried(lambda: bundle.update({"image/png": figure_png(self.figure(view), 120)}), state):
-            bundle = {name: base64.b64encode(png).decode() for name, png in bundle.items()}
-        display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+        view = self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
+        alt, drawn = f"Twin of the inspector: {view} view of query {self.desk.current.query}", []
+        self._tried(lambda: drawn.append(figure_png(self.figure(view), 120)), self.desk.current)
+        show_twin(alt, *drawn)
+
+
+def show_twin(alt: str, png: bytes = b"") -> None:
+    """A picture, or its words alone, behind a viewer, for a page without a kernel."""
+    bundle = {"image/png": base64.b64encode(png).decode()} if png else {}
+    display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _set(inspector: Inspector, changes: Mapping[str, Any]) -> None:
+    check_choice("tab", dict(changes).get("tab", "pair"), TABS)
+    inspector.desk.set(**changes)
+
+
+def _page(inspector: Inspector, to: int) -> None:
+    desk = inspector.desk
+    last = desk.ranking().pages(desk.current.show_ignored) - 1
+    desk.set(page=min(check_count("page", to, 0), last))
+
+
+def _step(inspector: Inspector, by: int) -> None:
+    desk = inspector.desk
+    order = desk.ranking().order(desk.current.show_ignored).tolist()
+    check_choice("by", by, (-1, 1))
+    place = order.index(desk.gallery) + int(by) if desk.gallery in order else 0
+    desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
+
+
+def _step_query(by: int, inspector: Inspector) -> None:
+    found, query = inspector.desk.candidates(), inspector.desk.current.query
+    if not found:
+        raise ValueError("no query fits the filter: choose another filter, or all queries")
+    place = found.index(query) + by if query in found else min(by, 0)
+    inspector.desk.set(query=found[place % len(found)])
+
+
+def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
+    drawn = {"side": side, **corners} if corners and None not in corners.values() else None
+    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
+
+
+def _brush(inspector: Inspector, name: str, low: float | None, high: float | None) -> None:
+    ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
+    inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
+
+
+def _note(inspector: Inspector, text: str, tags: Sequence[str]) -> None:
+    desk = inspector.desk
+    inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
+
+
+def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
+    name, data = exported(inspector.desk, kind, view)
+    inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
+
+
+REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads
+    "set": _set, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "note": _note,
+    "export": _export, "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "cancel": Inspector.cancel, "clear": lambda inspector: inspector.desk.set(**ALL),
+}  # fmt: skip

@@ -1,7 +1,5 @@
 """What lies on the table: a state, the networks, and everything that follows from the two, remembered for a while."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -149,7 +147,7 @@ class Desk:
             self._outcome = asked, try_hiding(network, self.current, j, maps, by)
         return self._outcome[1]
 
-    def table(self, network: str = "") -> filters.Table:
+    def table(self, network: str = "") -> np.recarray:
         """One line per query for a network, by what it ranks; made when it is first asked for."""
         network, by = self.network(network), self.ranked_by(network)
         if (network.name, by) not in self._tables:

@@ -1,7 +1,5 @@
 """The screen as matplotlib figures drawn from the same state, and a view, a ranking or a state as a file."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -28,15 +26,14 @@ def _pair(desk: Desk) -> Figure:
     shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
     if desk.current.pinned not in (None, desk.gallery):
         shown.append((desk.current.pinned, views.methods_of(desk, desk.current.pinned)[0]))
-    rows = [(method["title"], j, images_of(desk, j), maps_of(method)) for j, method in shown]
-    return pairs_of(desk, rows, said(views.numbers_of(desk, desk.gallery)))
+    rows = [(method["title"], j, _images_of(desk, j), _maps_of(method)) for j, method in shown]
+    return _pairs_of(desk, rows, _said(views.numbers_of(desk, desk.gallery)))
 
 
 def _alignment(desk: Desk) -> Figure:
-    """Equation 5 for the chosen pair, step by step."""
     j, query, people = desk.gallery, desk.current.query, desk.library
     names = f"query, {people.query.who(query)}", f"gallery, {people.gallery.who(j)}"
-    return figures.show_alignment(images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
+    return figures.show_alignment(_images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
 
 
 def _figure_8(desk: Desk) -> Figure:
@@ -45,22 +42,21 @@ def _figure_8(desk: Desk) -> Figure:
     for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
         if (j := found.first_of(status)) is not None:
             name = f"{words}, rank {found.tile(j).position}"
-            rows.append((name, j, images_of(desk, j), desk.maps(desk.current.query, j)))
+            rows.append((name, j, _images_of(desk, j), desk.maps(desk.current.query, j)))
     if not rows:
         raise ValueError("no gallery picture counts for this query: there is nothing to compare")
-    return pairs_of(desk, rows, found.scores())
+    return _pairs_of(desk, rows, found.scores())
 
 
 def _what_if(desk: Desk) -> Figure:
-    """The chosen pair as it is, and with a part of one image hidden. Raises ValueError where nothing is hidden."""
-    j, outcome, before = desk.gallery, desk.outcome(), images_of(desk, desk.gallery)
+    j, outcome, before = desk.gallery, desk.outcome(), _images_of(desk, desk.gallery)
     after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
     rows = [("as it is", j, before, desk.maps(desk.current.query, j)), ("hidden", j, after, outcome.maps)]
-    effects, control = (said(views.effects(desk, found)[:4]) for found in (outcome.found, outcome.control))
-    return pairs_of(desk, rows, f"Hidden: {outcome.note}. {effects}. Control, {outcome.control_note}: {control}")
+    effects, control = (_said(views.effects(desk, found)[:4]) for found in (outcome.found, outcome.control))
+    return _pairs_of(desk, rows, f"Hidden: {outcome.note}. {effects}. Control, {outcome.control_note}: {control}")
 
 
-def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
+def _pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
     """Pairs as the screen draws them, (name, gallery image, images, maps) each, with what the pair classifier says."""
     state, people, shown = desk.current, desk.library, []
     for name, j, images, maps in rows:
@@ -72,20 +68,17 @@ def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
 
 
 def _ranking(desk: Desk) -> Figure:
-    """The open page of the ranked gallery."""
     found, page = desk.ranking(), desk.current.page
-    row = row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
+    row = _row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
     return figures.show_rankings([row], f"{found.network.name}, ranked by {found.ranked_by}, page {page + 1}")
 
 
 def _compare(desk: Desk) -> Figure:
-    """The first page of the query's ranking under both networks (or ways of ranking)."""
-    rows = [row_of(desk, side, side.page(0), f"{side.label}: {side.scores()}") for side in reversed(desk.sides())]
+    rows = [_row_of(desk, side, side.page(0), f"{side.label}: {side.scores()}") for side in reversed(desk.sides())]
     return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
 
 
 def _ranks(desk: Desk) -> Figure:
-    """Every true match's rank under both networks (or ways of ranking), rank 1 on top."""
     sides, matches = desk.sides(), desk.sides()[1].matches
     title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
     ranks = (side.ranking.position[matches] for side in sides)
@@ -117,23 +110,21 @@ FIGURES: dict[str, Callable[[Desk], Figure]] = {
 }  # fmt: skip
 
 
-def images_of(desk: Desk, j: int) -> list[Any]:
-    """Both pictures."""
+def _images_of(desk: Desk, j: int) -> list[Any]:
     return [desk.library.query.image(desk.current.query), desk.library.gallery.image(j)]
 
 
-def maps_of(method: dict[str, Any]) -> list[np.ndarray]:
+def _maps_of(method: dict[str, Any]) -> list[np.ndarray]:
     """A method's maps as they were sent; of a signed one the positive part, as a figure shows it."""
     maps = [np.reshape(values, grid) for values, grid in zip(method["maps"], method["grid"], strict=True)]
     return [np.maximum(m, 0) if method["signed"] else m for m in maps]
 
 
-def said(numbers: Sequence[dict[str, str]]) -> str:
-    """Numbers as they stand on the screen."""
+def _said(numbers: Sequence[dict[str, str]]) -> str:
     return "; ".join(f"{number['name']} {number['text']}" for number in numbers)
 
 
-def row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) -> dict[str, Any]:
+def _row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) -> dict[str, Any]:
     """Some of a ranking as :func:`casnkit.figures.show_rankings` takes it."""
     i, q, g, tiles = found.query, desk.library.query, desk.library.gallery, [found.tile(j) for j in listed]
     return {
@@ -148,16 +139,16 @@ def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
     """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
     check_choice("kind of file", kind, KINDS)
     if kind == "csv":
-        return f"{file_stem(desk, 'ranking')}.csv", ranking_csv(desk).encode()
+        return f"{_file_stem(desk, 'ranking')}.csv", _ranking_csv(desk).encode()
     if kind == "json":
-        return f"{file_stem(desk, 'state')}.json", f"{json.dumps(desk.current.to_dict(), indent=2)}\n".encode()
+        return f"{_file_stem(desk, 'state')}.json", f"{json.dumps(desk.current.to_dict(), indent=2)}\n".encode()
     view = view if view in FIGURES else "pair"
     figure = FIGURES[view](desk)
     about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
-    return f"{file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
+    return f"{_file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
 
 
-def file_stem(desk: Desk, view: str) -> str:
+def _file_stem(desk: Desk, view: str) -> str:
     """What is shown, of which pair, by which network and method, and how: letters, digits and dashes only."""
     state = desk.current
     against = f"against {state.other}" if state.other and view in ("compare", "ranks") else ""
@@ -166,7 +157,7 @@ def file_stem(desk: Desk, view: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "_", part).strip("_")[:40] for part in parts if part)
 
 
-def ranking_csv(desk: Desk) -> str:
+def _ranking_csv(desk: Desk) -> str:
     """The query's whole gallery in order, ignored images included (their rank is empty)."""
     found, people = desk.ranking(), desk.library.gallery
     table = pd.DataFrame(map(found.tile, found.order(show_ignored=True).tolist()))

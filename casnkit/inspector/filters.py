@@ -1,81 +1,70 @@
 """Which queries to look at, and in which order: both are said on screen, for a list of the worst is not a sample.
 
-Filters, orders and histograms look at a :class:`Table` with a line for every query.
+Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from casnkit.attention import attention_distance
 from casnkit.config import check_choice
 from casnkit.evaluation import pair_probability
-from casnkit.inspector.networks import CHUNK, Network
+from casnkit.inspector.networks import CHUNK, WHOLE, Network
 from casnkit.inspector.pairs import QueryRanking
 from casnkit.ranking import pair_maps
 from casnkit.ranking.protocol import chunks
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Parallel arrays (Q,), for one network and one way of ranking; NaN and -1 where a query has none."""
-
-    average_precision: np.ndarray  # step AP
-    last_hit: np.ndarray  # 1-based rank of the last true match
-    num_matches: np.ndarray  # true matches that count
-    top: np.ndarray  # gallery index of the first image that counts
-    top_right: np.ndarray  # whether that is a true match
-    nearest_wrong: np.ndarray  # gallery indices
-    nearest_right: np.ndarray
-    margin: (
-        np.ndarray
-    )  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
-    confidence: np.ndarray  # p(same person) of the query and its first image, NaN where the network judges nothing
-    consistency: np.ndarray  # attention distance (equation 5) of the query and its nearest true match
-
-
-def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, Table]:
-    """A network's :class:`Table`, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
+def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, np.recarray]:
+    """A network's table, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
     count, lines, rows = len(network.query), [], []
+    small = count * len(network.gallery) <= WHOLE
     for part in np.array_split(np.arange(count), -(-count // CHUNK)):
         distances = network.part(part, ranked_by)
         ranked = [QueryRanking(network, i, ranked_by, row) for i, row in zip(part.tolist(), distances, strict=True)]
         lines += map(_line, ranked)
-        rows += [distances] if network.is_small else []
+        rows += [distances] if small else []
         yield len(lines), count
     if rows:
         network.distances.setdefault(ranked_by, np.concatenate(rows))
-    columns = dict(zip(Table.__dataclass_fields__, map(np.array, zip(*lines, strict=True)), strict=False))
-    confidence, consistency = np.full((2, count), np.nan)
+    table = pd.DataFrame(lines).to_records(index=False)
     if network.pair_trained:
-        known = columns["top"] >= 0
-        sides = network.query.features[known], network.gallery.features[columns["top"][known]]
-        confidence[known] = pair_probability(network.model, *sides).numpy()
-    matched = np.flatnonzero(columns["nearest_right"] >= 0) if network.gallery.feature_maps is not None else []
+        known = table.top >= 0
+        sides = network.query.features[known], network.gallery.features[table.top[known]]
+        table.confidence[known] = pair_probability(network.model, *sides)
+    matched = np.flatnonzero(table.nearest_right >= 0) if network.gallery.feature_maps is not None else []
     for part in chunks(len(matched), 1, 256):
         i, options = matched[part], network.config.ranking
-        sides = network.query.subset(i), network.gallery.subset(columns["nearest_right"][i])
+        sides = network.query.subset(i), network.gallery.subset(table.nearest_right[i])
         pairs = np.arange(len(i))[:, None].repeat(2, axis=1)
         maps = pair_maps(network.model, *sides, pairs, options.siamese_mode, options.pair_order)
-        consistency[i] = attention_distance(*maps, options.threshold).numpy()
+        table.consistency[i] = attention_distance(*maps, options.threshold)
         yield count, count
-    return Table(**columns, confidence=confidence, consistency=consistency)
+    return table
 
 
-def _line(found: QueryRanking) -> tuple:
-    """One query's line, up to the margin."""
+def _line(found: QueryRanking) -> dict[str, Any]:
+    """One query's line; NaN and -1 where it has none."""
     ranking, margin = found.ranking, np.nan
-    right, wrong = found.first_of("correct"), found.first_of("wrong")
-    if right is not None and wrong is not None:
+    right, wrong = (-1 if j is None else j for j in map(found.first_of, ("correct", "wrong")))
+    if min(right, wrong) >= 0:
         near, far = found.distances[[right, wrong]].astype(float)
         margin = (far - near) / max(far, near, 1e-12)
-    last, top = ranking.position[found.matches].max(initial=-1), ranking.kept[:1].max(initial=-1)
-    places = [-1 if j is None else j for j in (wrong, right)]
-    return ranking.average_precision, last, len(found.matches), top, ranking.first_hit == 0, *places, margin
+    return {
+        "average_precision": ranking.average_precision,  # step AP
+        "last_hit": ranking.position[found.matches].max(initial=-1),  # 1-based rank of the last true match
+        "num_matches": len(found.matches),  # true matches that count
+        "top": ranking.kept[:1].max(initial=-1),  # gallery index of the first image that counts
+        "top_right": ranking.first_hit == 0,  # whether that is a true match
+        "nearest_wrong": wrong,  # gallery indices
+        "nearest_right": right,
+        "margin": margin,  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
+        "confidence": np.nan,  # p(same person) of the query and its first image, NaN where the network judges nothing
+        "consistency": np.nan,  # attention distance (equation 5) of the query and its nearest true match
+    }
 
 
 class Filter(NamedTuple):
@@ -93,16 +82,16 @@ class Filter(NamedTuple):
         return self.label.format(x=f"{value:g}")
 
 
-def _wrong(t: Table) -> np.ndarray:
+def _wrong(t: np.recarray) -> np.ndarray:
     return (t.num_matches > 0) & ~t.top_right
 
 
-def _inconsistent(t: Table, other: Table | None, x: float) -> np.ndarray:
+def _inconsistent(t: np.recarray, other: np.recarray | None, x: float) -> np.ndarray:
     known = t.consistency[np.isfinite(t.consistency)]
     return t.consistency >= np.quantile(known, 1 - x) if len(known) else np.zeros(len(t.top), bool)
 
 
-def _gain(t: Table, o: Table) -> np.ndarray:
+def _gain(t: np.recarray, o: np.recarray) -> np.ndarray:
     return o.average_precision - t.average_precision
 
 
@@ -139,7 +128,7 @@ HISTOGRAMS = {  # quantities to be brushed: label, values, limits
 }
 
 
-def histogram(table: Table, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def histogram(table: np.recarray, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """(counts, edges) of all queries; those without the quantity are left out."""
     _, values_of, limits = HISTOGRAMS[name]
     values = values_of(table)
@@ -155,7 +144,9 @@ def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bo
     return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order][2]
 
 
-def choose(table: Table, other: Table | None, name: str, value: float, order: str, ranges: Mapping) -> list[int]:
+def choose(
+    table: np.recarray, other: np.recarray | None, name: str, value: float, order: str, ranges: Mapping
+) -> list[int]:
     """Queries that pass a filter and the brushed ranges, in order. Raises ValueError where another network is needed."""
     if needs(name, order, ranges)[1] and other is None:
         raise ValueError("this filter or order compares two networks: choose one to compare with")

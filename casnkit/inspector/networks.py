@@ -1,7 +1,5 @@
 """Networks to switch between on one data set: opened when first looked at, asked again and again, a query at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -72,7 +70,7 @@ class Pictures(Split):
         """Indices of the pictures that cannot be read."""
         return np.flatnonzero(np.isin(self.paths, list(self.errors)))
 
-    def readable(self) -> Pictures:
+    def readable(self) -> "Pictures":
         """The split with unreadable pictures as junk: the protocol leaves them out, and their places stay."""
         pids = self.pids.copy()
         pids[self.unreadable()] = JUNK_PID
@@ -98,11 +96,6 @@ class Network(Evaluation):
     def size(self) -> tuple[int, int]:
         """(H, W) of the images that the network sees."""
         return self.config.data.height, self.config.data.width
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the distances of all queries are kept as one matrix."""
-        return len(self.query) * len(self.gallery) <= WHOLE
 
     def row(self, query_index: int, ranked_by: str = "features") -> np.ndarray:
         """One query's distances to the gallery, (G,), lower is closer."""
@@ -191,12 +184,11 @@ class Library:
 
 
 def named_sources(sources: Mapping[str, Source] | Sequence[Any] | str | Path) -> dict[str, Source]:
-    """Sources by name; run folders by the folder's name, or the whole path where that is taken."""
+    """Sources by name; run folders by the folder's name, or the whole path where two have the same."""
     if not isinstance(sources, Mapping):
-        folders, sources = [sources] if isinstance(sources, (str, Path)) else list(sources), {}
-        for folder in folders:
-            name = Path(folder).name or str(folder)
-            sources[str(folder) if name in sources else name] = folder
+        folders = [sources] if isinstance(sources, (str, Path)) else list(sources)
+        names = [Path(folder).name for folder in folders]
+        sources = {n if names.count(n) == 1 else str(f): f for n, f in zip(names, folders, strict=True)}
     if not sources:
         raise ValueError("expected at least one network (a run's folder, or a model with its configuration), got none")
     return {str(name): source for name, source in sources.items()}

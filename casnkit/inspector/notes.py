@@ -1,7 +1,5 @@
 """Notes and tags of pictures, and named choices of queries, in one small JSON file that several inspectors may share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple

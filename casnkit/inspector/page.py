@@ -4,8 +4,6 @@ The file holds the module, the style sheet and the data, and a content security 
 nothing else: no request can leave the page. Data enters as JSON in which ``<`` is escaped; the viewer makes text nodes of it.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import hashlib

@@ -1,7 +1,5 @@
 """A query's ranked gallery, and a pair out of it: its two maps, their row profiles, and every number that is said of it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

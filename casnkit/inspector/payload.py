@@ -5,8 +5,6 @@ the widget, in a page without a kernel all of them are embedded as JSON, with on
 numbers and are normalised, coloured and cropped where they are drawn.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence

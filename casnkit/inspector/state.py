@@ -1,7 +1,5 @@
 """What the inspector shows, as plain values: a frozen record that goes through JSON and back unchanged."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -64,7 +62,7 @@ class State(Settings):
         """Plain values for JSON."""
         return dataclasses.asdict(self) | {"ranges": {name: list(limits) for name, limits in self.ranges.items()}}
 
-    def changed(self, changes: Mapping[str, Any]) -> State:
+    def changed(self, changes: Mapping[str, Any]) -> "State":
         """With other values. Raises ValueError for an unknown field or a value out of range."""
         if unknown := set(changes) - set(State.__dataclass_fields__):
             known = ", ".join(State.__dataclass_fields__)
@@ -72,7 +70,7 @@ class State(Settings):
         return dataclasses.replace(self, **changes)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> State:
+    def from_dict(cls, values: Mapping[str, Any]) -> "State":
         """The inverse of :meth:`to_dict`; what is missing keeps its default. Raises ValueError for what does not fit."""
         return cls().changed(values)
 

@@ -1,7 +1,5 @@
 """What is on the screen: for each tab its controls, and the function that fills its section from a desk."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any
@@ -38,13 +36,13 @@ button = partial(payload.control, kind="button")
 check = partial(payload.control, kind="check")
 
 
-def select(name: str, label: str, options: Iterable[Sequence[Any]], **fields: Any) -> Section:
+def _select(name: str, label: str, options: Iterable[Sequence[Any]], **fields: Any) -> Section:
     """A list to choose from: (value, words) or (value, words, hint) each."""
     return payload.control(name, "select", label, options=[list(option) for option in options], **fields)
 
 
 @cache
-def league_verdicts() -> dict[str, str]:
+def _league_verdicts() -> dict[str, str]:
     """For each method of the published league: whether it passed the sanity checks, and its energy on the person."""
     try:
         league = read_league()
@@ -59,61 +57,56 @@ def league_verdicts() -> dict[str, str]:
 
 
 def _top_controls(desk: Desk) -> list[Section]:
-    """Those above all tabs: what is looked at."""
     found, people, query, hint = desk.candidates(), desk.library.query, desk.current.query, desk.place()
     if len(found) <= MOST_OPTIONS:
         listed = found if query in found else [query, *found]
-        choose = select("query", "Query", [(i, f"{i}: {people.who(i)}") for i in listed], hint=hint)
+        choose = _select("query", "Query", [(i, f"{i}: {people.who(i)}") for i in listed], hint=hint)
     else:
         choose = payload.control("query", "number", "Query", hint=hint, min=0, max=len(people) - 1, step=1)
     return [
         button("previous", label="\u2039", hint="the query before, in this order"), choose,
         button("next", label="\u203a", hint="the next query, in this order"),
-        select("network", "Network", [(name, name) for name in desk.library.sources]),
-        select("ranked_by", "Ranked by", [(name, WAYS[name]) for name in desk.ways()]),
+        _select("network", "Network", [(name, name) for name in desk.library.sources]),
+        _select("ranked_by", "Ranked by", [(name, WAYS[name]) for name in desk.ways()]),
         check("show_ignored", label="Show left-out", hint="what the protocol does not count"),
     ]  # fmt: skip
 
 
 def _pair_controls(desk: Desk) -> list[Section]:
-    """The explanation, and how it is drawn."""
-    pin = "Pin" if desk.current.pinned is None else "Unpin"
+    pin = ("Pin", desk.gallery) if desk.current.pinned is None else ("Unpin", None)
     return [
-        select("method", "Map", [(name, m.label, league_verdicts().get(name, "")) for name, m in METHODS.items()]),
-        select("target", "Of", [(name, TARGETS[name]) for name in METHODS[desk.current.method].targets]),
-        select("beside", "Beside", [(name, words) for name, (words, _) in BESIDE.items()]),
+        _select("method", "Map", [(name, m.label, _league_verdicts().get(name, "")) for name, m in METHODS.items()]),
+        _select("target", "Of", [(name, TARGETS[name]) for name in METHODS[desk.current.method].targets]),
+        _select("beside", "Beside", [(name, words) for name, (words, _) in BESIDE.items()]),
         check("random_weights", label="Random weights"),
-        button("pin", label=pin, hint="keep the gallery picture to compare"),
+        button("pinned", label=pin[0], value=pin[1], hint="keep the gallery picture to compare"),
         *payload.LOOK,
     ]
 
 
 def _compare_controls(desk: Desk) -> list[Section]:
-    """The other side."""
     names = [(name, name) for name in desk.library.sources if name != desk.current.network]
-    return [select("other", "Compare with", [("", "features alone, of this network"), *names])]
+    return [_select("other", "Compare with", [("", "features alone, of this network"), *names])]
 
 
 def _failure_controls(desk: Desk) -> list[Section]:
-    """Which queries, in which order."""
     state, record, both = desk.current, filters.FILTERS[desk.current.filter], bool(desk.current.other)
-    found = [select("filter", "Queries", [(name, f.label.format(x="x"), f.why) for name, f in filters.FILTERS.items()
+    found = [_select("filter", "Queries", [(name, f.label.format(x="x"), f.why) for name, f in filters.FILTERS.items()
                                           if both or not f.other])]  # fmt: skip
     if record.value is not None:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
     orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    return [*found, select("order", "Order", orders), button("clear", label="All queries", hint="no filter, no range")]
+    return [*found, _select("order", "Order", orders), button("clear", label="All queries", hint="no filter, no range")]
 
 
 def _hide_controls(desk: Desk) -> list[Section]:
-    """What is hidden, and what is put there."""
     hides = [(name, name) for name in hides_of(desk.network(), desk.current.hide_in)]
     return [
-        select("hide", "Hide", hides, hint="or drag a rectangle over a picture"),
-        select("hide_in", "In", [("query", "query"), ("gallery", "gallery picture")]),
+        _select("hide", "Hide", hides, hint="or drag a rectangle over a picture"),
+        _select("hide_in", "In", [("query", "query"), ("gallery", "gallery picture")]),
         payload.control("share", "range", "Share of the pixels", min=0.05, max=0.95, step=0.05),
-        select("fill", "Fill with", [(name, name) for name in FILLS]),
+        _select("fill", "Fill with", [(name, name) for name in FILLS]),
     ]
 
 
@@ -127,15 +120,14 @@ def tile_of(desk: Desk, ranking: QueryRanking, j: int, **fields: Any) -> Section
     return {"src": desk.thumbnail("gallery", j), **about, **chosen, **fields}
 
 
-def strip_of(desk: Desk, ranking: QueryRanking, title: str, page: int = 0) -> Section:
-    """A page of a ranking."""
+def _strip_of(desk: Desk, ranking: QueryRanking, title: str, page: int = 0) -> Section:
     ignored, title = desk.current.show_ignored, f"{title} \u00b7 {ranking.scores()}"
     tiles = [tile_of(desk, ranking, j) for j in ranking.page(page, ignored)]
     place = {"page": page, "pages": ranking.pages(ignored)}
     return {"title": title, **place, "note": ranking.protocol(), "tiles": tiles}
 
 
-def pictures_of(desk: Desk, j: int, changed: Image.Image | None = None) -> list[Section]:
+def _pictures_of(desk: Desk, j: int, changed: Image.Image | None = None) -> list[Section]:
     """The query and a gallery image, one of them maybe ``changed``: the one in which something is hidden."""
     found = []
     for side, i in (("query", desk.current.query), ("gallery", j)):
@@ -146,7 +138,7 @@ def pictures_of(desk: Desk, j: int, changed: Image.Image | None = None) -> list[
     return found
 
 
-def method_of(desk: Desk, j: int, method: str, target: str, random: bool = False, maps: Any = None) -> Section:
+def _method_of(desk: Desk, j: int, method: str, target: str, random: bool = False, maps: Any = None) -> Section:
     """The two maps of the query and a gallery image by one method, with what must be said of them."""
     record, judges = METHODS[method], desk.network().pair_trained or target not in ("same", "different", "log-odds")
     maps, note = desk.maps(desk.current.query, j, method, target, random) if maps is None else maps, ""
@@ -156,7 +148,7 @@ def method_of(desk: Desk, j: int, method: str, target: str, random: bool = False
         note = "the pair classifier was not trained: the map shows what the trunk finds active, and is no reason"
     elif method.startswith("siamese") and target == "log-odds":
         note = "equation 4's map of the log-odds is that of 'same person'"
-    league = "" if random else league_verdicts().get(method, "")
+    league = "" if random else _league_verdicts().get(method, "")
     about = {"target": TARGETS[target], "signed": record.signed, "judges": judges and not random, "league": league}
     return payload.method(method, record.label + ", random weights" * random, maps, note=note, **about)
 
@@ -167,11 +159,11 @@ def methods_of(desk: Desk, j: int) -> list[Section]:
     for method in BESIDE.get(state.beside, ("", ()))[1]:
         targets = METHODS[method].targets
         shown.append((method, state.target if state.target in targets else targets[0]))
-    found = [method_of(desk, j, *how) for how in dict.fromkeys(shown)]
-    return found + ([method_of(desk, j, *shown[0], random=True)] if state.random_weights else [])
+    found = [_method_of(desk, j, *how) for how in dict.fromkeys(shown)]
+    return found + ([_method_of(desk, j, *shown[0], random=True)] if state.random_weights else [])
 
 
-def numbers(*entries: tuple[str, ...]) -> list[Section]:
+def _numbers(*entries: tuple[str, ...]) -> list[Section]:
     """What is said in numbers: name, text and maybe a hint each."""
     return [dict(zip(("name", "text", "hint"), entry, strict=False)) for entry in entries]
 
@@ -187,13 +179,13 @@ def numbers_of(desk: Desk, j: int) -> list[Section]:
     if pair.terms:
         spelled = " + ".join(f"{weight:g} \u00b7 {value:.3f} ({name})" for name, (value, weight) in pair.terms.items())
         found.append(("sum", f"{pair.fused:.3f} = {spelled}", "both distances on one scale, weighed"))
-    return numbers(*found)
+    return _numbers(*found)
 
 
 def pair_of(desk: Desk, j: int | None = None) -> Section:
     """The query beside a gallery image."""
     j, query, network = desk.gallery if j is None else j, desk.current.query, desk.network()
-    pictures, (status, words) = pictures_of(desk, j), MARKS[desk.ranking().tile(j).status]
+    pictures, (status, words) = _pictures_of(desk, j), MARKS[desk.ranking().tile(j).status]
     heading = f"query {query} and gallery picture {j}: {words}"
     if errors := [picture["error"] for picture in pictures if picture["error"]]:
         return payload.pair(*pictures, status, [], heading, note=" ".join(errors))
@@ -209,7 +201,7 @@ def pair_of(desk: Desk, j: int | None = None) -> Section:
 
 def _compared(desk: Desk) -> Section:
     sides, names = desk.sides(), desk.library.gallery
-    left, right = (strip_of(desk, ranking, ranking.label) for ranking in sides)
+    left, right = (_strip_of(desk, ranking, ranking.label) for ranking in sides)
     places = [{tile["gallery"]: k for k, tile in enumerate(strip["tiles"])} for strip in (left, right)]
     lines = [
         {"from": places[0].get(j), "to": places[1].get(j), "status": MARKS[sides[1].tile(j).status][0]}
@@ -245,18 +237,18 @@ def _failed(desk: Desk) -> Section:
 
 def _tried(desk: Desk) -> Section:
     state, j, before, network = desk.current, desk.gallery, desk.ranking(), desk.network()
-    found = {"before": strip_of(desk, before, "as it is")}
+    found = {"before": _strip_of(desk, before, "as it is")}
     if state.hide == "rectangle" and state.rectangle is None:
         hint = "Drag a rectangle over one of the two pictures, or choose above what to hide."
         return found | {"pair": pair_of(desk), "note": hint}
     outcome, status = desk.outcome(), MARKS[before.tile(j).status][0]
     after = QueryRanking(network, state.query, before.ranked_by, outcome.found.distances_after)
-    maps = [method_of(desk, j, state.method, state.target, maps=outcome.maps)]
-    pictures, about = pictures_of(desk, j, outcome.picture), {"judges": network.pair_trained}
+    maps = [_method_of(desk, j, state.method, state.target, maps=outcome.maps)]
+    pictures, about = _pictures_of(desk, j, outcome.picture), {"judges": network.pair_trained}
     found["pair"] = payload.pair(*pictures, status, maps, f"hidden: {outcome.note}", **about)
     found["control"] = {"title": f"Control: {outcome.control_note}", "numbers": effects(desk, outcome.control)}
     note = "Only the difference between what was hidden and the control speaks for the map."
-    after = strip_of(desk, after, "after hiding")
+    after = _strip_of(desk, after, "after hiding")
     return found | {"after": after, "numbers": effects(desk, outcome.found), "note": note}
 
 
@@ -270,7 +262,7 @@ def effects(desk: Desk, found: Counterfactual) -> list[Section]:
     if found.before.first_hit >= 0:
         ap = (100 * ranking.average_precision for ranking in (found.before, found.after))
         said.append(("AP", "{:.1f} \u2192 {:.1f} %".format(*ap)))
-    return numbers(*said, ("hidden", f"{found.hidden:.0%} of the picture"))
+    return _numbers(*said, ("hidden", f"{found.hidden:.0%} of the picture"))
 
 
 def _noted(desk: Desk) -> Section:
@@ -297,5 +289,5 @@ def view_of(desk: Desk) -> dict[str, Section]:
     opened = {name: controls(desk) if name == tab else [] for name, (controls, _) in TABS.items()}
     found["controls"] = {"": _top_controls(desk), **opened}
     if tab in ("pair", "notes"):
-        found["strip"] = strip_of(desk, ranking, ranking.label, desk.current.page)
+        found["strip"] = _strip_of(desk, ranking, ranking.label, desk.current.page)
     return found | {tab: TABS[tab][1](desk)}

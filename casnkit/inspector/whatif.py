@@ -1,7 +1,5 @@
 """What if a part of one image were hidden? Masks by name, and what the network then says, beside a matched control."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

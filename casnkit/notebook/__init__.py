@@ -35,7 +35,7 @@ from casnkit.data.records import SPLITS, unfit
 from casnkit.experiments import fits, load_shipped
 from casnkit.figures.images import as_images, as_map
 from casnkit.inspector import State, payload
-from casnkit.inspector.core import Viewer
+from casnkit.inspector.core import Viewer, show_twin
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
@@ -106,9 +106,7 @@ def show(
         )
     display(Viewer(state=state.to_dict(), pair=pair, controls={"pair": payload.LOOK}))
     if pair["methods"]:
-        alt = f"Twin of the viewer: {pair['heading']}"
-        bundle = {"image/png": base64.b64encode(_twin(pair, state.threshold)).decode(), "text/plain": alt}
-        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+        show_twin(f"Twin of the viewer: {pair['heading']}", _twin(pair, state.threshold))
 
 
 def _twin(pair: Mapping[str, Any], threshold: float) -> bytes:

@@ -18,7 +18,7 @@ import casnkit as ck
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
 from casnkit.inspector import Inspector, State, core, filters, networks, pairs, views, whatif
-from casnkit.inspector.requests import REQUESTS
+from casnkit.inspector.core import REQUESTS
 
 
 def ask(inspector: Inspector, name: str, /, **fields: Any) -> str:
@@ -263,7 +263,8 @@ def test_walking(inspector: Inspector) -> None:
     assert inspector.desk.current.query == len(inspector.desk.dataset.query) - 1
     ask(inspector, "next")
     assert inspector.desk.current.query == 0
-    ask(inspector, "pin")
+    (pin,) = (control for control in inspector.viewer.controls["pair"] if control["name"] == "pinned")
+    ask(inspector, "set", changes={"pinned": pin["value"]})
     assert inspector.desk.current.pinned == inspector.desk.gallery
     assert set(REQUESTS) >= {"set", "page", "step", "rectangle", "brush", "note", "export", "cancel"}
 
