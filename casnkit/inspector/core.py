@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,6 @@ from casnkit.inspector.views import TABS, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
 ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
-MIMES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "text/json"}
 
 
 class Viewer(anywidget.AnyWidget):
@@ -174,13 +174,12 @@ class Inspector:
         check_choice("view", view, FIGURES)
         return FIGURES[view](self.desk)
 
-    def export(self, kind: str = "png", view: str = "pair", folder: str | Path | None = None) -> Path:
-        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json); returns the path."""
+    def export(self, kind: str = "png", view: str = "pair") -> Path:
+        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json) into ``out``; returns the path."""
         name, data = exported(self.desk, kind, view)
-        path = (self.out if folder is None else Path(folder).expanduser()) / name
-        with atomic_path(path) as temporary:
+        with atomic_path(self.out / name) as temporary:
             temporary.write_bytes(data)
-        return path
+        return self.out / name
 
     def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None, about: str = "") -> Path:
         """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
@@ -257,7 +256,7 @@ def _note(inspector: Inspector, text: str, tags: Sequence[str]) -> None:
 
 def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
     name, data = exported(inspector.desk, kind, view)
-    inspector.viewer.send({"download": {"name": name, "mime": MIMES[kind]}}, [data])
+    inspector.viewer.send({"download": {"name": name, "mime": mimetypes.guess_type(name)[0]}}, [data])
 
 
 REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads

@@ -13,7 +13,7 @@ from casnkit.data.records import ReidDataset
 from casnkit.evaluation import RANKED_BY
 from casnkit.explain import METHODS
 from casnkit.inspector import filters, pairs, payload
-from casnkit.inspector.networks import Library, Network, Source, Steps
+from casnkit.inspector.networks import Library, Network, Source, Steps, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.pairs import LARGE_GALLERY, TILES, QueryRanking
 from casnkit.inspector.state import State
@@ -56,17 +56,23 @@ class Desk:
                 self.hints.append(str(error))
         else:
             raise ValueError("none of the networks could be opened:\n" + "\n".join(self.hints))
-        self.hints += self.library.unreadable()
+        for pictures in (self.library.query, self.library.gallery):
+            if len(bad := pictures.unreadable()):
+                told = ", ".join(printable(pictures.key(i)) for i in bad[:5]) + ", ..." * (len(bad) > 5)
+                self.hints.append(f"{len(bad)} unreadable in {pictures.name}, not counted: {told}")
         by = "sum" if trained and len(dataset.gallery) <= LARGE_GALLERY else "features"
         self.current = State(network=name, ranked_by=by)
 
     def network(self, name: str = "") -> Network:
-        """The network of that name, or the chosen one; opened when it is first asked for."""
+        """The network of that name, or the chosen one; opened when it is first asked for. Raises ValueError, each time, for
+        one that cannot be."""
         name = name or self.current.network
         check_choice("network", name, self.library.sources)
         if name not in self.library.opened:
             self.work(f"{name}: looking at all pictures", self.library.open_steps(name))
-        return self.library.get(name)
+        if isinstance(found := self.library.opened[name], str):
+            raise ValueError(found)
+        return found
 
     def set(self, **changes: Any) -> State:
         """Change fields of the state, checked against data and networks; another query starts a new look.

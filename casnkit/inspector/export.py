@@ -18,8 +18,6 @@ from casnkit.inspector.desk import Desk
 from casnkit.inspector.networks import printable
 from casnkit.inspector.pairs import QueryRanking
 
-KINDS = ("pdf", "svg", "png", "csv", "json")
-
 
 def _pair(desk: Desk) -> Figure:
     """The chosen pair by all maps on the screen; under it the pinned picture."""
@@ -137,7 +135,7 @@ def _row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) 
 
 def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
     """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
-    check_choice("kind of file", kind, KINDS)
+    check_choice("kind of file", kind, views.EXPORTS)
     if kind == "csv":
         return f"{_file_stem(desk, 'ranking')}.csv", _ranking_csv(desk).encode()
     if kind == "json":

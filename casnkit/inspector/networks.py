@@ -135,12 +135,6 @@ class Library:
         self.sources, self.dataset, self.device = named_sources(sources), dataset, device
         self.opened: dict[str, Network | str] = {}  # or why it cannot be
 
-    def get(self, name: str) -> Network:
-        """A network that was opened. Raises ValueError, each time, for one that cannot be."""
-        if isinstance(found := self.opened[name], str):
-            raise ValueError(found)
-        return found
-
     def open_steps(self, name: str) -> Steps:
         """Open a network: load it, and look at all pictures, unless its source has done so."""
         try:
@@ -172,15 +166,6 @@ class Library:
                 yield done, len(self.query) + len(self.gallery)
             found.append(Extracted(**kept))
         return found
-
-    def unreadable(self) -> list[str]:
-        """A sentence for each split with pictures that cannot be read."""
-        said = []
-        for pictures in (self.query, self.gallery):
-            names = [printable(pictures.key(i)) for i in pictures.unreadable()]
-            told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-            said += [f"{len(names)} unreadable in {pictures.name}, not counted: {told}"] if names else []
-        return said
 
 
 def named_sources(sources: Mapping[str, Source] | Sequence[Any] | str | Path) -> dict[str, Source]:

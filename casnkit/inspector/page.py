@@ -15,12 +15,12 @@ from string import Template
 from typing import Any
 
 from casnkit.data import open_dataset
-from casnkit.data.files import atomic_path
+from casnkit.data.files import atomic_path, read_text
 from casnkit.inspector import payload
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.views import pair_of, tile_of
 
-FOLDER = Path(__file__).parent
+FOLDER, FILES = Path(__file__).parent, ("page.html", "viewer.js", "page.css", "viewer.css")
 MOST, COUNT = 50, 24  # pairs of a page, and those that are chosen by the rule
 KINDS = ("right", "wrong", "look-alike")
 RULE = (
@@ -28,23 +28,6 @@ RULE = (
     "and is another person. Look-alike: the nearest other person of a query for which a true match ranks first. Of each "
     "kind the closest pairs, no query twice; where a kind has too few, the others fill up."
 )
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; script-src '$script_hash'; \
-style-src '$style_hash'; base-uri 'none'; form-action 'none'">
-<title>Why do these two match?</title><style>$style</style></head>
-<body><h1>Why do these two match?</h1><div id="viewer"></div>
-<noscript>This page draws with JavaScript, which is off.</noscript>
-<footer><bdi>$about</bdi></footer><script type="application/json" id="view">$data</script>
-<script type="module">$script</script></body></html>
-""")
-_STYLE = """
-html { color-scheme: light dark; } body { margin: 0 auto; max-width: 2000px; font-family: system-ui, sans-serif; }
-body:has(.casnkit[data-theme="dark"]) { background: #17181a; color: #e8e8e8; }
-body:has(.casnkit[data-theme="light"]) { background: #fff; color: #222; }
-h1 { font-size: 17px; margin: 6px 44px 2px 8px; } footer { font-size: 12px; padding: 6px 8px; }
-h1, footer { overflow-wrap: anywhere; }
-"""
 _START = 'mount(document.getElementById("viewer"), JSON.parse(document.getElementById("view").textContent), null);\n'
 
 
@@ -77,13 +60,13 @@ def check_page(path: str | Path, count: int) -> None:
 
 def page_of(view: Mapping[str, Any], about: str = "") -> str:
     """A view with its ``pairs`` as HTML; ``about``, what is shown and how it was chosen, is text."""
-    script = (FOLDER / "viewer.js").read_text(encoding="utf-8") + _START
-    style = _STYLE + (FOLDER / "viewer.css").read_text(encoding="utf-8")
+    skeleton, script, *styles = map(read_text, (FOLDER / name for name in FILES))
+    script, style = script + _START, "".join(styles)
     digests = {"script_hash": hashlib.sha256(script.encode()), "style_hash": hashlib.sha256(style.encode())}
     hashes = {name: f"sha256-{base64.b64encode(digest.digest()).decode()}" for name, digest in digests.items()}
     whole = {"controls": {"pair": payload.LOOK}, **view}
     data = json.dumps(whole, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return _PAGE.substitute(hashes, script=script, style=style, data=data, about=html.escape(about))
+    return Template(skeleton).substitute(hashes, script=script, style=style, data=data, about=html.escape(about))
 
 
 def telling_pairs(desk: Desk, count: int = COUNT) -> list[tuple[int, int]]:

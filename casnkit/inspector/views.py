@@ -31,14 +31,15 @@ BESIDE = {  # more maps of the same pair: words, methods
     "plain mean": ("the plain mean of the channels", ("plain-mean",)),
     "fast": ("five methods", ("siamese", "plain-mean", "similarity", "layer-gradcam", "identification")),
 }
-EXPORTS = (("pdf", "PDF"), ("svg", "SVG"), ("png", "PNG"), ("csv", "ranking as CSV"), ("json", "state as JSON"))
+EXPORTS = {"pdf": "PDF", "svg": "SVG", "png": "PNG", "csv": "ranking as CSV", "json": "state as JSON"}
 button = partial(payload.control, kind="button")
 check = partial(payload.control, kind="check")
 
 
-def _select(name: str, label: str, options: Iterable[Sequence[Any]], **fields: Any) -> Section:
-    """A list to choose from: (value, words) or (value, words, hint) each."""
-    return payload.control(name, "select", label, options=[list(option) for option in options], **fields)
+def _select(name: str, label: str, options: Iterable[str | Sequence[Any]], **fields: Any) -> Section:
+    """A list to choose from: (value, words) or (value, words, hint) each; of a plain name value and words are the same."""
+    listed = [[one, one] if isinstance(one, str) else list(one) for one in options]
+    return payload.control(name, "select", label, options=listed, **fields)
 
 
 @cache
@@ -66,7 +67,7 @@ def _top_controls(desk: Desk) -> list[Section]:
     return [
         button("previous", label="\u2039", hint="the query before, in this order"), choose,
         button("next", label="\u203a", hint="the next query, in this order"),
-        _select("network", "Network", [(name, name) for name in desk.library.sources]),
+        _select("network", "Network", desk.library.sources),
         _select("ranked_by", "Ranked by", [(name, WAYS[name]) for name in desk.ways()]),
         check("show_ignored", label="Show left-out", hint="what the protocol does not count"),
     ]  # fmt: skip
@@ -85,7 +86,7 @@ def _pair_controls(desk: Desk) -> list[Section]:
 
 
 def _compare_controls(desk: Desk) -> list[Section]:
-    names = [(name, name) for name in desk.library.sources if name != desk.current.network]
+    names = [name for name in desk.library.sources if name != desk.current.network]
     return [_select("other", "Compare with", [("", "features alone, of this network"), *names])]
 
 
@@ -101,12 +102,12 @@ def _failure_controls(desk: Desk) -> list[Section]:
 
 
 def _hide_controls(desk: Desk) -> list[Section]:
-    hides = [(name, name) for name in hides_of(desk.network(), desk.current.hide_in)]
+    hint = "or drag a rectangle over a picture"
     return [
-        _select("hide", "Hide", hides, hint="or drag a rectangle over a picture"),
+        _select("hide", "Hide", hides_of(desk.network(), desk.current.hide_in), hint=hint),
         _select("hide_in", "In", [("query", "query"), ("gallery", "gallery picture")]),
         payload.control("share", "range", "Share of the pixels", min=0.05, max=0.95, step=0.05),
-        _select("fill", "Fill with", [(name, name) for name in FILLS]),
+        _select("fill", "Fill with", FILLS),
     ]
 
 
@@ -270,7 +271,8 @@ def _noted(desk: Desk) -> Section:
     pictures, kept = desk.library.query, desk.notes.notes
     own, number = pictures.key(desk.current.query), {pictures.key(i): i for i in range(len(pictures))}
     listed = [{"query": number.get(key), **note._asdict()} for key, note in kept.items()]
-    return {**kept.get(own, Note())._asdict(), "saved": f"on {printable(own)}", "list": listed, "exports": EXPORTS}
+    found = {**kept.get(own, Note())._asdict(), "saved": f"on {printable(own)}", "list": listed}
+    return found | {"exports": list(EXPORTS.items())}
 
 
 TABS: dict[str, tuple[Callable[[Desk], list[Section]], Callable[[Desk], Section]]] = {  # controls, and the section
