@@ -15,7 +15,7 @@ import traitlets
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from casnkit.config import check_choice, check_count
+from casnkit.config import check_choice
 from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
 from casnkit.figures import figure_png
@@ -217,12 +217,6 @@ def _set(inspector: Inspector, changes: Mapping[str, Any]) -> None:
     inspector.desk.set(**changes)
 
 
-def _page(inspector: Inspector, to: int) -> None:
-    desk = inspector.desk
-    last = desk.ranking().pages(desk.current.show_ignored) - 1
-    desk.set(page=min(check_count("page", to, 0), last))
-
-
 def _step(inspector: Inspector, by: int) -> None:
     desk = inspector.desk
     order = desk.ranking().order(desk.current.show_ignored).tolist()
@@ -260,7 +254,8 @@ def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
 
 
 REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads
-    "set": _set, "page": _page, "step": _step, "rectangle": _rectangle, "brush": _brush, "note": _note,
-    "export": _export, "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "set": _set, "step": _step, "rectangle": _rectangle, "brush": _brush, "note": _note, "export": _export,
+    "page": lambda inspector, to: inspector.desk.set(page=to),
+    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
     "cancel": Inspector.cancel, "clear": lambda inspector: inspector.desk.set(**ALL),
 }  # fmt: skip

@@ -88,9 +88,13 @@ class Desk:
         if record is not None and record.value is not None:
             changes = {"filter_value": record.value} | changes
         self.current = self._checked(self.current.changed(changes))
+        page, ignored = self.current.page, self.current.show_ignored
         if turn and self.current.gallery is not None:  # to the page on which it stands
-            (place,) = np.nonzero(self.ranking().order(self.current.show_ignored) == self.gallery)
-            self.current = self.current.changed({"page": int(place[0]) // TILES} if len(place) else {})
+            (place,) = np.nonzero(self.ranking().order(ignored) == self.gallery)
+            page = int(place[0]) // TILES if len(place) else page
+        if page:
+            page = min(page, self.ranking().pages(ignored) - 1)
+        self.current = self.current.changed({"page": page})
         return self.current
 
     def _checked(self, state: State) -> State:
@@ -101,7 +105,7 @@ class Desk:
         state = state if state.network else state.changed({"network": self.current.network})
         for name in filter(None, (state.network, state.other)):
             self.network(name)
-        filters.needs(state.filter, state.order, state.ranges)
+        filters.needs(state)
         check_choice("hide", state.hide, HIDES)
         check_choice("method", state.method, METHODS)
         check_choice(f"target of {state.method}", state.target, METHODS[state.method].targets)
@@ -172,11 +176,10 @@ class Desk:
 
     def candidates(self) -> list[int]:
         """The queries that filter and brushed histograms leave, in the state's order."""
-        state = self.current
-        if not filters.needs(state.filter, state.order, state.ranges)[0]:
+        if not filters.needs(self.current)[0]:
             return list(range(len(self.dataset.query)))
-        second = self.table(state.other) if state.other else None
-        return filters.choose(self.table(), second, state.filter, state.filter_value, state.order, state.ranges)
+        second = self.table(self.current.other) if self.current.other else None
+        return filters.choose(self.table(), second, self.current)
 
     def words(self) -> str:
         """The filter, the brushed ranges and the order, in words."""

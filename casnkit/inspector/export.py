@@ -24,7 +24,7 @@ def _pair(desk: Desk) -> Figure:
     shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
     if desk.current.pinned not in (None, desk.gallery):
         shown.append((desk.current.pinned, views.methods_of(desk, desk.current.pinned)[0]))
-    rows = [(method["title"], j, _images_of(desk, j), _maps_of(method)) for j, method in shown]
+    rows = [(method["title"], j, _maps_of(method)) for j, method in shown]
     return _pairs_of(desk, rows, _said(views.numbers_of(desk, desk.gallery)))
 
 
@@ -39,25 +39,26 @@ def _figure_8(desk: Desk) -> Figure:
     found, rows = desk.ranking(), []
     for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
         if (j := found.first_of(status)) is not None:
-            name = f"{words}, rank {found.tile(j).position}"
-            rows.append((name, j, _images_of(desk, j), desk.maps(desk.current.query, j)))
+            rows.append((f"{words}, rank {found.tile(j).position}", j, desk.maps(desk.current.query, j)))
     if not rows:
         raise ValueError("no gallery picture counts for this query: there is nothing to compare")
     return _pairs_of(desk, rows, found.scores())
 
 
 def _what_if(desk: Desk) -> Figure:
-    j, outcome, before = desk.gallery, desk.outcome(), _images_of(desk, desk.gallery)
-    after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
-    rows = [("as it is", j, before, desk.maps(desk.current.query, j)), ("hidden", j, after, outcome.maps)]
+    j, outcome = desk.gallery, desk.outcome()
+    rows = [("as it is", j, desk.maps(desk.current.query, j)), ("hidden", j, outcome.maps, outcome.picture)]
     effects, control = (_said(views.effects(desk, found)[:4]) for found in (outcome.found, outcome.control))
     return _pairs_of(desk, rows, f"Hidden: {outcome.note}. {effects}. Control, {outcome.control_note}: {control}")
 
 
 def _pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
-    """Pairs as the screen draws them, (name, gallery image, images, maps) each, with what the pair classifier says."""
+    """Pairs as the screen draws them, with what the pair classifier says: name, gallery image, maps, and maybe the picture
+    in which something is hidden."""
     state, people, shown = desk.current, desk.library, []
-    for name, j, images, maps in rows:
+    for name, j, maps, *hidden in rows:
+        images = _images_of(desk, j)
+        images[state.hide_in == "gallery"] = hidden[0] if hidden else images[state.hide_in == "gallery"]
         whom = f"query {state.query} ({people.query.who(state.query)}), gallery {j} ({people.gallery.who(j)})"
         shown.append((f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}", images, maps))
     scale, title = {"own": "own maximum"}.get(state.scale, state.scale), METHODS[state.method].label
@@ -158,9 +159,10 @@ def _file_stem(desk: Desk, view: str) -> str:
 def _ranking_csv(desk: Desk) -> str:
     """The query's whole gallery in order, ignored images included (their rank is empty)."""
     found, people = desk.ranking(), desk.library.gallery
-    table = pd.DataFrame(map(found.tile, found.order(show_ignored=True).tolist()))
-    names = pd.Series([printable(people.key(j)) for j in table.gallery])
+    order = found.order(show_ignored=True)
+    table = pd.DataFrame(map(found.tile, order.tolist()))
+    names = pd.Series([printable(people.key(j)) for j in order])
     columns = {"rank": table.position.replace(0, ""), "mark": table.status, "distance": table.distance.map(repr)}
-    columns |= {"gallery_index": table.gallery, "person": people.pids[table.gallery]}
-    columns |= {"camera": people.camids[table.gallery], "file": names.str.replace(r"^(?=[=+@-])", "'", regex=True)}
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")  # no name is a spreadsheet's formula
+    columns |= {"gallery_index": order, "person": people.pids[order], "camera": people.camids[order]}
+    columns["file"] = names.str.replace(r"^(?=[=+@-])", "'", regex=True)  # no name is a spreadsheet's formula
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")

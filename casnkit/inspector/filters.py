@@ -3,7 +3,7 @@
 Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from casnkit.config import check_choice
 from casnkit.evaluation import pair_probability
 from casnkit.inspector.networks import CHUNK, WHOLE, Network
 from casnkit.inspector.pairs import QueryRanking
+from casnkit.inspector.state import State
 from casnkit.ranking import pair_maps
 from casnkit.ranking.protocol import chunks
 
@@ -135,25 +136,24 @@ def histogram(table: np.recarray, name: str, bins: int = 20) -> tuple[np.ndarray
     return np.histogram(values[np.isfinite(values)], bins, limits)
 
 
-def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bool]:
-    """Whether a filter, an order and brushed ranges need a table, and that of another network."""
-    check_choice("filter", name, FILTERS)
-    check_choice("order", order, ORDERS)
-    for brushed in ranges:
+def needs(state: State) -> tuple[bool, bool]:
+    """Whether a state's filter, order and brushed ranges need a table, and that of another network."""
+    check_choice("filter", state.filter, FILTERS)
+    check_choice("order", state.order, ORDERS)
+    for brushed in state.ranges:
         check_choice("ranges", brushed, HISTOGRAMS)
-    return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order][2]
+    chosen = state.filter != "all" or state.order != "data" or bool(state.ranges)
+    return chosen, FILTERS[state.filter].other or ORDERS[state.order][2]
 
 
-def choose(
-    table: np.recarray, other: np.recarray | None, name: str, value: float, order: str, ranges: Mapping
-) -> list[int]:
+def choose(table: np.recarray, other: np.recarray | None, state: State) -> list[int]:
     """Queries that pass a filter and the brushed ranges, in order. Raises ValueError where another network is needed."""
-    if needs(name, order, ranges)[1] and other is None:
+    if needs(state)[1] and other is None:
         raise ValueError("this filter or order compares two networks: choose one to compare with")
-    passed = FILTERS[name].test(table, other, value)
-    for brushed, (low, high) in ranges.items():
+    passed = FILTERS[state.filter].test(table, other, state.filter_value)
+    for brushed, (low, high) in state.ranges.items():
         values = HISTOGRAMS[brushed][1](table)
         passed = passed & (values >= low) & (values <= high)
     chosen = np.flatnonzero(passed)
-    keys = ORDERS[order][1](table, other)[chosen].astype(float)
+    keys = ORDERS[state.order][1](table, other)[chosen].astype(float)
     return chosen[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last

@@ -1,6 +1,7 @@
 """A query's ranked gallery, and a pair out of it: its two maps, their row profiles, and every number that is said of it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,13 +11,11 @@ import torch
 from torch import Tensor
 
 from casnkit import attention
-from casnkit.config import Config
 from casnkit.data.records import JUNK_PID
 from casnkit.evaluation import RANKED_BY, pair_probability
 from casnkit.explain import explain
 from casnkit.inspector.networks import NO_TRUTH, Network
-from casnkit.models import CASN
-from casnkit.ranking import Ranking, normalise_distances, pair_maps
+from casnkit.ranking import Ranking, extract, normalise_distances, pair_maps
 
 Maps = tuple[np.ndarray, np.ndarray]
 TILES = 10  # gallery images on a page
@@ -35,7 +34,6 @@ MARKS = {  # status of the protocol: (status on the screen, words)
 class Tile(NamedTuple):
     """One gallery image in the list."""
 
-    gallery: int
     position: int  # 1-based rank among those that count, 0 where it does not
     status: str  # out of MARKS
     distance: float  # to the query, by what is ranked by; lower is closer
@@ -86,7 +84,7 @@ class QueryRanking:
         """What is said of gallery image ``j``."""
         status = "unreadable" if self.network.dataset.gallery.error(j) else str(self.ranking.status[j])
         status = status if self.truth or status != "wrong" else "unknown"
-        return Tile(j, int(self.ranking.position[j]), status, float(self.distances[j]))
+        return Tile(int(self.ranking.position[j]), status, float(self.distances[j]))
 
     def first(self) -> int:
         """The nearest image that counts; where none does, the nearest of all."""
@@ -174,30 +172,23 @@ def pair_of(ranking: QueryRanking, j: int) -> Pair:
     return Pair(network, probability, same, *distances, terms)
 
 
-def maps_of(
-    network: Network, i: int, j: int, method: str = "siamese", target: str = "same", random: bool = False
-) -> Maps:
-    """The two maps (h, w) of a pair, not normalised, by any method of ``casnkit.explain``; ``random``: of random weights.
+def maps_of(network: Network, i: int, j: int, method: str = "siamese", target: str = "same", random: bool = False,
+            images: Sequence[Tensor] = ()) -> Maps:  # fmt: skip
+    """The two maps (h, w) of a pair, not normalised, by any method of ``casnkit.explain``.
 
-    The Siamese map follows from feature maps that are there already; other methods see the two images again.
+    ``random``: of random weights. ``images``: in place of the pair's own, normalised (1, 3, H, W) each.
     """
-    if (method, target, random) == ("siamese", "same", False):
-        options, sides = network.config.ranking, (network.one("query", i), network.one("gallery", j))
-        maps = pair_maps(network.model, *sides, np.array([[0, 0]]), options.siamese_mode, options.pair_order)
-        return tuple(m[0].numpy() for m in maps)
-    images = network.images("query", [i]), network.images("gallery", [j])
-    return explained(network.random_twin if random else network.model, *images, method, target, network.config)
-
-
-def explained(model: CASN, query: Tensor, gallery: Tensor, method: str, target: str, config: Config) -> Maps:
-    """Maps of two normalised images (1, 3, H, W) by a method of ``casnkit.explain``, each (h, w)."""
-    if (method, target) == ("siamese", "same"):
-        with torch.no_grad():
-            maps = model.siamese_attention(query, gallery, config.ranking.siamese_mode, config.ranking.pair_order)
+    model, options = network.random_twin if random else network.model, network.config.ranking
+    siamese = (method, target) == ("siamese", "same")  # as the configuration has it
+    if not images and (random or not siamese):  # else their feature maps are there already
+        images = network.images("query", [i]), network.images("gallery", [j])
+    if siamese:
+        seen = [extract(model, [image]) for image in images] or (network.one("query", i), network.one("gallery", j))
+        maps = pair_maps(model, *seen, np.array([[0, 0]]), options.siamese_mode, options.pair_order)
     else:
-        found = explain(model, query, gallery, method=method, target=target)
+        found = explain(model, *images, method=method, target=target)
         maps = found.query, found.gallery
-    return tuple(m[0].detach().float().cpu().numpy() for m in maps)
+    return tuple(m[0].float().cpu().numpy() for m in maps)
 
 
 def rows_of(maps: Maps, threshold: float) -> Rows:

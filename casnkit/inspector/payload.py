@@ -48,8 +48,8 @@ def jpeg(image: Image.Image, rows: int, quality: int = 88) -> str:
 
 def picture(image: Image.Image | None, title: str = "", name: str = "", error: str = "") -> dict[str, Any]:
     """One of a pair's pictures; without an image, ``error`` says why it cannot be shown."""
-    width, height = image.size if image is not None else (64, 128)
-    shown = {"src": "" if image is None else jpeg(image, 384), "width": width, "height": height}
+    width, height = image.size if image else (64, 128)
+    shown = {"src": jpeg(image, rows=384) if image else "", "width": width, "height": height}
     error = error or "This picture cannot be read." * (image is None)
     return {**shown, "title": title, "name": name, "error": error}
 
@@ -58,9 +58,6 @@ def method(name: str, title: str, maps: Sequence[Any], *, target: str = "", sign
            league: str = "", note: str = "") -> dict[str, Any]:  # fmt: skip
     """Two raw maps (h, w), not normalised, of one method; an empty map gets a note that says so."""
     maps = [np.asarray(values, np.float64) for values in maps]
-    for values in maps:
-        if values.ndim != 2 or not np.isfinite(values).all():
-            raise ValueError(f"expected two finite maps (h, w), got one of shape {values.shape}")
     empty = [side for side, values in zip(("query", "gallery"), maps, strict=True) if not values.any()]
     if empty and not note:
         note = f"The map of the {' and of the '.join(empty)} picture is 0 everywhere: nothing speaks for the target."

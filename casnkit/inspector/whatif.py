@@ -16,7 +16,7 @@ from casnkit.data.people import PARTS
 from casnkit.explain import masks as masking
 from casnkit.explain.pair import Counterfactual, counterfactual
 from casnkit.inspector.networks import Network
-from casnkit.inspector.pairs import Maps, explained
+from casnkit.inspector.pairs import Maps, maps_of
 from casnkit.inspector.state import CORNERS, State
 
 SEED = 0  # of the control's place and of the fill "noise"
@@ -110,5 +110,5 @@ def try_hiding(network: Network, state: State, j: int, maps: Maps, ranked_by: st
     )
     images[side] = found.image[None].to(images[side])
     picture = Image.fromarray(denormalise(found.image).permute(1, 2, 0).numpy())
-    after = explained(network.model, *images.values(), state.method, state.target, network.config)
+    after = maps_of(network, state.query, j, state.method, state.target, images=tuple(images.values()))
     return Outcome(found, compared, picture, after, note, control_note)

@@ -259,6 +259,10 @@ def test_walking(inspector: Inspector) -> None:
     assert [tile["gallery"] for tile in inspector.viewer.strip["tiles"]] == order[10:20]
     ask(inspector, "page", to=10**9)
     assert inspector.desk.current.page == inspector.desk.ranking().pages() - 1
+    inspector.set(query=1, gallery=int(inspector.desk.ranking(1).ranking.kept[25]))
+    assert inspector.desk.current.page == 2
+    inspector.set(query=0)
+    assert inspector.desk.current.page == 0
     ask(inspector, "previous")
     assert inspector.desk.current.query == len(inspector.desk.dataset.query) - 1
     ask(inspector, "next")
