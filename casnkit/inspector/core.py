@@ -50,13 +50,12 @@ class Inspector:
         inspector.figure("pair")                 # the same as a matplotlib figure
 
     Args:
-        runs: networks by name, or a list of run folders. A network is a folder, the name of one of the kit, ``(model,
-            config)``, or what ``Session.run`` of a notebook returns, whose features are then taken over. One that cannot be
-            opened is listed, and says why when it is chosen.
+        runs: networks by name, or run folders. A network is a folder, the name of one of the kit, ``(model, config)``, or
+            what a notebook's ``Session.run`` returns, whose features are taken over. One that cannot be opened is listed,
+            and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        notes: file of notes, tags and presets, written when something is noted; None: ``notes.json`` in ``out``.
-        out: folder for exported files.
+        notes: file of notes, tags and presets; None: ``notes.json`` in ``out``, the folder for exported files.
 
     Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
@@ -220,8 +219,7 @@ def _set(inspector: Inspector, changes: Mapping[str, Any]) -> None:
 def _step(inspector: Inspector, by: int) -> None:
     desk = inspector.desk
     order = desk.ranking().order(desk.current.show_ignored).tolist()
-    check_choice("by", by, (-1, 1))
-    place = order.index(desk.gallery) + int(by) if desk.gallery in order else 0
+    place = order.index(desk.gallery) + by if desk.gallery in order else 0
     desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
 
 

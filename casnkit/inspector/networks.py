@@ -184,8 +184,10 @@ def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Con
     if isinstance(source, (str, Path)):
         model, info = load_run(source, device or "cpu")
         return model, info.config, None
-    model, *rest = source
-    if len(rest) not in (1, 2):
-        expected = "expected a run's folder, (model, config) or (model, result, info)"
-        raise ValueError(f"{expected}, got {len(rest) + 1} entries")
-    return model, getattr(rest[-1], "config", rest[-1]), rest[0] if len(rest) == 2 else None
+    source = tuple(source)
+    if len(source) not in (2, 3):
+        raise ValueError(
+            f"expected a run's folder, (model, config) or (model, result, info), got {len(source)} entries"
+        )
+    model, *result, last = source
+    return model, getattr(last, "config", last), result[0] if result else None

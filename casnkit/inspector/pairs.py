@@ -39,6 +39,31 @@ class Tile(NamedTuple):
     distance: float  # to the query, by what is ranked by; lower is closer
 
 
+class Pair(NamedTuple):
+    """What is said of a pair."""
+
+    network: Network
+    probability: float  # of "same person", in [0, 1]; means nothing where the network judges nothing
+    same: bool | None  # whether they are; None where one of them has no identity, or nobody knows
+    feature: float  # distances of the pair, lower is closer
+    attention: float
+    terms: dict[str, tuple[float, float]]  # of the fused score: name -> (normalised distance, weight), where known
+
+    @property
+    def fused(self) -> float | None:
+        """The fused score: the weighted sum of the normalised distances, lower is closer."""
+        return sum(value * weight for value, weight in self.terms.values()) if self.terms else None
+
+    @property
+    def verdict(self) -> str:
+        """What the pair classifier says, with a mark where it is known whether it is right."""
+        if not self.network.pair_trained:
+            return f"{self.network.name} judges nothing: its pair classifier was not trained"
+        says, names = self.probability >= 0.5, ("different people", "same person")
+        words = f"judged {'the ' * says}{names[says]}, p(same) = {self.probability:.3f}"
+        return words if self.same is None else f"{'✗✓'[says == self.same]} {words}; truth: {names[self.same]}"
+
+
 @dataclass(frozen=True, eq=False)
 class QueryRanking:
     """A query and its gallery, ranked by any distances; the numbers are those of :func:`casnkit.evaluate_ranking`."""
@@ -117,30 +142,26 @@ class QueryRanking:
             return "AP undefined, no first hit" if self.truth else "no truth, no AP"
         return f"AP {100 * self.ranking.average_precision:.2f} %, first hit at rank {self.ranking.first_hit + 1}"
 
+    def pair(self, j: int) -> Pair:
+        """Everything said of the query and gallery image ``j``.
 
-class Pair(NamedTuple):
-    """What is said of a pair."""
-
-    network: Network
-    probability: float  # of "same person", in [0, 1]; means nothing where the network judges nothing
-    same: bool | None  # whether they are; None where one of them has no identity, or nobody knows
-    feature: float  # distances of the pair, lower is closer
-    attention: float
-    terms: dict[str, tuple[float, float]]  # of the fused score: name -> (normalised distance, weight), where known
-
-    @property
-    def fused(self) -> float | None:
-        """The fused score: the weighted sum of the normalised distances, lower is closer."""
-        return sum(value * weight for value, weight in self.terms.values()) if self.terms else None
-
-    @property
-    def verdict(self) -> str:
-        """What the pair classifier says, with a mark where it is known whether it is right."""
-        if not self.network.pair_trained:
-            return f"{self.network.name} judges nothing: its pair classifier was not trained"
-        says, names = self.probability >= 0.5, ("different people", "same person")
-        words = f"judged {'the ' * says}{names[says]}, p(same) = {self.probability:.3f}"
-        return words if self.same is None else f"{'✗✓'[says == self.same]} {words}; truth: {names[self.same]}"
+        The terms of the fused score need the query's attention distance to every image: a large gallery does without,
+        unless attention ranks it.
+        """
+        network, i, terms = self.network, self.query, {}
+        options, data = network.config.ranking, network.dataset
+        query, gallery = network.one("query", i), network.one("gallery", j)
+        distances = [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
+        whole = len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features"
+        if network.pair_trained and whole and options.normalise_per == "query":
+            weights = 1 - options.attention_weight, options.attention_weight
+            for name, weight in zip(RANKED_BY[:2], weights, strict=True):
+                row = normalise_distances(network.row(i, name)[None], options.normalisation, "query")
+                terms[name] = float(row[0, j]), weight
+        probability = float(pair_probability(network.model, query.features, gallery.features)[0])
+        pids = int(data.query.pids[i]), int(data.gallery.pids[j])
+        same = pids[0] == pids[1] > 0 if self.truth and min(pids) >= 0 else None
+        return Pair(network, probability, same, *distances, terms)
 
 
 class Rows(NamedTuple):
@@ -149,27 +170,6 @@ class Rows(NamedTuple):
     bounds: tuple[tuple[int, int], ...]  # first and last row above t, inclusive, for each image
     aligned: Maps  # M* of both, (h,) each
     distance: float  # || M*_1 - M*_2 ||_2, what the consistency loss is made of
-
-
-def pair_of(ranking: QueryRanking, j: int) -> Pair:
-    """Everything said of a query and gallery image ``j``.
-
-    The terms of the fused score need the query's attention distance to every image: a large gallery does without, unless
-    attention ranks it.
-    """
-    network, i, terms = ranking.network, ranking.query, {}
-    options, pids = network.config.ranking, [int(network.dataset.query.pids[i]), int(network.dataset.gallery.pids[j])]
-    query, gallery = network.one("query", i), network.one("gallery", j)
-    distances = [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
-    whole = len(network.gallery) <= LARGE_GALLERY or ranking.ranked_by != "features"
-    if network.pair_trained and whole and options.normalise_per == "query":
-        weights = 1 - options.attention_weight, options.attention_weight
-        for name, weight in zip(RANKED_BY[:2], weights, strict=True):
-            row = normalise_distances(network.row(i, name)[None], options.normalisation, "query")
-            terms[name] = float(row[0, j]), weight
-    probability = float(pair_probability(network.model, query.features, gallery.features)[0])
-    same = None if min(pids) < 0 or not ranking.truth else pids[0] == pids[1] > 0
-    return Pair(network, probability, same, *distances, terms)
 
 
 def maps_of(network: Network, i: int, j: int, method: str = "siamese", target: str = "same", random: bool = False,

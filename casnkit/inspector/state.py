@@ -43,7 +43,7 @@ class State(Settings):
     filter: str = "all"  # which queries, the number in that filter's words, and their order
     filter_value: float = 0.5
     order: str = "data"
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)  # brushed histograms: name -> (low, high)
+    ranges: dict[str, list[float]] = field(default_factory=dict)  # brushed histograms: name -> [low, high]
     hide: str = "rectangle"  # what is hidden in one image, out of whatif.HIDES
     hide_in: str = one_of("query", SIDES)
     rectangle: dict[str, Any] | None = None  # {side, x0, y0, x1, y1} in shares of the image; None: none was drawn
@@ -51,8 +51,11 @@ class State(Settings):
     fill: str = one_of("mean", FILLS)  # what is put there
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ranges, Mapping):
+            raise ValueError(f"ranges: expected [low, high] by name, got {self.ranges!r}")
+        ranges = {str(name): _ends(f"ranges.{name}", ends) for name, ends in self.ranges.items()}
         object.__setattr__(self, "rectangle", _rectangle(self.rectangle))
-        object.__setattr__(self, "ranges", _ranges(self.ranges))
+        object.__setattr__(self, "ranges", ranges)
         super().__post_init__()
         for name, value in vars(self).items():
             if isinstance(value, float):  # a slider moved by keys ends in 0.6999999999999998
@@ -60,7 +63,7 @@ class State(Settings):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self) | {"ranges": {name: list(limits) for name, limits in self.ranges.items()}}
+        return dataclasses.asdict(self)
 
     def changed(self, changes: Mapping[str, Any]) -> "State":
         """With other values. Raises ValueError for an unknown field or a value out of range."""
@@ -85,15 +88,9 @@ def _rectangle(values: Any) -> dict[str, Any] | None:
     return {"side": values["side"], "x0": across[0], "y0": down[0], "x1": across[1], "y1": down[1]}
 
 
-def _ranges(values: Any) -> dict[str, tuple[float, float]]:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"ranges: expected (low, high) by name, got {values!r}")
-    return {str(name): _ends(f"ranges.{name}", ends) for name, ends in values.items()}
-
-
-def _ends(name: str, ends: Any, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+def _ends(name: str, ends: Any, low: float = -math.inf, high: float = math.inf) -> list[float]:
     """Two numbers, the smaller one first."""
     pair = isinstance(ends, (list, tuple)) and len(ends) == 2
     if not pair or not all(isinstance(end, Real) and low <= end <= high for end in ends):
         raise ValueError(f"{name}: expected two numbers from {low} to {high}, got {ends!r}")
-    return tuple(sorted(round(float(end), 4) for end in ends))
+    return sorted(round(float(end), 4) for end in ends)

@@ -227,10 +227,9 @@ def _failed(desk: Desk) -> Section:
         tiles.append(tile_of(desk, desk.ranking(i), desk.ranking(i).first(), **own, caption=f"query {i}: {ap}"))
     for name, (label, *_) in filters.HISTOGRAMS.items():
         counts, edges = filters.histogram(table, name)
-        brushed = desk.current.ranges.get(name)
         if counts.any():
-            about = {"edges": edges.tolist(), "counts": counts.tolist(), "range": brushed and list(brushed)}
-            bars.append({"name": name, "label": label, **about})
+            about = {"name": name, "label": label, "range": desk.current.ranges.get(name)}
+            bars.append({**about, "edges": edges.tolist(), "counts": counts.tolist()})
     shown = f", the first {MOST_FAILURES} are shown" * (len(found) > MOST_FAILURES)
     note = f"{len(found)} of {len(table.top)} queries: {desk.words()}{shown}." if found else "No query fits."
     return {"tiles": tiles, "histograms": bars, "note": note}

@@ -39,7 +39,7 @@ CHANGED = {
 def test_a_state_goes_through_json_and_back() -> None:
     state = State.from_dict(json.loads(json.dumps(CHANGED)))
     assert state.rectangle == {"side": "gallery", "x0": 0.2, "y0": 0.1, "x1": 0.8, "y1": 0.6}
-    assert state.ranges == {"AP": (0.2, 0.7)}
+    assert state.ranges == {"AP": [0.2, 0.7]}
     assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
 
