@@ -199,10 +199,10 @@ class Inspector:
     def _ipython_display_(self) -> None:
         """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
         display(self.viewer)
-        view = self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
-        alt, drawn = f"Twin of the inspector: {view} view of query {self.desk.current.query}", []
-        self._tried(lambda: drawn.append(figure_png(self.figure(view), 120)), self.desk.current)
-        show_twin(alt, *drawn)
+        state, drawn = self.desk.current, []
+        view = state.tab if state.tab in FIGURES else "pair"
+        self._tried(lambda: drawn.append(figure_png(self.figure(view), 120)), state)
+        show_twin(f"Twin of the inspector: {view} view of query {state.query}, {state.network}", *drawn)
 
 
 def show_twin(alt: str, png: bytes = b"") -> None:
