@@ -284,7 +284,7 @@ COMMANDS = {  # described by a function here, or by a module's add_parser
     "ablate": "casnkit.experiments.ablation",
     "table": "casnkit.experiments.tables",
     "league": _add_league,
-    "page": "casnkit.inspector.telling",
+    "page": "casnkit.inspector.page",
     "doctor": "casnkit.notebook.doctor",
 }
 
