@@ -83,6 +83,7 @@ def _demo(options: argparse.Namespace) -> None:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     out, device = options.out, ck.runs.pick_device(options.device)
     check_place(out)
+    _first_look(out, device)
     dataset = ck.open_dataset(ck.notebook.PEOPLE_SIZES[options.profile])
     print(dataset, flush=True)
     rows, first = [], {}
@@ -96,6 +97,10 @@ def _demo(options: argparse.Namespace) -> None:
         ck.evaluation.save_results(run, result, info)
         *own, chance = result.rows()
         rows += [{"variant": variant, "seed": seed, **row} for row in own]
+        if not seed and (place := ck.experiments.fits(config, dataset)):
+            model_of_kit, _ = ck.runs.load_model(place, device)
+            of_kit = ck.evaluation.evaluate(model_of_kit, dataset, config, device=device, progress=False).rows()[:-1]
+            rows += [{"variant": f"{variant}, from the kit", "seed": seed, **row} for row in of_kit]
         if variant not in first:
             first[variant] = model, result, info
             ck.report.draw_report(run, result, info)
@@ -106,6 +111,16 @@ def _demo(options: argparse.Namespace) -> None:
     facts = {"seeds": options.seeds, "profile": options.profile, "device": str(device), "versions": ck.runs.versions()}
     write_json(out / "results.json", {"rows": table, **facts})
     print(f"results: {out / 'results.json'}")
+
+
+def _first_look(out: Path, device: Any) -> None:
+    """Draw a pair by a network that comes with the kit, before anything is trained."""
+    print("A first look, by a network that comes with the kit:", flush=True)
+    dataset, (model, info) = ck.open_dataset("people:tiny"), ck.load_shipped(device=device)
+    result = ck.evaluation.evaluate(model, dataset, info.config, device=device, progress=False)
+    *_, pair = ck.report.choose_pairs(dataset, result.distances["sum"]).values()
+    figure = ck.report.pair_figure(model, dataset, info.config, result, *pair)
+    print(f"picture: {ck.figures.save_figure(figure, out / 'first-look.png')}", flush=True)
 
 
 def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:

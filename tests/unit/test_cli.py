@@ -219,6 +219,7 @@ def test_demo_resumes_and_draws(tmp_path: Path, monkeypatch) -> None:
         stopped.setattr(report, "draw_report", mock.Mock(side_effect=KeyboardInterrupt))
         assert main(command) == 130
     assert [path.parent.name for path in out.rglob("model.safetensors")] == ["ide"]
+    assert (out / "first-look.png").is_file()
     trained = (out / "ide" / "log.jsonl").read_text()
     assert main(command) == 0
     assert (out / "ide" / "log.jsonl").read_text() == trained, "the log holds each epoch's speed"
