@@ -120,7 +120,10 @@ def _first_look(out: Path, device: Any) -> None:
     result = ck.evaluation.evaluate(model, dataset, info.config, device=device, progress=False)
     *_, pair = ck.report.choose_pairs(dataset, result.distances["sum"]).values()
     figure = ck.report.pair_figure(model, dataset, info.config, result, *pair)
-    print(f"picture: {ck.figures.save_figure(figure, out / 'first-look.png')}", flush=True)
+    print(
+        f"picture: {ck.figures.save_figure(figure, out / 'first-look.png', alt='A pair with its Siamese maps')}",
+        flush=True,
+    )
 
 
 def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
