@@ -15,15 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.config import check_choice
-from casnkit.data.people import PARTS
 from casnkit.models import CASN, eval_view
 
 # v, (P, D), from the network and f^- = f_1 - f_2: a weight is one entry here. Then s is
@@ -105,14 +102,9 @@ def separate(matrix: Tensor) -> Tensor:
     return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
 
 
-def best_partners(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Each cell's partner, that with the largest value: (P, n_1) cells of picture 2, and (P, n_2) of picture 1."""
-    return matrix.argmax(2), matrix.argmax(1)
-
-
 def mutual(matrix: Tensor) -> Tensor:
     """(P, n_1, n_2) bool: the two cells are each other's best partner, with a value above zero."""
-    of_1, of_2 = best_partners(matrix)
+    of_1, of_2 = matrix.argmax(2), matrix.argmax(1)
     none = torch.zeros_like(matrix, dtype=torch.bool)
     return none.scatter(2, of_1[:, :, None], True) & none.scatter(1, of_2[:, None], True) & (matrix > 0)
 
@@ -123,53 +115,6 @@ def mutual_best(matrix: Tensor) -> list[list[Match]]:
     for pair, i, j in both.nonzero().tolist():
         matches[pair].append(Match(i, j, float(matrix[pair, i, j])))
     return [sorted(found, key=lambda match: -match.value) for found in matches]
-
-
-def part_areas(parts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Background's and each body part's share of every cell: (B, H, W) part maps -> (B, 1 + len(PARTS), h * w) in [0, 1]."""
-    shares = [F.adaptive_avg_pool2d((parts == p).float(), size) for p in range(len(PARTS) + 1)]
-    return torch.stack(shares, 1).flatten(2)
-
-
-def same_part(matrix: Tensor, areas_1: Tensor, areas_2: Tensor) -> Tensor:
-    """Of each part's weight in picture 1, the share that lands on this part in picture 2: (P, len(PARTS)) in [0, 1].
-
-    Weight is what is positive in the matrix. Cells count for a part by their :func:`part_areas`; as they hold several parts,
-    no matrix reaches 1. NaN where a picture does not show the part, or it has no weight.
-    """
-    areas_1, areas_2 = areas_1[:, 1:], areas_2[:, 1:]  # without the background
-    weight = areas_1 @ matrix.clamp_min(0)  # (P, parts, n_2)
-    landed, whole = (weight * areas_2).sum(2), weight.sum(2)
-    there = (areas_1.amax(2) > 0) & (areas_2.amax(2) > 0) & (whole > 0)
-    return torch.where(there, landed / whole, torch.nan)
-
-
-def _share(matrix: Tensor, chosen: Tensor) -> Tensor:
-    matrix = matrix.clamp_min(0)
-    return (matrix * chosen).sum((1, 2)) / matrix.sum((1, 2)).clamp_min(torch.finfo(matrix.dtype).tiny)
-
-
-# How much a pair looks like a true match, (P,), higher is more: from the matrix, and areas_1, areas_2 where parts are known.
-PLAUSIBILITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "mutual_cells": lambda m, *_: mutual(m).sum((1, 2)) / min(m.shape[1:]),  # share of the cells in mutual matches
-    "mutual_weight": lambda m, *_: _share(m, mutual(m)),  # and of the positive weight
-    "same_place": lambda m, *_: _share(m, torch.eye(*m.shape[1:]).to(m)),  # weight on equal places; maps of one size
-    "on_person": lambda m, a, b: _share(m, (1 - a[:, 0])[:, :, None] * (1 - b[:, 0])[:, None]),
-    "same_parts": lambda m, a, b: _share(m, a[:, 1:].transpose(1, 2) @ b[:, 1:]),
-}
-
-
-def equal_similarity(similarity: np.ndarray, right: np.ndarray, caliper: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Right and wrong pairs of equal similarity: the indices of K right ones and, in the same order, of their wrong twins.
-
-    Twins differ by at most ``caliper`` standard deviations of the similarity, (P,); ``right``, (P,) bool. Of all ways to join
-    twins this has the most of them, and of these the smallest differences (Hungarian method).
-    """
-    rights, wrongs = np.flatnonzero(right), np.flatnonzero(~right)
-    gap, limit = np.abs(similarity[rights][:, None] - similarity[wrongs]), caliper * similarity.std()
-    rows, columns = linear_sum_assignment(np.where(gap <= limit, gap, (limit + 1) * len(similarity)))
-    near = gap[rows, columns] <= limit
-    return rights[rows[near]], wrongs[columns[near]]
 
 
 def _feature_maps(network: nn.Module, *sides: Tensor) -> list[Tensor]:
