@@ -216,7 +216,8 @@ def test_verdict_and_shared_scale_of_a_pair():
         figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability)
         assert (figure.artists[0].get_text()[0], figure.artists[0].get_color()) == verdict
     maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-    own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
+    row = ("a pair", (person(), person()), maps)
+    own, shared = (figures.show_pairs([row], normalisation=how) for how in hows)
     assert [figure.axes[5].patches[5].get_width() for figure in (own, shared)] == pytest.approx([1, 0.2])
 
 
