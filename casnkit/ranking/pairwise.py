@@ -83,11 +83,6 @@ class Extracted:
         """The images that ``index`` (a slice, integers or a mask) selects."""
         return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
 
-    def parts(self, most: int) -> Iterator[tuple[slice, Extracted]]:
-        """All images in parts of about ``most`` bytes of maps, which are computed where they were not kept; and where."""
-        for part in chunks(len(self), 4 * math.prod(self.feature_maps.shape[1:]), most):
-            yield part, Extracted(self.features[part], self.feature_maps[part].to("cpu"))
-
 
 def extract(
     model: CASN,
@@ -145,10 +140,7 @@ def feature_distances(
     for columns in parts:
         images = wide(gallery[columns]) - shared
         for rows in chunks(len(query), max(len(images), query.shape[1]), 2**24):  # 128 MiB of float64
-            asked = wide(query[rows]) - shared
-            squares = images.square().sum(1) + asked.square().sum(1, keepdim=True)
-            squares = torch.addmm(squares, asked, images.T, alpha=-2)
-            result[rows, columns] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
+            result[rows, columns] = torch.cdist(wide(query[rows]) - shared, images).float().cpu().numpy()
     return result
 
 
@@ -227,10 +219,10 @@ def attention_distances(
         blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
         looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
         with tqdm(total=distances.size, **looks) as bar:
-            for rows, part in query.parts(_free(blocks.device) // 4):
-                blocks.fill(
-                    distances[rows], part, gallery, near if near is None else near[rows], (threshold, scale), bar
-                )
+            for rows in chunks(len(query), 4 * math.prod(query.feature_maps.shape[1:]), _free(blocks.device) // 4):
+                part = Extracted(query.features[rows], query.feature_maps[rows].to("cpu"))  # computed if not kept
+                listed = None if near is None else near[rows]
+                blocks.fill(distances[rows], part, gallery, listed, (threshold, scale), bar)
     else:
         columns = np.arange(len(gallery))[None].repeat(len(query), 0) if near is None else near
         index = np.stack([np.indices(columns.shape)[0], columns], -1).reshape(-1, 2)
@@ -283,7 +275,7 @@ class _Blocks:
     def __init__(
         self, channels: int, head: list[nn.Module], mode: str, order: str, dtype: torch.dtype, centre: Tensor
     ) -> None:
-        self.channels, self.weigh, self.order, self.dtype, self.kept = channels, MODES[mode], order, dtype, {}
+        self.channels, self.weigh, self.order, self.dtype = channels, MODES[mode], order, dtype
         self.wide, self.device = torch.promote_types(dtype, torch.float32), head[0].weight.device
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         first, act, last = head
@@ -356,17 +348,10 @@ class _Blocks:
         """dz_1/df^- from U of both sides: (n, m, D), or (1, 1, D) where it is the same for all pairs."""
         if self.matrix is None:
             return self.constant[None, None]
-        active, gradient = (self.memory(k, len(first), len(second), n) for k, n in enumerate(self.matrix.shape))
+        active = torch.empty(len(first), len(second), len(self.bias), dtype=self.dtype, device=self.device)
         torch.gt((first + self.bias)[:, None], second, out=active)  # no detour over bool: a slow cast
-        torch.mm(active.flatten(0, 1), self.matrix, out=gradient.flatten(0, 1))
+        gradient = active @ self.matrix
         return gradient if self.constant is None else gradient.add_(self.constant)
-
-    def memory(self, name: int, *shape: int) -> Tensor:
-        """Room for a block's values, the same for every block: fresh memory costs a CPU more than a pass over it."""
-        size = math.prod(shape)
-        if name not in self.kept or self.kept[name].numel() < size:
-            self.kept[name] = torch.empty(size, dtype=self.dtype, device=self.device)
-        return self.kept[name][:size].view(shape)
 
     def over_stripes(self, weights: Tensor) -> Tensor:
         """(..., D) -> (..., C): a channel's weights in all stripes, added."""
