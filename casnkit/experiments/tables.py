@@ -102,9 +102,9 @@ class Plan:
 
     def runs(self, benchmark: str, row: str) -> list[_Run]:
         """What is there of a row."""
-        every = self.out.glob(f"{self.folder(benchmark, row, '*').name}/run.json")
-        wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in range(self.seeds or 0)] or every
-        return [_read(file.parent) for file in sorted(wanted) if file.is_file()]
+        seeds = ["*"] if self.seeds is None else range(self.seeds)
+        files = (self.out.glob(f"{self.folder(benchmark, row, seed).name}/run.json") for seed in seeds)
+        return [_read(file.parent) for file in sorted(itertools.chain.from_iterable(files))]
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:

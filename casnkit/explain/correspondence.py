@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.config import check_choice
+from casnkit.explain.pair import checked_images
 from casnkit.models import CASN, eval_view
 
 # v, (P, D), from the network and f^- = f_1 - f_2: a weight is one entry here. Then s is
@@ -119,17 +120,11 @@ def mutual_best(matrix: Tensor) -> list[list[Match]]:
 
 def _feature_maps(network: nn.Module, *sides: Tensor) -> list[Tensor]:
     """Feature maps of both sides, in eval mode and without a graph, from checked images."""
-    sides, maps = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in sides], []
-    found = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__ for x in sides]
-    good = [isinstance(x, Tensor) and x.is_floating_point() and x.dim() == 4 and x.shape[1] == 3 for x in sides]
-    if not all(good) or not len(sides[0]) == len(sides[1]) > 0:
-        raise ValueError(f"expected normalised floats (P, 3, H, W), P on both sides, got {' and '.join(found)}")
-    network = eval_view(network)
-    give, like = network.feature_map if isinstance(network, CASN) else network, next(network.parameters(), sides[0])
+    images, network = checked_images(network, *sides, one_size=False), eval_view(network)
     with torch.no_grad():
-        for images in sides:
-            maps.append(give(images.to(like)))
-            if not isinstance(maps[-1], Tensor) or maps[-1].dim() != 4 or not maps[-1].isfinite().all():
-                given = tuple(getattr(maps[-1], "shape", ())) or type(maps[-1]).__name__
-                raise ValueError(f"expected a network that gives finite feature maps (B, C, h, w), got {given}")
+        maps = list(map(network.feature_map if isinstance(network, CASN) else network, images))
+    for found in maps:
+        if not isinstance(found, Tensor) or found.dim() != 4 or not found.isfinite().all():
+            given = tuple(getattr(found, "shape", ())) or type(found).__name__
+            raise ValueError(f"expected a network that gives finite feature maps (B, C, h, w), got {given}")
     return maps

@@ -24,9 +24,7 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.config import check_choice, check_count
-from casnkit.data.images import is_dense
-from casnkit.evaluation import SIDES
-from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel
+from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel, checked_images
 from casnkit.models import CASN, seeded, unwrapped
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
@@ -46,18 +44,11 @@ def identification(pair: PairModel) -> Found:
     return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
 
 
-def siamese(mode: str, pair: PairModel, *, order: str = "given") -> Found:
-    """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
-
-    ``order``: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
-    """
-    check_choice("order", order, ("given", "both"))
+def siamese(mode: str, pair: PairModel) -> Found:
+    """Equation 4 in one of its modes, for the pair target's score (the paper: z_1)."""
     maps, features = pair.leaves()
-    ways = [_weights(pair, features, mode)]
-    if order == "both":
-        ways.append(_weights(pair, features[::-1], mode)[::-1])
-    found = [[attention.siamese_map(m.detach(), w) for m, w in zip(maps, way, strict=True)] for way in ways]
-    return tuple(sum(side) / len(ways) for side in zip(*found, strict=True))
+    weights = _weights(pair, features, mode)
+    return tuple(attention.siamese_map(m.detach(), w) for m, w in zip(maps, weights, strict=True))
 
 
 def siamese_centred(pair: PairModel) -> Found:
@@ -187,16 +178,13 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     return tuple(g.abs().amax(1) for g in found)
 
 
-def integrated_gradients(
-    pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None, at_once: int = _COPIES_AT_ONCE
-) -> Found:
+def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None) -> Found:
     """Integrated gradients (Sundararajan et al. 2017), summed over colours; signed, with captum's convergence delta.
 
     Args:
         baseline: where the way begins: ``zero`` (the data's mean colour) or ``partner`` (the other image).
         of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each`` (default for the
             partner): one image goes while the other stays, and each map adds up to its own difference.
-        at_once: pairs in one pass: fewer take less memory, and the map is the same; at least one step of every pair.
     """
     images = pair.query.detach(), pair.gallery.detach()
     starts = {"zero": tuple(map(torch.zeros_like, images)), "partner": images[::-1]}
@@ -204,7 +192,7 @@ def integrated_gradients(
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
-    options["internal_batch_size"] = max(check_count("at_once", at_once), len(pair.query))
+    options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
     ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
     first, second = starts[baseline]
     if of == "pair":
@@ -338,7 +326,9 @@ def explain(
         **options: of the method; its function's docstring says which.
     """
     model, found = unwrapped(model), _find(method, options)
-    images = _checked_images(model, query_images, gallery_images)
+    if model.training:
+        warnings.warn("the model is in train mode: it is explained in eval mode", stacklevel=2)
+    images = checked_images(model, query_images, gallery_images)
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
@@ -372,27 +362,6 @@ def _find(method: str, options: dict[str, Any]) -> Method:
     if not set(options) <= set(known):
         raise ValueError(f"method {method!r} has the options {', '.join(known) or 'none'}, got {', '.join(options)}")
     return METHODS[method]
-
-
-def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
-    if model.training:
-        warnings.warn("the model is in train mode: it is explained in eval mode", stacklevel=3)
-    both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
-    for side, x in zip(SIDES, both, strict=True):
-        tensor = isinstance(x, Tensor)
-        if not is_dense(x) or not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 3 or not len(x):
-            found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}" if tensor else f"a {type(x).__name__}"
-            raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
-        if not x.isfinite().all():
-            raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
-    if both[0].shape != both[1].shape:
-        found = " and ".join(str(tuple(x.shape)) for x in both)
-        raise ValueError(f"expected as many query as gallery images, of one size, got {found}: resize or repeat them")
-    like = next((p for p in model.parameters() if p.is_floating_point()), both[0])
-    with torch.inference_mode(False), torch.no_grad():
-        # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
-        return tuple(x.to(like.device, like.dtype, copy=True) for x in both)
 
 
 def _checked_target(model: nn.Module, method: str, found: Method, target: str | int) -> str:

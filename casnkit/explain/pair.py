@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit.config import check_choice
+from casnkit.data.images import is_dense
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask
 from casnkit.models import CASN, eval_view
@@ -41,6 +42,30 @@ class PairMaps:
     def cpu(self) -> PairMaps:
         """The same in main memory."""
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def checked_images(network: nn.Module, *sides: Any, one_size: bool = True) -> tuple[Tensor, ...]:
+    """Both sides' images as (P, 3, H, W) on the network's device and in its precision, cut off from any graph.
+
+    Raises ValueError for what is no normalised float, not finite, or does not make pairs (``one_size``: of one size).
+    """
+    both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in sides]
+    for side, x in zip(SIDES, both, strict=True):
+        if not is_dense(x) or not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 3 or not len(x):
+            found = f"a {type(x).__name__}"
+            if isinstance(x, Tensor):
+                found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}"
+            raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
+        if not x.isfinite().all():
+            raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
+    shapes = [tuple(x.shape) for x in both]
+    if len(both[0]) != len(both[1]) or (one_size and shapes[0] != shapes[1]):
+        found = f"{' of one size' * one_size}, got {shapes[0]} and {shapes[1]}: resize or repeat them"
+        raise ValueError(f"expected as many query as gallery images,{found}")
+    like = next((p for p in network.parameters() if p.is_floating_point()), both[0])
+    with torch.inference_mode(False), torch.no_grad():
+        # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
+        return tuple(x.to(like.device, like.dtype, copy=True) for x in both)
 
 
 class PairModel(nn.Module):
