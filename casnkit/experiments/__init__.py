@@ -8,8 +8,6 @@ they are one seed each and compare nothing. ``figures/make/ship.py`` makes them 
 seeds and hashes in ``networks.csv``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -8,8 +8,6 @@ A trial whose row is there is not run again, and one that was stopped goes on wh
 configuration and data: a changed default is another trial.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import hashlib

@@ -6,8 +6,6 @@ of ``config.ranking``, as in the test. The people of the test have no class: ide
 training identity that the network takes them for. The keys with ``_train`` explain the true one, on training images.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import NamedTuple
 

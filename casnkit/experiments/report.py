@@ -3,8 +3,6 @@
 The rows of published studies lie in ``figures/results`` and come with the kit; :func:`published` reads them.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@
 without re-ranking. Where a system stands in two tables its numbers are the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,6 +66,12 @@ def published_table(number: int) -> pd.DataFrame:
     shown = itertools.product(zip(names, entries, strict=True), COMPARED)
     cells = {(name, entry.benchmark, HEADINGS[key]): getattr(entry, key) for (name, entry), key in shown}
     return pd.Series(cells).dropna().map("{:.1f}".format).unstack([1, 2], fill_value="", sort=False)
+
+
+class _Run(NamedTuple):
+    folder: Path
+    info: runs.RunInfo
+    results: dict[str, Any] | None  # those of this very run, on the data that it was trained on
 
 
 @dataclass
@@ -154,12 +158,6 @@ def measure(
                 evaluation.save_results(folder, result, dataset, info)
             accelerator.wait_for_everyone()
     return problems
-
-
-class _Run(NamedTuple):
-    folder: Path
-    info: runs.RunInfo
-    results: dict[str, Any] | None  # those of this very run, on the data that it was trained on
 
 
 def _read(folder: Path) -> _Run:

@@ -10,8 +10,6 @@ not tell which place goes with which. A matrix (P, n_1, n_2) has a row for each 
 (from the top left, row by row), and a column for each cell of picture 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ of a picture hurts wherever it lies, and a hole is something that the network ha
 random masks of the same area and shape.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

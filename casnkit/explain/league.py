@@ -5,8 +5,6 @@ The published league lies in ``figures/results``. A row of the table is a ``meas
 (faithfulness: the random masks' area). ``than``: empty, or the method from which the row gives this one's difference.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ soft mask is :func:`casnkit.attention.image_mask`. What a mask says of an explan
 mask of the same area and shape (:func:`random_like`): hiding a third of a picture hurts wherever it lies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -6,8 +6,6 @@ forward pass. The others are captum's (Kokhlikyan et al. 2020), which sees one f
 are summed over the three colour channels, except for the gradient's size, where the largest counts.
 """
 
-from __future__ import annotations
-
 import inspect
 import time
 import warnings

@@ -4,8 +4,6 @@ The trunk of a Siamese network belongs to both branches. A hook on it sees two c
 one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +37,7 @@ class PairMaps:
     seconds: float  # of all P pairs together
     delta: Tensor | None = None  # (P,) by how much both maps together exceed the sum that the method promises
 
-    def cpu(self) -> PairMaps:
+    def cpu(self) -> "PairMaps":
         """The same in main memory."""
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
 

@@ -6,8 +6,6 @@ replaced by a random one does not explain its score. A low correlation alone pro
 map correlates with nothing. So a method must first say something, say it twice, and say other things of other images.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

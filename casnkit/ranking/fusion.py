@@ -15,8 +15,6 @@ As in the authors' code, not in their text: d is the squared distance divided by
 "2/3 or more" is "more than 2/3", and an image counts among its own k2 nearest. Nothing of size N x N is made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -14,8 +14,6 @@ Maps are large: 1.5 MiB an image for ResNet50 with stripes, 137 GiB for MSMT17. 
 network looks again at a part of the images whenever that part's maps are needed, and the distances are the same.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +54,7 @@ class StreamedMaps:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: object) -> StreamedMaps:
+    def __getitem__(self, index: object) -> "StreamedMaps":
         chosen = self.numbers[index if isinstance(index, slice) else np.asarray(index)]
         return StreamedMaps(self.model, self.load, chosen, *self.shape[1:])
 
@@ -79,7 +77,7 @@ class Extracted:
     def __len__(self) -> int:
         return len(self.features)
 
-    def subset(self, index: object) -> Extracted:
+    def subset(self, index: object) -> "Extracted":
         """The images that ``index`` (a slice, integers or a mask) selects."""
         return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
 
@@ -264,7 +262,7 @@ class _Side(NamedTuple):
     hidden: Tensor  # (n, H), U at least in float32
     size: tuple[int, int]  # (h, w)
 
-    def subset(self, index: object) -> _Side:
+    def subset(self, index: object) -> "_Side":
         """The images that ``index`` selects."""
         return _Side(*(values[index] for values in self[:3]), self.size)
 

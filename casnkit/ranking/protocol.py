@@ -12,8 +12,6 @@ above it o_i = (i - 1) / r_i (1 where r_i = 0). The step AP is the mean of p_i (
 trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty p_n.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile
@@ -164,7 +162,7 @@ def pair_masks(q_pids: np.ndarray, q_cams: np.ndarray, g_pids: np.ndarray, g_cam
     return [person & ~same_camera, person & same_camera | (g_pids == JUNK_PID)]
 
 
-def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
+def camera_pairs(distances: Matrix, *sides: Ids) -> "pd.DataFrame":
     """The protocol camera by camera: each camera's queries are ranked in each camera's gallery alone.
 
     A row for each pair: ``query camera`` and ``gallery camera`` (-1 is unknown); ``rank_1``, ``rank_5``, ``rank_10``,

@@ -7,8 +7,6 @@ Pairs are those of the protocol: junk is left out, and gallery images of the que
 that are nobody (pid 0 or -1), of which nothing can be said.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
