@@ -90,17 +90,6 @@ def cell_cosine_of(map_1: Tensor, map_2: Tensor) -> Tensor:
     return cells_1.transpose(1, 2) @ cells_2
 
 
-def excess(matrix: Tensor) -> Tensor:
-    """What two separate maps cannot tell: the matrix less :func:`separate`. Each row and each column adds up to zero."""
-    return matrix - separate(matrix)
-
-
-def separate(matrix: Tensor) -> Tensor:
-    """What two separate maps tell of a matrix >= 0: the product of row and column sums, scaled to the same total."""
-    total = matrix.sum((1, 2), True)
-    return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
-
-
 def mutual(matrix: Tensor) -> Tensor:
     """(P, n_1, n_2) bool: the two cells are each other's best partner, with a value above zero."""
     of_1, of_2 = matrix.argmax(2), matrix.argmax(1)

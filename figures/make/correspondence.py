@@ -49,10 +49,8 @@ from casnkit.explain.correspondence import (
     Match,
     cell_cosine_of,
     correspondence_of,
-    excess,
     mutual,
     mutual_best,
-    separate,
 )
 from casnkit.figures import save_figure
 from casnkit.figures.style import BLUE, DASHED, ORANGE, PAGE_WIDTH, figure_style, frame, new_figure
@@ -79,6 +77,17 @@ def matrices(
         found |= {weight: correspondence_of(model, map_1, map_2, weight) for weight in ("alpha", "gradient")}
     place, truth = torch.eye(*cosine.shape[1:]).expand_as(cosine), areas_1[:, 1:].mT @ areas_2[:, 1:]
     return found | dict(zip(BASELINES, (separate(cosine), place, torch.ones_like(cosine), truth), strict=True))
+
+
+def excess(matrix: Tensor) -> Tensor:
+    """What two separate maps cannot tell: the matrix less :func:`separate`. Each row and each column adds up to zero."""
+    return matrix - separate(matrix)
+
+
+def separate(matrix: Tensor) -> Tensor:
+    """What two separate maps tell of a matrix >= 0: the product of row and column sums, scaled to the same total."""
+    total = matrix.sum((1, 2), True)
+    return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
 
 
 def part_areas(parts: Tensor, size: tuple[int, int]) -> Tensor:

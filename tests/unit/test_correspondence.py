@@ -85,7 +85,7 @@ def test_partners_by_hand():
     matrix = torch.tensor([[[5.0, 1, 4], [6, 2, 1]], [[-1, -2, -3], [0, 0, 0]]])
     assert mutual_best(matrix) == [[(1, 0, 6.0)], []]  # without a positive value no match
     assert mutual_best(matrix.mT)[0] == [(0, 1, 6.0)]
-    beyond = cells.excess(matrix[:1])
+    beyond = study.excess(matrix[:1])
     torch.testing.assert_close(beyond[0, 0], torch.tensor([5 - 10 * 11 / 19, 1 - 10 * 3 / 19, 4 - 10 * 5 / 19]))
     assert [match[:2] for match in mutual_best(beyond)[0]] == [(0, 2), (1, 0)]
 
