@@ -82,9 +82,8 @@ def verify(pairs: PairDistances) -> Verification:
     thresholds = np.concatenate([[-np.inf], -thresholds[1:]])  # the first one accepts nothing, whatever it is called
     excess = false_accept - (1 - true_accept)  # of false accepts over false rejects: rises from -1 to 1
     equal = float(np.interp(0, excess, false_accept))
-    return Verification(
-        thresholds, false_accept, true_accept, float(auc(false_accept, true_accept)), equal, pairs.num_same
-    )
+    area = float(auc(false_accept, true_accept))
+    return Verification(thresholds, false_accept, true_accept, area, equal, pairs.num_same)
 
 
 def choose_thresholds(
