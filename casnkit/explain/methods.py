@@ -37,8 +37,7 @@ def plain_mean(pair: PairModel) -> Found:
 
 def identification(pair: PairModel) -> Found:
     """Identification attention (paper 3.1.2) of each image's label: the given one, or the one with the highest score."""
-    maps, _ = pair.leaves()
-    attend = pair.model.identification_attention_of
+    maps, attend = pair.leaves()[0], pair.model.identification_attention_of
     return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
 
 
@@ -158,7 +157,7 @@ def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
 
 def saliency(pair: PairModel) -> Found:
     """|d score / d pixel|, the largest of the three colours (Simonyan et al. 2014)."""
-    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair, abs=True))
+    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair))
 
 
 def input_x_gradient(pair: PairModel) -> Found:
@@ -267,16 +266,16 @@ class Method:
 
 
 _LABELS = {
-    "paper": "Siamese attention (equation 4)",
-    "signed": "Siamese attention, sign turned for the gallery image",
-    "gradcam": "Siamese attention, the derivative itself (Grad-CAM of the pair score)",
-    "v1": "Siamese attention, earlier version of the paper",
+    "paper": " (equation 4)",
+    "signed": ", sign turned for the gallery image",
+    "gradcam": ", the derivative itself (Grad-CAM of the pair score)",
+    "v1": ", earlier version of the paper",
 }
 _PAIR, _LIKE = {"targets": PAIR_TARGETS}, {"targets": ("similarity",)}
 
 
 def _of_mode(mode: str) -> Method:
-    return Method(_LABELS.get(mode, f"Siamese attention, mode {mode!r}"), partial(siamese, mode), **_PAIR)
+    return Method("Siamese attention" + _LABELS.get(mode, f", mode {mode!r}"), partial(siamese, mode), **_PAIR)
 
 
 METHODS = {"siamese" if mode == "paper" else f"siamese-{mode}": _of_mode(mode) for mode in attention.MODES}

@@ -135,12 +135,11 @@ class PairModel(nn.Module):
                 features = self.embed(images).chunk(2)
         if len(outputs) != 1 or not kept:
             name = next(name for name, module in self.model.named_modules() if module is layer)
-            found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
-            expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
-            advice = (
-                "choose another layer, put an nn.Identity behind the call, or a torchvision.ops.Permute([0, 3, 1, 2])"
+            raise ValueError(
+                f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w), it is called "
+                f"{len(outputs)} times, for {[tuple(x.shape) for x in outputs]}: choose another layer, put an nn.Identity "
+                "behind the call, or a torchvision.ops.Permute([0, 3, 1, 2]) where channels stand last"
             )
-            raise ValueError(f"{expected}, {found}: {advice} where channels stand last")
         self.scores = self.score(*features, *self.settled_labels(features)).detach()
         return tuple(kept), features
 
@@ -250,14 +249,12 @@ def _check_question(retrieval: Evaluation, query: int, gallery: int | None, wher
             raise ValueError(f"{side}_index: expected 0 .. {len(images) - 1}, got {index}")
 
 
-def _row_after(
-    retrieval: Evaluation, i: int, j: int, where: str, seen: dict[str, Extracted], ranked_by: str
-) -> np.ndarray:
+def _row_after(retrieval: Evaluation, i: int, j: int, where: str, seen: dict[str, Extracted], by: str) -> np.ndarray:
     """Query i's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
     if where == "query":
-        return retrieval.row_of(seen["query"], i, ranked_by)
-    if ranked_by == "sum":
+        return retrieval.row_of(seen["query"], i, by)
+    if by == "sum":
         return retrieval.fused(i, *(_row_after(retrieval, i, j, where, seen, kind) for kind in RANKED_BY[:2]))
-    row = np.array(retrieval.row(i, ranked_by))
-    row[j] = retrieval.between(seen["query"], seen["gallery"], ranked_by)[0, 0]
+    row = np.array(retrieval.row(i, by))
+    row[j] = retrieval.between(seen["query"], seen["gallery"], by)[0, 0]
     return row
