@@ -3,11 +3,9 @@
 ``session = ck.notebook.start("quick", "people")``, and then ``model, result, info = session.run("casn")``.
 """
 
-import base64
 import contextlib
 import functools
 import hashlib
-import io
 import json
 import os
 import textwrap
@@ -23,7 +21,6 @@ import torch
 from IPython import get_ipython
 from IPython.display import display
 from ipywidgets import Image, VBox
-from PIL import Image as Picture
 
 import casnkit as ck
 from casnkit import evaluation, figures, runs
@@ -32,26 +29,12 @@ from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
-from casnkit.experiments import fits, load_shipped
-from casnkit.figures.images import as_images, as_map
-from casnkit.inspector import payload
-from casnkit.inspector.core import Viewer
+from casnkit.experiments import fits
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
 
-__all__ = [
-    "PEOPLE_SIZES",
-    "LiveView",
-    "Session",
-    "Trained",
-    "default_folder",
-    "exercises",
-    "report",
-    "say",
-    "show",
-    "start",
-]
+__all__ = ["PEOPLE_SIZES", "LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "start"]
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
@@ -84,43 +67,6 @@ def say(*lines: str) -> None:
     """Print sentences, broken between words: a notebook's page breaks a long line in the middle of one."""
     for line in lines:
         print(textwrap.fill(line, 115, subsequent_indent="  "))
-
-
-def show(
-    pair: Any, maps: Sequence | None = None, matrix: Any = None, title: str = "Siamese attention", **look: Any
-) -> None:
-    """One pair in the viewer: live where there is a kernel, a picture behind it for a page without one.
-
-    ``pair``: two images as ``figures.show_pair`` takes them, with their ``maps`` (h, w) and, where it is known, the
-    ``matrix`` (h1 * w1, h2 * w2) of ``explain.correspondence``; or a pair made by ``inspector.payload.pair``. ``look``:
-    fields of ``inspector.payload.STATE``, such as ``threshold``.
-    """
-    if unknown := set(look) - set(payload.STATE):
-        raise ValueError(f"expected fields out of {', '.join(payload.STATE)}, got {', '.join(sorted(unknown))}")
-    if maps is not None:
-        sides = [payload.picture(Picture.fromarray(x), f"image {k}") for k, x in enumerate(as_images(pair), 1)]
-        values, like = [as_map(one) for one in maps], {}
-        if matrix is not None:
-            cells = np.asarray(matrix, np.float64)
-            like = payload.correspondence(cells, [m.shape for m in values], float(cells.sum()))
-        pair = payload.pair(
-            *sides, "unknown", [payload.method("map", title, values)], heading=title, correspondence=like
-        )
-    state = payload.STATE | look
-    display(Viewer(state=state, pair=pair, controls={"pair": payload.LOOK}))
-    if pair["methods"]:
-        alt = f"Twin of the viewer: {pair['heading']}"
-        bundle = {"image/png": base64.b64encode(_twin(pair, state["threshold"])).decode(), "text/plain": alt}
-        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
-
-
-def _twin(pair: Mapping[str, Any], threshold: float) -> bytes:
-    method = pair["methods"][0]
-    maps = [np.reshape(values, grid) for values, grid in zip(method["maps"], method["grid"], strict=True)]
-    sources = (base64.b64decode(pair[side]["src"].partition(",")[2]) for side in ("query", "gallery"))
-    images = [Picture.open(io.BytesIO(source)) for source in sources]
-    titles = [pair[side]["title"] for side in ("query", "gallery")]
-    return figures.figure_png(figures.show_pair(*images, *maps, threshold, titles, title=method["title"]), dpi=120)
 
 
 def default_folder() -> Path:
@@ -166,12 +112,11 @@ class Session:
         folder = self._folder(config)
         shipped = None if live or (folder / "run.json").is_file() else fits(config, self.dataset)
         if shipped:
-            folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
-        else:
-            if not (folder / "model.safetensors").is_file():
-                self._train(config, folder, live)
-            model, info = runs.load_model(folder, self.device)
+        elif not (folder / "model.safetensors").is_file():
+            self._train(config, folder, live)
+        folder = shipped or folder
+        model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
         return Trained(model, result, info, runs.read_log(folder))
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casnkit import notebook
 from casnkit.__main__ import main
 from casnkit.inspector import page, payload, telling
 
@@ -120,18 +119,3 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert main(["page", "gap-casn", "people:tiny", "--pairs", given, "--out", str(tmp_path / "no.html")]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "no.html").exists()
-
-
-def test_a_lesson_shows_a_pair_and_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(notebook, "display", lambda what, **options: shown.append((what, options)))
-    maps, matrix = [np.eye(3), np.ones((2, 2))], np.arange(36.0).reshape(9, 4)
-    notebook.show([Image.new("RGB", (8, 16))] * 2, maps, matrix, threshold=0.3)
-    (viewer, _), (bundle, options) = shown
-    assert viewer.state["threshold"] == 0.3
-    assert viewer.pair["methods"][0]["maps"] == [maps[0].ravel().tolist(), [1.0] * 4]
-    assert viewer.pair["correspondence"]["score"] == matrix.sum()
-    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert options["metadata"]["image/png"]["alt"].startswith("Twin of")
-    with pytest.raises(ValueError, match="treshold"):
-        notebook.show([], maps, treshold=1)
