@@ -11,11 +11,9 @@ not tell which place goes with which. A matrix (P, n_1, n_2) has a row for each 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from casnkit import attention
 from casnkit.config import check_choice
@@ -28,14 +26,6 @@ WEIGHTS: dict[str, Callable[[CASN, Tensor], Tensor]] = {
     "alpha": lambda model, d: attention.siamese_weights(model.pair_gradient(d), d)[0],  # its part in eq. 4's channels
     "gradient": lambda model, d: model.pair_gradient(d),  # its products, each counted dz_1/df^-_k times, with the sign
 }
-
-
-class Match(NamedTuple):
-    """Two cells that are each other's best partner."""
-
-    cell_1: int  # row * width + column in the feature map of picture 1
-    cell_2: int
-    value: float  # of the matrix
 
 
 def correspondence(
@@ -52,9 +42,13 @@ def correspondence(
     """
     check_choice("weight", weight, WEIGHTS)
     if not isinstance(model, CASN):
-        raise ValueError(f"expected a CASN, whose pooling is known, got a {type(model).__name__}: see cell_cosine")
+        raise ValueError(f"expected a CASN, whose pooling is known, got a {type(model).__name__}")
+    images, model = checked_images(model, images_1, images_2, one_size=False), eval_view(model)
     with torch.no_grad():
-        return correspondence_of(model, *_feature_maps(model, images_1, images_2), weight, normalise)
+        maps = [model.feature_map(x) for x in images]
+        if not all(m.isfinite().all() for m in maps):
+            raise ValueError("expected finite feature maps, got NaN or infinity: load or train the model again")
+        return correspondence_of(model, *maps, weight, normalise)
 
 
 def correspondence_of(
@@ -74,44 +68,3 @@ def cell_shares(feature_map: Tensor, stripes: int = 1) -> Tensor:
     """S, what each cell adds to the feature: (B, C, h, w) -> (B, stripes * C, h * w); the sum over cells is ``CASN.pool``."""
     rows = attention.stripe_matrix(feature_map.shape[2], stripes, feature_map) / feature_map.shape[3]
     return torch.einsum("bchw,ph->bpchw", feature_map, rows).flatten(3).flatten(1, 2)
-
-
-def cell_cosine(network: nn.Module, images_1: Tensor, images_2: Tensor) -> Tensor:
-    """The cosine of every two cells, (P, h1 * w1, h2 * w2) in [-1, 1]. It adds up to no score, and explains none.
-
-    ``network``: a CASN, or any module that gives feature maps (B, C, h, w) for images, however they are pooled later.
-    """
-    return cell_cosine_of(*_feature_maps(network, images_1, images_2))
-
-
-def cell_cosine_of(map_1: Tensor, map_2: Tensor) -> Tensor:
-    """:func:`cell_cosine` from feature maps; a cell that is zero in all channels has the cosine 0 with every other."""
-    cells_1, cells_2 = (F.normalize(m.flatten(2), dim=1) for m in (map_1, map_2))
-    return cells_1.transpose(1, 2) @ cells_2
-
-
-def mutual(matrix: Tensor) -> Tensor:
-    """(P, n_1, n_2) bool: the two cells are each other's best partner, with a value above zero."""
-    of_1, of_2 = matrix.argmax(2), matrix.argmax(1)
-    none = torch.zeros_like(matrix, dtype=torch.bool)
-    return none.scatter(2, of_1[:, :, None], True) & none.scatter(1, of_2[:, None], True) & (matrix > 0)
-
-
-def mutual_best(matrix: Tensor) -> list[list[Match]]:
-    """For each pair of pictures its cell-to-cell matches, the largest value first; no cell is in two of them."""
-    both, matches = mutual(matrix), [[] for _ in matrix]
-    for pair, i, j in both.nonzero().tolist():
-        matches[pair].append(Match(i, j, float(matrix[pair, i, j])))
-    return [sorted(found, key=lambda match: -match.value) for found in matches]
-
-
-def _feature_maps(network: nn.Module, *sides: Tensor) -> list[Tensor]:
-    """Feature maps of both sides, in eval mode and without a graph, from checked images."""
-    images, network = checked_images(network, *sides, one_size=False), eval_view(network)
-    with torch.no_grad():
-        maps = list(map(network.feature_map if isinstance(network, CASN) else network, images))
-    for found in maps:
-        if not isinstance(found, Tensor) or found.dim() != 4 or not found.isfinite().all():
-            given = tuple(getattr(found, "shape", ())) or type(found).__name__
-            raise ValueError(f"expected a network that gives finite feature maps (B, C, h, w), got {given}")
-    return maps

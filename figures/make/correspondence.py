@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,13 +45,7 @@ from casnkit.evaluation import Evaluation, table
 from casnkit.experiments import FOLDER, list_shipped, load_run
 from casnkit.experiments.ablation import open_people
 from casnkit.experiments.report import estimate, holm, pooled_deviation
-from casnkit.explain.correspondence import (
-    Match,
-    cell_cosine_of,
-    correspondence_of,
-    mutual,
-    mutual_best,
-)
+from casnkit.explain.correspondence import correspondence_of
 from casnkit.figures import save_figure
 from casnkit.figures.style import BLUE, DASHED, ORANGE, PAGE_WIDTH, figure_style, frame, new_figure
 from casnkit.models import seeded
@@ -72,11 +66,40 @@ def matrices(
     Baselines: what two separate maps tell, the same place, every partner alike, and what joins equal parts with each other.
     """
     cosine = correspondence_of(model, map_1, map_2)
-    found = {"cosine": cosine, "excess": excess(cosine), "cells": cell_cosine_of(map_1, map_2)}
+    found = {"cosine": cosine, "excess": excess(cosine), "cells": cell_cosine(map_1, map_2)}
     if trained:
         found |= {weight: correspondence_of(model, map_1, map_2, weight) for weight in ("alpha", "gradient")}
     place, truth = torch.eye(*cosine.shape[1:]).expand_as(cosine), areas_1[:, 1:].mT @ areas_2[:, 1:]
     return found | dict(zip(BASELINES, (separate(cosine), place, torch.ones_like(cosine), truth), strict=True))
+
+
+class Match(NamedTuple):
+    """Two cells that are each other's best partner."""
+
+    cell_1: int  # row * width + column in the feature map of picture 1
+    cell_2: int
+    value: float  # of the matrix
+
+
+def cell_cosine(map_1: Tensor, map_2: Tensor) -> Tensor:
+    """The cosine of every two cells, (P, h1 * w1, h2 * w2) in [-1, 1], 0 beside a cell of zeros. It adds up to no score."""
+    cells_1, cells_2 = (F.normalize(m.flatten(2), dim=1) for m in (map_1, map_2))
+    return cells_1.transpose(1, 2) @ cells_2
+
+
+def mutual(matrix: Tensor) -> Tensor:
+    """(P, n_1, n_2) bool: the two cells are each other's best partner, with a value above zero."""
+    of_1, of_2 = matrix.argmax(2), matrix.argmax(1)
+    none = torch.zeros_like(matrix, dtype=torch.bool)
+    return none.scatter(2, of_1[:, :, None], True) & none.scatter(1, of_2[:, None], True) & (matrix > 0)
+
+
+def mutual_best(matrix: Tensor) -> list[list[Match]]:
+    """For each pair of pictures its cell-to-cell matches, the largest value first; no cell is in two of them."""
+    both, matches = mutual(matrix), [[] for _ in matrix]
+    for pair, i, j in both.nonzero().tolist():
+        matches[pair].append(Match(i, j, float(matrix[pair, i, j])))
+    return [sorted(found, key=lambda match: -match.value) for found in matches]
 
 
 def excess(matrix: Tensor) -> Tensor:

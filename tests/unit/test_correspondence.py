@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from casnkit.explain import cell_cosine, correspondence, mutual_best
+from casnkit.explain import correspondence
 from casnkit.ranking import feature_distances
 
 cells = import_module("casnkit.explain.correspondence")
@@ -58,23 +58,21 @@ def test_against_a_slow_double_loop_and_autograd(pairs, weight):
     torch.testing.assert_close(raw[0], torch.autograd.functional.hessian(of_scaled_cells, ones)[0][1])
 
 
-def test_cosine_of_cells_for_any_network(make_images):
-    network = nn.Sequential(nn.Conv2d(3, 6, 3, stride=8), nn.ReLU()).double()
-    images = make_images(2, 32, 16), make_images(2, 24, 32, seed=1)
-    found, maps = cell_cosine(network, *images), [network(x).flatten(2).detach() for x in images]
+def test_cosine_of_cells():
+    maps = torch.rand(2, 5, 3, 2), torch.rand(2, 5, 2, 4)
+    found, flat = study.cell_cosine(*maps), [m.flatten(2) for m in maps]
     for p, i, j in product(*map(range, found.shape)):
-        torch.testing.assert_close(found[p, i, j], torch.cosine_similarity(maps[0][p, :, i], maps[1][p, :, j], dim=0))
+        torch.testing.assert_close(found[p, i, j], torch.cosine_similarity(flat[0][p, :, i], flat[1][p, :, j], dim=0))
 
 
 def test_what_does_not_fit_is_refused(make_model, make_images):
     model, images, flat = make_model(), make_images(2), nn.Flatten()
     for message, ask, *given in (
-        ("CASN.*Flatten.*cell_cosine", correspondence, flat, images, images),
+        ("CASN.*Flatten", correspondence, flat, images, images),
         ("weight.*cosine, alpha, gradient", correspondence, model, images, images, "beta"),
         ("uint8", correspondence, model, images, images.byte()),
         (r"\(2, 3.*\(1, 3", correspondence, model, images, images[:1]),
-        ("NoneType", cell_cosine, model, None, images),
-        (r"\(B, C, h, w\), got \(2, 1536\)", cell_cosine, flat, images, images),
+        ("NoneType", correspondence, model, None, images),
         ("finite", correspondence, model, images, images * torch.nan),
     ):
         with pytest.raises(ValueError, match=message):
@@ -83,11 +81,11 @@ def test_what_does_not_fit_is_refused(make_model, make_images):
 
 def test_partners_by_hand():
     matrix = torch.tensor([[[5.0, 1, 4], [6, 2, 1]], [[-1, -2, -3], [0, 0, 0]]])
-    assert mutual_best(matrix) == [[(1, 0, 6.0)], []]  # without a positive value no match
-    assert mutual_best(matrix.mT)[0] == [(0, 1, 6.0)]
+    assert study.mutual_best(matrix) == [[(1, 0, 6.0)], []]  # without a positive value no match
+    assert study.mutual_best(matrix.mT)[0] == [(0, 1, 6.0)]
     beyond = study.excess(matrix[:1])
     torch.testing.assert_close(beyond[0, 0], torch.tensor([5 - 10 * 11 / 19, 1 - 10 * 3 / 19, 4 - 10 * 5 / 19]))
-    assert [match[:2] for match in mutual_best(beyond)[0]] == [(0, 2), (1, 0)]
+    assert [match[:2] for match in study.mutual_best(beyond)[0]] == [(0, 2), (1, 0)]
 
 
 def test_parts_and_plausibility_by_hand():
