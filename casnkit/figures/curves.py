@@ -250,6 +250,6 @@ def show_ranks(before: Any, after: Any, labels: Sequence[str], title: str = "Ran
         ticks = [1]
         for rank in np.unique(ranks):  # labels that would touch are left out
             ticks += [rank] if np.log(rank / ticks[-1]) > 0.05 * np.log(most) else []
-        ax.set_yticks(ticks, list(map(str, ticks)))
+        ax.set_yticks(ticks, ticks)
         ax.minorticks_off()
     return figure
