@@ -21,7 +21,6 @@ from casnkit.data.records import SPLITS, ReidDataset
 from casnkit.models import CASN
 
 FOLDER = Path(__file__).parent / "weights"
-PAIR_HEAD = "pair_head."
 
 
 def shipped_name(variant: str, pooling: str = "gap") -> str:

@@ -30,7 +30,6 @@ from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.sanity import CHECKS, passes, sanity_checks
 from casnkit.models import CASN
-from casnkit.ranking import fingerprint
 from casnkit.runs import versions
 
 KINDS = ("right", "wrong", "look-alike")
@@ -197,7 +196,8 @@ def run_league(
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
     settings = {"pairs": pairs, "seed": seed, "steps": steps}
-    key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
+    tensors = *model.state_dict().values(), *images
+    key = joblib.hash([settings, chosen.pairs, *(t.cpu().contiguous().numpy() for t in tensors)])
     memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
     measure, found = memory.cache(_measure, ignore=["case"]), {}
     for name in tqdm(names, desc="methods", unit="method", leave=False):

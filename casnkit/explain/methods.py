@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from captum import attr
@@ -36,7 +35,7 @@ def plain_mean(pair: PairModel) -> Found:
 
 
 def identification(pair: PairModel) -> Found:
-    """Identification attention (paper 3.1.2) of each image's label: the given one, or the one with the highest score."""
+    """Identification attention (paper 3.1.2) of each image's label with the highest score."""
     maps, attend = pair.leaves()[0], pair.model.identification_attention_of
     return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
 
@@ -303,10 +302,9 @@ def explain(
     query_images: Tensor,
     gallery_images: Tensor,
     method: str = "siamese",
-    target: str | int = "same",
+    target: str = "same",
     *,
     layer: nn.Module | str | None = None,
-    labels: Any = None,
     **options: Any,
 ) -> PairMaps:
     """Where in each image of a pair the evidence for a score lies. The model is left as it was found.
@@ -315,11 +313,10 @@ def explain(
         model: a CASN, or any network that gives an embedding (B, D) for images: then ``same`` is the similarity.
         query_images, gallery_images: (P, 3, H, W) or (3, H, W) float, normalised; moved to the model's device.
         method: one of :data:`METHODS`, or ``siamese-MODE`` with a mode that was added to ``attention.MODES``.
-        target: ``same`` (z_1), ``different`` (z_0), ``log-odds`` (z_1 - z_0), ``identity`` (sum of both images' label
-            scores), ``agreement`` (log of the probability that the ID classifier gives both the same label),
-            ``similarity`` (cosine of the embeddings), or the pair classifier's output 1 or 0.
+        target: ``same`` (z_1), ``different`` (z_0), ``log-odds`` (z_1 - z_0), ``identity`` (sum of both images' highest
+            label scores), ``agreement`` (log of the probability that the ID classifier gives both the same label), or
+            ``similarity`` (cosine of the embeddings).
         layer: the feature map's layer, or its dotted name, for maps of a network other than CASN, which knows its own.
-        labels: for ``identity``: (P,) class labels for both images, or a list of two such; default: each image's best one.
         **options: of the method; its function's docstring says which.
     """
     model, found = unwrapped(model), _find(method, options)
@@ -329,7 +326,7 @@ def explain(
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
-    pair = PairModel(model, images, target, _checked_labels(model, target, labels, images[0]), layer)
+    pair = PairModel(model, images, target, layer)
     start = time.perf_counter()
     with torch.inference_mode(False), torch.enable_grad():
         maps = found.work(pair, **options)
@@ -361,10 +358,9 @@ def _find(method: str, options: dict[str, Any]) -> Method:
     return METHODS[method]
 
 
-def _checked_target(model: nn.Module, method: str, found: Method, target: str | int) -> str:
-    name = ("different", "same")[target] if type(target) is int and target in (0, 1) else target
-    check_choice("target", name, TARGETS)
-    name = found.targets[0] if name == "same" and name not in found.targets else name
+def _checked_target(model: nn.Module, method: str, found: Method, target: str) -> str:
+    check_choice("target", target, TARGETS)
+    name = found.targets[0] if target == "same" and target not in found.targets else target
     if name not in found.targets:
         raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
     if not isinstance(model, CASN) and (found.needs_casn or name not in ("same", "different", "similarity")):
@@ -372,12 +368,3 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
         needs = f"method {method!r} with target {name!r} needs the classifiers of a CASN; a {type(model).__name__}"
         raise ValueError(f"{needs} can be explained by {others}, with the targets same, different and similarity")
     return name
-
-
-def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) -> tuple[Tensor, ...]:
-    if labels is None:
-        return ()
-    two = isinstance(labels, (list, tuple)) and len(labels) == 2 and all(np.ndim(one) == 1 for one in labels)
-    if target != "identity":
-        raise ValueError(f"labels are only for target 'identity', got a {type(labels).__name__} for target {target!r}")
-    return tuple(model.check_labels(one, images) for one in (labels if two else (labels, labels)))

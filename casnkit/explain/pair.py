@@ -74,13 +74,10 @@ class PairModel(nn.Module):
     ``images`` themselves is kept when it comes by, so that it need not be computed twice.
     """
 
-    def __init__(
-        self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, labels: tuple[Tensor, ...], layer: Any
-    ) -> None:
+    def __init__(self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, layer: Any) -> None:
         super().__init__()
         self.model, self.is_casn = eval_view(model, frozen=True), isinstance(model, CASN)  # hooks stay in here
-        self.query, self.gallery = images
-        self.target, self.labels = target, labels
+        (self.query, self.gallery), self.target, self.labels = images, target, ()
         self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
         names = [name for name, module in model.named_modules() if layer is module or layer == name]
         if layer is not None and not names:
@@ -154,7 +151,7 @@ class PairModel(nn.Module):
         return found.flatten(1)
 
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
-        """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
+        """Both (P,) labels for target ``identity``: those with the highest score for the images as they are."""
         if self.target == "identity" and not self.labels:
             with torch.no_grad():
                 features = features or [self.embed(x) for x in (self.query, self.gallery)]

@@ -7,7 +7,7 @@ import lazy_loader
 
 _NAMES = {
     "fusion": "WEIGHTS Blocks WeightCurve choose_weight fuse normalise_distances rerank rerank_with_attention",
-    "pairwise": "Extracted PairwiseResult StreamedMaps attention_distances extract feature_distances fingerprint pair_maps "
+    "pairwise": "Extracted PairwiseResult StreamedMaps attention_distances extract feature_distances pair_maps "
     "shortlist",
     "protocol": "RankChanges Ranking RankingResult RankingWarning camera_pairs evaluate_ranking ignored_mask matches_mask "
     "rank_changes rank_gallery",

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import psutil
 import torch
@@ -152,11 +151,6 @@ def shortlist(
         index.add(scale(part).numpy())
     squares, near = index.search(scale(query_features.float()).numpy(), min(count, index.ntotal))
     return near, np.sqrt(squares.clip(0))
-
-
-def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
-    """A digest of plain settings and of the bytes, shapes and types of tensors."""
-    return joblib.hash([sorted(settings.items()), *(t.detach().cpu().contiguous().numpy() for t in tensors)])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

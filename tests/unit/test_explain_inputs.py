@@ -98,16 +98,11 @@ def test_bad_images(pair):
 
 def test_bad_questions(pair):
     model, query, gallery = pair
-    label = torch.tensor([0, 5])
     cases = [
         ({"method": "siamesee"}, "method: expected one of siamese,"),
         ({"target": "alike"}, "target: expected one of same, different"),
-        ({"target": 2}, "target: expected one of same, different"),
         ({"target": "identity"}, "'siamese' explains same or different or log-odds, got target 'identity'"),
-        ({"method": "identification", "target": 0}, "explains identity, got target 0"),
-        ({"method": "saliency", "labels": label}, "only for target 'identity'"),
-        ({"method": "identification", "labels": label}, r"in 0 .. 4 as labels, .* got tensor.\[0, 5"),
-        ({"method": "identification", "labels": [0, 1.5]}, r"whole numbers in 0 .. 4 as labels.* got \[0, 1.5\]"),
+        ({"method": "identification", "target": "different"}, "explains identity, got target 'different'"),
         ({"mode": "signed"}, "'siamese' has the options none, got mode"),
         ({"method": "occlusion", "rows": 3}, "has the options window, stride, got rows"),
         ({"method": "occlusion", "window": (64, 4)}, r"window as \(height, width\) of 1 to \(32, 16\)"),
