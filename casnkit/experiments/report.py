@@ -1,7 +1,4 @@
-"""What a study found: means over seeds with 95 % intervals, tables, a picture and sentences.
-
-The rows of published studies lie in ``figures/results`` and come with the kit; :func:`published` reads them.
-"""
+"""What a study found: means over seeds with 95 % intervals, tables, a picture and sentences."""
 
 import itertools
 import math

@@ -1,8 +1,7 @@
 """Which pixels to hide, and what to put there: pure functions of tensors.
 
 A mask is (B, 1, H, W) in [0, 1] at the image's size, 1 = hidden, as :func:`casnkit.attention.hide` takes it. The paper's
-soft mask is :func:`casnkit.attention.image_mask`. What a mask says of an explanation can only be judged beside a random
-mask of the same area and shape (:func:`random_like`): hiding a third of a picture hurts wherever it lies.
+soft mask is :func:`casnkit.attention.image_mask`.
 """
 
 from collections.abc import Sequence

@@ -132,10 +132,7 @@ def _sum(maps: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def layer_gradcam(pair: PairModel) -> Found:
-    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default.
-
-    The layer is called once, for both branches together: captum sees only the last call of a layer.
-    """
+    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default."""
     pair.leaves()  # raises for a layer that is called more often, or gives no map
     layer = pair.model.trunk if pair.is_casn else pair.layer[0]
     options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}

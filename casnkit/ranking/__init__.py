@@ -1,7 +1,4 @@
-"""Ranking: the protocol and its numbers, attention for all pairs, fusion and re-ranking of distances, decisions.
-
-Names load on first use, so that the protocol costs no more than NumPy and torch.
-"""
+"""Ranking: the protocol and its numbers, attention for all pairs, fusion and re-ranking of distances, decisions."""
 
 import lazy_loader
 
