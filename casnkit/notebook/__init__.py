@@ -32,7 +32,7 @@ from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
-from casnkit.experiments import fits, load_shipped
+from casnkit.experiments import fits
 from casnkit.figures.images import as_images, as_map
 from casnkit.inspector import State, payload
 from casnkit.inspector.core import Viewer, show_twin
@@ -161,12 +161,11 @@ class Session:
         folder = self._folder(config)
         shipped = None if live or (folder / "run.json").is_file() else fits(config, self.dataset)
         if shipped:
-            folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
-        else:
-            if not (folder / "model.safetensors").is_file():
-                self._train(config, folder, live)
-            model, info = runs.load_model(folder, self.device)
+        elif not (folder / "model.safetensors").is_file():
+            self._train(config, folder, live)
+        folder = shipped or folder
+        model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
         return Trained(model, result, info, runs.read_log(folder))
 
