@@ -261,6 +261,7 @@ class _Blocks:
     def __init__(self, channels: int, head: list, mode: str, order: str, dtype: torch.dtype, centre: Tensor) -> None:
         self.channels, self.weigh, self.order, self.dtype = channels, attention.MODES[mode], order, dtype
         self.wide, self.device = torch.promote_types(dtype, torch.float32), head[0].weight.device
+        self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         first, act, last = head
         self.first, self.bias = first.weight.detach().double(), first.bias.detach().to(self.wide)
         self.centre = centre.to(self.device)  # of both sides: it drops out of every difference, and digits are saved
@@ -317,8 +318,10 @@ class _Blocks:
 
     def maps(self, first: _Side, second: _Side) -> tuple[Tensor, Tensor]:
         """Maps of pairs (first, second) before the ReLU, times h w: (n, h, w, m) and (m, h', w', n)."""
-        given = self.gradient(first.hidden, second.hidden), first.features[:, None] - second.features
-        weights = self.weigh(*given)  # (n, m, D) twice, or (1, 1, D) where all pairs have the same
+        nothing = torch.empty(0, dtype=self.dtype, device="meta")
+        gradient = self.gradient(first.hidden, second.hidden) if self.reads_gradient else nothing
+        difference = first.features[:, None] - second.features if self.reads_difference else nothing
+        weights = self.weigh(gradient, difference)  # (n, m, D) twice, or (1, 1, D) where all pairs have the same
         one = self.over_stripes(weights[0])
         other = one if weights[1] is weights[0] else self.over_stripes(weights[1])
         return _weighted_maps(first, one), _weighted_maps(second, other.transpose(0, 1))
@@ -342,6 +345,15 @@ def _free(device: torch.device) -> int:
     """Bytes that are free in memory, or on the device if that is less."""
     free = psutil.virtual_memory().available
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
+
+
+def _reads(weigh: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], which: int) -> bool:
+    """Whether a mode reads its gradient (0) or its difference (1): without its values (torch's ``meta``) it fails then."""
+    given = [torch.ones(1, 1, 1, device="meta" if k == which else "cpu") for k in (0, 1)]
+    try:
+        return any(weights.is_meta for weights in weigh(*given))
+    except RuntimeError:
+        return True
 
 
 def _weighted_maps(side: _Side, weights: Tensor) -> Tensor:
