@@ -83,6 +83,7 @@ def _demo(options: argparse.Namespace) -> None:
         raise ValueError(f"expected at least one seed, got {options.seeds}")
     out, device = options.out, ck.runs.pick_device(options.device)
     check_place(out)
+    _first_look(out, device)
     dataset = ck.open_dataset(ck.notebook.PEOPLE_SIZES[options.profile])
     print(dataset, flush=True)
     rows, first = [], {}
@@ -93,9 +94,13 @@ def _demo(options: argparse.Namespace) -> None:
         ck.training.train(dataset, config, run, device=device, on_epoch=ck.training.say_epoch)
         model, info = ck.runs.load_model(run, device)
         result = ck.evaluation.evaluate(model, dataset, config, device=device)
-        ck.evaluation.save_results(run, result, dataset, info)
+        ck.evaluation.save_results(run, result, info)
         *own, chance = result.rows()
         rows += [{"variant": variant, "seed": seed, **row} for row in own]
+        if not seed and (place := ck.experiments.fits(config, dataset)):
+            model_of_kit, _ = ck.runs.load_model(place, device)
+            of_kit = ck.evaluation.evaluate(model_of_kit, dataset, config, device=device, progress=False).rows()[:-1]
+            rows += [{"variant": f"{variant}, from the kit", "seed": seed, **row} for row in of_kit]
         if variant not in first:
             first[variant] = model, result, info
             ck.report.draw_report(run, result, info)
@@ -108,28 +113,34 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"results: {out / 'results.json'}")
 
 
+def _first_look(out: Path, device: Any) -> None:
+    """Draw a pair by a network that comes with the kit, before anything is trained."""
+    print("A first look, by a network that comes with the kit:", flush=True)
+    dataset, (model, info) = ck.open_dataset("people:tiny"), ck.load_shipped(device=device)
+    result = ck.evaluation.evaluate(model, dataset, info.config, device=device, progress=False)
+    *_, pair = ck.report.choose_pairs(dataset, result.distances["sum"]).values()
+    figure = ck.report.pair_figure(model, dataset, info.config, result, *pair)
+    print(
+        f"picture: {ck.figures.save_figure(figure, out / 'first-look.png', alt='A pair with its Siamese maps')}",
+        flush=True,
+    )
+
+
 def over_seeds(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Means over the seeds for each model and way of ranking; largest minus smallest where there are several seeds."""
     groups = pd.DataFrame(rows).groupby(["variant", "ranked by"], sort=False)
-    table = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean()
+    table, shown = groups[["rank_1", "rank_5", "mean_ap", "mean_ap_trapezoid"]].mean(), groups[["rank_1", "mean_ap"]]
     if groups.size().max() > 1:
-        spread = groups[["rank_1", "mean_ap"]].agg(lambda values: values.max() - values.min())
-        table[["range of rank-1", "range of mAP"]] = spread
+        table[["range of rank-1", "range of mAP"]] = shown.max() - shown.min()
     return table.assign(seeds=groups.size()).reset_index()
 
 
 def add_opening(command: argparse.ArgumentParser) -> None:
     """The options that say how a folder of pictures is opened."""
-    command.add_argument(
-        "--as", dest="name", metavar="NAME", help="what the folder is, e.g. market1501; default: recognised"
-    )
-    command.add_argument(
-        "--name-pattern", help="own pictures: regular expression, groups pid and camid, of a file's name"
-    )
+    command.add_argument("--as", dest="name", metavar="NAME", help="the set, e.g. market1501; default: recognised")
+    command.add_argument("--name-pattern", help="own pictures: regular expression, its groups pid and camid in names")
     command.add_argument("--camera-pattern", help="own pictures: regular expression, its group is the camera")
-    command.add_argument(
-        "--ignore-cameras", action="store_true", default=None, help="each picture: a camera of its own"
-    )
+    command.add_argument("--ignore-cameras", action="store_true", default=None, help="each picture has its own camera")
 
 
 def open_data(options: argparse.Namespace, data: str, known: Any = None) -> ck.ReidDataset:
@@ -212,9 +223,7 @@ def _add_evaluate(group: Any) -> None:
     evaluate.add_argument("--data", help=DATA_HELP + "; default: what the run was trained on")
     add_opening(evaluate)
     evaluate.add_argument("--pictures", type=int, default=4, help="queries to draw; 0 for none")
-    evaluate.add_argument(
-        "--out", type=Path, help="folder for results; default: the run's, or one in it for other data"
-    )
+    evaluate.add_argument("--out", type=Path, help="for results; default: the run's, or one in it for other data")
     evaluate.add_argument("--weights", choices=("last", "best"), default="last", help="last epoch, or best validation")
     evaluate.add_argument("--no-attention", action="store_true", help="rank by features alone")
     evaluate.add_argument("--shortlist", type=int, metavar="N", help="attention ranks only the N nearest by features")
@@ -229,7 +238,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ValueError(f"expected --pictures of at least 0, got {options.pictures}")
     accelerator = ck.training.make_accelerator(options.device)
     model, dataset, info, run = _open(options, accelerator.device)
-    out = options.out or _results_folder(run, dataset, info)
+    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
+    own = there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any()
+    out = options.out or run
+    if not options.out and not own:  # each data set has its folder, so that none replaces another's results
+        out = run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
     how: dict[str, Any] = {"attention": False if options.no_attention else None}
     if options.query:
         how |= {"shortlist": options.shortlist or 100, "device": accelerator.device}
@@ -241,7 +254,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not accelerator.is_main_process:
         return
     chosen = {name: value for name, value in vars(options).items() if name in ("weights", "shortlist")}
-    file = ck.evaluation.save_results(out, result, dataset, info, **chosen)
+    file = ck.evaluation.save_results(out, result, info, **chosen)
     print(dataset, f"{info.config.variant} ({info.config.model.pooling}), 1 seed, percent:", sep="\n")
     print(ck.evaluation.table(result.rows()))
     if options.shortlist:
@@ -250,14 +263,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.pictures:
         for path in ck.report.draw_report(run, result, info, options.pictures, out):
             print(f"picture: {path}")
-
-
-def _results_folder(run: Path, dataset: ck.ReidDataset, info: Any) -> Path:
-    """Where results go: the run's folder, or one in it for each other data set, so that none replaces another's."""
-    there = Path(info.data["root"] or dataset.root).resolve()  # the kit's networks name no folder
-    if there == dataset.root.resolve() and ck.runs.trained_on(info, dataset.train).any():
-        return run
-    return run / f"on-{dataset.name}-{ck.data.records.data_fingerprint(dataset.gallery)[:6]}"
 
 
 def _add_league(group: Any) -> None:
@@ -297,7 +302,7 @@ COMMANDS = {  # described by a function here, or by a module's add_parser
     "ablate": "casnkit.experiments.ablation",
     "table": "casnkit.experiments.tables",
     "league": _add_league,
-    "page": "casnkit.inspector.telling",
+    "page": "casnkit.inspector.page",
     "doctor": "casnkit.notebook.doctor",
 }
 

@@ -48,15 +48,17 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     raise ValueError(f"expected {name} as a whole number of at least {least}, got {value!r}")
 
 
-def _one_of(default: Any, choices: Collection) -> Any:  # choices are looked at when a value is checked
+def one_of(default: Any, choices: Collection) -> Any:
+    """A field with one of ``choices``, which are looked at when a value is checked."""
     return field(default=default, metadata={"choices": choices})
 
 
-def _within(default: Any, low: float, high: float = math.inf) -> Any:  # one number or several
+def within(default: Any, low: float, high: float = math.inf) -> Any:
+    """A field with a number, or several, between two bounds."""
     return field(default=default, metadata={"bounds": (low, high)})
 
 
-class _Settings:
+class Settings:
     """A group of settings, checked when it is made: ValueError ``group.field: expected ..., got ...`` for a wrong one."""
 
     def __post_init__(self) -> None:
@@ -91,113 +93,103 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Settings):
+class ModelConfig(Settings):
     """The network: trunk, pooling, and two classifiers of two fully connected layers each (paper 3.1, 3.2)."""
 
     backbone: str = "resnet50"  # paper 3.1.1; a name in models.TRUNKS ("small" is for CPUs)
-    pooling: str = _one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.1.1)
-    last_stride: int | None = _one_of(None, (None, 1, 2))  # None: 2 for gap (9x5 map), 1 for stripes (24x8 map)
-    stripes: int = _within(6, 1)  # PCB (Sun et al. 2018)
+    pooling: str = one_of("gap", ("gap", "stripes"))  # gap = IDE baseline, stripes = PCB baseline (paper 3.1.1)
+    last_stride: int | None = one_of(None, (None, 1, 2))  # None: 2 for gap (9x5 map), 1 for stripes (24x8 map)
+    stripes: int = within(6, 1)  # PCB (Sun et al. 2018)
     shared_reduction: bool = False  # open: one first layer for all stripes; independent ones did better in public PCBs
-    id_hidden: int | None = _within(None, 1)  # open: width of the first layer; None: 512 for gap, 256 per stripe
-    id_activation: str = _one_of("relu", ACTIVATIONS)  # open: none is the most used public head, relu better on people
+    id_hidden: int | None = within(None, 1)  # open: width of the first layer; None: 512 for gap, 256 per stripe
+    id_activation: str = one_of("relu", ACTIVATIONS)  # open: none is the most used public head, relu better on people
     id_norm: bool = True  # open: BatchNorm between the ID classifier's layers
-    id_dropout: float = _within(0.0, 0, 1)  # open: public heads use 0.5 from ImageNet; from scratch it slows training
-    pair_hidden: int = _within(512, 1)  # open: width of the pair classifier's first layer
-    pair_activation: str = _one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
+    id_dropout: float = within(0.0, 0, 1)  # open: public heads use 0.5 from ImageNet; from scratch it slows training
+    pair_hidden: int = within(512, 1)  # open: width of the pair classifier's first layer
+    pair_activation: str = one_of("relu", ACTIVATIONS)  # open; with none, maps no longer depend on the partner
     pair_norm: bool = False  # open: BatchNorm as in the ID classifier ("structurally similar", paper 3.2.1)
-    pair_dropout: float = _within(0.0, 0, 1)  # open
+    pair_dropout: float = within(0.0, 0, 1)  # open
     weights: str | None = None  # None: random; "imagenet": torchvision's cached file (paper 3.1.1); or a file's path
 
 
 @dataclass(frozen=True)
-class LossConfig(_Settings):
+class LossConfig(Settings):
     """Equations 1 to 6: which terms, their weights, and how attention is turned into a loss."""
 
     identification_attention: bool = True  # IA: equation 2
     siamese_attention: bool = True  # SA: equations 3 to 5
-    ia_weight: float = _within(0.5, 0)  # equation 6, paper 4: lambda_1
-    sa_weight: float = _within(0.05, 0)  # equation 6, paper 4: lambda_2
-    consistency_weight: float = _within(_CONSISTENCY, 0)  # equation 5, paper 4: alpha; 0: no spatial term
-    ia_score: str = _one_of(
-        "probability", ("logit", "probability", "sigmoid", "log")
-    )  # open: see losses.attention_loss
-    ia_stripes: str = _one_of(
-        "mean", ("mean", "sum")
-    )  # open: of the mean logits, or summed over the stripes as L_ide is
-    mask_slope: float = _within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
+    ia_weight: float = within(0.5, 0)  # equation 6, paper 4: lambda_1
+    sa_weight: float = within(0.05, 0)  # equation 6, paper 4: lambda_2
+    consistency_weight: float = within(_CONSISTENCY, 0)  # equation 5, paper 4: alpha; 0: no spatial term
+    ia_score: str = one_of("probability", ("logit", "probability", "sigmoid", "log"))  # open: losses.attention_loss
+    ia_stripes: str = one_of("mean", ("mean", "sum"))  # open: of mean logits, or summed over stripes as L_ide is
+    mask_slope: float = within(10.0, 0)  # open: a of the soft mask; public relatives use 8 to 100
     mask_centre: float = 0.5  # open: b of the soft mask; public relatives use 0.25 to 0.7
-    mask_fill: str = _one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
-    masked_batchnorm: str = _one_of("batch", ("update", "batch", "running"))  # open: see losses.masked_pass
-    ia_gradient: str = _one_of("network", ("network", "mask"))  # open: mask: the network frozen in the masked pass
-    weight_gradient: str = _one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
-    siamese_mode: str = _one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
-    pair_order: str = _one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
-    threshold: float = _within(0.5, 0, 0.999)  # open: t of equation 5
-    profile_scale: str = _one_of(
-        "max", attention.SCALES
-    )  # open: what t and the distance refer to, see attention.SCALES
-    consistency_margin: float | None = _within(None, 0)  # open: least distance of negative pairs; None: they are free
-    map_statistics: str = _one_of("running", ("running", "batch"))  # open: of BatchNorm in dy_c/df
-    reduction: str = _one_of("mean", ("mean", "sum"))  # open: equations 1 and 3 sum over the batch; mean suits any size
-    ia_start: float = _within(0.0, 0, 1)  # open: share of the epochs before IA; the paper starts at once, from ImageNet
-    sa_start: float = _within(0.0, 0, 1)  # open: the same for the consistency term of SA
+    mask_fill: str = one_of("mean", ("mean", "black", "blur"))  # open: what replaces masked pixels; mean: zero
+    masked_batchnorm: str = one_of("batch", ("update", "batch", "running"))  # open: see losses.masked_pass
+    ia_gradient: str = one_of("network", ("network", "mask"))  # open: mask: the network frozen in the masked pass
+    weight_gradient: str = one_of("first", ("first", "second"))  # open: second: channel weights differentiated too
+    siamese_mode: str = one_of("paper", attention.MODES)  # open: how equation 4 weighs, see attention.MODES
+    pair_order: str = one_of("given", ("given", "both"))  # open: maps of (1, 2) as given, or both orders averaged
+    threshold: float = within(0.5, 0, 0.999)  # open: t of equation 5
+    profile_scale: str = one_of("max", attention.SCALES)  # open: what t and the distance refer to, see align_rows
+    consistency_margin: float | None = within(None, 0)  # open: least distance of negative pairs; None: they are free
+    map_statistics: str = one_of("running", ("running", "batch"))  # open: of BatchNorm in dy_c/df
+    reduction: str = one_of("mean", ("mean", "sum"))  # open: equations 1 and 3 sum over the batch; mean suits any size
+    ia_start: float = within(0.0, 0, 1)  # open: share of the epochs before IA; the paper starts at once, from ImageNet
+    sa_start: float = within(0.0, 0, 1)  # open: the same for the consistency term of SA
 
 
 @dataclass(frozen=True)
-class DataConfig(_Settings):
+class DataConfig(Settings):
     """Images, their augmentation, and how pairs are drawn."""
 
-    height: int = _within(288, 1)  # paper 4 (384 for PCB)
-    width: int = _within(144, 1)  # paper 4 (128 for PCB)
-    flip: float = _within(0.5, 0, 1)  # probability of a horizontal flip; the paper names no augmentation
-    padding: int = _within(0, 0)  # pixels of padding before a random crop back to size
-    erase: float = _within(0.0, 0, 1)  # probability of erasing a rectangle
-    batch_size: int = _within(16, 1)  # paper 4: 16; read here as 16 pairs (open: images or pairs)
-    positive_share: float = _within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
+    height: int = within(288, 1)  # paper 4 (384 for PCB)
+    width: int = within(144, 1)  # paper 4 (128 for PCB)
+    flip: float = within(0.5, 0, 1)  # probability of a horizontal flip; the paper names no augmentation
+    padding: int = within(0, 0)  # pixels of padding before a random crop back to size
+    erase: float = within(0.0, 0, 1)  # probability of erasing a rectangle
+    batch_size: int = within(16, 1)  # paper 4: 16; read here as 16 pairs (open: images or pairs)
+    positive_share: float = within(0.5, 0, 1)  # open: share of same-identity pairs in a batch
     across_cameras: bool = True  # open: positives from two cameras where the person was seen by two
-    anchor_share: float = _within(
-        1.0, 0, 1
-    )  # open: of the images that are first in a pair each epoch; 0.5 shows N images
+    anchor_share: float = within(1.0, 0, 1)  # open: of images first in a pair each epoch; 0.5 shows N images
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Settings):
+class TrainConfig(Settings):
     """The schedule."""
 
-    epochs: int = _within(
-        40, 1
-    )  # paper 4; in one epoch every training image is once the first of a pair, see anchor_share
-    learning_rate: float = _within(0.03, 0)  # paper 4
-    trunk_rate: float = _within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
-    milestones: tuple[float, ...] = _within((0.75,), 0)  # paper 4: after epoch 30 of 40; shares of epochs
-    decay: float = _within(0.1, 0, 1)  # paper 4
-    warmup: float = _within(0.0, 0, 1)  # share of the epochs with a linearly rising rate; the paper has none
-    momentum: float = _within(0.9, 0, 1)  # paper 4
-    weight_decay: float = _within(5e-4, 0)  # open: the paper names none; PCB uses 5e-4
-    pair_rate: float = _within(1.0, 0)  # open: the pair classifier's share of the rate; its loss has a weight of 0.05
-    pair_weight_decay: float | None = _within(None, 0)  # open: of the pair classifier; None: as all
-    clip_norm: float | None = _within(None, 0)  # open: gradient norm at which to clip; None: never
-    accumulate: int = _within(1, 1)  # parts into which a batch is cut where it does not fit; BatchNorm sees the parts
-    precision: str = _one_of("float32", ("float32", "bf16"))  # of the trunk; classifiers, maps, losses stay in float32
+    epochs: int = within(40, 1)  # paper 4; in each, every training image is once the first of a pair: anchor_share
+    learning_rate: float = within(0.03, 0)  # paper 4
+    trunk_rate: float = within(1.0, 0, 1)  # open: the trunk's share of the learning rate; PCB uses 0.1, from ImageNet
+    milestones: tuple[float, ...] = within((0.75,), 0)  # paper 4: after epoch 30 of 40; shares of epochs
+    decay: float = within(0.1, 0, 1)  # paper 4
+    warmup: float = within(0.0, 0, 1)  # share of the epochs with a linearly rising rate; the paper has none
+    momentum: float = within(0.9, 0, 1)  # paper 4
+    weight_decay: float = within(5e-4, 0)  # open: the paper names none; PCB uses 5e-4
+    pair_rate: float = within(1.0, 0)  # open: the pair classifier's share of the rate; its loss has a weight of 0.05
+    pair_weight_decay: float | None = within(None, 0)  # open: of the pair classifier; None: as all
+    clip_norm: float | None = within(None, 0)  # open: gradient norm at which to clip; None: never
+    accumulate: int = within(1, 1)  # parts into which a batch is cut where it does not fit; BatchNorm sees the parts
+    precision: str = one_of("float32", ("float32", "bf16"))  # of the trunk; classifiers, maps, losses stay in float32
     compile: bool = False  # torch.compile the trunk: pays on a GPU after some minutes
     sync_batchnorm: bool = False  # BatchNorm over all processes' images; GPUs only
-    seed: int = _within(0, 0)
+    seed: int = within(0, 0)
 
 
 @dataclass(frozen=True)
-class RankingConfig(_Settings):
+class RankingConfig(Settings):
     """The test: distances and their fusion (paper 4)."""
 
     normalise_features: bool = True  # open: l2 between features of unit length, or as they are
-    siamese_mode: str = _one_of("paper", attention.MODES)  # open: as in LossConfig
-    pair_order: str = _one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
-    threshold: float = _within(0.5, 0, 0.999)  # open: t
-    profile_scale: str = _one_of("max", attention.SCALES)  # open: as in LossConfig
-    normalisation: str = _one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
-    normalise_per: str = _one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
-    attention_weight: float = _within(0.5, 0, 1)  # paper 4 sums the two; 0.5 is that sum up to scale
-    max_rank: int = _within(50, 1)
+    siamese_mode: str = one_of("paper", attention.MODES)  # open: as in LossConfig
+    pair_order: str = one_of("given", ("given", "both"))  # open: z(q, g) differs from z(g, q); both: averaged maps
+    threshold: float = within(0.5, 0, 0.999)  # open: t
+    profile_scale: str = one_of("max", attention.SCALES)  # open: as in LossConfig
+    normalisation: str = one_of("minmax", ("minmax", "zscore", "none"))  # open: how the distances become comparable
+    normalise_per: str = one_of("query", ("query", "matrix"))  # open: query (a row) or matrix
+    attention_weight: float = within(0.5, 0, 1)  # paper 4 sums the two; 0.5 is that sum up to scale
+    max_rank: int = within(50, 1)
 
 
 @dataclass(frozen=True)
@@ -214,11 +206,10 @@ class Config:
     @property
     def variant(self) -> str:
         """What is trained: a name in :data:`VARIANTS`, or ``bce+ia`` where a casn has no spatial term."""
-        loss = self.loss
-        if loss.siamese_attention and not loss.consistency_weight:
-            return "bce+ia" if loss.identification_attention else "bce"
-        ia, sa = loss.identification_attention, loss.siamese_attention
-        return {(False, False): "ide", (True, False): "ide+ia", (False, True): "ide+sa", (True, True): "casn"}[ia, sa]
+        siamese = "ide+sa" if self.loss.consistency_weight else "bce"
+        name = siamese if self.loss.siamese_attention else "ide"
+        name += "+ia" * self.loss.identification_attention
+        return "casn" if name == "ide+sa+ia" else name
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with other fields: groups by mapping, fields by their name, ``replace(epochs=3, loss={"threshold": 0.3})``.
@@ -313,12 +304,10 @@ def profile(name: str = "quick", **changes: Any) -> Config:
 
 
 def paper_literal(config: Config) -> Config:
-    """The same run with every open point at its most literal reading.
+    """The same run with every open point at its most literal reading, the pair classifier built like the ID classifier.
 
-    The label's logit as L_ia; sums over batch and stripes; attention from the first step, on raw maps, with the batch's own
-    statistics; statistics updated by the masked pass; a pair classifier built like the ID classifier; one learning rate;
-    an epoch that shows every image once; no augmentation; both distances with the same weight. A logit has no lower bound
-    and a sum multiplies the rate by the size of a batch: expect such a run to diverge from random weights.
+    A logit has no lower bound and a sum multiplies the rate by the size of a batch: expect such a run to diverge from
+    random weights.
     """
     loss = {"ia_score": "logit", "ia_stripes": "sum", "masked_batchnorm": "update", "map_statistics": "batch"}
     loss |= {"reduction": "sum", "ia_start": 0.0, "sa_start": 0.0, "profile_scale": "absolute"}

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,6 @@ class Evaluation:
     distances: Mapping[str, np.ndarray] = field(default_factory=dict)  # (Q, G) by name, see RANKED_BY; lower is closer
     rankings: Mapping[str, RankingResult] = field(default_factory=dict)  # the protocol's numbers for each of them
     chance: RankingResult | None = None  # the protocol's numbers for random distances
-    seconds: Mapping[str, float] = field(default_factory=dict)  # for extraction, features' and attention's distances
 
     @classmethod
     def of(
@@ -159,36 +157,29 @@ def evaluate(
     attention = config.loss.siamese_attention if attention is None else attention
     if shortlist is not None and (not attention or shortlist < 1):
         raise ValueError(f"expected a shortlist of 1 or more and attention to rank it, got {shortlist} and {attention}")
-    progress, max_rank, clock = progress and not _share(accelerator)[0], config.ranking.max_rank, [perf_counter()]
+    progress, max_rank = progress and not _share(accelerator)[0], config.ranking.max_rank
     seen = Evaluation.of(model, dataset, config, device, attention, accelerator, progress)
-    clock.append(perf_counter())
     distances = {"features": seen.between(seen.query, seen.gallery, "features")}
-    clock.append(perf_counter())
     if attention:
         distances |= _by_attention(seen, distances["features"], shortlist, progress, accelerator)
-        clock.append(perf_counter())
     if rerank:
         sides = (seen.query, seen.query), (seen.gallery, seen.gallery)
         blocks = ranking.Blocks(distances["features"], *(seen.between(*side, "features") for side in sides))
         distances["re-ranked features"] = ranking.rerank(blocks)
-    seconds = dict(zip(("extraction", "features", "attention"), np.diff(clock).tolist(), strict=False))
     rankings = {name: rank(matrix, dataset, max_rank) for name, matrix in distances.items()}
-    drawn, rng = new_matrix(*distances["features"].shape, dtype=np.float64), np.random.default_rng(0)
-    for rows in chunks(*drawn.shape):
-        drawn[rows] = rng.random(drawn[rows].shape)
+    drawn = np.random.default_rng(0).random(out=new_matrix(*distances["features"].shape, dtype=np.float64))
     chance = rank(drawn, dataset, max_rank)
-    return replace(seen, distances=distances, rankings=rankings, chance=chance, seconds=seconds)
+    return replace(seen, distances=distances, rankings=rankings, chance=chance)
 
 
 def _by_attention(
-    seen: Evaluation, features: np.ndarray, shortlist: int | None, progress: bool, accelerator: Any
+    seen: Evaluation, features: np.ndarray, count: int | None, progress: bool = False, accelerator: Any = None
 ) -> dict[str, np.ndarray]:
-    """Distances by attention and by the sum; with a shortlist by the sum alone, in which it stays ahead of all others."""
-    near, values = _closest(features, shortlist) if shortlist else (None, features)
-    first, world = _share(accelerator)
-    mine = slice(first, None, world)
-    listed = None if near is None else near[mine]
-    found = seen.between(seen.query.subset(mine), seen.gallery, "attention", progress=progress, listed=listed)
+    """Distances by attention and by the sum; of the ``count`` closest by the sum alone, in which they stay ahead of all."""
+    near, values = _closest(features, count) if count else (None, features)
+    mine = slice(_share(accelerator)[0], None, _share(accelerator)[1])
+    how = {"progress": progress, "listed": None if near is None else near[mine]}
+    found = seen.between(seen.query.subset(mine), seen.gallery, "attention", **how)
     found = _gathered(torch.from_numpy(found), len(features), accelerator).numpy()
     summed = _fuse(values, found, seen.config)
     if near is None:
@@ -232,13 +223,10 @@ def who_is(
         order = _fuse(distances, seen.between(seen.query, seen.gallery, "attention", listed=near), config)
     order = np.argsort(order, axis=1, kind="stable")[:, :count]
     near, distances = (np.take_along_axis(values, order, 1) for values in (near, distances))
-    columns = {
-        "picture": np.repeat(unknown.paths, near.shape[1]),
-        "rank": np.tile(np.arange(near.shape[1]) + 1, len(near)),
-    }
-    shown = gallery.subset(near.ravel())
-    columns |= {"distance": distances.ravel(), "pid": shown.pids, "camid": shown.camids, "path": shown.paths}
-    return pd.DataFrame(columns)
+    shown, found = gallery.subset(near.ravel()), near.shape[1]
+    columns = {"picture": np.repeat(unknown.paths, found), "rank": np.tile(np.arange(1, found + 1), len(near))}
+    columns |= {"distance": distances.ravel(), "pid": shown.pids}
+    return pd.DataFrame(columns | {"camid": shown.camids, "path": shown.paths})
 
 
 def rank(distances: np.ndarray, dataset: ReidDataset, max_rank: int = 50) -> RankingResult:
@@ -261,13 +249,11 @@ def pair_probability(model: CASN, features_1: Tensor, features_2: Tensor) -> Ten
         return head(features_1.to(parameter) - features_2.to(parameter)).softmax(1)[:, 1].float().cpu()
 
 
-def save_results(
-    run: str | Path, evaluation: Evaluation, dataset: ReidDataset, info: runs.RunInfo, **facts: Any
-) -> Path:
+def save_results(run: str | Path, evaluation: Evaluation, info: runs.RunInfo, **facts: Any) -> Path:
     """Write ``RUN/results.json``: the table with everything that it depends on, and ``facts``. Returns the path."""
-    path, config = Path(run) / "results.json", info.config
+    path, config, dataset = Path(run) / "results.json", info.config, evaluation.dataset
     result = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
-    result |= {"profile": config.profile, "rows": evaluation.rows(), "seconds": dict(evaluation.seconds)}
+    result |= {"profile": config.profile, "rows": evaluation.rows()}
     result["data"] = {"name": dataset.name, "query": len(dataset.query), "gallery": len(dataset.gallery)}
     result["queries_with_a_match"] = evaluation.rankings["features"].num_valid
     result |= facts | {"device": next(evaluation.model.parameters()).device.type, "versions": runs.versions()}
@@ -278,9 +264,7 @@ def save_results(
 class Table(pd.DataFrame):
     """A data frame that shows numbers with one decimal and no index; ``**bold**`` on a notebook's page."""
 
-    @property
-    def _constructor(self) -> type[Table]:
-        return Table
+    _constructor = property(lambda self: Table)
 
     def __repr__(self) -> str:
         texts = self._texts()

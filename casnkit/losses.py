@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from casnkit import attention
 from casnkit.config import LossConfig, check_choice
 from casnkit.data.images import normalise
-from casnkit.models import CASN, evaluating
+from casnkit.models import CASN, eval_view
 
 
 def identification_loss(stripe_scores: Tensor, labels: Tensor) -> Tensor:
@@ -35,10 +35,8 @@ def attention_loss(masked_scores: Tensor, labels: Tensor, score: str = "probabil
     if score == "log":
         others = masked_scores.scatter(1, own, -torch.inf).logsumexp(1)
         return (masked_scores.logsumexp(1) - others).mean()
-    scores = {"logit": lambda x: x, "probability": lambda x: x.softmax(1), "sigmoid": torch.sigmoid}[score](
-        masked_scores
-    )
-    return scores.gather(1, own).mean()
+    reading = {"logit": nn.Identity(), "probability": nn.Softmax(1), "sigmoid": nn.Sigmoid()}[score]
+    return reading(masked_scores).gather(1, own).mean()
 
 
 def pair_loss(pair_scores: Tensor, same: Tensor) -> Tensor:
@@ -137,9 +135,7 @@ class CASNLoss:
         if "ia" in terms:
             total = total + image * config.ia_weight * terms["ia"]
         if "bce" in terms:
-            siamese = terms["bce"]
-            if "consistency" in terms:
-                siamese = siamese + config.consistency_weight * terms["consistency"]
+            siamese = terms["bce"] + config.consistency_weight * terms.get("consistency", 0)
             total = total + pair * config.sa_weight * siamese
         return total
 
@@ -168,6 +164,8 @@ def masked_pass(model: CASN, images: Tensor, batchnorm: str = "batch", frozen: b
     state = {name: parameter.detach() for name, parameter in model.named_parameters() if frozen}
     if batchnorm == "batch":  # statistics are counted on copies
         state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
-    layers = [m for m in model.modules() if batchnorm == "running" and isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    with evaluating(nn.ModuleList(layers)):
-        return torch.func.functional_call(model, state, (images,))
+    if batchnorm == "running":
+        model = eval_view(model).train(model.training)
+        for layer in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+            layer.eval()
+    return torch.func.functional_call(model, state, (images,))

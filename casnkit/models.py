@@ -30,6 +30,8 @@ from casnkit.config import ACTIVATIONS, ModelConfig, check_choice, check_count, 
 from casnkit.data.images import is_dense
 from casnkit.data.weights import feature_channels, fill
 
+Maps = tuple[Tensor, Tensor]  # (P, h, w) each: of the first and of the second images of pairs
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, ReLU last."""
@@ -64,21 +66,17 @@ def _resnet(make: Callable[[], zoo.ResNet], last_stride: int) -> nn.Module:
     return nn.Sequential(OrderedDict(network=nn.Sequential(OrderedDict(stages))))
 
 
-def _halving(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
-    """Networks whose last halving is a pooling layer; DenseNet lacks its last ReLU, the others do not mind another."""
+def _features(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
+    """Networks whose last halving is a pooling layer or a convolution. DenseNet lacks its last ReLU, EfficientNet ends with
+    a SiLU, and the others do not mind another ReLU."""
     features = make().features
-    if last_stride == 1:
-        pools = [name for name, m in features.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
-        features.set_submodule(pools[-1], nn.Identity())
-    return nn.Sequential(features, nn.ReLU())
-
-
-def _striding(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
-    """Networks whose last halving is a convolution. EfficientNet's last activation is a SiLU: a ReLU after it, so A >= 0."""
-    features = make().features
-    if last_stride == 1:
-        [*_, last] = (m for m in features.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2))
+    kinds = nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d
+    layers = [(name, m) for name, m in features.named_modules() if isinstance(m, kinds) and m.stride in (2, (2, 2))]
+    name, last = layers[-1]
+    if last_stride == 1 and isinstance(last, nn.Conv2d):
         last.stride = (1, 1)
+    elif last_stride == 1:
+        features.set_submodule(name, nn.Identity())
     return nn.Sequential(features, nn.ReLU())
 
 
@@ -104,12 +102,12 @@ TRUNKS = {  # a trunk is one entry here
     "resnet101": Trunk(partial(_resnet, zoo.resnet101), zoo.ResNet101_Weights.IMAGENET1K_V1),
     "resnet34": Trunk(partial(_resnet, zoo.resnet34), zoo.ResNet34_Weights.IMAGENET1K_V1),
     "resnet18": Trunk(partial(_resnet, zoo.resnet18), zoo.ResNet18_Weights.IMAGENET1K_V1),
-    "densenet121": Trunk(partial(_halving, zoo.densenet121), zoo.DenseNet121_Weights.IMAGENET1K_V1),
-    "densenet201": Trunk(partial(_halving, zoo.densenet201), zoo.DenseNet201_Weights.IMAGENET1K_V1),
-    "mobilenet_v2": Trunk(partial(_striding, zoo.mobilenet_v2), zoo.MobileNet_V2_Weights.IMAGENET1K_V1),
-    "efficientnet_b0": Trunk(partial(_striding, zoo.efficientnet_b0), zoo.EfficientNet_B0_Weights.IMAGENET1K_V1),
-    "vgg16": Trunk(partial(_halving, _vgg16), zoo.VGG16_BN_Weights.IMAGENET1K_V1),
-    "squeezenet1_1": Trunk(partial(_halving, zoo.squeezenet1_1), zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+    "densenet121": Trunk(partial(_features, zoo.densenet121), zoo.DenseNet121_Weights.IMAGENET1K_V1),
+    "densenet201": Trunk(partial(_features, zoo.densenet201), zoo.DenseNet201_Weights.IMAGENET1K_V1),
+    "mobilenet_v2": Trunk(partial(_features, zoo.mobilenet_v2), zoo.MobileNet_V2_Weights.IMAGENET1K_V1),
+    "efficientnet_b0": Trunk(partial(_features, zoo.efficientnet_b0), zoo.EfficientNet_B0_Weights.IMAGENET1K_V1),
+    "vgg16": Trunk(partial(_features, _vgg16), zoo.VGG16_BN_Weights.IMAGENET1K_V1),
+    "squeezenet1_1": Trunk(partial(_features, zoo.squeezenet1_1), zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1),
     "small": Trunk(SmallTrunk, None, smallest=16),
 }
 
@@ -212,13 +210,8 @@ class CASN(nn.Module):
         """A, (B, C, h, w), after the trunk's last ReLU, from normalised float images (B, 3, H, W) that are large enough, on
         any device."""
         like = next(self.trunk.parameters(), images)
-        fits = (
-            is_dense(images, getattr(like, "is_meta", False))
-            and images.is_floating_point()
-            and images.dim() == 4
-            and images.shape[1] == 3
-        )
-        if not fits:
+        dense = is_dense(images, getattr(like, "is_meta", False)) and images.dim() == 4 and images.is_floating_point()
+        if not dense or images.shape[1] != 3:
             kind = f"{images.layout} {images.dtype} {images.device}" if isinstance(images, Tensor) else type(images)
             found = f"{kind} of shape {tuple(getattr(images, 'shape', ()))}"
             raise ValueError(f"expected normalised float images (data.images.normalise) (B, 3, H, W), got {found}")
@@ -260,30 +253,23 @@ class CASN(nn.Module):
         network = eval_view(self)
         return network.identification_attention_of(network.feature_map(images), labels)
 
-    def siamese_attention(
-        self, images_1: Tensor, images_2: Tensor, mode: str = "paper", order: str = "given"
-    ) -> tuple[Tensor, Tensor]:
+    def siamese_attention(self, images_1: Tensor, images_2: Tensor, mode: str = "paper", order: str = "given") -> Maps:
         """Equation 4: the two maps of each pair of normalised images, (P, h, w) each, not normalised.
 
         ``mode``: a key of :data:`casnkit.attention.MODES`. ``order``: ``given`` uses z(1, 2); ``both`` averages the maps of
         z(1, 2) and z(2, 1).
         """
         network, images = eval_view(self), (images_1, images_2)
-        if is_dense(images_1) and is_dense(images_2) and images_1.shape == images_2.shape:
-            maps = network.feature_map(torch.cat(images)).chunk(2)
-        else:
-            maps = map(network.feature_map, images)
+        alike = is_dense(images_1) and is_dense(images_2) and images_1.shape == images_2.shape
+        maps = network.feature_map(torch.cat(images)).chunk(2) if alike else map(network.feature_map, images)
         return network.siamese_attention_of(*maps, mode=mode, order=order)
 
-    def identification_attention_of(self, feature_map: Tensor, labels: Tensor, create_graph: bool = False) -> Tensor:
+    def identification_attention_of(self, feature_map: Tensor, labels: Tensor) -> Tensor:
         """Identification attention from a feature map: (B, C, h, w), (B,) -> (B, h, w)."""
-        labels = self.check_labels(labels, feature_map)
-        gradient = self.label_gradient(self.pool(feature_map), labels, create_graph)
+        gradient = self.label_gradient(self.pool(feature_map), self.check_labels(labels, feature_map))
         return attention.identification_map(feature_map, gradient)
 
-    def siamese_attention_of(
-        self, map_1: Tensor, map_2: Tensor, mode: str = "paper", order: str = "given"
-    ) -> tuple[Tensor, Tensor]:
+    def siamese_attention_of(self, map_1: Tensor, map_2: Tensor, mode: str = "paper", order: str = "given") -> Maps:
         """Siamese attention from two feature maps, (P, C, h, w) each -> (P, h, w) each. See :meth:`siamese_attention`."""
         check_choice("pair order", order, ("given", "both"))
         if len(map_1) != len(map_2):
@@ -291,10 +277,10 @@ class CASN(nn.Module):
         difference = self.pool(map_1) - self.pool(map_2)
         weights_1, weights_2 = attention.siamese_weights(self.pair_gradient(difference), difference, mode)
         maps = attention.siamese_map(map_1, weights_1), attention.siamese_map(map_2, weights_2)
-        if order == "given":
-            return maps
-        turned_2, turned_1 = self.siamese_attention_of(map_2, map_1, mode)
-        return (maps[0] + turned_1) / 2, (maps[1] + turned_2) / 2
+        if order == "both":
+            turned = reversed(self.siamese_attention_of(map_2, map_1, mode))
+            maps = tuple((given + other) / 2 for given, other in zip(maps, turned, strict=True))
+        return maps
 
     def label_gradient(
         self, feature: Tensor, labels: Tensor, create_graph: bool = False, batch_statistics: bool = False
@@ -303,7 +289,6 @@ class CASN(nn.Module):
 
         ``batch_statistics``: in the mode that the classifier is in, as a plain backward pass of a training batch would.
         """
-
         head = eval_view(self.identity_head, frozen=not create_graph)
         head.train(batch_statistics and self.identity_head.training)
 
@@ -358,18 +343,6 @@ def unwrapped(model: nn.Module, kind: type[nn.Module] = nn.Module) -> Any:
     if not isinstance(model, kind):
         raise ValueError(f"expected a network ({kind.__name__}), got a {type(model).__name__}")
     return model
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode inside the block; every submodule gets back the mode that it had, also after an exception."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        yield module
-    finally:
-        for m, training in modes.items():
-            m.training = training
 
 
 @contextlib.contextmanager

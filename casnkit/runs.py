@@ -9,7 +9,6 @@ Nothing that is loaded can run code. A file is renamed to its name when it is co
 """
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -110,12 +109,9 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
     try:
         lines = read_text(file).splitlines() if os.path.lexists(file) else []
         rows = [json.loads(line) for line in lines if line.strip()]
+        finite = all(math.isfinite(number) for row in rows for number in row.values())
         epochs = [row["epoch"] for row in rows if {"total", "learning_rate"} <= row.keys()]
-        if (
-            len(epochs) < len(rows)
-            or epochs != sorted(set(epochs))
-            or not all(map(math.isfinite, itertools.chain(*map(dict.values, rows))))
-        ):
+        if not finite or len(epochs) < len(rows) or epochs != sorted(set(epochs)):
             raise ValueError("out of order, or a number is not finite or missing")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         wanted = "a JSON object with its epoch, total, learning_rate and other numbers on each line"
@@ -192,30 +188,27 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
     Returns the epochs after which a finished run is to go on to more; 0 for any other.
     """
     check_place(out)
-    more = 0
     if (out / "checkpoints").is_symlink():
         raise ValueError(f"{out / 'checkpoints'} is a link to another folder, where nothing may be deleted: remove it")
-    if (out / "run.json").is_file() and not _untouched(out):
-        there, (_, pid_of_label) = read_run(out), labels_of(dataset.train.pids)
-        if there.config.train.epochs < config.train.epochs and _state(out, there.config.train.epochs).is_file():
-            more = there.config.train.epochs
-        own = config.replace(epochs=more or config.train.epochs)
-        (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, own))
-        differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
-        known = there.data.get("fingerprint")  # runs of 0.1.0 have none
-        same = there.pid_of_label.tolist() == pid_of_label.tolist()
-        if not same or (known and known != data_fingerprint(dataset.train)):
-            sets = (
-                f"{there.data['images']['train']} training images of {there.data['name']} in {there.data['root']} there"
-            )
-            what = "pictures of these identities" if same else "identities"
-            differs.append(f"other {what}: {sets}, {len(dataset.train)} of {dataset.name} in {dataset.root} here")
-        if differs:
-            hint = "; only a finished run with its checkpoints goes on to more" * differs[0].startswith("train.epochs")
-            told = f"{out} holds another run ({differs[0][:300]}{hint})"
-            raise ValueError(f"{told}: nothing was changed, choose another --out")
-    elif out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE and not (out / "run.json").is_file():
+    if not (out / "run.json").is_file() and out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE:
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
+    if not (out / "run.json").is_file() or _untouched(out):
+        return 0
+    there, (_, pid_of_label) = read_run(out), labels_of(dataset.train.pids)
+    known, last = there.data.get("fingerprint"), there.config.train.epochs  # runs of 0.1.0 have no fingerprint
+    more = last if last < config.train.epochs and _state(out, last).is_file() else 0
+    own = config.replace(epochs=more or config.train.epochs)
+    (old,), (new,) = (pd.json_normalize(each.to_dict()).to_dict("records") for each in (there.config, own))
+    differs = [f"{name} is {old[name]!r} there, {new[name]!r} here" for name in old if old[name] != new[name]]
+    same = there.pid_of_label.tolist() == pid_of_label.tolist()
+    if not same or (known and known != data_fingerprint(dataset.train)):
+        what = "pictures of these identities" if same else "identities"
+        sets = f"{there.data['images']['train']} training images of {there.data['name']} in {there.data['root']}"
+        differs.append(f"other {what}: {sets} there, {len(dataset.train)} of {dataset.name} in {dataset.root} here")
+    if differs:
+        hint = "; only a finished run with its checkpoints goes on to more" * differs[0].startswith("train.epochs")
+        told = f"{out} holds another run ({differs[0][:300]}{hint})"
+        raise ValueError(f"{told}: nothing was changed, choose another --out")
     return more
 
 
@@ -260,17 +253,15 @@ def describe(run: Path, dataset: ReidDataset, config: Config, more: int = 0, rat
         there, before = read_run(run), sum(row["learning_rate"] for row in read_log(run)[-1:])
         (run / WEIGHTS["last"]).unlink(missing_ok=True)  # the same stand in the state
         write_json(run / "run.json", replace(there, config=config, extended=(*there.extended, more)).to_dict())
-        told = (
-            f"{run} was finished after {more} epochs and goes on to {config.train.epochs}, by their schedule from here"
-        )
+        told = f"{run} was finished after {more} epochs and goes on to {config.train.epochs}, whose schedule it follows"
         told += f": the learning rate was {before:.3g} in the last epoch and is {rate:.3g} in the next"
         warnings.warn(f"{told}; {config.train.epochs} epochs in one go end with other weights", stacklevel=3)
     elif _untouched(run):
-        counts = {name: len(getattr(dataset, name)) for name in ("train", "query", "gallery")}
+        counts = {name: len(getattr(dataset, name)) for name in SPLITS}
         data = {"name": dataset.name, "root": str(dataset.root), "images": counts}
         data |= {"fingerprint": data_fingerprint(dataset.train), "opening": dataset.opening}
-        _, pid_of_label = labels_of(dataset.train.pids)
-        write_json(run / "run.json", RunInfo(config, pid_of_label, data, versions()).to_dict())
+        info = RunInfo(config, labels_of(dataset.train.pids)[1], data, versions())
+        write_json(run / "run.json", info.to_dict())
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from casnkit import runs
 from casnkit.config import Config, TrainConfig
-from casnkit.data.images import ImageSource, augment, open_images
+from casnkit.data.images import augment, open_images
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import ReidDataset, labels_of
 from casnkit.losses import CASNLoss
@@ -65,7 +65,7 @@ class Run:
     labels: Tensor
     finished: int  # epochs
     more: int  # the epochs after which a finished run goes on, else 0
-    source: ImageSource | None = None
+    images: Tensor | None = None  # all training images, wherever they live
 
 
 def train(
@@ -78,7 +78,7 @@ def train(
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
     log_with: str | None = None,
-    **source: Any,
+    place: str = "auto",
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
 
@@ -87,7 +87,7 @@ def train(
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: gives numbers for each epoch's log row; ``best.safetensors`` keeps the highest ``validation_mean_ap``.
         log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
-        **source: ``place``, ``images``, see :func:`casnkit.data.images.open_images`.
+        place: where the decoded images live, see :func:`casnkit.data.images.open_images`.
     """
     out, size = Path(out), (config.data.height, config.data.width)
     run = _prepare(dataset, config, out, device, log_with)
@@ -100,7 +100,7 @@ def train(
         if log_with:
             accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
-            run.source = open_images(dataset.train, size, accelerator.device, progress=progress, **source)
+            run.images = open_images(dataset.train, size, accelerator.device, place, progress)
         for epoch in range(run.finished, config.train.epochs):
             row = train_epoch(run, epoch, progress) | (validate(run.model) if validate else {})
             check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")
@@ -122,16 +122,24 @@ def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_w
     accelerator = make_accelerator(device, kwargs_handlers=[idle], **options)
     if log_with and not accelerator.log_with:
         raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
-    if config.data.batch_size % (config.train.accumulate * accelerator.num_processes):
-        parts = f"{accelerator.num_processes} processes with accumulate={config.train.accumulate} parts each"
-        raise ValueError(f"a batch_size of {config.data.batch_size} pairs cannot be shared evenly by {parts}")
-    labels, pid_of_label = labels_of(dataset.train.pids)
+    (labels, pid_of_label), size = labels_of(dataset.train.pids), config.data.batch_size
     parts = config.train.accumulate * accelerator.num_processes
-    runs.blueprint(config, len(pid_of_label), accelerator.device, images=2 * config.data.batch_size // parts)
+    if size % parts:
+        told = f"{accelerator.num_processes} processes with accumulate={config.train.accumulate} parts each"
+        raise ValueError(f"a batch_size of {size} pairs cannot be shared evenly by {told}")
+    runs.blueprint(config, len(pid_of_label), accelerator.device, images=2 * size // parts)
     sampler = pair_sampler(dataset, config)
     more = runs.check_folder(out, config, dataset)
     state, finished = runs.load_checkpoint(out)
-    model = _make_model(config, len(pid_of_label), accelerator, new=state is None)
+    with seeded(config.train.seed, 0):
+        start = config if state is None else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
+        model = CASN.from_config(len(pid_of_label), start.model)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    if config.train.sync_batchnorm and accelerator.num_processes > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
+    if config.train.compile:
+        model.trunk.compile()
     optimiser = make_optimiser(model, config.train)
     if state is not None:
         runs.restore(model, optimiser, state)
@@ -148,13 +156,12 @@ def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
     plan = run.sampler.epoch(epoch)
     positives_first = np.argsort(~run.sampler.is_positive(plan), axis=1, kind="stable")
     plan = np.take_along_axis(plan, positives_first[..., None], axis=1)
-    feed = iter(run.source.batches([pairs.T.reshape(-1)[rows] for pairs in plan for _, rows in _parts(run, pairs)]))
     rate, sums, started = run.scheduler.get_last_lr()[1], {}, time.perf_counter()
     run.model.train()
     shown, title = progress and accelerator.is_main_process, f"epoch {epoch + 1}/{config.train.epochs}"
     with fork_random(), tqdm(plan, title, leave=False, disable=not shown, unit="step") as bar:
         for step, pairs in enumerate(bar):
-            for name, value in train_step(run, pairs, feed, epoch, step).items():
+            for name, value in train_step(run, pairs, epoch, step).items():
                 sums[name] = sums.get(name, 0.0) + value
             if step % CHECK_EVERY == 0 or step == len(plan) - 1:
                 check_finite(sums, f"in epoch {epoch + 1}, by step {step + 1}")
@@ -162,13 +169,13 @@ def train_epoch(run: Run, epoch: int, progress: bool = False) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     means = {name: accelerator.reduce(value, "mean").item() / len(plan) for name, value in sums.items()}
     images = 2 * len(plan) * config.data.batch_size
-    cuda, device = accelerator.device.type == "cuda", accelerator.device
-    memory = torch.cuda.max_memory_allocated(device) if cuda else psutil.Process().memory_info().rss
+    cuda = accelerator.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(accelerator.device) if cuda else psutil.Process().memory_info().rss
     speed = {"seconds": round(seconds, 3), "images_per_second": round(images / seconds, 1)}
     return {"epoch": epoch + 1, **means, "learning_rate": rate, **speed, "memory_mib": round(memory / 2**20, 1)}
 
 
-def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, step: int) -> dict[str, Tensor]:
+def train_step(run: Run, pairs: np.ndarray, epoch: int, step: int) -> dict[str, Tensor]:
     """One step of SGD: forward and backward for each part of the batch, then the update. Returns detached terms."""
     config, accelerator = run.config, run.accelerator
     share = (epoch + step / len(run.sampler)) / config.train.epochs
@@ -179,8 +186,10 @@ def train_step(run: Run, pairs: np.ndarray, feed: Iterator[Tensor], epoch: int, 
     run.optimiser.zero_grad()
     for part, rows in _parts(run, pairs):
         generator = torch.Generator().manual_seed(seed)  # the whole batch's draws, of which each part takes its rows
-        images = augment(next(feed), config.data, generator, rows=(rows, 2 * len(pairs)))
-        labels = run.labels[torch.from_numpy(pairs.T.reshape(-1))[rows].to(run.labels.device)]
+        index = torch.from_numpy(pairs.T.reshape(-1))[rows]
+        images = run.images[index.to(run.images.device)].to(accelerator.device, non_blocking=True)
+        images = augment(images, config.data, generator, rows=(rows, 2 * len(pairs)))
+        labels = run.labels[index.to(run.labels.device)]
         torch.manual_seed(seed + part)  # dropout
         with accelerator.accumulate(run.step):
             found = run.step(images.contiguous(memory_format=torch.channels_last), labels, share, positives)
@@ -210,9 +219,9 @@ def make_accelerator(device: str | torch.device | None = None, **options: Any) -
 
 def pair_sampler(dataset: ReidDataset, config: Config) -> PairSampler:
     """The sampler of the training pairs that ``config`` describes; what it has to say is warned of."""
-    data, split, seed = config.data, dataset.train, config.train.seed
-    how = data.batch_size, data.positive_share, data.across_cameras, seed, data.anchor_share
-    sampler = PairSampler(split.pids, split.camids, *how)
+    data = config.data
+    how = data.batch_size, data.positive_share, data.across_cameras, config.train.seed, data.anchor_share
+    sampler = PairSampler(dataset.train.pids, dataset.train.camids, *how)
     for note in sampler.notes:
         warnings.warn(note, stacklevel=3)
     return sampler
@@ -238,18 +247,6 @@ def make_scheduler(optimiser: torch.optim.Optimizer, config: TrainConfig, steps:
         return rise * config.decay ** sum(share >= milestone for milestone in config.milestones)
 
     return LambdaLR(optimiser, factor)
-
-
-def _make_model(config: Config, num_ids: int, accelerator: Accelerator, new: bool) -> CASN:
-    with seeded(config.train.seed, 0):
-        start = config if new else config.replace(weights=None)  # a checkpoint needs no ImageNet weights
-        model = CASN.from_config(num_ids, start.model).to(accelerator.device, memory_format=torch.channels_last)
-    if config.train.sync_batchnorm and accelerator.num_processes > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model.precision = {"float32": torch.float32, "bf16": torch.bfloat16}[config.train.precision]
-    if config.train.compile:
-        model.trunk.compile()
-    return model
 
 
 def _parts(run: Run, pairs: np.ndarray) -> Iterator[tuple[int, Tensor]]:

@@ -36,7 +36,7 @@ import numpy as np
 
 import casnkit as ck
 from casnkit import attention, exercises, figures, report
-from casnkit.inspector.telling import telling_pairs
+from casnkit.inspector.page import telling_pairs
 
 session = ck.notebook.start(profile, data)
 
@@ -54,7 +54,7 @@ session = ck.notebook.start(profile, data)
 dataset = session.dataset
 networks = {"casn": "gap-casn", "ide": "gap-ide"}
 inspector = ck.Inspector(networks, dataset, out=session.folder / "inspector")
-query, gallery = telling_pairs(inspector, 3)[-1]
+query, gallery = telling_pairs(inspector.desk, 3)[-1]
 inspector.set(query=query, gallery=gallery)
 inspector
 

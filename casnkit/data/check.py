@@ -75,8 +75,16 @@ def check(path: str | Path, name: str = "auto", **opening: Any) -> CheckReport:
     """
     drawn = name.partition(":")[0] == "people"  # a check must never generate what it is asked about
     dataset = open_dataset("auto" if drawn else name, path, **opening)
-    splits, notes = [getattr(dataset, split) for split in SPLITS], list(dataset.notes)
-    found = _counts(splits)
+    splits, notes, found = [getattr(dataset, split) for split in SPLITS], list(dataset.notes), {}
+    for split in splits:
+        found |= {f"{split.name} images": len(split), f"{split.name} identities": len(split.identities)}
+    for what, pid in (("distractors", DISTRACTOR_PID), ("junk", JUNK_PID)):
+        found[f"gallery {what}"] = int((dataset.gallery.pids == pid).sum())
+    found["cameras"] = len({camid for split in splits for camid in split.camids.tolist() if camid >= 0})
+    for what, folder in (("masks", dataset.gallery.mask_folder), ("part maps", dataset.gallery.part_folder)):
+        if folder is not None:
+            stems = {entry.stem for entry in folder.glob("*.png")}
+            found[what] = sum(Path(path).stem in stems for split in splits for path in split.paths)
     expected = dict.fromkeys(("masks", "part maps"), sum(map(len, splits)))
     if dataset.name == "people":  # what the generator noted when it had finished
         header = read_json(dataset.root / "people.json")
@@ -88,20 +96,6 @@ def check(path: str | Path, name: str = "auto", **opening: Any) -> CheckReport:
     images = [(split, i) for split in splits for i in range(len(split))]
     faults = thread_map(_inspect, *zip(*images, strict=True), max_workers=4, unit="image", disable=None)
     return CheckReport(dataset, counts, [*filter(None, (*faults, unfit(dataset)))], notes)
-
-
-def _counts(splits: list[Split]) -> dict[str, int]:
-    gallery, counts = splits[-1], {}
-    for split in splits:
-        counts |= {f"{split.name} images": len(split), f"{split.name} identities": len(split.identities)}
-    counts["gallery distractors"] = int((gallery.pids == DISTRACTOR_PID).sum())
-    counts["gallery junk"] = int((gallery.pids == JUNK_PID).sum())
-    counts["cameras"] = len({camid for split in splits for camid in split.camids.tolist() if camid >= 0})
-    for what, folder in (("masks", gallery.mask_folder), ("part maps", gallery.part_folder)):
-        if folder is not None:
-            stems = {entry.stem for entry in folder.glob("*.png")}
-            counts[what] = sum(Path(path).stem in stems for split in splits for path in split.paths)
-    return counts
 
 
 def _expectation(name: str, found: dict[str, int], notes: list[str], given: bool) -> dict[str, int]:

@@ -11,7 +11,7 @@ import filecmp
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,16 +85,13 @@ def walk(root: Path, depth: int = DEPTH) -> Iterator[Path]:
     level, seen = [root], {os.path.realpath(root)}
     for _ in range(depth + 1):
         yield from level
-        below = [path for folder in level for path in _worth_a_look(folder)][:MOST_FOLDERS]
-        level = [path for path in below if not ((real := os.path.realpath(path)) in seen or seen.add(real))]
-
-
-def _worth_a_look(folder: Path) -> list[Path]:
-    with suppress(OSError, NotFound):  # unreadable or vanished
-        below = subfolders(folder)
-        whole = set(MARKET_FOLDERS) <= {path.name.lower() for path in below}  # nothing but pictures below
-        return [] if whole or len(below) > CROWDED else below
-    return []
+        below = []
+        for folder in level:
+            with suppress(OSError, NotFound):  # unreadable or vanished
+                inner = subfolders(folder)
+                whole = set(MARKET_FOLDERS) <= {path.name.lower() for path in inner}  # nothing but pictures below
+                below += [] if whole or len(inner) > CROWDED else inner
+        level = [p for p in below[:MOST_FOLDERS] if not ((real := os.path.realpath(p)) in seen or seen.add(real))]
 
 
 def inside(folder: Path, path: str) -> Path | None:
@@ -110,7 +107,7 @@ def inside(folder: Path, path: str) -> Path | None:
 
 
 def holds(folder: Path, names: Iterable[str]) -> bool:
-    """Whether all of these lie in a folder, in capitals or not."""
+    """Whether all of these lie in a folder, see :func:`inside`."""
     return all(inside(folder, name) for name in names)
 
 
@@ -119,7 +116,7 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     subfolders(root)  # is there a folder at all?
     there, files = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(root.iterdir())], list(files_below(root))
     text = f"{name}: expected {expected or ', '.join(wanted)} in {root} or up to {DEPTH} levels below it. "
-    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {by_suffix(files)}{such_as(files)}"
+    text += f"Found there: {', '.join(there[:12]) or 'nothing'}; below it {counted(files)}"
     text += f" (pictures end in {', '.join(PICTURES)})."
     lacking = {f: [each for each in wanted if not inside(f, each)] for f in (*walk(root), root.parent)}
     best = min(lacking, key=lambda folder: len(lacking[folder]))
@@ -130,20 +127,15 @@ def missing(name: str, root: Path, wanted: Sequence[str], expected: str = "") ->
     return NotFound(text)
 
 
-def by_suffix(files: Sequence[str]) -> str:
-    """How many files there are of each kind, as text."""
+def counted(files: Sequence[str], also: str = "") -> str:
+    """How many files there are of each kind, ``also`` what became of them, and some of them, as text."""
     counts = Counter(os.path.splitext(file)[1] or "no suffix" for file in files)
-    return ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5)) or "no files"
+    kinds = ", ".join(f"{count} files ({suffix})" for suffix, count in counts.most_common(5)) or "no files"
+    return kinds + also + (f", such as {', '.join(files[:3])}" if files else "")
 
 
-def such_as(files: Sequence[str]) -> str:
-    """Some of the files, as text."""
-    return f", such as {', '.join(files[:3])}" if files else ""
-
-
-def not_read(places: Iterable[Path]) -> list[str]:
+def not_read(places: Collection[Path]) -> list[str]:
     """A note on folders with pictures that stand beside ``places`` and are no split, masks or part maps."""
-    places = list(places)
     beside = {path for place in places for path in subfolders(place.parent) if path.name not in ("masks", "parts")}
     others = sorted(path for path in beside if not any(place.is_relative_to(path) for place in places))
     counts = {path.name: sum(1 for _ in pictures_below(path)) for path in others}
@@ -151,20 +143,15 @@ def not_read(places: Iterable[Path]) -> list[str]:
     return [f"not read: {told}"] if told else []
 
 
-def gather(
-    name: str, places: Mapping[str, Path], patterns: Sequence[str], notes: list[str], named: bool = False
-) -> Any:
+def gather(name: str, places: Mapping, patterns: Sequence[str], notes: list[str], named: bool = False) -> Any:
     """A table of the pictures in each split's folder: ``split``, ``path``, and ``pid`` and ``camid`` as text.
 
     The pattern that fits most of them is searched in files' names, or where it has a ``/`` in their paths below the
     split's folder (``named``: with that folder's name). Raises NotFound where none fits in a folder that holds files.
     """
-    rows = [
-        (s, str(place / f), f"{place.name}/{f}" if named else f)
-        for s, place in places.items()
-        for f in files_below(place)
-    ]
-    table = pd.DataFrame(sorted(rows), columns=["split", "path", "below"], dtype=object)
+    files = [(split, place, file) for split, place in places.items() for file in files_below(place)]
+    rows = sorted((s, str(place / file), f"{place.name}/{file}" if named else file) for s, place, file in files)
+    table = pd.DataFrame(rows, columns=["split", "path", "below"], dtype=object)
     below, good = table.below, table.below.str.lower().str.endswith(PICTURES)
     tried = [(below if "/" in p else below.map(os.path.basename)).where(good).str.extract(p) for p in patterns]
     groups = max(tried, key=lambda found: found.iloc[:, 0].notna().sum())
@@ -172,7 +159,7 @@ def gather(
     for split, place in places.items():
         part = table[table.split == split]
         rest = part.below[part.pid.isna()].tolist()
-        told = f"{by_suffix(rest)} skipped{such_as(rest)}"
+        told = counted(rest, " skipped")
         if len(rest) == len(part) > 0:
             wanted = f"pictures ({', '.join(PICTURES)}) in a folder for each person, or with names that tell the person"
             raise NotFound(f"{name}: expected {wanted}, in {place}, found none: {told}. {OTHER_NAMES}.")
@@ -180,37 +167,27 @@ def gather(
     return table[table.pid.notna()]
 
 
-def read_own(
-    name: str,
-    root: Path,
-    notes: list[str],
-    name_pattern: str | None = None,
-    camera_pattern: str | None = None,
-    sure: bool = True,
-    **_: Any,
-) -> Found:
+def read_own(name: str, root: Path, notes: list[str], patterns: Mapping, sure: bool = True, **_: Any) -> Found:
     """Own pictures, see the top. Without splits the first half of the people trains; of the rest, the first picture of
-    each is a query. ``sure``: a folder's odd content is no reason to doubt that it is a person's."""
-    for what, pattern in {"name_pattern": name_pattern, "camera_pattern": camera_pattern}.items():
+    each is a query. ``patterns``: those of names and of cameras, or None. ``sure``: a folder's odd content is no reason to
+    doubt that it is a person's."""
+    for what, pattern in patterns.items():
         try:
             found = re.compile("" + (pattern or "()"))
             if not found.groups or (what == "name_pattern" and "pid" not in (found.groupindex or ["pid"])):
                 raise re.error("it has no group in parentheses, or none called pid")
         except (re.error, TypeError, RecursionError, OverflowError) as error:
-            raise ValueError(
-                f"{what}: expected a regular expression with a group, got {pattern!r} ({error})"
-            ) from error
+            wanted = f"{what}: expected a regular expression with a group"
+            raise ValueError(f"{wanted}, got {pattern!r} ({error})") from error
+    name_pattern, camera_pattern = map(patterns.get, ("name_pattern", "camera_pattern"))
     while len(inner := subfolders(root)) == 1 and not any(files_below(root, 0)) and not PART.fullmatch(inner[0].name):
         root = inner[0]  # what an archive was packed in
-    places = {
-        split: next(filter(None, (inside(root, each) for each in names)), None)
-        for split, names in SPLIT_FOLDERS.items()
-    }
-    places = {split: place for split, place in places.items() if place}
+    there = {split: [inside(root, each) for each in names] for split, names in SPLIT_FOLDERS.items()}
+    places = {split: next(filter(None, found)) for split, found in there.items() if any(found)}
     if places and not {"query", "gallery"} <= set(places):
         alone = "/, ".join(place.name for place in places.values())
         raise NotFound(f"{name}: expected query/ and gallery/ in {root}, found {alone}/ alone.")
-    if places and "train" in places and places["train"].name.lower() == "train_all":
+    if "train" in places and places["train"].name.lower() == "train_all":
         notes.append("train_all/ is taken for training")
     table = gather(name, places or {"": root}, [name_pattern] if name_pattern else ARRANGEMENTS, notes)
     table = table if name_pattern else _without_parts(table, root, sure or bool(places), notes)
@@ -229,7 +206,8 @@ def _without_parts(table: pd.DataFrame, root: Path, sure: bool, notes: list[str]
     parts, table = table[is_part], table[~is_part]
     sizes, names = table.pid.value_counts(), table.below.map(os.path.basename)
     leading = names.str.extract(r"^(\d{1,6})_")[0].groupby(table.pid).nunique()
-    listed = f"{'/, '.join(parts.pid.unique()[:6])}/ ({len(parts)} pictures{such_as(parts.below.tolist())})"
+    some = f"{len(parts)} pictures, such as {', '.join(parts.below[:3])}"
+    listed = f"{'/, '.join(parts.pid.unique()[:6])}/ ({some})"
     told, instead = "", "; if they are people, --as folder, open_dataset('folder', root), says so"
     if parts.pid.nunique() >= max(1, len(sizes)):
         told, instead = f"{listed} look like cameras or parts of a data set, not like people", ""

@@ -8,8 +8,7 @@ the draws are per sample and from a CPU generator, so a seed gives the same pict
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -21,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from tqdm.contrib.concurrent import thread_map
 
-from casnkit.config import DataConfig, check_count
+from casnkit.config import DataConfig, check_choice, check_count
 from casnkit.data.records import Split
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,9 +50,7 @@ def denormalise(images: Tensor) -> Tensor:
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def augment(
-    images: Tensor, config: DataConfig, generator: torch.Generator, rows: tuple[Tensor, int] | None = None
-) -> Tensor:
+def augment(images: Tensor, config: DataConfig, generator: torch.Generator, rows: tuple | None = None) -> Tensor:
     """Flip, pad and crop, erase (Zhong et al. 2020), normalise: uint8 (B, 3, H, W) -> float32, ready for the network.
 
     ``rows = (index, total)``: the images are rows ``index`` of a batch of ``total`` whose other rows are with other
@@ -96,26 +93,23 @@ def _erase(images: Tensor, chosen: Tensor, draws: Tensor) -> Tensor:
     return images
 
 
-def load_images(
-    split: Split, size: tuple[int, int], threads: int = 0, progress: bool = True, out: np.ndarray | None = None
-) -> Tensor:
+def load_images(split: Split, size: tuple[int, int], progress: bool = True, out: np.ndarray | None = None) -> Tensor:
     """All images of a split, resized to ``size`` (H, W): (N, 3, H, W) uint8 RGB (bilinear, antialiased, PIL's).
 
-    ``threads`` decode, 0: one a core, at most 16; ``out`` is an array to fill, such as a memory-mapped file. Raises
-    ValueError where images cannot be read, all named together.
+    ``out`` is an array to fill, such as a memory-mapped file. Raises ValueError where images cannot be read, all named
+    together.
     """
     size = tuple(check_count("size", side) for side in size)
 
     def read(i: int) -> np.ndarray:
         return np.asarray(split.image(i).resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
-    return _load(split, read, (3, *size), threads, progress, out)
+    return _load(split, read, (3, *size), progress, out)
 
 
 def load_masks(split: Split, size: tuple[int, int]) -> Tensor | None:
     """Person masks of a split, (N, H, W) bool, resized to the nearest pixel; None where the set has no masks. Raises
-    ValueError where only some images have a mask, or masks cannot be read; they are named together.
-    """
+    ValueError where only some images have a mask, or masks cannot be read; they are named together."""
     masks = _load_side_files(split, size, split.mask_folder, split.mask)
     return None if masks is None else masks.bool()
 
@@ -138,9 +132,7 @@ def _load_side_files(split: Split, size: tuple[int, int], folder: Path | None, g
     return _load(split, read, tuple(size))
 
 
-def _load(
-    split: Split, read: Callable, shape: tuple, threads: int = 0, progress: bool = False, out: np.ndarray | None = None
-) -> Tensor:
+def _load(split: Split, read: Callable, shape: tuple, progress: bool = False, out: np.ndarray | None = None) -> Tensor:
     """``read(i)`` of every image, stacked; one error names all that failed."""
     out, failures = np.empty((len(split), *shape), np.uint8) if out is None else out, {}
 
@@ -151,8 +143,7 @@ def _load(
             failures[i] = str(error)
 
     bar = {"desc": f"reading {split.name}", "unit": "image", "leave": False, "disable": not progress}
-    workers = threads or min(joblib.cpu_count(), 16)  # PIL releases the interpreter's lock
-    thread_map(work, range(len(split)), max_workers=workers, **bar)
+    thread_map(work, range(len(split)), max_workers=min(joblib.cpu_count(), 16), **bar)  # PIL releases Python's lock
     if failures:
         named = "\n  ".join([failures[i] for i in sorted(failures)[:10]] + ["..."] * (len(failures) > 10))
         told = f"{len(failures)} of {len(split)} images of split {split.name!r} could not be read:\n  {named}"
@@ -161,45 +152,22 @@ def _load(
     return torch.from_numpy(out)
 
 
-@dataclass(frozen=True)
-class ImageSource:
-    """Decoded images, and batches of them on the device."""
-
-    images: Tensor  # (N, 3, H, W) uint8, wherever they live
-    device: torch.device
-
-    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """One (len(index), 3, H, W) uint8 batch on the device for each array of indices, in order."""
-        for index in indices:
-            batch = self.images[torch.from_numpy(index.copy()).to(self.images.device)]
-            yield batch.to(self.device, non_blocking=True)
-
-
-def open_images(
-    split: Split,
-    size: tuple[int, int],
-    device: torch.device,
-    place: str = "auto",
-    progress: bool = True,
-    images: Tensor | None = None,
-) -> ImageSource:
-    """Decode the images to where they live: ``device``, ``memory``, ``disk`` (a temporary file in ``$TMPDIR``) or ``auto``,
-    the first of these that is large enough. ``images`` are the decoded images, if the caller has them.
+def open_images(split: Split, size: tuple[int, int], device: torch.device, place: str, progress: bool) -> Tensor:
+    """The images, (N, 3, H, W) uint8, decoded to where they live: ``device``, ``memory``, ``disk`` (a temporary file in
+    ``$TMPDIR``) or ``auto``, the first of these that is large enough.
 
     Raises ValueError for an unknown place, a full disk, or images that cannot be read.
     """
-    if place not in ("auto", "device", "memory", "disk"):
-        raise ValueError(f"expected a place out of auto, device, memory, disk, got {place!r}")
+    check_choice("place", place, ("auto", "device", "memory", "disk"))
     needed, out = 3 * len(split) * size[0] * size[1], None
     if place == "auto":  # some of what is free is left to the network
         on_device = device.type == "cuda" and needed < 0.3 * torch.cuda.mem_get_info(device)[0]
-        in_memory = images is not None or needed < 0.5 * psutil.virtual_memory().available
+        in_memory = needed < 0.5 * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
     if place == "disk":
         if shutil.disk_usage(tempfile.gettempdir()).free < needed:
             told = f"the decoded images need {needed / 2**30:.1f} GiB in {tempfile.gettempdir()}"
             raise ValueError(f"{told}, which has less: set TMPDIR to a folder on a larger disk")
         out = np.memmap(tempfile.TemporaryFile(), np.uint8, shape=(len(split), 3, *size))  # noqa: SIM115
-    if images is None:
-        images = load_images(split, size, progress=progress, out=out)
-    return ImageSource(images.to(device) if place == "device" else images, device)
+    images = load_images(split, size, progress, out)
+    return images.to(device) if place == "device" else images

@@ -61,12 +61,17 @@ class PairSampler:
     def epoch(self, e: int) -> np.ndarray:
         """Plan of epoch ``e`` (0, 1, ...): (steps, batch_size, 2) int64, pairs of indices into the split."""
         rng = np.random.default_rng([self.seed, e])
-        positive = self._place_positives(rng)  # (T,) with T = steps * batch_size
+        keys = rng.random((self.steps, self.batch_size))  # mark the places of positive pairs, at random in each batch
+        regular = self.batch_size - self.extra
+        fillers = keys[-1, regular:].argsort().argsort()
+        keys[-1, regular:] = 2.0  # behind every regular place, all of which are below 1
+        positive = keys.argsort(axis=1).argsort(axis=1) < self._quotas[:, None]
+        positive[-1, regular:] = fillers < self.positives_per_batch
+        positive = positive.reshape(-1)  # (T,) with T = steps * batch_size
         anchors = self._draw_anchors(positive, rng)  # (T,)
-        partners = np.empty_like(anchors)
-        partners[positive] = self._draw_partners(anchors[positive], self._person, self._barred, rng)
-        everybody = np.repeat([[0], [len(self.pids)]], len(self.pids), axis=1)
-        partners[~positive] = self._draw_partners(anchors[~positive], everybody, self._person, rng)
+        partners, first, others = np.empty_like(anchors), anchors[positive], anchors[~positive]
+        partners[positive] = self._draw_partners(self._person[:, first], self._barred[:, first], rng)
+        partners[~positive] = self._draw_partners(np.array([[0], [len(self.pids)]]), self._person[:, others], rng)
         return np.stack([anchors, partners], axis=-1).reshape(self.steps, self.batch_size, 2)
 
     def is_positive(self, pairs: np.ndarray) -> np.ndarray:
@@ -93,20 +98,9 @@ class PairSampler:
         all_positive = self.positives_per_batch == self.batch_size
         if (self.positive_share > 0 and not self._paired.any()) or (size[0] == images and not all_positive):
             needs = "a positive pair needs two images of one person, a negative pair needs two people"
-            found = (
-                f"found {images} images of {table.pid.nunique()} people. See casnkit data check, or set it to 0 or 1"
-            )
-            raise ValueError(f"positive_share={self.positive_share}: {needs}; {found}")
-
-    def _place_positives(self, rng: np.random.Generator) -> np.ndarray:
-        """Mark the places of positive pairs, (T,) bool, at random within each batch."""
-        keys = rng.random((self.steps, self.batch_size))
-        regular = self.batch_size - self.extra
-        fillers = keys[-1, regular:].argsort().argsort()
-        keys[-1, regular:] = 2.0  # behind every regular place, all of which are below 1
-        positive = keys.argsort(axis=1).argsort(axis=1) < self._quotas[:, None]
-        positive[-1, regular:] = fillers < self.positives_per_batch
-        return positive.reshape(-1)
+            found = f"found {images} images of {table.pid.nunique()} people"
+            told = f"positive_share={self.positive_share}: {needs}; {found}"
+            raise ValueError(f"{told}: set it to 0 or 1, or see casnkit data check")
 
     def _draw_anchors(self, positive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Put each anchor's image at one of the first places and further random ones behind, (T,) int64."""
@@ -122,11 +116,9 @@ class PairSampler:
             anchors[n:][places] = rng.choice(pool, wanted, replace=wanted > len(pool)) if wanted else []
         return anchors
 
-    def _draw_partners(
-        self, anchors: np.ndarray, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _draw_partners(self, block: np.ndarray, barred: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Uniform over each anchor's ``block`` without the ``barred`` one inside it (a camera, a person, the image)."""
-        (start, stop), (barred_start, barred_stop) = block[:, anchors], barred[:, anchors]
+        (start, stop), (barred_start, barred_stop) = block, barred
         place = start + rng.integers(0, (stop - start) - (barred_stop - barred_start))
         place += np.where(place >= barred_start, barred_stop - barred_start, 0)
         return self._sorted[place]

@@ -72,7 +72,8 @@ def open_dataset(
             name = "folder" if name == "market1501" and camera_pattern else name  # its names are many sets' names
         if name != "folder" and (given := [what for what, pattern in patterns.items() if pattern]):
             raise ValueError(f"{given[0]} is for own pictures: {name} has its people and cameras in its files' names")
-        folder, images = READERS[name].read(name, root, notes, **patterns, progress=progress, sure=asked != "auto")
+        how = {"patterns": patterns, "progress": progress, "sure": asked != "auto"}
+        folder, images = READERS[name].read(name, root, notes, **how)
     except NotFound as error:
         where = READERS["folder" if name == "auto" else name].where
         raise ValueError(f"{error} {_resemblance(root)}{where}") from None
@@ -165,11 +166,9 @@ def _choose(name: str, root: Path, expected: str = "") -> Path:
     needed = wanted[1:] if name in READERS and READERS[name].read is _read_named else wanted  # tested without training
     there = [folder for folder in walk(root) if holds(folder, needed)]
     kinds = {folder: kind_of(folder) if name == "auto" or len(there) > 1 else name for folder in there}
-    found = [folder for folder, kind in kinds.items() if kind == name] or [
-        f for f in there if kinds[f] or name != "auto"
-    ]
+    found = [f for f in there if kinds[f] == name] or [f for f in there if kinds[f] or name != "auto"]
     if not found and name == "auto" and any(pictures_below(root)) and not kind_of(root.parent):
-        return read_own("folder", root, [], sure=False)[0]
+        return read_own("folder", root, [], {}, sure=False)[0]
     if not found:
         raise folders.missing(name, root, wanted or MARKET_FOLDERS, expected)
     if name == "auto" and all(kinds[folder].startswith("cuhk03-np") for folder in found):
@@ -190,12 +189,11 @@ def _read_named(name: str, root: Path, notes: list[str], expected: str = "", **_
     places = {split: inside(folder, sub) for sub, split in zip(reader.folders, SPLITS, strict=True)}
     if places["train"] is None:
         notes.append(f"no {reader.folders[0]}/: a set to test on, not to train on")
-    table = gather(
-        name, {split: place for split, place in places.items() if place}, [reader.anchored], notes, named=True
-    )
+        del places["train"]
+    table = gather(name, places, [reader.anchored], notes, named=True)
     if deep := int((table.below.str.count("/") > 1 + reader.pattern.count("/")).sum()):
         notes.append(f"{deep} pictures from folders inside a split's folder are read too")
-    notes += [*reader.notes, *folders.not_read(filter(None, places.values()))]
+    notes += filter(None, [reader.note, *folders.not_read(places.values())])
     return folder, table.assign(pid=table.pid.map(_number) + reader.first, camid=table.camid.map(_number))
 
 
@@ -218,7 +216,7 @@ def _begins_named(name: str, folder: Path) -> bool:
 
 def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     """A set without splits of its own: read as own pictures are, by its pattern."""
-    return read_own(name, _choose(name, root), notes, READERS[name].pattern)
+    return read_own(name, _choose(name, root), notes, {"name_pattern": READERS[name].pattern})
 
 
 def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -235,15 +233,15 @@ def _read_mars(name: str, root: Path, notes: list[str], **_: Any) -> Found:
                 images.append((split, str(picture.resolve(strict=True)), pid, camid))
     except UNREADABLE as error:
         raise NotFound(f"mars: expected lists in {folder}/info, and their pictures: {error}.") from error
+    notes.append(READERS[name].note)
     return folder, images
 
 
 def _read_people(name: str, root: Path, notes: list[str], **_: Any) -> Found:
     for folder in walk(root):
         if (folder / "people.part.json").exists() and not (folder / "people.json").exists():
-            raise ValueError(
-                f"{folder}: generation was interrupted; `casnkit data synthesize` with this folder and size completes it"
-            )
+            told = f"{folder}: generation was interrupted"
+            raise ValueError(f"{told}; `casnkit data synthesize` with this folder and size completes it")
     folder, images = _read_named(name, root, notes)
     header = read_json(folder / "people.json")
     notes.insert(0, "generated people: " + ", ".join(f"{k} {header.get(k)}" for k in ("size", "seed", "version")))
@@ -340,22 +338,23 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
 
     The lists count training and test people from 0 each; here they are 1, 2, ... together, for 0 means distractor.
     """
-    folder = _choose(name, root)
-    lists = [file for file in ("list_train.txt", "list_val.txt") if (folder / file).is_file()]
-    training = pd.concat([_read_list(folder / file, "train", 1) for file in lists])
-    first = max(training.pid, default=0) + 1
-    notes.append(f"training takes {' and '.join(lists)}, {len(training)} images; test people count from {first}")
-    tests = [_read_list(folder / f"list_{split}.txt", split, first) for split in SPLITS[1:]]
-    return folder, pd.concat([training, *tests]).sort_values("path")
+    folder, files = _choose(name, root), ["list_train.txt", "list_val.txt", *MSMT_LISTS[1:]]
+    files = [file for file in files if (folder / file).is_file()]
+    table = pd.concat([_read_list(folder / file) for file in files])
+    training = table.split == "train"
+    first = max(table.pid[training], default=-1) + 2
+    notes.append(f"training takes {' and '.join(files[:-2])}, {training.sum()} images; test people count from {first}")
+    return folder, table.assign(pid=table.pid + np.where(training, 1, first)).sort_values("path")
 
 
-def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
+def _read_list(file: Path) -> pd.DataFrame:
     """Each line ``<path> <number>`` of a list of MSMT17; the third field of a picture's name is its camera."""
+    split = "train" if file.name in ("list_train.txt", "list_val.txt") else file.stem.removeprefix("list_")
     half = "train" if split == "train" else "test"
-    names = half, f"mask_{half}_v2"  # version 2 masks faces
-    pictures = next((file.with_name(name) for name in names if file.with_name(name).is_dir()), None)
+    places = [file.with_name(name) for name in (half, f"mask_{half}_v2")]  # version 2 masks faces
+    pictures = next(filter(Path.is_dir, places), None)
     if pictures is None:
-        raise NotFound(f"msmt17: expected {'/ or '.join(names)}/ beside {file}.")
+        raise NotFound(f"msmt17: expected {'/ or '.join(place.name for place in places)}/ beside {file}.")
     lines = pd.Series(file.read_text(encoding="utf-8-sig", errors="replace").replace("\\", "/").splitlines(), dtype=str)
     table = lines[lines.str.strip() != ""].str.extract(MSMT_LINE)
     for i in table.index[table.path.isna()]:
@@ -363,7 +362,7 @@ def _read_list(file: Path, split: str, first: int) -> pd.DataFrame:
     table = table.astype({"pid": int, "camid": int}).assign(split=split, path=f"{pictures}/" + table.path)
     if absent := sorted(set(table.path) - set(map(str, pictures.rglob("*")))):
         raise NotFound(f"msmt17: {file.name} names {len(absent)} of {len(table)} absent pictures: {absent[:3]}")
-    return table.assign(pid=table.pid + first)
+    return table
 
 
 @dataclass(frozen=True)
@@ -379,7 +378,7 @@ class Reader:
     sign: str = ""  # a pattern that tells the set by its names where the other one reads names of several sets
     called: str = ""  # a pattern of the folder's name, where other sets have the same layout
     first: int = 0  # added to pids: 1 where people count from 0
-    notes: tuple[str, ...] = ()  # what a reader of results must know
+    note: str = ""  # what a reader of results must know
 
     @property
     def anchored(self) -> str:
@@ -397,31 +396,28 @@ def _holds_all(name: str, folder: Path) -> bool:
 
 
 PEOPLE = "It is generated: `casnkit data synthesize` writes it."
-DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
-MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
-MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html."
 OWN = "Own pictures need one folder for each person, in train/, query/ and gallery/ or all in one."
-CUHK03 = (
-    "Ready-made folders and the new-protocol .mat files are described at https://github.com/zhunzhong07/"
-    "person-re-ranking; cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
-)
-AUTHORS = "Ask its authors for it: "
+CUHK03 = "Ready-made folders and .mat files of the protocol: https://github.com/zhunzhong07/person-re-ranking; "
+CUHK03 += "cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
+DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
 OCCLUDED = "Lists for a copy of DukeMTMC-reID: https://github.com/lightas/Occluded-DukeMTMC-Dataset."
-VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset."
-LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html."
-PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html."
-VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178."
-MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html."
+MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
+AUTHORS = "Ask its authors for it: "
+# where the others can be had, and their counts
+MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html.", (32621, 1041, 11659, 3060, 82161, 15, 3060)
+VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset.", (37778, 576, 1678, 200, 11579, 20, 200)
+LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html.", (9576, 77, 493, 75, 7050, 12, 75)
+PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html.", (17896, 150, 3873, 71, 3384, 3, 71)
+VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178.", (632, 316, 316, 316, 316, 2, 316)
+MARS_COUNTS = (8298, 625, 1980, 626, 10200, 6, None, None, 870)
+MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html.", MARS_COUNTS
+CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
 DUKE_SIGN = r"-?\d+_c\d+_f"
 MSMT_NAME = r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)"
-LTCC_NAME = r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_"
 PRCC_PATH = r"(?=.*\b(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$"  # train/001/A_x.jpg, C/002/x.jpg
-VIPER_PATH, TRACKLETS = r"cam_(?P<camid>[ab])/(?P<pid>\d+)_", ("pictures, not videos: the first of each tracklet",)
 MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
-CLOTHES = ("queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read",)
-CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
-PRCC_COUNTS, PRCC_FOLDERS = (17896, 150, 3873, 71, 3384, 3, 71), ("rgb/train", "rgb/test/C", "rgb/test/A")
-MARS_COUNTS, MARS_FOLDERS = (8298, 625, 1980, 626, 10200, 6, None, None, 870), ("bbox_train", "bbox_test", "info")
+TRACKLETS = "pictures, not videos: the first of each tracklet"
+CLOTHES = "queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read"
 READERS = {  # a folder is taken for the first set that begins in it
     "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
     "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
@@ -429,20 +425,12 @@ READERS = {  # a folder is taken for the first set that begins in it
     "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
     "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
     "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(
-        MSMT17, (32621, 1041, 11659, 3060, 82161, 15, 3060), _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME
-    ),
-    "veri776": Reader(
-        VERI, (37778, 576, 1678, 200, 11579, 20, 200), folders=("image_train", "image_query", "image_test")
-    ),
-    "ltcc": Reader(
-        LTCC, (9576, 77, 493, 75, 7050, 12, 75), folders=("train", "query", "test"), pattern=LTCC_NAME, first=1
-    ),
-    "prcc": Reader(PRCC, PRCC_COUNTS, folders=PRCC_FOLDERS, pattern=PRCC_PATH, notes=CLOTHES),
-    "viper": Reader(
-        VIPER, (632, 316, 316, 316, 316, 2, 316), _read_halved, folders=("cam_a", "cam_b"), pattern=VIPER_PATH
-    ),
-    "mars": Reader(MARS, MARS_COUNTS, _read_mars, _holds_all, MARS_FOLDERS, MARS_NAME, notes=TRACKLETS),
+    "msmt17": Reader(*MSMT17, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
+    "veri776": Reader(*VERI, folders=("image_train", "image_query", "image_test")),
+    "ltcc": Reader(*LTCC, folders=("train", "query", "test"), pattern=r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_", first=1),
+    "prcc": Reader(*PRCC, folders=("rgb/train", "rgb/test/C", "rgb/test/A"), pattern=PRCC_PATH, note=CLOTHES),
+    "viper": Reader(*VIPER, _read_halved, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camid>[ab])/(?P<pid>\d+)_"),
+    "mars": Reader(*MARS, _read_mars, _holds_all, ("bbox_train", "bbox_test", "info"), MARS_NAME, note=TRACKLETS),
     "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
 }
 COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")

@@ -24,8 +24,6 @@ MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # the sam
 JUNK_PID = -1
 DISTRACTOR_PID = 0
 UNKNOWN_CAMERA = -1
-
-
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # never PostScript: Pillow hands it to another program
 
 
@@ -179,12 +177,11 @@ def unfit(dataset: ReidDataset, to_train: bool = False) -> str:
     pairs = sides[0].drop_duplicates().merge(sides[1].drop_duplicates(), on="pid").query("pid > 0")
     if ((pairs.camid_x != pairs.camid_y) | (pairs.camid_x == UNKNOWN_CAMERA)).any():
         return ""
-    seen = "is from its own camera, which the protocol ignores" if len(pairs) else "is missing"
-    helps = (
-        "--camera-pattern (camera_pattern) reads cameras from names, --ignore-cameras (ignore_cameras=True) switches"
-    )
-    told = f"no query of {dataset.name} in {dataset.root} has a match: every gallery picture of its person {seen}"
-    return f"{told}. {helps} the rule off" if len(pairs) else told
+    told = f"no query of {dataset.name} in {dataset.root} has a match: every gallery picture of its person"
+    if not len(pairs):
+        return f"{told} is missing"
+    told += " is from its own camera, which the protocol ignores. --camera-pattern (camera_pattern) reads cameras"
+    return f"{told} from names, --ignore-cameras (ignore_cameras=True) switches the rule off"
 
 
 def camera_text(camid: int, short: bool = False) -> str:
@@ -195,8 +192,7 @@ def camera_text(camid: int, short: bool = False) -> str:
 
 def labels_of(pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``(labels, pid_of_label)`` of training images: classes (N,) int64 in ``0 .. num_ids - 1``, enumerated from the
-    sorted pids, and (num_ids,) pids that undo the mapping.
-    """
+    sorted pids, and (num_ids,) pids that undo the mapping."""
     pid_of_label, labels = np.unique(whole_numbers("pids", pids), return_inverse=True)
     return labels.astype(np.int64), pid_of_label
 

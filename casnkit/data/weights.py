@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +65,12 @@ def fill(network: nn.Module, weights: str | Path, title: str, quiet: bool = Fals
     levels = zip(*(key.split(".") for key in own), strict=False)
     wrapper = "".join(f"{names[0]}." for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
     bare = {key.removeprefix(wrapper): key for key in own}
-    prefixes = Counter(key.removesuffix(tail) for key in given for tail in _tails(key) if tail in bare)
+    tails = ((key, ".".join(key.split(".")[start:])) for key in given for start in range(key.count(".") + 1))
+    prefixes = Counter(key.removesuffix(tail) for key, tail in tails if tail in bare)
     prefix = max(prefixes, key=lambda each: (prefixes[each], -len(each)), default="")
+    known = {key: key.removeprefix(prefix) for key in given if key.startswith(prefix)}
     stages = {tail.partition(".")[0] for tail in bare}  # a tensor of the same stage that does not fit: another network
-    known = {key: tail for key, tail in _under(prefix, given) if tail.partition(".")[0] in stages}
+    known = {key: tail for key, tail in known.items() if tail.partition(".")[0] in stages}
     state = {bare.get(tail, tail): given[key] for key, tail in known.items()}
     counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}  # old files have none
     load_state(network, counters | state, weights)
@@ -76,16 +78,6 @@ def fill(network: nn.Module, weights: str | Path, title: str, quiet: bool = Fals
     if ignored and not quiet:
         told = f"{len(known)} of {len(given)} tensors of {weights} fill {title}"
         warnings.warn(f"{told}; ignored: {', '.join(ignored[:4])}{', ...' * (len(ignored) > 4)}", stacklevel=4)
-
-
-def _under(prefix: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    return ((name, name.removeprefix(prefix)) for name in names if name.startswith(prefix))
-
-
-def _tails(key: str) -> Iterator[str]:
-    """A tensor's name, and the name without its first part, its first two parts, and so on."""
-    parts = key.split(".")
-    return (".".join(parts[start:]) for start in range(len(parts)))
 
 
 def load_state(network: nn.Module, state: dict[str, Tensor], source: str | Path, assign: bool = False) -> None:
@@ -118,9 +110,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_NUMBERS):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise many types, some of them not public
-        raise ValueError(
-            f"{path} could not be read as plain tensors ({type(error).__name__}): {_advice(path)}"
-        ) from error
+        told = f"{path} could not be read as plain tensors ({type(error).__name__})"
+        raise ValueError(f"{told}: {_advice(path)}") from error
     for _ in range(4):  # as trainers nest them; one may hold itself
         items = state.items() if isinstance(state, Mapping) else ()
         inner = {key: value for key, value in items if isinstance(value, Mapping)}
@@ -134,9 +125,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"expected tensors by name in {path}, found {', '.join(map(str, found)) or 'nothing'}")
     odd = [key for key, value in tensors.items() if value.is_meta or value.layout != torch.strided]
     if odd:
-        raise ValueError(
-            f"expected dense tensors in {path}, {odd[0]} is sparse or has no values: save them with to_dense()"
-        )
+        told = f"expected dense tensors in {path}, {odd[0]} is sparse or has no values"
+        raise ValueError(f"{told}: save them with to_dense()")
     return tensors
 
 

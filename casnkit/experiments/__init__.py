@@ -8,8 +8,6 @@ they are one seed each and compare nothing. ``figures/make/ship.py`` makes them 
 seeds and hashes in ``networks.csv``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from casnkit.data.records import SPLITS, ReidDataset
 from casnkit.models import CASN
 
 FOLDER = Path(__file__).parent / "weights"
-PAIR_HEAD = "pair_head."
 
 
 def shipped_name(variant: str, pooling: str = "gap") -> str:

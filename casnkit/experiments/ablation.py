@@ -8,8 +8,6 @@ A trial whose row is there is not run again, and one that was stopped goes on wh
 configuration and data: a changed default is another trial.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import hashlib
@@ -147,12 +145,12 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
         tests["validation_"] = evaluation.evaluate(model, others, config, device=device, progress=False)
     options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
     for prefix, seen in tests.items():
-        maps = seen if "attention" in seen.distances else evaluation.Evaluation.of(model, seen.dataset, config, device)
+        known = seen.distances
+        maps = seen if "attention" in known else evaluation.Evaluation.of(model, seen.dataset, config, device)
         ways = {"plain_": plain_distances(maps.query, maps.gallery, config.ranking.threshold)}
-        ways |= {"": seen.distances["attention"]} if "attention" in seen.distances else {}
-        for way, distances in ways.items():
-            both = seen.distances["features"], distances
-            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(seen.dataset, *both, *options)
+        ways |= {"": known["attention"]} if "attention" in known else {}
+        for way, own in ways.items():
+            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(seen.dataset, known["features"], own, *options)
     row |= measure_claims(model, tested, config, trained)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     write_json(trial.row_file(out), row | {"config": config.to_dict()})
@@ -186,16 +184,16 @@ def evidence(*points: str, folder: Path | None = None) -> list[str]:
         tried = [entry for entry in result["groups"] if entry["point"] == point and entry["differences"]]
         for entry in tried:
             change = entry["differences"]["mean_ap"]
-            seeds = f"{change.count} seed{'s' if change.count > 1 else ''}"
             says = verdict(change, "better", "worse", "undecided", "one seed says nothing")
+            seeds = f"{change.count} seed{'s' * (change.count > 1)}"
             lines.append(f"{model_name(entry)}, {entry['setting']}: mAP {change:+} ({seeds}), {says}")
-        if tried:
-            data, pooled = result["data"], ", intervals by the spread of all settings"
-            common = f" with {data['common']}" if data["common"] else ""
-            people = f"{data['identities']} {data['split']} people of {data['data']!r}"
-            where[f"(against the default{common}, on {people}{pooled if len(result['groups']) > 2 else ''})"] = None
-        else:
+        if not tried:
             lines.append(f"{point}: not measured yet; casnkit ablate --study open-points --points {point}")
+            continue
+        data, pooled = result["data"], ", intervals by the spread of all settings" * (len(result["groups"]) > 2)
+        common = f" with {data['common']}" if data["common"] else ""
+        people = f"{data['identities']} {data['split']} people of {data['data']!r}"
+        where[f"(against the default{common}, on {people}{pooled})"] = None
     return [*lines, *where]
 
 
@@ -263,9 +261,8 @@ def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
     """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
     of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
     path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    keys = {*report.IDENTITY, *report.HEADINGS}
+    keys, known = {*report.IDENTITY, *report.HEADINGS}, report.read_results(path.stem, path.parent)
     rows = rows[[name for name in rows if name in keys or report.CURVE in name]]
-    known = report.read_results(path.stem, path.parent)
     if known is not None:
         known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
     rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")

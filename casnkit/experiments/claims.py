@@ -6,8 +6,6 @@ of ``config.ranking``, as in the test. The people of the test have no class: ide
 training identity that the network takes them for. The keys with ``_train`` explain the true one, on training images.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import NamedTuple
 
@@ -60,29 +58,21 @@ def measure_claims(
     labels, pids = labels_of(dataset.train.pids)
     if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
         chosen = np.sort(rng.permutation(len(labels))[: max(images // 2, 1)])
-        results = _on_training_images(model, dataset.train, labels, chosen, config) | results  # "uniform" is the test's
+        own = _take(model, [dataset.train.subset(chosen)], config)
+        maps = {"ia_train": identification_maps(model, own.found, torch.from_numpy(labels[chosen]))}
+        maps["plain_train"] = attention.mean_map(own.found.feature_maps)
+        results = _localised(maps, own.masks, np.arange(len(chosen))) | results  # "uniform" is the test's
         features = _take(model, [dataset.train], config).found.features
         frozen = siamese.frozen_pair_head(model, features, dataset.train, config)
         measured = agreement(frozen, seen.found, same, different, config).items()
         results |= {name.replace("siamese", "frozen"): value for name, value in measured if "siamese" in name}
     truth = {"person masks": seen.masks is not None, "body-part maps": seen.parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
-    if all(truth.values()):
-        results |= measure_cues(model, dataset, config, pairs, rng)
-    else:
-        lacking = ", ".join(name for name, there in truth.items() if not there)
+    if lacking := ", ".join(name for name, there in truth.items() if not there):
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
+    else:
+        results |= measure_cues(model, dataset, config, pairs, rng)
     return {key: value for key, value in results.items() if np.isfinite(value)}
-
-
-def _on_training_images(
-    model: CASN, split: Split, labels: np.ndarray, chosen: np.ndarray, config: Config
-) -> dict[str, float]:
-    """The measures of masks for some training images, explained by their true identity."""
-    seen = _take(model, [split.subset(chosen)], config)
-    maps = {"ia_train": identification_maps(model, seen.found, torch.from_numpy(labels[chosen]))}
-    maps["plain_train"] = attention.mean_map(seen.found.feature_maps)
-    return _localised(maps, seen.masks, np.arange(len(chosen)))
 
 
 def draw_pairs(

@@ -1,7 +1,5 @@
 """What is compared in the ablation: arms, the worlds that they are trained in, the open points, and how each is chosen."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,9 +1,4 @@
-"""What a study found: means over seeds with 95 % intervals, tables, a picture and sentences.
-
-The rows of published studies lie in ``figures/results`` and come with the kit; :func:`published` reads them.
-"""
-
-from __future__ import annotations
+"""What a study found: means over seeds with 95 % intervals, tables, a picture and sentences."""
 
 import itertools
 import math
@@ -174,9 +169,7 @@ def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """The :func:`summary` of a published study (variants, open-points, or open-points-POINT-POINT for some of them); None
     where there is none yet. ``folder``: of the CSV files; default: those of the kit."""
     rows = read_results("open-points" if study.startswith("open-points") else STUDIES[study], folder)
-    if rows is None or study not in set(rows["study"]):
-        return None
-    return summary(rows[rows["study"] == study])
+    return None if rows is None or study not in set(rows["study"]) else summary(rows[rows["study"] == study])
 
 
 def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
@@ -208,9 +201,8 @@ def verdict(change: Estimate, above: str, below: str, undecided: str, single: st
 
 def caption(result: Mapping[str, Any]) -> str:
     """What was measured on what, in a sentence."""
-    data = result["data"]
+    data, pooled = result["data"], ", their deviation pooled over all settings" * (len(result["groups"]) > 2)
     common = f"; {data['common']}" if data["common"] else ""
-    pooled = ", their deviation pooled over all settings" if len(result["groups"]) > 2 else ""
     return (
         f"{data['data']}, profile {data['profile']}, {data['split']}: {data['queries']} queries of {data['identities']} "
         f"people, {data['gallery']} gallery images{common}. Percent; mean ± half of the 95 % interval over seeds; "
@@ -286,12 +278,10 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], words: int = 99) -> str:
 
 def picture(result: Mapping[str, Any]) -> Figure:
     """Every setting's difference to its default, with intervals: rank-1, mAP and the two claims on attention."""
-    entries = [entry for entry in result["groups"] if entry["differences"]]
+    entries, panels = [entry for entry in result["groups"] if entry["differences"]], {}
     if not entries:
         raise ValueError("expected settings beside the default with a seed in common, found none: run more of them")
-    names, panels = [model_name(entry) for entry in entries], {}
-    if result["moved"]:
-        names = [f"{name}: {entry['setting']}" for name, entry in zip(names, entries, strict=True)]
+    names = [model_name(entry) + f": {entry['setting']}" * bool(result["moved"]) for entry in entries]
     for name in (*SHOWN, "coverage_ia_train", "auc_siamese"):
         changes = [entry["differences"].get(name) for entry in entries]
         if any(changes):

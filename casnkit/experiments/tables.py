@@ -4,8 +4,6 @@
 without re-ranking. Where a system stands in two tables its numbers are the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +21,7 @@ from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import check_place, read_json, write_json, write_text
 from casnkit.data.readers import kind_of
+from casnkit.data.records import SPLITS
 from casnkit.experiments.design import Setting
 from casnkit.experiments.report import markdown_table, model_name
 from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
@@ -70,6 +69,12 @@ def published_table(number: int) -> pd.DataFrame:
     return pd.Series(cells).dropna().map("{:.1f}".format).unstack([1, 2], fill_value="", sort=False)
 
 
+class _Run(NamedTuple):
+    folder: Path
+    info: runs.RunInfo
+    results: dict[str, Any] | None  # those of this very run, on the data that it was trained on
+
+
 @dataclass
 class Plan:
     """What one call of ``casnkit table`` is about."""
@@ -102,9 +107,9 @@ class Plan:
 
     def runs(self, benchmark: str, row: str) -> list[_Run]:
         """What is there of a row."""
-        every = self.out.glob(f"{self.folder(benchmark, row, '*').name}/run.json")
-        wanted = [self.folder(benchmark, row, seed) / "run.json" for seed in range(self.seeds or 0)] or every
-        return [_read(file.parent) for file in sorted(wanted) if file.is_file()]
+        seeds = ["*"] if self.seeds is None else range(self.seeds)
+        files = (self.out.glob(f"{self.folder(benchmark, row, seed).name}/run.json") for seed in seeds)
+        return [_read(file.parent) for file in sorted(itertools.chain.from_iterable(files))]
 
 
 def open_benchmark(name: str, root: str | Path | None) -> ReidDataset:
@@ -151,15 +156,9 @@ def measure(
             model, info = runs.load_model(folder, accelerator.device)
             result = evaluation.evaluate(model, dataset, config, accelerator=accelerator, progress=progress)
             if accelerator.is_main_process:
-                evaluation.save_results(folder, result, dataset, info)
+                evaluation.save_results(folder, result, info)
             accelerator.wait_for_everyone()
     return problems
-
-
-class _Run(NamedTuple):
-    folder: Path
-    info: runs.RunInfo
-    results: dict[str, Any] | None  # those of this very run, on the data that it was trained on
 
 
 def _read(folder: Path) -> _Run:
@@ -168,8 +167,7 @@ def _read(folder: Path) -> _Run:
     own = {"variant": config.variant, "pooling": config.model.pooling, "seed": config.train.seed}
     own["data"] = {"name": info.data["name"], "query": images["query"], "gallery": images["gallery"]}
     rows = results.get("rows", [])
-    rows = rows if isinstance(rows, list) else [rows]
-    if not all(isinstance(row, dict) and {"ranked by", *NUMBERS} <= row.keys() for row in rows):
+    if not isinstance(rows, list) or not all({"ranked by", *NUMBERS} <= set(row) for row in rows):
         raise ValueError(f"{file}: expected rows with {', '.join(NUMBERS)}, found otherwise: evaluate the run again")
     return _Run(folder, info, results if {key: results.get(key) for key in own} == own else None)
 
@@ -178,7 +176,7 @@ def is_finished(folder: Path, config: Config, dataset: ReidDataset) -> bool:
     """Whether a folder holds the results of exactly this run on exactly these images."""
     if not (folder / "run.json").is_file():
         return False
-    run, counts = _read(folder), {split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")}
+    run, counts = _read(folder), {split: len(getattr(dataset, split)) for split in SPLITS}
     return bool(run.results) and run.info.config == config and run.info.data["images"] == counts
 
 
@@ -219,17 +217,18 @@ def _records(base: dict[str, Any], known: Any, own: Sequence[_Run]) -> list[dict
     base |= {"published": known and known._asdict(), "folders": [str(run.folder) for run in done]}
     base |= {"seeds": [run.info.config.train.seed for run in done]}
     base |= dict.fromkeys(("ranked_by", "measured", "difference", "range"))
-    if not done:
-        return [base]
-    every, records = pd.DataFrame([line for run in done for line in run.results["rows"]]), []
-    for way, lines in every[every["ranked by"].isin(["features", "sum"])].groupby("ranked by"):
+    rows, records = (
+        [line for run in done for line in run.results["rows"] if line["ranked by"] in ("features", "sum")],
+        [],
+    )
+    for way, lines in pd.DataFrame(rows, columns=["ranked by", *NUMBERS]).groupby("ranked by"):
         record = base | {"ranked_by": way, "measured": lines[NUMBERS].mean().to_dict()}
         if known:
             record["difference"] = {name: record["measured"][name] - getattr(known, name) for name in COMPARED}
         if len(done) > 1:
             record["range"] = np.ptp(lines[COMPARED], 0).to_dict()
         records.append(record)
-    return records
+    return records or [base]
 
 
 def _notes(benchmark: str, name: str, run: _Run) -> Iterator[str]:
@@ -271,38 +270,37 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
     for record in records:
         line = {"system": record["name"], "ranked by": record["ranked_by"] or "-"}
         line["seeds"] = ",".join(map(str, record["seeds"])) or "-"
-        for kind, names in kinds.items():
-            values, sign = record[kind] or {}, "+" if kind == "difference" else ""
-            for name in names:
-                heading = f"{kind} {HEADINGS[name]}".removeprefix("measured ")
-                line[heading] = f"{values[name]:{sign}.1f}" if values.get(name) is not None else "-"
+        for kind, name in ((kind, name) for kind, names in kinds.items() for name in names):
+            value, sign = (record[kind] or {}).get(name), "+" if kind == "difference" else ""
+            heading = f"{kind} {HEADINGS[name]}".removeprefix("measured ")
+            line[heading] = "-" if value is None else f"{value:{sign}.1f}"
         lines.append(line)
     return lines
 
 
+@figure_style()
 def show_table(result: dict[str, Any], benchmark: str) -> Figure:
     """Rank-1 and mAP of every system on one benchmark, a line for each: published as a ring, measured as a filled mark."""
     check_choice("benchmark", benchmark, result["benchmarks"])
     records = [record for record in result["records"] if record["benchmark"] == benchmark]
     names = list(dict.fromkeys(record["name"] for record in records))
-    with figure_style():
-        title = f"{records[0]['benchmark']}, profile {result['profile']}: published and measured"
-        figure = new_figure(PAGE_WIDTH, 1.6 + 0.26 * len(names), title)
-        axes = figure.subplots(1, 2, sharey=True)
-        for ax, key in zip(axes, COMPARED, strict=True):
-            for record in records:
-                known, measured, line = record["published"], record["measured"], names.index(record["name"])
-                if known and known[key] is not None:
-                    whose, colour = ("this paper's rows", INK) if record["row"] else ("other systems", GREY)
-                    ax.plot(known[key], line, "o", color=colour, markerfacecolor="none", label=f"published, {whose}")
-                if measured:
-                    colour, _, marker = SERIES[record["ranked_by"] == "sum"]
-                    ax.plot(measured[key], line, marker, color=colour, label=f"measured, by the {record['ranked_by']}")
-            ax.set(title=f"{HEADINGS[key]} (%)", ylim=(len(names) - 0.5, -0.5))
-            ax.grid()
-        axes[0].set_yticks(range(len(names)), names)
-        handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))  # each label once
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    title = f"{benchmark}, profile {result['profile']}: published and measured"
+    figure = new_figure(PAGE_WIDTH, 1.6 + 0.26 * len(names), title)
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, key in zip(axes, COMPARED, strict=True):
+        for record in records:
+            known, measured, line = record["published"], record["measured"], names.index(record["name"])
+            if known and known[key] is not None:
+                whose, colour = ("this paper's rows", INK) if record["row"] else ("other systems", GREY)
+                ax.plot(known[key], line, "o", color=colour, markerfacecolor="none", label=f"published, {whose}")
+            if measured:
+                colour, _, marker = SERIES[record["ranked_by"] == "sum"]
+                ax.plot(measured[key], line, marker, color=colour, label=f"measured, by the {record['ranked_by']}")
+        ax.set(title=f"{HEADINGS[key]} (%)", ylim=(len(names) - 0.5, -0.5))
+        ax.grid()
+    axes[0].set_yticks(range(len(names)), names)
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))  # each label once
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -10,20 +10,15 @@ not tell which place goes with which. A matrix (P, n_1, n_2) has a row for each 
 (from the top left, row by row), and a column for each cell of picture 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 from casnkit import attention
 from casnkit.config import check_choice
-from casnkit.data.people import PARTS
+from casnkit.explain.pair import checked_images
 from casnkit.models import CASN, eval_view
 
 # v, (P, D), from the network and f^- = f_1 - f_2: a weight is one entry here. Then s is
@@ -32,14 +27,6 @@ WEIGHTS: dict[str, Callable[[CASN, Tensor], Tensor]] = {
     "alpha": lambda model, d: attention.siamese_weights(model.pair_gradient(d), d)[0],  # its part in eq. 4's channels
     "gradient": lambda model, d: model.pair_gradient(d),  # its products, each counted dz_1/df^-_k times, with the sign
 }
-
-
-class Match(NamedTuple):
-    """Two cells that are each other's best partner."""
-
-    cell_1: int  # row * width + column in the feature map of picture 1
-    cell_2: int
-    value: float  # of the matrix
 
 
 def correspondence(
@@ -56,9 +43,13 @@ def correspondence(
     """
     check_choice("weight", weight, WEIGHTS)
     if not isinstance(model, CASN):
-        raise ValueError(f"expected a CASN, whose pooling is known, got a {type(model).__name__}: see cell_cosine")
+        raise ValueError(f"expected a CASN, whose pooling is known, got a {type(model).__name__}")
+    images, model = checked_images(model, images_1, images_2, one_size=False), eval_view(model)
     with torch.no_grad():
-        return correspondence_of(model, *_feature_maps(model, images_1, images_2), weight, normalise)
+        maps = [model.feature_map(x) for x in images]
+        if not all(m.isfinite().all() for m in maps):
+            raise ValueError("expected finite feature maps, got NaN or infinity: load or train the model again")
+        return correspondence_of(model, *maps, weight, normalise)
 
 
 def correspondence_of(
@@ -80,39 +71,17 @@ def cell_shares(feature_map: Tensor, stripes: int = 1) -> Tensor:
     return torch.einsum("bchw,ph->bpchw", feature_map, rows).flatten(3).flatten(1, 2)
 
 
-def cell_cosine(network: nn.Module, images_1: Tensor, images_2: Tensor) -> Tensor:
-    """The cosine of every two cells, (P, h1 * w1, h2 * w2) in [-1, 1]. It adds up to no score, and explains none.
+class Match(NamedTuple):
+    """Two cells that are each other's best partner."""
 
-    ``network``: a CASN, or any module that gives feature maps (B, C, h, w) for images, however they are pooled later.
-    """
-    return cell_cosine_of(*_feature_maps(network, images_1, images_2))
-
-
-def cell_cosine_of(map_1: Tensor, map_2: Tensor) -> Tensor:
-    """:func:`cell_cosine` from feature maps; a cell that is zero in all channels has the cosine 0 with every other."""
-    cells_1, cells_2 = (F.normalize(m.flatten(2), dim=1) for m in (map_1, map_2))
-    return cells_1.transpose(1, 2) @ cells_2
-
-
-def excess(matrix: Tensor) -> Tensor:
-    """What two separate maps cannot tell: the matrix less :func:`separate`. Each row and each column adds up to zero."""
-    return matrix - separate(matrix)
-
-
-def separate(matrix: Tensor) -> Tensor:
-    """What two separate maps tell of a matrix >= 0: the product of row and column sums, scaled to the same total."""
-    total = matrix.sum((1, 2), True)
-    return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
-
-
-def best_partners(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Each cell's partner, that with the largest value: (P, n_1) cells of picture 2, and (P, n_2) of picture 1."""
-    return matrix.argmax(2), matrix.argmax(1)
+    cell_1: int  # row * width + column in the feature map of picture 1
+    cell_2: int
+    value: float  # of the matrix
 
 
 def mutual(matrix: Tensor) -> Tensor:
     """(P, n_1, n_2) bool: the two cells are each other's best partner, with a value above zero."""
-    of_1, of_2 = best_partners(matrix)
+    of_1, of_2 = matrix.argmax(2), matrix.argmax(1)
     none = torch.zeros_like(matrix, dtype=torch.bool)
     return none.scatter(2, of_1[:, :, None], True) & none.scatter(1, of_2[:, None], True) & (matrix > 0)
 
@@ -123,68 +92,3 @@ def mutual_best(matrix: Tensor) -> list[list[Match]]:
     for pair, i, j in both.nonzero().tolist():
         matches[pair].append(Match(i, j, float(matrix[pair, i, j])))
     return [sorted(found, key=lambda match: -match.value) for found in matches]
-
-
-def part_areas(parts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Background's and each body part's share of every cell: (B, H, W) part maps -> (B, 1 + len(PARTS), h * w) in [0, 1]."""
-    shares = [F.adaptive_avg_pool2d((parts == p).float(), size) for p in range(len(PARTS) + 1)]
-    return torch.stack(shares, 1).flatten(2)
-
-
-def same_part(matrix: Tensor, areas_1: Tensor, areas_2: Tensor) -> Tensor:
-    """Of each part's weight in picture 1, the share that lands on this part in picture 2: (P, len(PARTS)) in [0, 1].
-
-    Weight is what is positive in the matrix. Cells count for a part by their :func:`part_areas`; as they hold several parts,
-    no matrix reaches 1. NaN where a picture does not show the part, or it has no weight.
-    """
-    areas_1, areas_2 = areas_1[:, 1:], areas_2[:, 1:]  # without the background
-    weight = areas_1 @ matrix.clamp_min(0)  # (P, parts, n_2)
-    landed, whole = (weight * areas_2).sum(2), weight.sum(2)
-    there = (areas_1.amax(2) > 0) & (areas_2.amax(2) > 0) & (whole > 0)
-    return torch.where(there, landed / whole, torch.nan)
-
-
-def _share(matrix: Tensor, chosen: Tensor) -> Tensor:
-    matrix = matrix.clamp_min(0)
-    return (matrix * chosen).sum((1, 2)) / matrix.sum((1, 2)).clamp_min(torch.finfo(matrix.dtype).tiny)
-
-
-# How much a pair looks like a true match, (P,), higher is more: from the matrix, and areas_1, areas_2 where parts are known.
-PLAUSIBILITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "mutual_cells": lambda m, *_: mutual(m).sum((1, 2)) / min(m.shape[1:]),  # share of the cells in mutual matches
-    "mutual_weight": lambda m, *_: _share(m, mutual(m)),  # and of the positive weight
-    "same_place": lambda m, *_: _share(m, torch.eye(*m.shape[1:]).to(m)),  # weight on equal places; maps of one size
-    "on_person": lambda m, a, b: _share(m, (1 - a[:, 0])[:, :, None] * (1 - b[:, 0])[:, None]),
-    "same_parts": lambda m, a, b: _share(m, a[:, 1:].transpose(1, 2) @ b[:, 1:]),
-}
-
-
-def equal_similarity(similarity: np.ndarray, right: np.ndarray, caliper: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Right and wrong pairs of equal similarity: the indices of K right ones and, in the same order, of their wrong twins.
-
-    Twins differ by at most ``caliper`` standard deviations of the similarity, (P,); ``right``, (P,) bool. Of all ways to join
-    twins this has the most of them, and of these the smallest differences (Hungarian method).
-    """
-    rights, wrongs = np.flatnonzero(right), np.flatnonzero(~right)
-    gap, limit = np.abs(similarity[rights][:, None] - similarity[wrongs]), caliper * similarity.std()
-    rows, columns = linear_sum_assignment(np.where(gap <= limit, gap, (limit + 1) * len(similarity)))
-    near = gap[rows, columns] <= limit
-    return rights[rows[near]], wrongs[columns[near]]
-
-
-def _feature_maps(network: nn.Module, *sides: Tensor) -> list[Tensor]:
-    """Feature maps of both sides, in eval mode and without a graph, from checked images."""
-    sides, maps = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in sides], []
-    found = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__ for x in sides]
-    good = [isinstance(x, Tensor) and x.is_floating_point() and x.dim() == 4 and x.shape[1] == 3 for x in sides]
-    if not all(good) or not len(sides[0]) == len(sides[1]) > 0:
-        raise ValueError(f"expected normalised floats (P, 3, H, W), P on both sides, got {' and '.join(found)}")
-    network = eval_view(network)
-    give, like = network.feature_map if isinstance(network, CASN) else network, next(network.parameters(), sides[0])
-    with torch.no_grad():
-        for images in sides:
-            maps.append(give(images.to(like)))
-            if not isinstance(maps[-1], Tensor) or maps[-1].dim() != 4 or not maps[-1].isfinite().all():
-                given = tuple(getattr(maps[-1], "shape", ())) or type(maps[-1]).__name__
-                raise ValueError(f"expected a network that gives finite feature maps (B, C, h, w), got {given}")
-    return maps

@@ -6,9 +6,7 @@ of a picture hurts wherever it lies, and a hole is something that the network ha
 random masks of the same area and shape.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,30 +23,20 @@ AXES = ("probability", "average_precision")
 
 
 @dataclass(frozen=True, eq=False)
-class Curves:
-    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion)."""
-
-    shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
-    probability: np.ndarray  # (P, S) of "same person" (softmax of z), in [0, 1]
-    average_precision: np.ndarray  # (P, S) of the query; NaN where it has no match. Its mean over pairs is the mAP
-
-
-@dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Curves of a method's maps, and of random masks of the same area and shape."""
+    """What became of P pairs while more and more pixels were hidden (deletion) or shown (insertion), in S steps."""
 
     pairs: np.ndarray  # (P, 2) query index and gallery index
     right: np.ndarray  # (P,) bool, whether the pair is a match
-    deletion: Curves
-    insertion: Curves
-    random_deletion: Curves
-    random_insertion: Curves
+    shares: np.ndarray  # (S,) share of the pixels hidden or shown, from 0 to 1
+    # (P, S) by kind, "deletion" or "insertion", with "random_" before it of random masks of the same area and shape, and by
+    # axis: "probability" of one person (softmax of z); the query's "average_precision", NaN where it has no match
+    curves: Mapping[str, Mapping[str, np.ndarray]]
 
     def area(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]; precision of right pairs alone, NaN for others."""
         check_choice("axis", axis, AXES)
-        curves = getattr(self, kind)
-        areas = trapezoid(getattr(curves, axis), curves.shares, axis=1)
+        areas = trapezoid(self.curves[kind][axis], self.shares, axis=1)
         return np.where(self.right | (axis == "probability"), areas, np.nan)
 
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:
@@ -84,11 +72,12 @@ def faithfulness(
     generator, found = Generator().manual_seed(seed), {}
     for name in ("", "random_"):
         shown = [random_like(m, generator) if name else m for m in maps]
-        deletion, insertion = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
-        found[f"{name}deletion"] = _curves(retrieval, pairs, column, deletion)
-        found[f"{name}insertion"] = _curves(retrieval, pairs, column, insertion)
+        changed = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
+        for kind, features in zip(("deletion", "insertion"), changed, strict=True):
+            found[f"{name}{kind}"] = dict(zip(AXES, _scores(retrieval, pairs, column, features), strict=True))
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
-    return Faithfulness(pairs, matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]], **found)
+    right = matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]]
+    return Faithfulness(pairs, right, np.linspace(0, 1, steps + 1), found)
 
 
 def _seen_anew(
@@ -109,11 +98,13 @@ def _seen_anew(
     return torch.stack(deletion), torch.stack(insertion)
 
 
-def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> Curves:
+def _scores(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> list[np.ndarray]:
     """Probability and average precision from the changed features (P, S, D)."""
     count, points, _ = changed.shape
-    seen, is_query = (retrieval.query.features, retrieval.gallery.features), torch.from_numpy(column == 0)
-    is_query = is_query[:, None, None]
+    seen, is_query = (
+        (retrieval.query.features, retrieval.gallery.features),
+        torch.from_numpy(column == 0)[:, None, None],
+    )
     query = torch.where(is_query, changed, seen[0][pairs[:, 0]][:, None]).flatten(0, 1)
     gallery = torch.where(is_query, seen[1][pairs[:, 1]][:, None], changed).flatten(0, 1)
     probability = pair_probability(retrieval.model, query, gallery).view(count, points)
@@ -124,4 +115,4 @@ def _curves(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, change
         distances[p, :, pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
     rows = zip(np.repeat(pairs[:, 0], points), distances.reshape(count * points, -1), strict=True)
     precision = np.array([retrieval.rank(i, row).average_precision for i, row in rows])
-    return Curves(np.linspace(0, 1, points), probability.numpy(), precision.reshape(count, points))
+    return [probability.numpy(), precision.reshape(count, points)]

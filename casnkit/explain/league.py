@@ -5,8 +5,6 @@ The published league lies in ``figures/results``. A row of the table is a ``meas
 (faithfulness: the random masks' area). ``than``: empty, or the method from which the row gives this one's difference.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +30,6 @@ from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.sanity import CHECKS, passes, sanity_checks
 from casnkit.models import CASN
-from casnkit.ranking import fingerprint
 from casnkit.runs import versions
 
 KINDS = ("right", "wrong", "look-alike")
@@ -111,19 +108,19 @@ class LeaguePairs:
         """By measure, a row per pair (the mean of its two images; the cue: of the look-alikes): ``found`` and ``chance``."""
         cases = {}
         if self.masks is not None:
-            cases = {name: (_mean_of_sides, maps, measure, self.masks) for name, measure in MEASURES.items()}
+            cases = {name: (partial(_mean_of_sides, measure), maps, self.masks) for name, measure in MEASURES.items()}
         if self.parts is not None:
             alike = torch.from_numpy(self.kinds == "look-alike")
             cases["cue"] = right_cue, [m[alike] for m in maps], self.parts, self.differs_in
         found = {}
-        for name, (measure, own, *truth) in cases.items():
-            moved = chance(measure, own, *truth, generator=torch.Generator().manual_seed(seed))
-            found[name] = pd.DataFrame({"found": measure(own, *truth), "chance": moved})
+        for name, (measure, *given) in cases.items():
+            moved = chance(measure, *given, generator=torch.Generator().manual_seed(seed))
+            found[name] = pd.DataFrame({"found": measure(*given), "chance": moved})
         return found
 
 
-def _mean_of_sides(maps: Sequence[Tensor], measure: Callable[..., Tensor], masks: Sequence[Tensor]) -> Tensor:
-    return torch.stack([measure(*side) for side in zip(maps, masks, strict=True)]).nanmean(0)
+def _mean_of_sides(measure: Callable[..., Tensor], *sides: Sequence[Tensor]) -> Tensor:
+    return torch.stack([measure(*side) for side in zip(*sides, strict=True)]).nanmean(0)
 
 
 def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> LeaguePairs:
@@ -199,7 +196,8 @@ def run_league(
     chosen = choose_pairs(retrieval, pairs, seed)
     images = tuple(retrieval.images(side, chosen.pairs[:, k]) for k, side in enumerate(SIDES))
     settings = {"pairs": pairs, "seed": seed, "steps": steps}
-    key = fingerprint(settings, *model.state_dict().values(), *images, torch.from_numpy(chosen.pairs))
+    tensors = *model.state_dict().values(), *images
+    key = joblib.hash([settings, chosen.pairs, *(t.cpu().contiguous().numpy() for t in tensors)])
     memory = joblib.Memory(Path(out) / "measured" if out else None, verbose=0)
     measure, found = memory.cache(_measure, ignore=["case"]), {}
     for name in tqdm(names, desc="methods", unit="method", leave=False):
@@ -220,23 +218,23 @@ def _measure(
     retrieval, chosen, images = case
     model, count, ask = retrieval.model, len(chosen.pairs), partial(explain, method=name, **options)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
-    found = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
-    maps = tuple(torch.cat([getattr(f, side) for f in found]).float() for side in SIDES)
-    rows = [_rows("localisation", name, v.found, v.chance) for name, v in chosen.localisation(maps, seed).items()]
+    asked = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
+    maps, seconds = (
+        [torch.cat([getattr(a, side) for a in asked]).float() for side in SIDES],
+        sum(a.seconds for a in asked),
+    )
+    place = chosen.localisation(maps, seed).items()
+    found = {("localisation", measure): (v.found, v.chance) for measure, v in place}
     curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
     for kind, axis in itertools.product(("deletion", "insertion"), AXES):
-        areas = curves.gain(kind, axis), curves.area(f"random_{kind}", axis)
-        rows.append(_rows("faithfulness", f"{kind}_{axis}", *areas))
+        found["faithfulness", f"{kind}_{axis}"] = curves.gain(kind, axis), curves.area(f"random_{kind}", axis)
     first = np.sort(np.unique(chosen.pairs[:, 0], return_index=True)[1])  # different query images
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]
     checks = sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).values
-    rows += [_rows("sanity", name, values) for name, values in checks.items()]
-    seconds = sum(f.seconds for f in found) / count
-    return pd.concat([*rows, _rows("speed", "seconds_per_pair", np.full(count, seconds))])
-
-
-def _rows(test: str, measure: str, value: Any, chance: Any = np.nan) -> pd.DataFrame:
-    return pd.DataFrame({"test": test, "measure": measure, "pair": range(len(value)), "value": value, "chance": chance})
+    found |= {("sanity", name): (values, np.nan) for name, values in checks.items()}
+    found["speed", "seconds_per_pair"] = np.full(count, seconds / count), np.nan
+    tables = {key: pd.DataFrame({"value": value, "chance": by_chance}) for key, (value, by_chance) in found.items()}
+    return pd.concat(tables, names=["test", "measure", "pair"]).reset_index()
 
 
 def _table(found: Mapping[str, pd.DataFrame], seed: int) -> pd.DataFrame:

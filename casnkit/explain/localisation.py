@@ -6,8 +6,6 @@ counts. A map without one, or with NaN, is *dead*: its coverage and IoU are 0; 0
 a person. People stand in the middle of their pictures: hold every number against :func:`chance`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

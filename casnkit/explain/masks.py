@@ -1,11 +1,8 @@
 """Which pixels to hide, and what to put there: pure functions of tensors.
 
 A mask is (B, 1, H, W) in [0, 1] at the image's size, 1 = hidden, as :func:`casnkit.attention.hide` takes it. The paper's
-soft mask is :func:`casnkit.attention.image_mask`. What a mask says of an explanation can only be judged beside a random
-mask of the same area and shape (:func:`random_like`): hiding a third of a picture hurts wherever it lies.
+soft mask is :func:`casnkit.attention.image_mask`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -30,10 +27,9 @@ def apply_mask(images: Tensor, mask: Tensor, fill: str = "mean", generator: torc
     if not fits or shaped.shape[2:] != images.shape[2:] or not 0 <= float(shaped.min()) <= float(shaped.max()) <= 1:
         found = f"got {tuple(mask.shape)} with values {float(mask.min()):g} to {float(mask.max()):g}"
         raise ValueError(f"expected a mask (B, 1, H, W) in [0, 1] at the size of images {tuple(images.shape)}, {found}")
-    noise = fill == "noise"
-    if fill not in FILLS or (noise and generator is None):
+    if fill not in FILLS or (fill == "noise" and generator is None):
         raise ValueError(f"expected a fill out of {', '.join(FILLS)}, 'noise' with a generator, got {fill!r}")
-    mask = shaped.to(images)
+    mask, noise = shaped.to(images), fill == "noise"
     shown = torch.randn(images.shape, generator=generator).to(images) if noise else fill_of(images, fill)
     return torch.where(mask == 0, images, attention.hide(images, mask, shown))
 
@@ -56,10 +52,9 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int], generator: torch.Generator 
 
 def area_mask(maps: Tensor, share: float, size: tuple[int, int], top: bool = True) -> Tensor:
     """The strongest (or weakest, ``top=False``) round(share * H * W) pixels: (B, h, w) -> (B, 1, H, W) of 0 and 1."""
-    ranks, total = pixel_ranks(maps, size), size[0] * size[1]
-    count = round(share * total)
-    hidden = ranks < count if top else ranks >= total - count
-    return hidden[:, None].float()
+    total = size[0] * size[1]
+    count, ranks = round(share * total), pixel_ranks(maps, size)[:, None]
+    return (ranks < count if top else ranks >= total - count).float()
 
 
 def row_mask(maps: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:

@@ -6,8 +6,6 @@ forward pass. The others are captum's (Kokhlikyan et al. 2020), which sees one f
 are summed over the three colour channels, except for the gradient's size, where the largest counts.
 """
 
-from __future__ import annotations
-
 import inspect
 import time
 import warnings
@@ -16,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from captum import attr
@@ -24,9 +21,7 @@ from torch import Tensor, nn
 
 from casnkit import attention
 from casnkit.config import check_choice, check_count
-from casnkit.data.images import is_dense
-from casnkit.evaluation import SIDES
-from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel
+from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel, checked_images
 from casnkit.models import CASN, seeded, unwrapped
 
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
@@ -40,24 +35,16 @@ def plain_mean(pair: PairModel) -> Found:
 
 
 def identification(pair: PairModel) -> Found:
-    """Identification attention (paper 3.1.2) of each image's label: the given one, or the one with the highest score."""
-    maps, _ = pair.leaves()
-    attend = pair.model.identification_attention_of
+    """Identification attention (paper 3.1.2) of each image's label with the highest score."""
+    maps, attend = pair.leaves()[0], pair.model.identification_attention_of
     return tuple(attend(m.detach(), label) for m, label in zip(maps, pair.labels, strict=True))
 
 
-def siamese(mode: str, pair: PairModel, *, order: str = "given") -> Found:
-    """Equation 4 in one of its modes, for the pair target's score (the paper: z_1).
-
-    ``order``: ``given``, or ``both``: mean of the maps of (query, gallery) and (gallery, query).
-    """
-    check_choice("order", order, ("given", "both"))
+def siamese(mode: str, pair: PairModel) -> Found:
+    """Equation 4 in one of its modes, for the pair target's score (the paper: z_1)."""
     maps, features = pair.leaves()
-    ways = [_weights(pair, features, mode)]
-    if order == "both":
-        ways.append(_weights(pair, features[::-1], mode)[::-1])
-    found = [[attention.siamese_map(m.detach(), w) for m, w in zip(maps, way, strict=True)] for way in ways]
-    return tuple(sum(side) / len(ways) for side in zip(*found, strict=True))
+    weights = _weights(pair, features, mode)
+    return tuple(attention.siamese_map(m.detach(), w) for m, w in zip(maps, weights, strict=True))
 
 
 def siamese_centred(pair: PairModel) -> Found:
@@ -145,10 +132,7 @@ def _sum(maps: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def layer_gradcam(pair: PairModel) -> Found:
-    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default.
-
-    The layer is called once, for both branches together: captum sees only the last call of a layer.
-    """
+    """Grad-CAM of the score at both branches' feature maps (Selvaraju et al. 2017); captum leaves out the ReLU by default."""
     pair.leaves()  # raises for a layer that is called more often, or gives no map
     layer = pair.model.trunk if pair.is_casn else pair.layer[0]
     options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}
@@ -169,7 +153,7 @@ def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
 
 def saliency(pair: PairModel) -> Found:
     """|d score / d pixel|, the largest of the three colours (Simonyan et al. 2014)."""
-    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair, abs=True))
+    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair))
 
 
 def input_x_gradient(pair: PairModel) -> Found:
@@ -187,16 +171,13 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     return tuple(g.abs().amax(1) for g in found)
 
 
-def integrated_gradients(
-    pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None, at_once: int = _COPIES_AT_ONCE
-) -> Found:
+def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int = 50, of: str | None = None) -> Found:
     """Integrated gradients (Sundararajan et al. 2017), summed over colours; signed, with captum's convergence delta.
 
     Args:
         baseline: where the way begins: ``zero`` (the data's mean colour) or ``partner`` (the other image).
         of: ``pair``: both images go together, and both maps add up to z(q, g) - z(baselines). ``each`` (default for the
             partner): one image goes while the other stays, and each map adds up to its own difference.
-        at_once: pairs in one pass: fewer take less memory, and the map is the same; at least one step of every pair.
     """
     images = pair.query.detach(), pair.gallery.detach()
     starts = {"zero": tuple(map(torch.zeros_like, images)), "partner": images[::-1]}
@@ -204,7 +185,7 @@ def integrated_gradients(
     of = of or ("each" if baseline == "partner" else "pair")
     check_choice("of", of, ("pair", "each"))
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
-    options["internal_batch_size"] = max(check_count("at_once", at_once), len(pair.query))
+    options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
     ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
     first, second = starts[baseline]
     if of == "pair":
@@ -281,16 +262,16 @@ class Method:
 
 
 _LABELS = {
-    "paper": "Siamese attention (equation 4)",
-    "signed": "Siamese attention, sign turned for the gallery image",
-    "gradcam": "Siamese attention, the derivative itself (Grad-CAM of the pair score)",
-    "v1": "Siamese attention, earlier version of the paper",
+    "paper": " (equation 4)",
+    "signed": ", sign turned for the gallery image",
+    "gradcam": ", the derivative itself (Grad-CAM of the pair score)",
+    "v1": ", earlier version of the paper",
 }
 _PAIR, _LIKE = {"targets": PAIR_TARGETS}, {"targets": ("similarity",)}
 
 
 def _of_mode(mode: str) -> Method:
-    return Method(_LABELS.get(mode, f"Siamese attention, mode {mode!r}"), partial(siamese, mode), **_PAIR)
+    return Method("Siamese attention" + _LABELS.get(mode, f", mode {mode!r}"), partial(siamese, mode), **_PAIR)
 
 
 METHODS = {"siamese" if mode == "paper" else f"siamese-{mode}": _of_mode(mode) for mode in attention.MODES}
@@ -318,10 +299,9 @@ def explain(
     query_images: Tensor,
     gallery_images: Tensor,
     method: str = "siamese",
-    target: str | int = "same",
+    target: str = "same",
     *,
     layer: nn.Module | str | None = None,
-    labels: Any = None,
     **options: Any,
 ) -> PairMaps:
     """Where in each image of a pair the evidence for a score lies. The model is left as it was found.
@@ -330,19 +310,20 @@ def explain(
         model: a CASN, or any network that gives an embedding (B, D) for images: then ``same`` is the similarity.
         query_images, gallery_images: (P, 3, H, W) or (3, H, W) float, normalised; moved to the model's device.
         method: one of :data:`METHODS`, or ``siamese-MODE`` with a mode that was added to ``attention.MODES``.
-        target: ``same`` (z_1), ``different`` (z_0), ``log-odds`` (z_1 - z_0), ``identity`` (sum of both images' label
-            scores), ``agreement`` (log of the probability that the ID classifier gives both the same label),
-            ``similarity`` (cosine of the embeddings), or the pair classifier's output 1 or 0.
+        target: ``same`` (z_1), ``different`` (z_0), ``log-odds`` (z_1 - z_0), ``identity`` (sum of both images' highest
+            label scores), ``agreement`` (log of the probability that the ID classifier gives both the same label), or
+            ``similarity`` (cosine of the embeddings).
         layer: the feature map's layer, or its dotted name, for maps of a network other than CASN, which knows its own.
-        labels: for ``identity``: (P,) class labels for both images, or a list of two such; default: each image's best one.
         **options: of the method; its function's docstring says which.
     """
     model, found = unwrapped(model), _find(method, options)
-    images = _checked_images(model, query_images, gallery_images)
+    if model.training:
+        warnings.warn("the model is in train mode: it is explained in eval mode", stacklevel=2)
+    images = checked_images(model, query_images, gallery_images)
     target = _checked_target(model, method, found, target)
     if isinstance(model, CASN) and layer is not None:
         raise ValueError(f"a CASN is explained at the map that it pools: leave out layer={layer!r}")
-    pair = PairModel(model, images, target, _checked_labels(model, target, labels, images[0]), layer)
+    pair = PairModel(model, images, target, layer)
     start = time.perf_counter()
     with torch.inference_mode(False), torch.enable_grad():
         maps = found.work(pair, **options)
@@ -374,31 +355,9 @@ def _find(method: str, options: dict[str, Any]) -> Method:
     return METHODS[method]
 
 
-def _checked_images(model: nn.Module, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images as (P, 3, H, W) on the model's device and in its precision, cut off from any graph."""
-    if model.training:
-        warnings.warn("the model is in train mode: it is explained in eval mode", stacklevel=3)
-    both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in (query, gallery)]
-    for side, x in zip(SIDES, both, strict=True):
-        tensor = isinstance(x, Tensor)
-        if not is_dense(x) or not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 3 or not len(x):
-            found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}" if tensor else f"a {type(x).__name__}"
-            raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
-        if not x.isfinite().all():
-            raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
-    if both[0].shape != both[1].shape:
-        found = " and ".join(str(tuple(x.shape)) for x in both)
-        raise ValueError(f"expected as many query as gallery images, of one size, got {found}: resize or repeat them")
-    like = next((p for p in model.parameters() if p.is_floating_point()), both[0])
-    with torch.inference_mode(False), torch.no_grad():
-        # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
-        return tuple(x.to(like.device, like.dtype, copy=True) for x in both)
-
-
-def _checked_target(model: nn.Module, method: str, found: Method, target: str | int) -> str:
-    name = ("different", "same")[target] if type(target) is int and target in (0, 1) else target
-    check_choice("target", name, TARGETS)
-    name = found.targets[0] if name == "same" and name not in found.targets else name
+def _checked_target(model: nn.Module, method: str, found: Method, target: str) -> str:
+    check_choice("target", target, TARGETS)
+    name = found.targets[0] if target == "same" and target not in found.targets else target
     if name not in found.targets:
         raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
     if not isinstance(model, CASN) and (found.needs_casn or name not in ("same", "different", "similarity")):
@@ -406,12 +365,3 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str | 
         needs = f"method {method!r} with target {name!r} needs the classifiers of a CASN; a {type(model).__name__}"
         raise ValueError(f"{needs} can be explained by {others}, with the targets same, different and similarity")
     return name
-
-
-def _checked_labels(model: nn.Module, target: str, labels: Any, images: Tensor) -> tuple[Tensor, ...]:
-    if labels is None:
-        return ()
-    two = isinstance(labels, (list, tuple)) and len(labels) == 2 and all(np.ndim(one) == 1 for one in labels)
-    if target != "identity":
-        raise ValueError(f"labels are only for target 'identity', got a {type(labels).__name__} for target {target!r}")
-    return tuple(model.check_labels(one, images) for one in (labels if two else (labels, labels)))

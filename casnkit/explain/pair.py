@@ -4,8 +4,6 @@ The trunk of a Siamese network belongs to both branches. A hook on it sees two c
 one image only, silently (captum: for the second). Here the trunk runs once, on the concatenated pair.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casnkit.config import check_choice
+from casnkit.data.images import is_dense
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask
 from casnkit.models import CASN, eval_view
@@ -38,9 +37,33 @@ class PairMaps:
     seconds: float  # of all P pairs together
     delta: Tensor | None = None  # (P,) by how much both maps together exceed the sum that the method promises
 
-    def cpu(self) -> PairMaps:
+    def cpu(self) -> "PairMaps":
         """The same in main memory."""
         return dataclasses.replace(self, **{k: v.cpu() for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def checked_images(network: nn.Module, *sides: Any, one_size: bool = True) -> tuple[Tensor, ...]:
+    """Both sides' images as (P, 3, H, W) on the network's device and in its precision, cut off from any graph.
+
+    Raises ValueError for what is no normalised float, not finite, or does not make pairs (``one_size``: of one size).
+    """
+    both = [x[None] if isinstance(x, Tensor) and x.dim() == 3 else x for x in sides]
+    for side, x in zip(SIDES, both, strict=True):
+        if not is_dense(x) or not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 3 or not len(x):
+            found = f"a {type(x).__name__}"
+            if isinstance(x, Tensor):
+                found = f"{x.layout} {x.dtype} of {tuple(x.shape)} on {x.device}"
+            raise ValueError(f"expected {side} images as normalised floats (P, 3, H, W) or (3, H, W), got {found}")
+        if not x.isfinite().all():
+            raise ValueError(f"the {side} images hold values that are not finite (NaN or infinity)")
+    shapes = [tuple(x.shape) for x in both]
+    if len(both[0]) != len(both[1]) or (one_size and shapes[0] != shapes[1]):
+        found = f"{' of one size' * one_size}, got {shapes[0]} and {shapes[1]}: resize or repeat them"
+        raise ValueError(f"expected as many query as gallery images,{found}")
+    like = next((p for p in network.parameters() if p.is_floating_point()), both[0])
+    with torch.inference_mode(False), torch.no_grad():
+        # copies: flags that are set on them, and in-place layers, cannot reach the caller's tensors
+        return tuple(x.to(like.device, like.dtype, copy=True) for x in both)
 
 
 class PairModel(nn.Module):
@@ -51,13 +74,10 @@ class PairModel(nn.Module):
     ``images`` themselves is kept when it comes by, so that it need not be computed twice.
     """
 
-    def __init__(
-        self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, labels: tuple[Tensor, ...], layer: Any
-    ) -> None:
+    def __init__(self, model: nn.Module, images: tuple[Tensor, Tensor], target: str, layer: Any) -> None:
         super().__init__()
         self.model, self.is_casn = eval_view(model, frozen=True), isinstance(model, CASN)  # hooks stay in here
-        self.query, self.gallery = images
-        self.target, self.labels = target, labels
+        (self.query, self.gallery), self.target, self.labels = images, target, ()
         self.centred = False  # the similarity is the correlation of the embeddings, not the cosine
         names = [name for name, module in model.named_modules() if layer is module or layer == name]
         if layer is not None and not names:
@@ -112,12 +132,11 @@ class PairModel(nn.Module):
                 features = self.embed(images).chunk(2)
         if len(outputs) != 1 or not kept:
             name = next(name for name, module in self.model.named_modules() if module is layer)
-            found = f"it is called {len(outputs)} times, for {[tuple(x.shape) for x in outputs]}"
-            expected = f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w)"
-            advice = (
-                "choose another layer, put an nn.Identity behind the call, or a torchvision.ops.Permute([0, 3, 1, 2])"
+            raise ValueError(
+                f"expected the layer {name!r} to be called once, with feature maps ({len(images)}, C, h, w), it is called "
+                f"{len(outputs)} times, for {[tuple(x.shape) for x in outputs]}: choose another layer, put an nn.Identity "
+                "behind the call, or a torchvision.ops.Permute([0, 3, 1, 2]) where channels stand last"
             )
-            raise ValueError(f"{expected}, {found}: {advice} where channels stand last")
         self.scores = self.score(*features, *self.settled_labels(features)).detach()
         return tuple(kept), features
 
@@ -132,7 +151,7 @@ class PairModel(nn.Module):
         return found.flatten(1)
 
     def settled_labels(self, features: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
-        """Both (P,) labels for target ``identity``: given, or with the highest score for the images as they are."""
+        """Both (P,) labels for target ``identity``: those with the highest score for the images as they are."""
         if self.target == "identity" and not self.labels:
             with torch.no_grad():
                 features = features or [self.embed(x) for x in (self.query, self.gallery)]
@@ -227,14 +246,12 @@ def _check_question(retrieval: Evaluation, query: int, gallery: int | None, wher
             raise ValueError(f"{side}_index: expected 0 .. {len(images) - 1}, got {index}")
 
 
-def _row_after(
-    retrieval: Evaluation, i: int, j: int, where: str, seen: dict[str, Extracted], ranked_by: str
-) -> np.ndarray:
+def _row_after(retrieval: Evaluation, i: int, j: int, where: str, seen: dict[str, Extracted], by: str) -> np.ndarray:
     """Query i's distances with one image of the pair seen anew; of a changed gallery image only one distance."""
     if where == "query":
-        return retrieval.row_of(seen["query"], i, ranked_by)
-    if ranked_by == "sum":
+        return retrieval.row_of(seen["query"], i, by)
+    if by == "sum":
         return retrieval.fused(i, *(_row_after(retrieval, i, j, where, seen, kind) for kind in RANKED_BY[:2]))
-    row = np.array(retrieval.row(i, ranked_by))
-    row[j] = retrieval.between(seen["query"], seen["gallery"], ranked_by)[0, 0]
+    row = np.array(retrieval.row(i, by))
+    row[j] = retrieval.between(seen["query"], seen["gallery"], by)[0, 0]
     return row

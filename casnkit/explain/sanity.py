@@ -6,8 +6,6 @@ replaced by a random one does not explain its score. A low correlation alone pro
 map correlates with nothing. So a method must first say something, say it twice, and say other things of other images.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -61,8 +59,7 @@ class SanityReport:
 
     def table(self) -> pd.DataFrame:
         """A row for each check: its mark, the correlation with its interval, what it means."""
-        marks = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}
-        rows = {}
+        marks, rows = {True: "\u2713 passed", False: "\u2717 failed", None: "\u2013"}, {}
         for name, (limit, why) in CHECKS.items():
             mean, low, high, _ = self.checks[name]
             why += "" if limit is None else f" (at {'least' if name == 'repeat' else 'most'} {limit:g})"
@@ -119,8 +116,8 @@ def sanity_checks(
     """
     if len(query) < 2:
         raise ValueError(f"expected at least two pairs, whose partners can be exchanged, got {len(query)}")
-    ask = partial(compute_maps, explainer)
-    maps, images = ask(model, query, gallery), torch.cat([query, gallery])
+    ask, images = partial(compute_maps, explainer), torch.cat([query, gallery])
+    maps = ask(model, query, gallery)
     once = {"pair classifier": ("pair_head.",), "everything": ("identity_head.", "trunk.")}
     cascaded, taken = {}, ()
     for name, prefixes in (cascade(model) if every_step else once).items():

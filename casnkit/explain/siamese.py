@@ -1,17 +1,15 @@
-"""What the Siamese branch says: what alpha of equation 4 selects, how loud its losses are, and how well maps agree.
+"""What the Siamese branch says: what alpha of equation 4 selects, and how well maps agree.
 
 In a trained pair classifier z_1 is close to a bias minus a norm of f^-, so dz_1/df^- points along -f^- and alpha is about
-[f^- < 0]: the channels in which image 1 is *weaker* than image 2. :func:`alpha_facts` measures how far that holds,
-:func:`gradient_norms` how much of each loss reaches the trunk. :func:`agreement` judges maps of pairs by the distance
-between images of one person and by the area under the ROC curve; a pair classifier trained on the frozen network
-(:func:`frozen_pair_head`) tells what the head alone does.
+[f^- < 0]: the channels in which image 1 is *weaker* than image 2. :func:`alpha_facts` measures how far that holds.
+:func:`agreement` judges maps of pairs by the distance between images of one person and by the area under the ROC curve; a
+pair classifier trained on the frozen network (:func:`frozen_pair_head`) tells what the head alone does.
 """
 
 import copy
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -21,7 +19,7 @@ from casnkit import attention
 from casnkit.config import Config
 from casnkit.data.pairs import PairSampler
 from casnkit.data.records import Split
-from casnkit.losses import CASNLoss, pair_loss
+from casnkit.losses import pair_loss
 from casnkit.models import CASN, PairHead, eval_view, seeded
 
 
@@ -111,29 +109,3 @@ def agreement(
         found[f"distance_different_{kind}"] = float(distance[~same].mean())
         found[f"auc_{kind}"] = 100 * float(roc_auc_score(same, -distance))
     return found
-
-
-def gradient_norms(
-    model: CASN, images_1: Tensor, images_2: Tensor, labels_1: Tensor, labels_2: Tensor, config: Config
-) -> pd.DataFrame:
-    """How loud each term of equations 5 and 6 is in the trunk, for one batch of P pairs of normalised images.
-
-    One row for each term (``ide``, ``ia``, ``bce``, ``consistency``), as weighted in the sum: ``norm`` of its gradient with
-    respect to the trunk's weights, ``relative`` to that of L_ide, and ``cosine`` with it: below zero they pull apart. The
-    network is in training mode for the batch; nothing of it changes.
-    """
-    loss, network = CASNLoss(config.loss), copy.deepcopy(model).train()
-    terms = loss(network, images_1, images_2, labels_1, labels_2)
-    parameters, gradients = list(network.trunk.parameters()), {}
-    silent = {name: torch.zeros(()).to(images_1) for name in ("ide", "bce")}
-    for name in [name for name in terms if name != "total"]:
-        weighted = loss.total(silent | {name: terms[name]}, pairs=len(images_1))
-        found = torch.autograd.grad(weighted, parameters, retain_graph=True, allow_unused=True)
-        gradients[name] = torch.cat([g.flatten() for g in found if g is not None])
-    reference = gradients["ide"]
-    rows = [
-        {"term": name, "norm": float(g.norm()), "relative": float(g.norm() / reference.norm())}
-        | {"cosine": float(torch.cosine_similarity(g, reference, dim=0))}
-        for name, g in gradients.items()
-    ]
-    return pd.DataFrame(rows).set_index("term")

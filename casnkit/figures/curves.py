@@ -205,10 +205,9 @@ def show_curves(found: Mapping[str, Any]) -> Figure:
     axes = figure.subplots(2, len(found), sharex=True, sharey=True, squeeze=False)
     for column, (name, curves) in enumerate(found.items()):
         for ax, kind, pixels in zip(axes[:, column], ("deletion", "insertion"), ("hidden", "shown"), strict=True):
-            own, random = getattr(curves, kind), getattr(curves, f"random_{kind}")
-            for drawn, look in ((own, series(column) | {"marker": ""}), (random, _DOTTED)):
-                shares = np.tile(to_array(drawn.shares), len(drawn.probability))
-                seaborn.lineplot(x=shares, y=to_array(drawn.probability).ravel(), errorbar=("se", 1.96), ax=ax, **look)
+            for name_of, look in ((kind, series(column) | {"marker": ""}), (f"random_{kind}", _DOTTED)):
+                drawn = pd.DataFrame(curves.curves[name_of]["probability"], columns=curves.shares).melt()
+                seaborn.lineplot(drawn, x="variable", y="value", errorbar=("se", 1.96), ax=ax, **look)
             points = 100 * float(np.nanmean(curves.gain(kind)))
             ax.set_title(f"{short(name, 24)}\n{kind}: {points:+.1f} points", size=style.SMALL)
             ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xlabel=f"share of pixels {pixels}", ylabel="probability")
@@ -251,6 +250,6 @@ def show_ranks(before: Any, after: Any, labels: Sequence[str], title: str = "Ran
         ticks = [1]
         for rank in np.unique(ranks):  # labels that would touch are left out
             ticks += [rank] if np.log(rank / ticks[-1]) > 0.05 * np.log(most) else []
-        ax.set_yticks(ticks, list(map(str, ticks)))
+        ax.set_yticks(ticks, ticks)
         ax.minorticks_off()
     return figure

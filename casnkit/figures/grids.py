@@ -44,8 +44,7 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
                 line.images[0] = as_image(row["query_image"], "query image")
                 line.title = row.get("title", "") if len(row["statuses"]) else "no gallery image to rank"
             lines.append(line)
-    found = {status for row in rows for status in row["statuses"]}
-    keys = []
+    found, keys = {status for row in rows for status in row["statuses"]}, []
     for glyph, colour, line, width, text in (MARKS[status] for status in MARKS if status in found):
         look = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False}
         keys.append(Rectangle((0, 0), 1, 1, label=f"{glyph} {text}", **look))
@@ -193,8 +192,7 @@ def show_league(league: Any) -> Figure:
         "insertion\ngood: above 0": panel("insertion_probability", 0),
         "randomised\ngood: below line": panel("pair classifier", limit, "correlation", -1),
     }
-    paired, *_ = panel("energy", 0, rows=table[table.than == "plain-mean"])
-    panels["energy\non the person"][0]["side"] = paired.side
+    panels["energy\non the person"][0]["side"] = panel("energy", 0, rows=table[table.than == "plain-mean"])[0].side
     note = (
         "\u2713 passed all sanity checks, \u2717 failed one. Filled: clearly better (blue dot) or worse (orange square) "
         "than the line; hollow: undecided. Line: plain mean (energy), half (cue), random masks (deletion, insertion), "

@@ -220,12 +220,11 @@ def show_channels(image: Any, maps: Any, captions: Any, signed: bool = False, ti
     """
     picture, values = as_image(image), [as_map(m, f"map {i}") for i, m in enumerate(maps)]
     limit = max((float(np.abs(v).max() if signed else v.max()) for v in values), default=0) or 1.0
+    bar, shown = (style.ATTENTION_COLOURS, 0, limit), [overlay(picture, v, vmax=limit) for v in values]
     if signed:
         bar, colours = (style.DIFFERENCE_COLOURS, -limit, limit), matplotlib.colormaps[style.DIFFERENCE_COLOURS]
         cells = [Image.fromarray(colours(v / limit / 2 + 0.5, bytes=True)[..., :3]) for v in values]
         shown = [np.asarray(cell.resize(picture.shape[1::-1], Image.Resampling.NEAREST)) for cell in cells]
-    else:
-        bar, shown = (style.ATTENTION_COLOURS, 0, limit), [overlay(picture, v, vmax=limit) for v in values]
     title = f"{title} \u00b7 one scale for all maps"
     return show_batch([picture, *shown], ["image", *captions], title=title, bars=[(*bar, "value")])
 

@@ -28,32 +28,36 @@ def show_pair(
     same: bool | None = None,
     probability: float | None = None,
     distance: float | None = None,
-    normalisation: str = "own maximum",
     title: str = "Siamese attention",
 ) -> Figure:
     """Where a Siamese map looks in each of two images, row by row, and how far apart the two are (paper 3.2.2, eq. 5).
 
     Maps (h, w) of any scale; ``threshold``: t of equation 5, a share of each profile's own maximum, in [0, 1). Where they
     are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
-    two features. ``normalisation`` of the colours: ``"own maximum"`` or ``"shared"``.
+    two features.
     """
     images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
-    limits = map_limits(*maps, normalisation)
     ratios = [image.shape[1] / image.shape[0] for image in images]
     tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
-    widths = [part for ratio in ratios for part in (ratio * tall, ratio * tall, 0.75)]
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    size = min(style.PAGE_WIDTH, sum(widths) + 2.6), tall + 2.1
-    figure = new_figure(*size, f"{title} \u00b7 {SCALES[normalisation]}", note, "compressed")
+    size = min(style.PAGE_WIDTH, 2 * tall * sum(ratios) + 4.1), tall + 2.1
+    figure = new_figure(*size, f"{title} \u00b7 {SCALES['own maximum']}", note, "compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
-    axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
-    draw_pair(axes, images, maps, threshold, limits, titles)
+    axes = _draw_beside(figure, tall, images, maps, threshold, map_limits(*maps, "own maximum"), titles)
     for ax in axes[[1, 4]]:
         colour_bar(ax, style.ATTENTION_COLOURS, 0, 1, cax=ax.inset_axes((0, -0.2 / tall, 1, 0.1 / tall)))
-    for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
-        ax.set_box_aspect(tall / width)
     _write_verdict(figure.texts[0], same, probability, distance)
     return figure
+
+
+def _draw_beside(figure: Any, tall: float, images: Sequence[np.ndarray], *drawn: Any, **look: Any) -> np.ndarray:
+    """:func:`draw_pair` in seven new axes of a figure, pictures ``tall`` inches high; returns the axes."""
+    widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
+    axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
+    draw_pair(axes, images, *drawn, **look)
+    for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
+        ax.set_box_aspect(tall / width)
+    return axes
 
 
 def draw_pair(
@@ -92,11 +96,8 @@ def show_pairs(
     for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
         images, maps = as_images(images), _checked_maps(maps, threshold)
-        widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
-        axes = part.subplots(1, 7, width_ratios=[*widths, 1.45])
-        draw_pair(axes, images, maps, threshold, map_limits(*maps, normalisation), ("query", "gallery"), look, contour)
-        for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
-            ax.set_box_aspect(tall / width)
+        limits, names = map_limits(*maps, normalisation), ("query", "gallery")
+        _draw_beside(part, tall, images, maps, threshold, limits, names, look=look, contour=contour)
     return figure
 
 
@@ -184,13 +185,11 @@ def show_difference(
     titles: Sequence[str] = ("map 1", "map 2"),
     title: str = "Difference of two maps",
     aspect: float = 2.0,
-    normalisation: str = "own maximum",
 ) -> Figure:
     """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    maps = _checked_maps((map_1, map_2), 0)
-    first, second = map(scaled, maps, map_limits(*maps, normalisation))
+    first, second = map(scaled, _checked_maps((map_1, map_2), 0))
     limit = float(np.abs(first - second).max()) or 1.0
-    figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES[normalisation]}", layout="compressed")
+    figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES['own maximum']}", layout="compressed")
     share, signed = (style.ATTENTION_COLOURS, 0, 1), (style.DIFFERENCE_COLOURS, -limit, limit)
     panels = (first, titles[0], share), (second, titles[1], share), (first - second, "first \u2212 second", signed)
     for ax, (values, head, (colours, low, high)) in zip(figure.subplots(1, 3), panels, strict=True):

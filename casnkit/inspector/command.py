@@ -1,11 +1,10 @@
 """``casnkit inspect``: the inspector in the browser, by a network of the kit, without training and without a notebook."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -63,25 +62,27 @@ def command(options: argparse.Namespace) -> None:
     device, out = options.device, str(options.out.expanduser().absolute())
     what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
     inspect(what, device, out).close()  # what cannot be shown is said here
-    with socket.socket() as probe, tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
+    cell = nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port, token = probe.getsockname()[1], secrets.token_hex(16)
-        notebook = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))]
-        )
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    if importlib.util.find_spec("voila"):
+        serve, address = ["voila", "inspector.ipynb", f"--port={port}"], f"http://127.0.0.1:{port}/"
+    else:
+        serve = ["jupyterlab", "inspector.ipynb", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
+        address = f"http://127.0.0.1:{port}/lab/tree/inspector.ipynb?token={token}"
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
         nbformat.write(notebook, Path(folder) / "inspector.ipynb")
-        quiet = ["--no-browser"] * options.no_browser
-        if importlib.util.find_spec("voila"):
-            serve, address = ["voila", "inspector.ipynb", f"--port={port}"], f"http://127.0.0.1:{port}/"
-        else:
-            serve = ["jupyterlab", "inspector.ipynb", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
-            address = f"http://127.0.0.1:{port}/lab/tree/inspector.ipynb?token={token}"
         print(f"the inspector: {address}\nCtrl-C stops it.", flush=True)
-        probe.close()
-        with contextlib.suppress(KeyboardInterrupt), open(Path(folder) / "log.txt", "w") as log:
-            status = subprocess.run([sys.executable, "-m", *serve, *quiet], cwd=folder, stderr=log).returncode
-            if status:
-                raise ValueError(
-                    f"the server stopped with status {status}: {(Path(folder) / 'log.txt').read_text()[-500:]}"
-                )
+        with open(Path(folder) / "log.txt", "w+") as log, contextlib.ExitStack() as end:
+            arguments = [sys.executable, "-m", *serve, *["--no-browser"] * options.no_browser]
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too, as Ctrl-C does
+            end.callback(signal.signal, signal.SIGTERM, before)
+            server = subprocess.Popen(arguments, cwd=folder, stderr=log)
+            end.callback(server.wait)
+            end.callback(server.terminate)
+            if status := server.wait():
+                log.seek(0)
+                raise ValueError(f"the server stopped with status {status}: {log.read()[-500:]}")

@@ -1,10 +1,11 @@
-"""The inspector: a desk, the viewer in the browser that shows it, and static twins of everything on the screen."""
-
-from __future__ import annotations
+"""The inspector: a desk, the viewer in the browser that shows it, what a browser may ask for, and static twins of it all."""
 
 import asyncio
 import base64
+import contextlib
+import mimetypes
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,16 @@ from casnkit.config import check_choice
 from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
 from casnkit.figures import figure_png
-from casnkit.inspector import payload
 from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
-from casnkit.inspector.page import check_pairs, write_page
-from casnkit.inspector.requests import answer, change
+from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
-from casnkit.inspector.views import TABS, pair_of, tile_of, view_of
+from casnkit.inspector.views import TABS, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
-PLAIN = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # a view that needs no table
+ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
 
 
 class Viewer(anywidget.AnyWidget):
@@ -38,7 +37,7 @@ class Viewer(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("viewer.js")
     _css = Path(__file__).with_name("viewer.css")
     state, controls, strip, pair, compare, failures, what_if, notes, busy, error = (
-        traitlets.Dict().tag(sync=True) for _ in payload.SECTIONS
+        traitlets.Dict().tag(sync=True) for _ in range(10)
     )
 
 
@@ -51,27 +50,25 @@ class Inspector:
         inspector.figure("pair")                 # the same as a matplotlib figure
 
     Args:
-        runs: networks by name, or a list of run folders. A network is a folder, the name of one of the kit, ``(model,
-            config)``, or what ``Session.run`` of a notebook returns, whose features are then taken over. One that cannot be
-            opened is listed, and says why when it is chosen.
+        runs: networks by name, or run folders. A network is a folder, the name of one of the kit, ``(model, config)``, or
+            what a notebook's ``Session.run`` returns, whose features are taken over. One that cannot be opened is listed,
+            and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        notes: file of notes, tags and presets, written when something is noted; None: ``notes.json`` in ``out``.
-        out: folder for exported files.
-        progress: called with what is being done, how much of it is done, and of how much, where one waits for it.
+        notes: file of notes, tags and presets; None: ``notes.json`` in ``out``, the folder for exported files.
 
     Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
 
     def __init__(self, runs: Mapping[str, Source] | Sequence[Any] | str | Path, dataset: ReidDataset, *,
                  device: str | torch.device | None = None, notes: str | Path | None = None,
-                 out: str | Path = "inspector",
-                 progress: Callable[[str, int, int], object] = lambda what, done, total: None) -> None:  # fmt: skip
+                 out: str | Path = "inspector") -> None:  # fmt: skip
         self.out = Path(out).expanduser()
         self.notes = Notes(self.out / "notes.json" if notes is None else Path(notes).expanduser())
-        self.desk, self._viewer = Desk(runs, dataset, device, progress), None
+        self.desk, self._viewer = Desk(runs, dataset, device), None
+        self.desk.notes = self.notes
         self.busy: dict[str, Any] = {}  # the section of that name
-        self._job: tuple[Pending, State, Any] | None = None  # what is being computed, for which request, and from where
+        self._job: tuple[asyncio.Task, State] | None = None  # what is being computed, and the state from which
 
     @property
     def viewer(self) -> Viewer:
@@ -85,68 +82,72 @@ class Inspector:
     def ask(self, message: Any) -> None:
         """Answer a message of a browser: do what it asks for, and show what follows. Nothing that it sends is an error."""
         before = self.desk.current
-        self.refresh(before, self._tried(lambda: answer(self, message), before, message))
+        self.refresh(before, self._tried(lambda: self._answer(message), before, message))
+
+    def _answer(self, message: Any) -> None:
+        fields = dict(message) if isinstance(message, Mapping) else {}
+        name = fields.pop("ask", None)
+        check_choice("request", name, REQUESTS)
+        try:
+            REQUESTS[name](self, **fields)
+        except TypeError as error:
+            raise ValueError(f"request {name}: {error}") from error
 
     def refresh(self, before: State | None = None, error: Exception | None = None) -> None:
         """Show what is, and maybe what went wrong; what takes long is begun, and shown when it is done."""
         if self._viewer is None:
             return
         shown: dict[str, Any] = {"state": self.desk.current.to_dict()}
-        failed = self._tried(lambda: shown.update(view_of(self.desk, self.notes)), before or self.desk.current)
-        shown = ({name: {} for name in TABS} if failed else {}) | shown
-        shown |= {"busy": self.busy, "error": {"text": printable(error or failed)} if error or failed else {}}
+        if failed := self._tried(lambda: shown.update(view_of(self.desk)), before or self.desk.current):
+            shown |= {name: {} for name in TABS}
+        wrong = error or failed
+        shown |= {"busy": self.busy, "error": {"text": printable(wrong)} if wrong else {}}
         with self._viewer.hold_sync():
             for name, section in shown.items():
                 self._viewer.set_trait(name, section)
 
     def _tried(self, function: Callable[[], object], before: State, message: Any = None) -> Exception | None:
         """Call a function that may not take long; what does is begun. Returns what went wrong."""
-        self.desk.patient = not _loop_runs()
+        with contextlib.suppress(RuntimeError):
+            self.desk.patient = not asyncio.get_running_loop()
         try:
             function()
         except Pending as pending:
-            self._start(pending, before, message)
+            if self.busy.get("what") != pending.what:  # in the place of another
+                self._drop()
+                self.busy = {"what": pending.what, "done": 0, "total": 0, "can_cancel": True}
+                self._job = asyncio.ensure_future(self._work(pending, message)), before
         except (ValueError, OSError) as error:
             return error
         finally:
             self.desk.patient = True
         return None
 
-    def _start(self, job: Pending, before: State, message: Any) -> None:
-        """Begin a work on the event loop, in the place of another: a slice, a breath for the page, the next slice."""
-        if self._job is None or self._job[0].what != job.what:
-            self._drop()
-            self._job, self.busy = (job, before, message), {"what": job.what, "done": 0, "total": 0, "can_cancel": True}
-            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
-
-    def _slice(self, job: Pending) -> None:
-        if self._job is None or self._job[0] is not job:
-            return
+    async def _work(self, job: Pending, message: Any) -> None:
+        """Long work on the event loop: a slice, a breath for the page, the next slice; then what was asked for."""
         try:
-            self.busy = dict(zip(("done", "total"), next(job.steps), strict=True), what=job.what, can_cancel=True)
-        except StopIteration as end:
-            job.keep(end.value)
-            message = self._drop()
-            self.refresh() if message is None else self.ask(message)
+            await asyncio.sleep(PAUSE)
+            for done, total in job.steps:
+                self.viewer.busy = self.busy = {**self.busy, "done": done, "total": total}
+                await asyncio.sleep(PAUSE)
         except (ValueError, OSError, RuntimeError) as error:
             self.cancel()
             self.refresh(error=error)
         else:
-            self.viewer.busy = self.busy
-            asyncio.get_running_loop().call_later(PAUSE, self._slice, job)
+            self._job, self.busy = None, {}
+            self.refresh() if message is None else self.ask(message)
 
-    def _drop(self) -> Any:
-        """Let the work go that is being done; returns what was asked for."""
-        job, self._job, self.busy = self._job, None, {}
-        if job is not None:
-            job[0].steps.close()
-        return job and job[2]
+    def _drop(self) -> None:
+        """Let the work go that is being done."""
+        if self._job is not None:
+            self._job[0].cancel()
+        self._job, self.busy = None, {}
 
     def cancel(self) -> None:
         """Stop what is being computed, and show again what was before it was asked for."""
         if self._job is not None:
             before = self._job[1]
-            self.desk.current = before.changed(PLAIN) if before == self.desk.current else before
+            self.desk.current = before.changed(ALL | {"tab": "pair"}) if before == self.desk.current else before
             self._drop()
 
     def set(self, **changes: Any) -> State:
@@ -154,7 +155,7 @@ class Inspector:
 
         Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
-        change(self, changes)
+        _set(self, changes)
         self.refresh()
         return self.desk.current
 
@@ -162,7 +163,7 @@ class Inspector:
         """The view as plain values, for JSON."""
         return self.desk.current.to_dict()
 
-    def load_state(self, values: Mapping[str, Any]) -> Inspector:
+    def load_state(self, values: Mapping[str, Any]) -> "Inspector":
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
         self.set(**State.from_dict(values).to_dict())
         return self
@@ -172,32 +173,20 @@ class Inspector:
         check_choice("view", view, FIGURES)
         return FIGURES[view](self.desk)
 
-    def export(self, kind: str = "png", view: str = "pair", folder: str | Path | None = None) -> Path:
-        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json); returns the path."""
+    def export(self, kind: str = "png", view: str = "pair") -> Path:
+        """Write the view (pdf, svg, png), the query's ranking (csv) or the state (json) into ``out``; returns the path."""
         name, data = exported(self.desk, kind, view)
-        path = (self.out if folder is None else Path(folder).expanduser()) / name
-        with atomic_path(path) as temporary:
+        with atomic_path(self.out / name) as temporary:
             temporary.write_bytes(data)
-        return path
+        return self.out / name
 
     def page(self, path: str | Path, pairs: Sequence[tuple[int, int]] | None = None, about: str = "") -> Path:
         """The viewer with 1 to 50 pairs, (query, gallery image) each, as one file that needs no kernel and no network.
 
-        Default: the query with the open page of its ranking. ``about``: a text at the page's end.
+        Default: the query with the open page of its ranking. ``about``: a text at the page's end. Raises ValueError for
+        another number of pairs, or another kind of file than HTML.
         """
-        desk, kept, found = self.desk, self.desk.current, []
-        chosen = pairs or [(kept.query, tile.gallery) for tile in desk.ranking().page(kept.page, kept.show_ignored)]
-        check_pairs(path, len(chosen))
-        try:
-            for i, j in chosen:
-                desk.set(query=int(i), gallery=int(j))
-                tile = tile_of(desk, desk.ranking().tile(int(j)), query=int(i))
-                del tile["src"]  # the page shows the pair's own pictures, small
-                found.append(tile | {"pair": pair_of(desk)})
-        finally:
-            desk.current = kept
-        state = kept.changed({"tab": "pair", "page": 0}).to_dict()
-        return write_page(path, {"state": state, "pairs": found}, about=about)
+        return write_page(path, self.desk, pairs, about)
 
     def close(self) -> None:
         """Stop what is being computed, and let the screen and all that was computed go."""
@@ -210,16 +199,61 @@ class Inspector:
     def _ipython_display_(self) -> None:
         """The screen, and behind it its twin: a page hides it where the screen lives, and shows it after a restart."""
         display(self.viewer)
-        state, view = self.desk.current, self.desk.current.tab if self.desk.current.tab in FIGURES else "pair"
-        alt, bundle = f"Twin of the inspector: {view} view of query {state.query}, {state.network}", {}
-        if not self._tried(lambda: bundle.update({"image/png": figure_png(self.figure(view), 120)}), state):
-            bundle = {name: base64.b64encode(png).decode() for name, png in bundle.items()}
-        display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+        state, drawn = self.desk.current, []
+        view = state.tab if state.tab in FIGURES else "pair"
+        self._tried(lambda: drawn.append(figure_png(self.figure(view), 120)), state)
+        show_twin(f"Twin of the inspector: {view} view of query {state.query}, {state.network}", *drawn)
 
 
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+def show_twin(alt: str, png: bytes = b"") -> None:
+    """A picture, or its words alone, behind a viewer, for a page without a kernel."""
+    bundle = {"image/png": base64.b64encode(png).decode()} if png else {}
+    display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _set(inspector: Inspector, changes: Mapping[str, Any]) -> None:
+    check_choice("tab", dict(changes).get("tab", "pair"), TABS)
+    inspector.desk.set(**changes)
+
+
+def _step(inspector: Inspector, by: int) -> None:
+    desk = inspector.desk
+    order = desk.ranking().order(desk.current.show_ignored).tolist()
+    place = order.index(desk.gallery) + by if desk.gallery in order else 0
+    desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
+
+
+def _step_query(by: int, inspector: Inspector) -> None:
+    found, query = inspector.desk.candidates(), inspector.desk.current.query
+    if not found:
+        raise ValueError("no query fits the filter: choose another filter, or all queries")
+    place = found.index(query) + by if query in found else min(by, 0)
+    inspector.desk.set(query=found[place % len(found)])
+
+
+def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
+    drawn = {"side": side, **corners} if corners and None not in corners.values() else None
+    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
+
+
+def _brush(inspector: Inspector, name: str, low: float | None, high: float | None) -> None:
+    ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
+    inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
+
+
+def _note(inspector: Inspector, text: str, tags: Sequence[str]) -> None:
+    desk = inspector.desk
+    inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
+
+
+def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
+    name, data = exported(inspector.desk, kind, view)
+    inspector.viewer.send({"download": {"name": name, "mime": mimetypes.guess_type(name)[0]}}, [data])
+
+
+REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads
+    "set": _set, "step": _step, "rectangle": _rectangle, "brush": _brush, "note": _note, "export": _export,
+    "page": lambda inspector, to: inspector.desk.set(page=to),
+    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "cancel": Inspector.cancel, "clear": lambda inspector: inspector.desk.set(**ALL),
+}  # fmt: skip

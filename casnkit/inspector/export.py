@@ -1,15 +1,12 @@
 """The screen as matplotlib figures drawn from the same state, and a view, a ranking or a state as a file."""
 
-from __future__ import annotations
-
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from casnkit import figures
@@ -19,26 +16,22 @@ from casnkit.figures import style
 from casnkit.inspector import filters, views
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.networks import printable
-from casnkit.inspector.rankings import QueryRanking, Tile
-
-KINDS = ("pdf", "svg", "png", "csv", "json")
-COLUMNS = ("rank", "mark", "distance", "gallery_index", "person", "camera", "file")
+from casnkit.inspector.pairs import QueryRanking
 
 
 def _pair(desk: Desk) -> Figure:
     """The chosen pair by all maps on the screen; under it the pinned picture."""
-    pinned = [] if desk.current.pinned in (None, desk.gallery) else [desk.current.pinned]
     shown = [(desk.gallery, method) for method in views.methods_of(desk, desk.gallery)]
-    shown += [(j, views.methods_of(desk, j)[0]) for j in pinned]
-    rows = [(method["title"], j, images_of(desk, j), maps_of(method)) for j, method in shown]
-    return pairs_of(desk, rows, said(views.numbers_of(desk.pair(), desk.ranking(), desk.gallery)))
+    if desk.current.pinned not in (None, desk.gallery):
+        shown.append((desk.current.pinned, views.methods_of(desk, desk.current.pinned)[0]))
+    rows = [(method["title"], j, _maps_of(method)) for j, method in shown]
+    return _pairs_of(desk, rows, _said(views.numbers_of(desk, desk.gallery)))
 
 
 def _alignment(desk: Desk) -> Figure:
-    """Equation 5 for the chosen pair, step by step."""
     j, query, people = desk.gallery, desk.current.query, desk.library
     names = f"query, {people.query.who(query)}", f"gallery, {people.gallery.who(j)}"
-    return figures.show_alignment(images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
+    return figures.show_alignment(_images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
 
 
 def _figure_8(desk: Desk) -> Figure:
@@ -46,28 +39,27 @@ def _figure_8(desk: Desk) -> Figure:
     found, rows = desk.ranking(), []
     for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
         if (j := found.first_of(status)) is not None:
-            name = f"{words}, rank {found.tile(j).position}"
-            rows.append((name, j, images_of(desk, j), desk.maps(desk.current.query, j)))
+            rows.append((f"{words}, rank {found.tile(j).position}", j, desk.maps(desk.current.query, j)))
     if not rows:
         raise ValueError("no gallery picture counts for this query: there is nothing to compare")
-    return pairs_of(desk, rows, found.scores())
+    return _pairs_of(desk, rows, found.scores())
 
 
 def _what_if(desk: Desk) -> Figure:
-    """The chosen pair as it is, and with a part of one image hidden. Raises ValueError where nothing is hidden."""
-    j, outcome, before = desk.gallery, desk.outcome(), images_of(desk, desk.gallery)
-    after = [outcome.picture, before[1]] if desk.current.hide_in == "query" else [before[0], outcome.picture]
-    rows = [("as it is", j, before, desk.maps(desk.current.query, j)), ("hidden", j, after, outcome.maps)]
-    effects, control = (views.effects(found, desk.network())[:4] for found in (outcome.found, outcome.control))
-    note = f"Hidden: {outcome.note}. {said(effects)}. Control, {outcome.control_note}: {said(control)}"
-    return pairs_of(desk, rows, note)
+    j, outcome = desk.gallery, desk.outcome()
+    rows = [("as it is", j, desk.maps(desk.current.query, j)), ("hidden", j, outcome.maps, outcome.picture)]
+    effects, control = (_said(views.effects(desk, found)[:4]) for found in (outcome.found, outcome.control))
+    return _pairs_of(desk, rows, f"Hidden: {outcome.note}. {effects}. Control, {outcome.control_note}: {control}")
 
 
-def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
-    """Pairs as the screen draws them, (name, gallery image, images, maps) each, with what the pair classifier says."""
-    state, query, people, shown = desk.current, desk.current.query, desk.library, []
-    for name, j, images, maps in rows:
-        whom = f"query {query} ({people.query.who(query)}), gallery {j} ({people.gallery.who(j)})"
+def _pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
+    """Pairs as the screen draws them, with what the pair classifier says: name, gallery image, maps, and maybe the picture
+    in which something is hidden."""
+    state, people, shown = desk.current, desk.library, []
+    for name, j, maps, *hidden in rows:
+        images = _images_of(desk, j)
+        images[state.hide_in == "gallery"] = hidden[0] if hidden else images[state.hide_in == "gallery"]
+        whom = f"query {state.query} ({people.query.who(state.query)}), gallery {j} ({people.gallery.who(j)})"
         shown.append((f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}", images, maps))
     scale, title = {"own": "own maximum"}.get(state.scale, state.scale), METHODS[state.method].label
     look = {"opacity": state.opacity, "colormap": state.colours, "contour": state.contour}
@@ -75,24 +67,21 @@ def pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
 
 
 def _ranking(desk: Desk) -> Figure:
-    """The open page of the ranked gallery."""
     found, page = desk.ranking(), desk.current.page
-    row = row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
-    return figures.show_rankings([row], f"{desk.network().name}, ranked by {desk.ranked_by()}, page {page + 1}")
+    row = _row_of(desk, found, found.page(page, desk.current.show_ignored), found.scores())
+    return figures.show_rankings([row], f"{found.network.name}, ranked by {found.ranked_by}, page {page + 1}")
 
 
 def _compare(desk: Desk) -> Figure:
-    """The first page of the query's ranking under both networks (or ways of ranking)."""
-    sides = zip(reversed(desk.sided()), reversed(desk.sides()), strict=True)
-    rows = [row_of(desk, found, found.page(0), f"{side.label}: {found.scores()}") for found, side in sides]
+    rows = [_row_of(desk, side, side.page(0), f"{side.label}: {side.scores()}") for side in reversed(desk.sides())]
     return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
 
 
 def _ranks(desk: Desk) -> Figure:
-    """Every true match's rank under both networks (or ways of ranking), rank 1 on top."""
-    matches, labels = desk.sided()[1].matches, [side.label for side in desk.sides()]
+    sides, matches = desk.sides(), desk.sides()[1].matches
     title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
-    return figures.show_ranks(*(found.ranking.position[matches] for found in desk.sided()), labels, title)
+    ranks = (side.ranking.position[matches] for side in sides)
+    return figures.show_ranks(*ranks, [side.label for side in sides], title)
 
 
 @style.figure_style()
@@ -120,48 +109,45 @@ FIGURES: dict[str, Callable[[Desk], Figure]] = {
 }  # fmt: skip
 
 
-def images_of(desk: Desk, j: int) -> list[Any]:
-    """Both pictures."""
+def _images_of(desk: Desk, j: int) -> list[Any]:
     return [desk.library.query.image(desk.current.query), desk.library.gallery.image(j)]
 
 
-def maps_of(method: dict[str, Any]) -> list[np.ndarray]:
+def _maps_of(method: dict[str, Any]) -> list[np.ndarray]:
     """A method's maps as they were sent; of a signed one the positive part, as a figure shows it."""
     maps = [np.reshape(values, grid) for values, grid in zip(method["maps"], method["grid"], strict=True)]
     return [np.maximum(m, 0) if method["signed"] else m for m in maps]
 
 
-def said(numbers: Sequence[dict[str, str]]) -> str:
-    """Numbers as they stand on the screen."""
+def _said(numbers: Sequence[dict[str, str]]) -> str:
     return "; ".join(f"{number['name']} {number['text']}" for number in numbers)
 
 
-def row_of(desk: Desk, found: QueryRanking, tiles: Sequence[Tile], title: str) -> dict[str, Any]:
+def _row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) -> dict[str, Any]:
     """Some of a ranking as :func:`casnkit.figures.show_rankings` takes it."""
-    i, listed, q, g = found.query, [tile.gallery for tile in tiles], desk.dataset.query, desk.dataset.gallery
-    statuses = [{"unreadable": "junk", "unknown": "distractor"}.get(tile.status, tile.status) for tile in tiles]
-    query = {"query_image": desk.library.query.image(i), "query_pid": int(q.pids[i]), "query_camid": int(q.camids[i])}
-    columns = {"pids": g.pids[listed].tolist(), "camids": g.camids[listed].tolist(), "statuses": statuses}
-    columns |= {
-        "gallery_images": list(map(desk.library.gallery.image, listed)),
-        "distances": [t.distance for t in tiles],
-    }
-    return {**query, **columns, "title": title}
+    i, q, g, tiles = found.query, desk.library.query, desk.library.gallery, [found.tile(j) for j in listed]
+    return {
+        "title": title, "query_image": q.image(i), "query_pid": int(q.pids[i]), "query_camid": int(q.camids[i]),
+        "gallery_images": [g.image(j) for j in listed], "distances": [tile.distance for tile in tiles],
+        "pids": g.pids[listed].tolist(), "camids": g.camids[listed].tolist(),
+        "statuses": [{"unreadable": "junk", "unknown": "distractor"}.get(tile.status, tile.status) for tile in tiles],
+    }  # fmt: skip
 
 
 def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
     """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
-    check_choice("kind of file", kind, KINDS)
-    if kind in ("csv", "json"):
-        text = ranking_csv(desk) if kind == "csv" else json.dumps(desk.current.to_dict(), indent=2) + "\n"
-        return f"{file_stem(desk, 'ranking' if kind == 'csv' else 'state')}.{kind}", text.encode()
+    check_choice("kind of file", kind, views.EXPORTS)
+    if kind == "csv":
+        return f"{_file_stem(desk, 'ranking')}.csv", _ranking_csv(desk).encode()
+    if kind == "json":
+        return f"{_file_stem(desk, 'state')}.json", f"{json.dumps(desk.current.to_dict(), indent=2)}\n".encode()
     view = view if view in FIGURES else "pair"
     figure = FIGURES[view](desk)
     about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
-    return f"{file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
+    return f"{_file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
 
 
-def file_stem(desk: Desk, view: str) -> str:
+def _file_stem(desk: Desk, view: str) -> str:
     """What is shown, of which pair, by which network and method, and how: letters, digits and dashes only."""
     state = desk.current
     against = f"against {state.other}" if state.other and view in ("compare", "ranks") else ""
@@ -170,17 +156,13 @@ def file_stem(desk: Desk, view: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "_", part).strip("_")[:40] for part in parts if part)
 
 
-def ranking_csv(desk: Desk) -> str:
+def _ranking_csv(desk: Desk) -> str:
     """The query's whole gallery in order, ignored images included (their rank is empty)."""
-    found, people, split, buffer = desk.ranking(), desk.library.gallery, desk.dataset.gallery, io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for j in found.order(show_ignored=True).tolist():
-        tile, name = found.tile(j), printable(people.key(j))
-        name = (
-            f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
-        )  # a spreadsheet would take it for a formula
-        writer.writerow(
-            [tile.position or "", tile.status, repr(tile.distance), j, split.pids[j], split.camids[j], name]
-        )
-    return buffer.getvalue()
+    found, people = desk.ranking(), desk.library.gallery
+    order = found.order(show_ignored=True)
+    table = pd.DataFrame(map(found.tile, order.tolist()))
+    names = pd.Series([printable(people.key(j)) for j in order])
+    columns = {"rank": table.position.replace(0, ""), "mark": table.status, "distance": table.distance.map(repr)}
+    columns |= {"gallery_index": order, "person": people.pids[order], "camera": people.camids[order]}
+    columns["file"] = names.str.replace(r"^(?=[=+@-])", "'", regex=True)  # no name is a spreadsheet's formula
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")

@@ -1,14 +1,71 @@
-"""Which queries to look at, and in which order: both are said on screen, for a list of the worst is not a sample."""
+"""Which queries to look at, and in which order: both are said on screen, for a list of the worst is not a sample.
 
-from __future__ import annotations
+Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
+"""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
+from casnkit.attention import attention_distance
 from casnkit.config import check_choice
-from casnkit.inspector.tables import Table
+from casnkit.evaluation import pair_probability
+from casnkit.inspector.networks import CHUNK, WHOLE, Network
+from casnkit.inspector.pairs import QueryRanking
+from casnkit.inspector.state import State
+from casnkit.ranking import pair_maps
+from casnkit.ranking.protocol import chunks
+
+
+def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, np.recarray]:
+    """A network's table, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
+    count, lines, rows = len(network.query), [], []
+    small = count * len(network.gallery) <= WHOLE
+    for part in np.array_split(np.arange(count), -(-count // CHUNK)):
+        distances = network.part(part, ranked_by)
+        ranked = [QueryRanking(network, i, ranked_by, row) for i, row in zip(part.tolist(), distances, strict=True)]
+        lines += map(_line, ranked)
+        rows += [distances] if small else []
+        yield len(lines), count
+    if rows:
+        network.distances.setdefault(ranked_by, np.concatenate(rows))
+    table = pd.DataFrame(lines).to_records(index=False)
+    if network.pair_trained:
+        known = table.top >= 0
+        sides = network.query.features[known], network.gallery.features[table.top[known]]
+        table.confidence[known] = pair_probability(network.model, *sides)
+    matched = np.flatnonzero(table.nearest_right >= 0) if network.gallery.feature_maps is not None else []
+    for part in chunks(len(matched), 1, 256):
+        i, options = matched[part], network.config.ranking
+        sides = network.query.subset(i), network.gallery.subset(table.nearest_right[i])
+        pairs = np.arange(len(i))[:, None].repeat(2, axis=1)
+        maps = pair_maps(network.model, *sides, pairs, options.siamese_mode, options.pair_order)
+        table.consistency[i] = attention_distance(*maps, options.threshold)
+        yield count, count
+    return table
+
+
+def _line(found: QueryRanking) -> dict[str, Any]:
+    """One query's line; NaN and -1 where it has none."""
+    ranking, margin = found.ranking, np.nan
+    right, wrong = (-1 if j is None else j for j in map(found.first_of, ("correct", "wrong")))
+    if min(right, wrong) >= 0:
+        near, far = found.distances[[right, wrong]].astype(float)
+        margin = (far - near) / max(far, near, 1e-12)
+    return {
+        "average_precision": ranking.average_precision,  # step AP
+        "last_hit": ranking.position[found.matches].max(initial=-1),  # 1-based rank of the last true match
+        "num_matches": len(found.matches),  # true matches that count
+        "top": ranking.kept[:1].max(initial=-1),  # gallery index of the first image that counts
+        "top_right": ranking.first_hit == 0,  # whether that is a true match
+        "nearest_wrong": wrong,  # gallery indices
+        "nearest_right": right,
+        "margin": margin,  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
+        "confidence": np.nan,  # p(same person) of the query and its first image, NaN where the network judges nothing
+        "consistency": np.nan,  # attention distance (equation 5) of the query and its nearest true match
+    }
 
 
 class Filter(NamedTuple):
@@ -26,16 +83,16 @@ class Filter(NamedTuple):
         return self.label.format(x=f"{value:g}")
 
 
-def _wrong(t: Table) -> np.ndarray:
+def _wrong(t: np.recarray) -> np.ndarray:
     return (t.num_matches > 0) & ~t.top_right
 
 
-def _inconsistent(t: Table, other: Table | None, x: float) -> np.ndarray:
+def _inconsistent(t: np.recarray, other: np.recarray | None, x: float) -> np.ndarray:
     known = t.consistency[np.isfinite(t.consistency)]
     return t.consistency >= np.quantile(known, 1 - x) if len(known) else np.zeros(len(t.top), bool)
 
 
-def _gain(t: Table, o: Table) -> np.ndarray:
+def _gain(t: np.recarray, o: np.recarray) -> np.ndarray:
     return o.average_precision - t.average_precision
 
 
@@ -72,30 +129,31 @@ HISTOGRAMS = {  # quantities to be brushed: label, values, limits
 }
 
 
-def histogram(table: Table, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def histogram(table: np.recarray, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """(counts, edges) of all queries; those without the quantity are left out."""
     _, values_of, limits = HISTOGRAMS[name]
     values = values_of(table)
     return np.histogram(values[np.isfinite(values)], bins, limits)
 
 
-def needs(name: str, order: str, ranges: Mapping[str, object]) -> tuple[bool, bool]:
-    """Whether a filter, an order and brushed ranges need a table, and that of another network."""
-    check_choice("filter", name, FILTERS)
-    check_choice("order", order, ORDERS)
-    for brushed in ranges:
+def needs(state: State) -> tuple[bool, bool]:
+    """Whether a state's filter, order and brushed ranges need a table, and that of another network."""
+    check_choice("filter", state.filter, FILTERS)
+    check_choice("order", state.order, ORDERS)
+    for brushed in state.ranges:
         check_choice("ranges", brushed, HISTOGRAMS)
-    return name != "all" or order != "data" or bool(ranges), FILTERS[name].other or ORDERS[order][2]
+    chosen = state.filter != "all" or state.order != "data" or bool(state.ranges)
+    return chosen, FILTERS[state.filter].other or ORDERS[state.order][2]
 
 
-def choose(table: Table, other: Table | None, name: str, value: float, order: str, ranges: Mapping) -> list[int]:
+def choose(table: np.recarray, other: np.recarray | None, state: State) -> list[int]:
     """Queries that pass a filter and the brushed ranges, in order. Raises ValueError where another network is needed."""
-    if needs(name, order, ranges)[1] and other is None:
+    if needs(state)[1] and other is None:
         raise ValueError("this filter or order compares two networks: choose one to compare with")
-    passed = FILTERS[name].test(table, other, value)
-    for brushed, (low, high) in ranges.items():
+    passed = FILTERS[state.filter].test(table, other, state.filter_value)
+    for brushed, (low, high) in state.ranges.items():
         values = HISTOGRAMS[brushed][1](table)
         passed = passed & (values >= low) & (values <= high)
     chosen = np.flatnonzero(passed)
-    keys = ORDERS[order][1](table, other)[chosen].astype(float)
+    keys = ORDERS[state.order][1](table, other)[chosen].astype(float)
     return chosen[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last

@@ -1,7 +1,5 @@
 """Notes and tags of pictures, and named choices of queries, in one small JSON file that several inspectors may share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +43,7 @@ class Notes:
             raise ValueError(f"{self.path}: expected notes of the inspector, found something else ({error})") from error
         self.notes, self.presets = notes, presets
 
-    def put(self, key: str, text: str, tags: str | tuple[str, ...] | list[str] = ()) -> Note:
+    def put(self, key: str, text: str, tags: str | tuple[str, ...] | list[str] = ()) -> None:
         """Write a note (tags: several, or text with commas between) and save; an empty one is removed."""
         tags = tags.split(",") if isinstance(tags, str) else tags
         if not isinstance(text, str) or not all(isinstance(tag, str) for tag in tags) or len(text) > LONGEST:
@@ -53,11 +51,10 @@ class Notes:
         note = Note(text, tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
         empty = not (text.strip() or note.tags)
         self._change(lambda: self.notes.pop(key, None) if empty else self.notes.update({key: note}))
-        return note
 
     def put_preset(self, name: str, settings: dict[str, Any]) -> None:
         """Keep a choice of queries (filter, its number, order) under a name."""
-        if not isinstance(name, str) or not name.strip():
+        if not name.strip():
             raise ValueError("a preset needs a name")
         self._change(lambda: self.presets.update({name.strip(): dict(settings)}))
 
@@ -72,7 +69,7 @@ class Notes:
             with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=10):
                 self.read()
                 change()
-                plain = {key: {"text": note.text, "tags": list(note.tags)} for key, note in sorted(self.notes.items())}
+                plain = {key: note._asdict() for key, note in sorted(self.notes.items())}
                 write_json(self.path, {"format": FORMATS[-1], "notes": plain, "presets": self.presets})
         except Timeout as error:
             raise ValueError(f"{self.path} is being written by another program: try again") from error

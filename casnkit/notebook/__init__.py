@@ -32,10 +32,10 @@ from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
-from casnkit.experiments import fits, load_shipped
+from casnkit.experiments import fits
 from casnkit.figures.images import as_images, as_map
-from casnkit.inspector import payload
-from casnkit.inspector.core import Viewer
+from casnkit.inspector import State, payload
+from casnkit.inspector.core import Viewer, show_twin
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
@@ -93,25 +93,20 @@ def show(
 
     ``pair``: two images as ``figures.show_pair`` takes them, with their ``maps`` (h, w) and, where it is known, the
     ``matrix`` (h1 * w1, h2 * w2) of ``explain.correspondence``; or a pair made by ``inspector.payload.pair``. ``look``:
-    fields of ``inspector.payload.STATE``, such as ``threshold``.
+    fields of ``inspector.State``, such as ``threshold``.
     """
-    if unknown := set(look) - set(payload.STATE):
-        raise ValueError(f"expected fields out of {', '.join(payload.STATE)}, got {', '.join(sorted(unknown))}")
+    state = State.from_dict(look)
     if maps is not None:
         sides = [payload.picture(Picture.fromarray(x), f"image {k}") for k, x in enumerate(as_images(pair), 1)]
         values, like = [as_map(one) for one in maps], {}
         if matrix is not None:
-            cells = np.asarray(matrix, np.float64)
-            like = payload.correspondence(cells, [m.shape for m in values], float(cells.sum()))
+            like = payload.correspondence(matrix, [m.shape for m in values])
         pair = payload.pair(
             *sides, "unknown", [payload.method("map", title, values)], heading=title, correspondence=like
         )
-    state = payload.STATE | look
-    display(Viewer(state=state, pair=pair, controls={"pair": payload.LOOK}))
+    display(Viewer(state=state.to_dict(), pair=pair, controls={"pair": payload.LOOK}))
     if pair["methods"]:
-        alt = f"Twin of the viewer: {pair['heading']}"
-        bundle = {"image/png": base64.b64encode(_twin(pair, state["threshold"])).decode(), "text/plain": alt}
-        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+        show_twin(f"Twin of the viewer: {pair['heading']}", _twin(pair, state.threshold))
 
 
 def _twin(pair: Mapping[str, Any], threshold: float) -> bytes:
@@ -166,12 +161,11 @@ class Session:
         folder = self._folder(config)
         shipped = None if live or (folder / "run.json").is_file() else fits(config, self.dataset)
         if shipped:
-            folder, (model, info) = shipped, load_shipped(variant, config.model.pooling, self.device)
             print(f"{variant} ({config.model.pooling}): trained before, from {shipped.name} in the package")
-        else:
-            if not (folder / "model.safetensors").is_file():
-                self._train(config, folder, live)
-            model, info = runs.load_model(folder, self.device)
+        elif not (folder / "model.safetensors").is_file():
+            self._train(config, folder, live)
+        folder = shipped or folder
+        model, info = runs.load_model(folder, self.device)
         result = evaluation.evaluate(model, self.dataset, config, device=self.device, progress=False)
         return Trained(model, result, info, runs.read_log(folder))
 

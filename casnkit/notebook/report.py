@@ -1,6 +1,7 @@
 """The pictures of a trained run: which queries it solves, where it looked, how it learned. Chosen by rule, not by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,14 +47,13 @@ def draw_comparison(out: Path, trained: dict[str, tuple], dataset: ReidDataset) 
 
 def save_candidates(out: Path, found: pd.DataFrame) -> list[Path]:
     """Write what :func:`casnkit.evaluation.who_is` found as ``candidates.json`` and a picture in ``out``, and return both."""
-    rows, plain = [], found.to_dict("records")
+    rows = []
     for picture, near in found.groupby("picture", sort=False):
         row = {"query_image": read_image(picture), "query_pid": "?", "query_camid": "?", "title": Path(picture).name}
         row |= {"gallery_images": list(map(read_image, near.path)), "statuses": ["candidate"] * len(near)}
-        rows.append(
-            row | {"distances": near.distance.tolist(), "pids": near.pid.tolist(), "camids": near.camid.tolist()}
-        )
-    write_json(Path(out) / "candidates.json", plain)
+        columns = {"distances": "distance", "pids": "pid", "camids": "camid"}
+        rows.append(row | {name: near[column].tolist() for name, column in columns.items()})
+    write_json(Path(out) / "candidates.json", found.to_dict("records"))
     title = "The nearest people of the gallery: candidates, not identifications"
     return [Path(out) / "candidates.json", *_save(out, {"candidates": figures.show_rankings(rows, title)})]
 
@@ -72,29 +72,22 @@ def spread_queries(average_precision: np.ndarray, count: int) -> list[int]:
 def ranking_row(dataset: ReidDataset, distances: np.ndarray, i: int, title: str = "", shown: int = 10) -> dict:
     """One query's closest gallery images, ignored ones left out, as :func:`casnkit.figures.show_rankings` takes them."""
     query, gallery, ranking = dataset.query, dataset.gallery, _rank(dataset, distances, i)
-    top = ranking.kept[:shown]
-    return {
-        "query_image": query.image(i),
-        "query_pid": int(query.pids[i]),
-        "query_camid": int(query.camids[i]),
-        "gallery_images": [gallery.image(j) for j in top],
-        "statuses": ranking.status[top].tolist(),
-        "distances": distances[i][top].tolist(),
-        "pids": gallery.pids[top].tolist(),
-        "camids": gallery.camids[top].tolist(),
-        "title": f"{title}, average precision {100 * ranking.average_precision:.0f} %",
-    }
+    top, precision = ranking.kept[:shown], 100 * ranking.average_precision
+    row = {"query_image": query.image(i), "query_pid": int(query.pids[i]), "query_camid": int(query.camids[i])}
+    row |= {"gallery_images": [gallery.image(j) for j in top], "title": f"{title}, average precision {precision:.0f} %"}
+    columns = {"statuses": ranking.status, "distances": distances[i], "pids": gallery.pids, "camids": gallery.camids}
+    return row | {name: values[top].tolist() for name, values in columns.items()}
 
 
 def choose_pairs(dataset: ReidDataset, distances: np.ndarray) -> dict[str, tuple[int, int]]:
     """A right and a wrong first match as (query, gallery image): of all queries that have a match, the closest ones."""
-    found = {"right": [], "wrong": []}
+    found = {}
     for i in range(len(dataset.query)):
         ranking = _rank(dataset, distances, i)
         if ranking.first_hit >= 0:
-            j = int(ranking.kept[0])
-            found["wrong" if ranking.first_hit else "right"].append((float(distances[i, j]), i, j))
-    return {kind: min(pairs)[1:] for kind, pairs in found.items() if pairs}
+            j, kind = int(ranking.kept[0]), "wrong" if ranking.first_hit else "right"
+            found.setdefault(kind, []).append((float(distances[i, j]), i, j))
+    return {kind: min(pairs)[1:] for kind, pairs in found.items()}
 
 
 def pair_figure(model: CASN, dataset: ReidDataset, config: Config, result: Evaluation, i: int, j: int) -> Figure:
@@ -161,9 +154,7 @@ def _rank(dataset: ReidDataset, distances: np.ndarray, i: int) -> Ranking:
     return rank_gallery(distances[i], query.pids[i], query.camids[i], gallery.pids, gallery.camids)
 
 
-def _look(
-    model: CASN, split: Split, info: runs.RunInfo, index: np.ndarray | list[int]
-) -> tuple[Tensor, list[str], Tensor, Tensor]:
+def _look(model: CASN, split: Split, info: runs.RunInfo, index: Any) -> tuple[Tensor, list[str], Tensor, Tensor]:
     """These images as the network takes them, captions, feature maps, attention of a label: the person's own if the network
     learned it, else the most likely one, for the pids of strangers say nothing about its labels."""
     size, known = (info.config.data.height, info.config.data.width), runs.trained_on(info, split)[index]

@@ -15,8 +15,6 @@ As in the authors' code, not in their text: d is the squared distance divided by
 "2/3 or more" is "more than 2/3", and an image counts among its own k2 nearest. Nothing of size N x N is made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,10 +140,10 @@ def rerank(blocks: Blocks, k1: int = 20, k2: int = 6, lambda_value: float = 0.3)
     k1, k2 = check_count("k1", k1), check_count("k2", k2)
     if not 0 <= lambda_value <= 1:
         raise ValueError(f"expected lambda in [0, 1], got {lambda_value}")
-    queries, gallery = blocks.query_gallery.shape
-    if not queries or not gallery:
-        return np.zeros((queries, gallery), np.float32)
-    nearest, largest = _nearest_images(blocks, queries + gallery, max(k1 + 1, k2))
+    queries, count = len(blocks.query_query), sum(blocks.query_gallery.shape)
+    if not blocks.query_gallery.size:
+        return np.zeros(blocks.query_gallery.shape, np.float32)
+    nearest, largest = _nearest_images(blocks, count, min(count, max(k1 + 1, k2)))
     near = nearest[:, :k2]  # over which V is averaged (equation 11); an image is the first of its own
     encoded = _listed(near, np.float32(1 / near.shape[1])) @ _encodings(blocks, _reciprocal_sets(nearest, k1), largest)
     given = np.square(blocks.query_gallery / largest[:queries, None])
@@ -180,15 +178,12 @@ def rerank_with_attention(
 
 def _nearest_images(blocks: Blocks, count: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     """Every image's nearest images, itself first, (N, k) int64; and its largest distance (1 where all are 0), (N,)."""
-    wanted = min(wanted, count)
     nearest, largest = np.empty((count, wanted), np.int64), np.empty(count, np.float32)
     for part in chunks(count, count):
         rows = blocks.rows(part)
         if not (np.isfinite(rows) & (rows >= 0)).all():
-            told = (
-                f"{rows.min()} ... {rows.max()} from images {part.start} ... {part.stop - 1} (the queries come first)"
-            )
-            raise ValueError(f"expected finite distances of at least 0 (no z-scores), found {told}: look for NaN")
+            found = f"{rows.min()} ... {rows.max()} from images {part.start} ... {part.stop - 1}, queries first"
+            raise ValueError(f"expected finite distances of at least 0 (no z-scores), found {found}: look for NaN")
         itself = np.arange(len(rows)), np.arange(part.start, part.stop)
         rows[itself] = 0
         largest[part] = rows.max(1)

@@ -9,12 +9,7 @@ Linear(D, H) - ReLU - Linear(H, 2) has the gradient
 
 from which a mode of equation 4 makes channel weights, and these the two maps: weights @ A_q and weights @ A_g. LeakyReLU's
 derivative has two values as well; without an activation it is constant. Other pair classifiers go pair by pair.
-
-Maps are large: 1.5 MiB an image for ResNet50 with stripes, 137 GiB for MSMT17. :class:`StreamedMaps` holds none of them: the
-network looks again at a part of the images whenever that part's maps are needed, and the distances are the same.
 """
-
-from __future__ import annotations
 
 import math
 import time
@@ -22,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import psutil
 import torch
@@ -31,10 +25,8 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from casnkit import attention
-from casnkit.attention import MODES
 from casnkit.config import check_count
-from casnkit.data.images import is_dense
-from casnkit.data.images import normalise as normalise_images
+from casnkit.data import images as pictures
 from casnkit.models import CASN, eval_view, unwrapped
 from casnkit.ranking.protocol import chunks, new_matrix
 
@@ -44,7 +36,8 @@ BLOCK_BYTES = {"cpu": 2**26}  # of a block's values: near the caches; elsewhere 
 
 
 class StreamedMaps:
-    """Feature maps (N, C, h, w) that are computed whenever they are asked for, and never kept.
+    """Feature maps (N, C, h, w) that are computed whenever they are asked for, and never kept: all of MSMT17's, for ResNet50
+    with stripes, are 137 GiB.
 
     Indexing chooses images and computes nothing; ``to(device)`` computes, and so does ``mean(1)``, part by part. ``load``
     gives normalised batches of the images with these numbers; ``size`` is (C, h, w).
@@ -56,7 +49,7 @@ class StreamedMaps:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: object) -> StreamedMaps:
+    def __getitem__(self, index: object) -> "StreamedMaps":
         chosen = self.numbers[index if isinstance(index, slice) else np.asarray(index)]
         return StreamedMaps(self.model, self.load, chosen, *self.shape[1:])
 
@@ -79,14 +72,9 @@ class Extracted:
     def __len__(self) -> int:
         return len(self.features)
 
-    def subset(self, index: object) -> Extracted:
+    def subset(self, index: object) -> "Extracted":
         """The images that ``index`` (a slice, integers or a mask) selects."""
         return Extracted(self.features[index], None if self.feature_maps is None else self.feature_maps[index])
-
-    def parts(self, most: int) -> Iterator[tuple[slice, Extracted]]:
-        """All images in parts of about ``most`` bytes of maps, which are computed where they were not kept; and where."""
-        for part in chunks(len(self), 4 * math.prod(self.feature_maps.shape[1:]), most):
-            yield part, Extracted(self.features[part], self.feature_maps[part].to("cpu"))
 
 
 def extract(
@@ -103,13 +91,12 @@ def extract(
     is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
     """
     if isinstance(images, Tensor):
-        if images.dtype != torch.uint8 or not is_dense(images):
-            raise ValueError(
-                f"expected uint8 images, or [tensor] for normalised ones, got {images.layout} {images.dtype}"
-            )
-        images = map(normalise_images, images.split(check_count("batch_size", batch_size)) if len(images) else ())
-    model = eval_view(unwrapped(model, CASN) if device is None else unwrapped(model, CASN).to(device))
-    features, maps = [], []
+        if images.dtype != torch.uint8 or not pictures.is_dense(images):
+            found = f"{images.layout} {images.dtype}"
+            raise ValueError(f"expected uint8 images, or [tensor] for normalised ones, got {found}")
+        images = map(pictures.normalise, images.split(check_count("batch_size", batch_size)) if len(images) else ())
+    model, features, maps = unwrapped(model, CASN), [], []
+    model = eval_view(model if device is None else model.to(device))
     with torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
             feature_map = model.feature_map(batch)
@@ -135,9 +122,7 @@ def feature_distances(
             raise ValueError(f"{name} features: expected floats (N, D), of one length D, got {shapes}")
         _check_finite(f"{name} features", features)
 
-    def wide(features: Tensor) -> Tensor:
-        return normalize(features.double()) if normalise else features.double()
-
+    wide = (lambda features: normalize(features.double())) if normalise else Tensor.double
     # a part of the gallery at a time: in float64 all of it would take several times its memory
     result, parts = new_matrix(len(query), len(gallery)), chunks(len(gallery), query.shape[1], 2**26)
     # what all features share drops out of every difference; without it fewer digits cancel
@@ -145,10 +130,7 @@ def feature_distances(
     for columns in parts:
         images = wide(gallery[columns]) - shared
         for rows in chunks(len(query), max(len(images), query.shape[1]), 2**24):  # 128 MiB of float64
-            asked = wide(query[rows]) - shared
-            squares = images.square().sum(1) + asked.square().sum(1, keepdim=True)
-            squares = torch.addmm(squares, asked, images.T, alpha=-2)
-            result[rows, columns] = squares.clamp_min_(0).sqrt_().float().cpu().numpy()
+            result[rows, columns] = torch.cdist(wide(query[rows]) - shared, images).float().cpu().numpy()
     return result
 
 
@@ -169,11 +151,6 @@ def shortlist(
         index.add(scale(part).numpy())
     squares, near = index.search(scale(query_features.float()).numpy(), min(count, index.ntotal))
     return near, np.sqrt(squares.clip(0))
-
-
-def fingerprint(settings: dict[str, object], *tensors: Tensor) -> str:
-    """A digest of plain settings and of the bytes, shapes and types of tensors."""
-    return joblib.hash([sorted(settings.items()), *(t.detach().cpu().contiguous().numpy() for t in tensors)])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -225,12 +202,13 @@ def attention_distances(
     if head and isinstance(head[1], (nn.Identity, nn.ReLU, nn.LeakyReLU)):
         centre = sum(part.double().sum(0) for part in gallery.features.split(4096)) / len(gallery)
         blocks = _Blocks(model.channels, head, mode, order, PRECISIONS[precision], centre)
-        looks = {"desc": "attention of pairs", "unit": "pair", "leave": False, "disable": not progress}
-        with tqdm(total=distances.size, **looks) as bar:
-            for rows, part in query.parts(_free(blocks.device) // 4):
-                blocks.fill(
-                    distances[rows], part, gallery, near if near is None else near[rows], (threshold, scale), bar
-                )
+        with tqdm(
+            total=distances.size, desc="attention of pairs", unit="pair", leave=False, disable=not progress
+        ) as bar:
+            for rows in chunks(len(query), 4 * math.prod(query.feature_maps.shape[1:]), _free(blocks.device) // 4):
+                part = Extracted(query.features[rows], query.feature_maps[rows].to("cpu"))  # computed if not kept
+                listed = None if near is None else near[rows]
+                blocks.fill(distances[rows], part, gallery, listed, (threshold, scale), bar)
     else:
         columns = np.arange(len(gallery))[None].repeat(len(query), 0) if near is None else near
         index = np.stack([np.indices(columns.shape)[0], columns], -1).reshape(-1, 2)
@@ -272,7 +250,7 @@ class _Side(NamedTuple):
     hidden: Tensor  # (n, H), U at least in float32
     size: tuple[int, int]  # (h, w)
 
-    def subset(self, index: object) -> _Side:
+    def subset(self, index: object) -> "_Side":
         """The images that ``index`` selects."""
         return _Side(*(values[index] for values in self[:3]), self.size)
 
@@ -280,10 +258,8 @@ class _Side(NamedTuple):
 class _Blocks:
     """What all blocks share: mode, order, precision, and the pair classifier as matrices."""
 
-    def __init__(
-        self, channels: int, head: list[nn.Module], mode: str, order: str, dtype: torch.dtype, centre: Tensor
-    ) -> None:
-        self.channels, self.weigh, self.order, self.dtype, self.kept = channels, MODES[mode], order, dtype, {}
+    def __init__(self, channels: int, head: list, mode: str, order: str, dtype: torch.dtype, centre: Tensor) -> None:
+        self.channels, self.weigh, self.order, self.dtype = channels, attention.MODES[mode], order, dtype
         self.wide, self.device = torch.promote_types(dtype, torch.float32), head[0].weight.device
         self.reads_gradient, self.reads_difference = (_reads(self.weigh, k) for k in (0, 1))
         first, act, last = head
@@ -296,9 +272,7 @@ class _Blocks:
         self.constant = (low * matrix.sum(0)).to(dtype) if low else None
 
     @torch.no_grad()
-    def fill(
-        self, distances: np.ndarray, query: Extracted, gallery: Extracted, near: Any, how: tuple, bar: tqdm
-    ) -> None:
+    def fill(self, distances: np.ndarray, query: Extracted, gallery: Extracted, near: Any, how: Any, bar: Any) -> None:
         """The distances of all pairs, (q, G), block by block, or to the images that ``near`` (q, K) lists, image by image;
         gallery images are on the device as many as fit. ``how`` is that of :meth:`block`."""
         item, (q, g) = self.dtype.itemsize, (images.feature_maps.shape[1:] for images in (query, gallery))
@@ -356,17 +330,10 @@ class _Blocks:
         """dz_1/df^- from U of both sides: (n, m, D), or (1, 1, D) where it is the same for all pairs."""
         if self.matrix is None:
             return self.constant[None, None]
-        active, gradient = (self.memory(k, len(first), len(second), n) for k, n in enumerate(self.matrix.shape))
+        active = torch.empty(len(first), len(second), len(self.bias), dtype=self.dtype, device=self.device)
         torch.gt((first + self.bias)[:, None], second, out=active)  # no detour over bool: a slow cast
-        torch.mm(active.flatten(0, 1), self.matrix, out=gradient.flatten(0, 1))
+        gradient = active @ self.matrix
         return gradient if self.constant is None else gradient.add_(self.constant)
-
-    def memory(self, name: int, *shape: int) -> Tensor:
-        """Room for a block's values, the same for every block: fresh memory costs a CPU more than a pass over it."""
-        size = math.prod(shape)
-        if name not in self.kept or self.kept[name].numel() < size:
-            self.kept[name] = torch.empty(size, dtype=self.dtype, device=self.device)
-        return self.kept[name][:size].view(shape)
 
     def over_stripes(self, weights: Tensor) -> Tensor:
         """(..., D) -> (..., C): a channel's weights in all stripes, added."""
@@ -410,9 +377,8 @@ def _split_mean(maps: Tensor) -> Tensor:
 
 
 def _check(model: CASN, query: Extracted, gallery: Extracted, mode: str, order: str) -> None:
-    """Raise ValueError for an unknown name, and for images that do not fit the model or are not finite."""
-    if mode not in MODES or order not in ("given", "both"):
-        raise ValueError(f"expected mode: {', '.join(MODES)}; order: given, both, got {mode!r} and {order!r}")
+    if mode not in attention.MODES or order not in ("given", "both"):
+        raise ValueError(f"expected mode: {', '.join(attention.MODES)}; order: given, both, got {mode!r} and {order!r}")
     for name, images in (("query", query), ("gallery", gallery)):
         maps, sizes = images.feature_maps, (len(images), model.channels, model.feature_size)
         if maps is None:

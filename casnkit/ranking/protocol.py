@@ -12,8 +12,6 @@ above it o_i = (i - 1) / r_i (1 where r_i = 0). The step AP is the mean of p_i (
 trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the inverse negative penalty p_n.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile
@@ -21,8 +19,8 @@ import warnings
 from dataclasses import dataclass
 from itertools import product
 
-import lazy_loader
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from numpy.typing import ArrayLike as Ids
@@ -31,7 +29,6 @@ from torch import Tensor
 from casnkit.config import check_count
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 
-pd = lazy_loader.load("pandas")  # only tables need it, and it takes longer to load than all the rest of this module
 Matrix = np.ndarray | Tensor
 MOST_PADDED = 1000  # ranks of a CMC that may lie behind the end of the gallery
 CHUNK_VALUES = 2_000_000  # distances looked at together: 8 MB of float32
@@ -77,7 +74,6 @@ class Ranking:
     status: np.ndarray  # (G,) by gallery index: correct, wrong, distractor; ignored: junk, same_camera
     position: np.ndarray  # (G,) int64 by gallery index: 1-based rank among the kept images, 0 where ignored
     average_precision: float  # step, NaN without a match; the very number of evaluate_ranking
-    average_precision_trapezoid: float  # NaN without a match
     first_hit: int  # 0-based rank of the first match among the kept, -1 without one
 
 
@@ -119,8 +115,8 @@ def rank_gallery(
     junk, distractor = (sides[2] == pid for pid in (JUNK_PID, DISTRACTOR_PID))
     status = np.select([junk, ignored, distractor], ["junk", "same_camera", "distractor"], "wrong")
     status[matches] = "correct"
-    ((step,), (trapezoid,), _), (first_hit,), _ = _scores(query, ranks, 1)
-    return Ranking(order, kept, status, position, float(step), float(trapezoid), int(first_hit))
+    scores, (first_hit,), _ = _scores(query, ranks, 1)
+    return Ranking(order, kept, status, position, float(scores[0, 0]), int(first_hit))
 
 
 def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -133,9 +129,7 @@ def find_matches(distances: Matrix, *sides: Ids) -> tuple[np.ndarray, np.ndarray
         if np.isnan(rows.min(initial=0)):
             i, j = np.argwhere(np.isnan(rows))[0].tolist()
             found = f"{np.isnan(rows).sum()} NaN, the first for query {part.start + i} and gallery image {j}"
-            raise ValueError(
-                f"distances: expected numbers, found {found}: look for NaN in the features of these images"
-            )
+            raise ValueError(f"distances: expected numbers, found {found}: look for NaN in these images' features")
         right, ignored = pair_masks(q_pids[part], q_cams[part], *gallery)
         kept = np.where(ignored, np.nan, rows)  # NaN is neither smaller than anything nor equal to it
         query, match = right.nonzero()
@@ -173,7 +167,7 @@ def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
     """
     q_pids, q_cams, g_pids, g_cams = checked_sides(*sides)
     check_shape(distances, len(q_pids), len(g_pids))
-    cells = []
+    cells, ranks = [], {f"rank_{k}": k for k in (1, 5, 10, 20)}
     for q_cam, g_cam in product(np.unique(q_cams).tolist(), np.unique(g_cams).tolist()):
         rows, columns = np.flatnonzero(q_cams == q_cam), np.flatnonzero(g_cams == g_cam)
         part = q_pids[rows], q_cams[rows], g_pids[columns], g_cams[columns]
@@ -182,10 +176,9 @@ def camera_pairs(distances: Matrix, *sides: Ids) -> pd.DataFrame:
             with warnings.catch_warnings():  # that a query has no match in *this* camera is what the counts say
                 warnings.simplefilter("ignore", RankingWarning)
                 result = evaluate_ranking(distances[rows][:, columns], *part)
-            cell |= {f"rank_{k}": 100 * result.rank(k) for k in (1, 5, 10, 20)}
+            cell |= {name: 100 * result.rank(k) for name, k in ranks.items()}
             cell |= {"mean_ap": 100 * result.mean_ap, "queries": result.num_valid}
         cells.append(cell)
-    ranks = "rank_1", "rank_5", "rank_10", "rank_20"
     return pd.DataFrame(cells, columns=["query camera", "gallery camera", *ranks, "mean_ap", "queries", "gallery"])
 
 

@@ -7,8 +7,6 @@ Pairs are those of the protocol: junk is left out, and gallery images of the que
 that are nobody (pid 0 or -1), of which nothing can be said.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,9 +82,8 @@ def verify(pairs: PairDistances) -> Verification:
     thresholds = np.concatenate([[-np.inf], -thresholds[1:]])  # the first one accepts nothing, whatever it is called
     excess = false_accept - (1 - true_accept)  # of false accepts over false rejects: rises from -1 to 1
     equal = float(np.interp(0, excess, false_accept))
-    return Verification(
-        thresholds, false_accept, true_accept, float(auc(false_accept, true_accept)), equal, pairs.num_same
-    )
+    area = float(auc(false_accept, true_accept))
+    return Verification(thresholds, false_accept, true_accept, area, equal, pairs.num_same)
 
 
 def choose_thresholds(

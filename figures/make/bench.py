@@ -37,7 +37,6 @@ import casnkit as ck
 from casnkit import attention
 from casnkit.config import VARIANTS
 from casnkit.explain import METHODS, explain
-from casnkit.models import evaluating
 from casnkit.ranking import Extracted, attention_distances
 from casnkit.training import make_optimiser
 
@@ -139,7 +138,7 @@ def bare_products(model: ck.CASN, size: tuple[int, int], device: str, precision:
 
 def by_autograd(model: ck.CASN, map_1: Tensor, map_2: Tensor) -> Tensor:
     """Equations 4 and 5 of a batch of pairs by differentiation, as one would write it: (P, C, h, w) twice -> (P,)."""
-    with evaluating(model), torch.enable_grad():
+    with torch.enable_grad():
         leaves = [m.detach().requires_grad_() for m in (map_1, map_2)]
         f_1, f_2 = (model.pool(leaf) for leaf in leaves)
         difference = f_1 - f_2
@@ -181,7 +180,7 @@ def captum_pair(model: ck.CASN, map_1: Tensor, map_2: Tensor) -> Callable[[], Te
 def _map_over_forward(model: ck.CASN, quick: bool, device: str, rounds: int) -> Figures:
     images = torch.randn(4, 3, *((128, 64) if quick else (288, 144))).to(device)
     labels = torch.zeros(4, dtype=torch.long, device=device)
-    with evaluating(model), torch.no_grad():
+    with torch.no_grad():
         times = take_turns(
             {
                 "forward": lambda: model.pool(model.feature_map(images)),

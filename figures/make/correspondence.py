@@ -7,7 +7,7 @@ The networks are those of ``casnkit ablate`` (studies variants and misaligned), 
 those that come with the kit; what is in the table already is not measured again. All see the test of the drawn people, and
 the same pairs of one person: an interval over seeds says what another training changes, not what other people would.
 
-- ``same_part``: :func:`casnkit.explain.correspondence.same_part`, a mean over parts, then over pairs; ``best_partner``: the
+- ``same_part``: :func:`same_part`, a mean over parts, then over pairs; ``best_partner``: the
   same, where every cell gives all of its weight to its best partner.
 - ``auc_SCORE``: of a score in ``PLAUSIBILITY``, right against wrong pairs of equal similarity (``twins`` of each), out of
   each query's nearest pictures of its person and of others, all by another camera; ``auc_similarity``: what is left of it;
@@ -27,8 +27,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -38,22 +40,12 @@ from casnkit import ranking
 from casnkit.config import Config
 from casnkit.data.files import atomic_path, read_json
 from casnkit.data.images import load_parts
+from casnkit.data.people import PARTS
 from casnkit.evaluation import Evaluation, table
 from casnkit.experiments import FOLDER, list_shipped, load_run
 from casnkit.experiments.ablation import open_people
 from casnkit.experiments.report import estimate, holm, pooled_deviation
-from casnkit.explain.correspondence import (
-    PLAUSIBILITY,
-    Match,
-    cell_cosine_of,
-    correspondence_of,
-    equal_similarity,
-    excess,
-    mutual_best,
-    part_areas,
-    same_part,
-    separate,
-)
+from casnkit.explain.correspondence import Match, correspondence_of, mutual, mutual_best
 from casnkit.figures import save_figure
 from casnkit.figures.style import BLUE, DASHED, ORANGE, PAGE_WIDTH, figure_style, frame, new_figure
 from casnkit.models import seeded
@@ -74,11 +66,75 @@ def matrices(
     Baselines: what two separate maps tell, the same place, every partner alike, and what joins equal parts with each other.
     """
     cosine = correspondence_of(model, map_1, map_2)
-    found = {"cosine": cosine, "excess": excess(cosine), "cells": cell_cosine_of(map_1, map_2)}
+    found = {"cosine": cosine, "excess": excess(cosine), "cells": cell_cosine(map_1, map_2)}
     if trained:
         found |= {weight: correspondence_of(model, map_1, map_2, weight) for weight in ("alpha", "gradient")}
     place, truth = torch.eye(*cosine.shape[1:]).expand_as(cosine), areas_1[:, 1:].mT @ areas_2[:, 1:]
     return found | dict(zip(BASELINES, (separate(cosine), place, torch.ones_like(cosine), truth), strict=True))
+
+
+def cell_cosine(map_1: Tensor, map_2: Tensor) -> Tensor:
+    """The cosine of every two cells, (P, h1 * w1, h2 * w2) in [-1, 1], 0 beside a cell of zeros. It adds up to no score."""
+    cells_1, cells_2 = (F.normalize(m.flatten(2), dim=1) for m in (map_1, map_2))
+    return cells_1.transpose(1, 2) @ cells_2
+
+
+def excess(matrix: Tensor) -> Tensor:
+    """What two separate maps cannot tell: the matrix less :func:`separate`. Each row and each column adds up to zero."""
+    return matrix - separate(matrix)
+
+
+def separate(matrix: Tensor) -> Tensor:
+    """What two separate maps tell of a matrix >= 0: the product of row and column sums, scaled to the same total."""
+    total = matrix.sum((1, 2), True)
+    return matrix.sum(2, True) * matrix.sum(1, True) / torch.where(total == 0, 1, total)
+
+
+def part_areas(parts: Tensor, size: tuple[int, int]) -> Tensor:
+    """Background's and each body part's share of every cell: (B, H, W) part maps -> (B, 1 + len(PARTS), h * w) in [0, 1]."""
+    shares = [F.adaptive_avg_pool2d((parts == p).float(), size) for p in range(len(PARTS) + 1)]
+    return torch.stack(shares, 1).flatten(2)
+
+
+def same_part(matrix: Tensor, areas_1: Tensor, areas_2: Tensor) -> Tensor:
+    """Of each part's weight in picture 1, the share that lands on this part in picture 2: (P, len(PARTS)) in [0, 1].
+
+    Weight is what is positive in the matrix. Cells count for a part by their :func:`part_areas`; as they hold several parts,
+    no matrix reaches 1. NaN where a picture does not show the part, or it has no weight.
+    """
+    areas_1, areas_2 = areas_1[:, 1:], areas_2[:, 1:]  # without the background
+    weight = areas_1 @ matrix.clamp_min(0)  # (P, parts, n_2)
+    landed, whole = (weight * areas_2).sum(2), weight.sum(2)
+    there = (areas_1.amax(2) > 0) & (areas_2.amax(2) > 0) & (whole > 0)
+    return torch.where(there, landed / whole, torch.nan)
+
+
+def _share(matrix: Tensor, chosen: Tensor) -> Tensor:
+    matrix = matrix.clamp_min(0)
+    return (matrix * chosen).sum((1, 2)) / matrix.sum((1, 2)).clamp_min(torch.finfo(matrix.dtype).tiny)
+
+
+# How much a pair looks like a true match, (P,), higher is more: from the matrix, and areas_1, areas_2 where parts are known.
+PLAUSIBILITY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "mutual_cells": lambda m, *_: mutual(m).sum((1, 2)) / min(m.shape[1:]),  # share of the cells in mutual matches
+    "mutual_weight": lambda m, *_: _share(m, mutual(m)),  # and of the positive weight
+    "same_place": lambda m, *_: _share(m, torch.eye(*m.shape[1:]).to(m)),  # weight on equal places; maps of one size
+    "on_person": lambda m, a, b: _share(m, (1 - a[:, 0])[:, :, None] * (1 - b[:, 0])[:, None]),
+    "same_parts": lambda m, a, b: _share(m, a[:, 1:].transpose(1, 2) @ b[:, 1:]),
+}
+
+
+def equal_similarity(similarity: np.ndarray, right: np.ndarray, caliper: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Right and wrong pairs of equal similarity: the indices of K right ones and, in the same order, of their wrong twins.
+
+    Twins differ by at most ``caliper`` standard deviations of the similarity, (P,); ``right``, (P,) bool. Of all ways to join
+    twins this has the most of them, and of these the smallest differences (Hungarian method).
+    """
+    rights, wrongs = np.flatnonzero(right), np.flatnonzero(~right)
+    gap, limit = np.abs(similarity[rights][:, None] - similarity[wrongs]), caliper * similarity.std()
+    rows, columns = linear_sum_assignment(np.where(gap <= limit, gap, (limit + 1) * len(similarity)))
+    near = gap[rows, columns] <= limit
+    return rights[rows[near]], wrongs[columns[near]]
 
 
 LOOKS = {"color": BLUE}, {"color": ORANGE, "linestyle": DASHED}  # right, wrong

@@ -17,7 +17,7 @@ from torch import Tensor
 from casnkit import runs
 from casnkit.config import assignments
 from casnkit.data.files import write_json, write_text
-from casnkit.experiments import FOLDER, PAIR_HEAD, shipped_name
+from casnkit.experiments import FOLDER, shipped_name
 from casnkit.experiments.ablation import PEOPLE, Trial, run_trials
 from casnkit.experiments.design import POOLINGS, Setting
 
@@ -68,7 +68,7 @@ def put(run: Path, out: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     state = {name: _half(name, value) for name, value in runs.read_tensors(run / "model.safetensors").items()}
     if not info.config.loss.siamese_attention:  # never trained: random, and drawn anew when it is loaded
-        state = {name: value for name, value in state.items() if not name.startswith(PAIR_HEAD)}
+        state = {name: value for name, value in state.items() if not name.startswith("pair_head.")}
     runs.save_tensors(place / "model.safetensors", state)
     write_json(place / "run.json", info.to_dict() | {"data": {**info.data, "root": ""}})  # no path of this machine
     write_text(place / "log.jsonl", (run / "log.jsonl").read_text(encoding="utf-8"))

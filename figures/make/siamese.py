@@ -10,6 +10,7 @@ What is trained for the last one stays below ``runs/ablation``.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,21 @@ import pandas as pd
 import seaborn
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 import casnkit as ck
+from casnkit.config import Config
 from casnkit.data.files import atomic_path
 from casnkit.data.images import load_images, normalise
 from casnkit.experiments import list_shipped, load_run
 from casnkit.experiments.ablation import Trial, run_trials
 from casnkit.experiments.claims import draw_pairs
 from casnkit.experiments.design import Setting
-from casnkit.explain.siamese import alpha_facts, gradient_norms
+from casnkit.explain.siamese import alpha_facts
 from casnkit.figures import save_figure
 from casnkit.figures.style import GREY, PAGE_WIDTH, SERIES, figure_style, new_figure
-from casnkit.models import seeded
+from casnkit.losses import CASNLoss
+from casnkit.models import CASN, seeded
 from casnkit.ranking import extract
 
 FIGURES = Path(__file__).parents[1]
@@ -53,8 +57,34 @@ def alpha(dataset: ck.ReidDataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def gradient_norms(
+    model: CASN, images_1: Tensor, images_2: Tensor, labels_1: Tensor, labels_2: Tensor, config: Config
+) -> pd.DataFrame:
+    """How loud each term of equations 5 and 6 is in the trunk, for one batch of P pairs of normalised images.
+
+    One row for each term (``ide``, ``ia``, ``bce``, ``consistency``), as weighted in the sum: ``norm`` of its gradient with
+    respect to the trunk's weights, ``relative`` to that of L_ide, and ``cosine`` with it: below zero they pull apart. The
+    network is in training mode for the batch; nothing of it changes.
+    """
+    loss, network = CASNLoss(config.loss), copy.deepcopy(model).train()
+    terms = loss(network, images_1, images_2, labels_1, labels_2)
+    parameters, gradients = list(network.trunk.parameters()), {}
+    silent = {name: torch.zeros(()).to(images_1) for name in ("ide", "bce")}
+    for name in [name for name in terms if name != "total"]:
+        weighted = loss.total(silent | {name: terms[name]}, pairs=len(images_1))
+        found = torch.autograd.grad(weighted, parameters, retain_graph=True, allow_unused=True)
+        gradients[name] = torch.cat([g.flatten() for g in found if g is not None])
+    reference = gradients["ide"]
+    rows = [
+        {"term": name, "norm": float(g.norm()), "relative": float(g.norm() / reference.norm())}
+        | {"cosine": float(torch.cosine_similarity(g, reference, dim=0))}
+        for name, g in gradients.items()
+    ]
+    return pd.DataFrame(rows).set_index("term")
+
+
 def gradients(dataset: ck.ReidDataset) -> pd.DataFrame:
-    """:func:`casnkit.explain.siamese.gradient_norms`, means over batches, for CASN of both poolings, before and after."""
+    """:func:`gradient_norms`, means over batches, for CASN of both poolings, before and after."""
     rows, labels = [], torch.from_numpy(ck.data.labels_of(dataset.train.pids)[0])
     for name in ("gap-casn", "stripes-casn"):
         trained, info = load_run(name)

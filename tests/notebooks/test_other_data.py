@@ -13,10 +13,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from imitations import LAYOUTS, Shape, draw, imitate
 from PIL import Image
 from test_notebooks import FOLDER, code_cells, execute, verdicts
-
-from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 PETS = Path(__file__).parents[3] / "shared" / "data" / "pets-small"
 SHAPE = Shape(num_train=5, num_test=4, num_cameras=2, per_camera=2)

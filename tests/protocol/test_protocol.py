@@ -66,7 +66,6 @@ def check_query(result: RankingResult, problem: Problem, q: int) -> None:
         return
     assert result.average_precision[q] == pytest.approx(expected["step"], rel=0, abs=1e-12)
     assert ranking.average_precision == result.average_precision[q]
-    assert ranking.average_precision_trapezoid == pytest.approx(expected["trapezoid"], rel=0, abs=1e-12)
     assert result.first_hit[q] == ranking.first_hit == expected["positions"][0]
     assert (result.num_matches[q], result.num_ignored[q]) == (len(expected["matches"]), expected["ignored"])
     assert ranking.kept.tolist() == expected["kept"]

@@ -51,8 +51,6 @@ def images(make_images):
 def test_labels_of_every_whole_kind(kind, net, images):
     labels = WHOLE.to(kind) if isinstance(kind, torch.dtype) else kind([1, 2])
     assert torch.equal(net.identification_attention(images[0], labels), net.identification_attention(images[0], WHOLE))
-    found = (explain(net, *images, "identification", labels=each).query for each in (labels, [WHOLE, WHOLE]))
-    torch.testing.assert_close(*found)
     assert torch.equal(*(CASNLoss()(net, *images, each, each)["total"] for each in (labels, WHOLE)))
 
 

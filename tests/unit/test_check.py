@@ -91,7 +91,12 @@ def test_a_set_of_another_size_is_ones_own_unless_it_is_named(tmp_path: Path) ->
 
 
 def test_masks_must_fit(tmp_path: Path) -> None:
-    imitate("market1501", tmp_path, extras=True)
+    imitate("market1501", tmp_path)
+    body = np.zeros((64, 32), np.uint8)
+    body[4:61, 12:20] = 255
+    (tmp_path / "masks").mkdir()
+    for path in tmp_path.glob("*/*.jpg"):
+        Image.fromarray(body).save(tmp_path / "masks" / f"{path.stem}.png")
     first, second = sorted((tmp_path / "masks").iterdir())[-2:]
     Image.new("L", (64, 32)).save(first)  # width and height exchanged
     second.unlink()

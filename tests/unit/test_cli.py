@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from imitations import Shape, imitate
 from PIL import Image, ImageOps
 
 import casnkit as ck
@@ -22,7 +23,6 @@ from casnkit.__main__ import main
 from casnkit.config import profile
 from casnkit.data import open_dataset
 from casnkit.data.images import load_images, normalise
-from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import synthesize
 from casnkit.notebook import doctor, report
 from casnkit.training import pair_sampler
@@ -219,6 +219,7 @@ def test_demo_resumes_and_draws(tmp_path: Path, monkeypatch) -> None:
         stopped.setattr(report, "draw_report", mock.Mock(side_effect=KeyboardInterrupt))
         assert main(command) == 130
     assert [path.parent.name for path in out.rglob("model.safetensors")] == ["ide"]
+    assert (out / "first-look.png").is_file()
     trained = (out / "ide" / "log.jsonl").read_text()
     assert main(command) == 0
     assert (out / "ide" / "log.jsonl").read_text() == trained, "the log holds each epoch's speed"

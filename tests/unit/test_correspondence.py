@@ -3,13 +3,14 @@
 from importlib import import_module
 from itertools import permutations, product
 
+import correspondence as study
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from casnkit.explain import cell_cosine, correspondence, mutual_best
+from casnkit.explain import correspondence
 from casnkit.ranking import feature_distances
 
 cells = import_module("casnkit.explain.correspondence")
@@ -57,23 +58,21 @@ def test_against_a_slow_double_loop_and_autograd(pairs, weight):
     torch.testing.assert_close(raw[0], torch.autograd.functional.hessian(of_scaled_cells, ones)[0][1])
 
 
-def test_cosine_of_cells_for_any_network(make_images):
-    network = nn.Sequential(nn.Conv2d(3, 6, 3, stride=8), nn.ReLU()).double()
-    images = make_images(2, 32, 16), make_images(2, 24, 32, seed=1)
-    found, maps = cell_cosine(network, *images), [network(x).flatten(2).detach() for x in images]
+def test_cosine_of_cells():
+    maps = torch.rand(2, 5, 3, 2), torch.rand(2, 5, 2, 4)
+    found, flat = study.cell_cosine(*maps), [m.flatten(2) for m in maps]
     for p, i, j in product(*map(range, found.shape)):
-        torch.testing.assert_close(found[p, i, j], torch.cosine_similarity(maps[0][p, :, i], maps[1][p, :, j], dim=0))
+        torch.testing.assert_close(found[p, i, j], torch.cosine_similarity(flat[0][p, :, i], flat[1][p, :, j], dim=0))
 
 
 def test_what_does_not_fit_is_refused(make_model, make_images):
     model, images, flat = make_model(), make_images(2), nn.Flatten()
     for message, ask, *given in (
-        ("CASN.*Flatten.*cell_cosine", correspondence, flat, images, images),
+        ("CASN.*Flatten", correspondence, flat, images, images),
         ("weight.*cosine, alpha, gradient", correspondence, model, images, images, "beta"),
         ("uint8", correspondence, model, images, images.byte()),
         (r"\(2, 3.*\(1, 3", correspondence, model, images, images[:1]),
-        ("NoneType", cell_cosine, model, None, images),
-        (r"\(B, C, h, w\), got \(2, 1536\)", cell_cosine, flat, images, images),
+        ("NoneType", correspondence, model, None, images),
         ("finite", correspondence, model, images, images * torch.nan),
     ):
         with pytest.raises(ValueError, match=message):
@@ -82,22 +81,21 @@ def test_what_does_not_fit_is_refused(make_model, make_images):
 
 def test_partners_by_hand():
     matrix = torch.tensor([[[5.0, 1, 4], [6, 2, 1]], [[-1, -2, -3], [0, 0, 0]]])
-    assert [side[0].tolist() for side in cells.best_partners(matrix)] == [[0, 0], [1, 1, 0]]
-    assert mutual_best(matrix) == [[(1, 0, 6.0)], []]  # without a positive value no match
-    assert mutual_best(matrix.mT)[0] == [(0, 1, 6.0)]
-    beyond = cells.excess(matrix[:1])
+    assert cells.mutual_best(matrix) == [[(1, 0, 6.0)], []]  # without a positive value no match
+    assert cells.mutual_best(matrix.mT)[0] == [(0, 1, 6.0)]
+    beyond = study.excess(matrix[:1])
     torch.testing.assert_close(beyond[0, 0], torch.tensor([5 - 10 * 11 / 19, 1 - 10 * 3 / 19, 4 - 10 * 5 / 19]))
-    assert [match[:2] for match in mutual_best(beyond)[0]] == [(0, 2), (1, 0)]
+    assert [match[:2] for match in cells.mutual_best(beyond)[0]] == [(0, 2), (1, 0)]
 
 
 def test_parts_and_plausibility_by_hand():
     parts = torch.tensor([[[1, 1], [3, 0]], [[3, 3], [3, 3]]]).repeat_interleave(2, 1)  # two cells each, one above
-    areas, matrix = cells.part_areas(parts, (2, 1)), torch.tensor([[[3.0, 1], [-1, 2]]])
+    areas, matrix = study.part_areas(parts, (2, 1)), torch.tensor([[[3.0, 1], [-1, 2]]])
     assert areas[0, [0, 1, 3]].tolist() == [[0, 0.5], [1, 0], [0, 0.5]]
-    own = cells.same_part(matrix, areas[:1], areas[:1])[0]  # hair: 3 of 4 on cell 0; torso: all on cell 1, half torso
+    own = study.same_part(matrix, areas[:1], areas[:1])[0]  # hair: 3 of 4 on cell 0; torso: all on cell 1, half torso
     assert own.nan_to_num(-1).tolist() == [0.75, -1, 0.5, -1, -1, -1, -1]
-    assert cells.same_part(matrix, areas[:1], areas[1:])[0, 0].isnan()  # no hair in picture 2
-    found = {name: float(of(matrix, areas[:1], areas[:1])) for name, of in cells.PLAUSIBILITY.items()}
+    assert study.same_part(matrix, areas[:1], areas[1:])[0, 0].isnan()  # no hair in picture 2
+    found = {name: float(of(matrix, areas[:1], areas[:1])) for name, of in study.PLAUSIBILITY.items()}
     expected = {"mutual_cells": 1, "mutual_weight": 5 / 6, "same_place": 5 / 6}
     assert found == pytest.approx(expected | {"on_person": (3 + 1 / 2 + 2 / 4) / 6, "same_parts": (3 + 2 / 4) / 6})
 
@@ -108,7 +106,7 @@ def test_twins_are_the_best_of_all_ways_to_join_them():
         values, right = rng.random(9), np.arange(9) < 4
         ways = [np.abs(values[:4] - values[list(way)]) for way in permutations(range(4, 9), 4)]
         near = [gaps[gaps <= 0.5 * values.std()] for gaps in ways]
-        rights, wrongs = cells.equal_similarity(values, right, caliper=0.5)
+        rights, wrongs = study.equal_similarity(values, right, caliper=0.5)
         found = len(rights), -np.abs(values[rights] - values[wrongs]).sum()
         assert found == pytest.approx(max((len(gaps), -gaps.sum()) for gaps in near))
         assert right[[*set(rights)]].sum() == (~right)[[*set(wrongs)]].sum() == len(rights)

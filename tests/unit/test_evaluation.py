@@ -55,7 +55,7 @@ def test_evaluation_is_extraction_distances_and_protocol(model, data, tmp_path):
     assert found.rankings["attention"].mean_ap == expected.mean_ap
     assert [row["ranked by"] for row in found.rows()] == [*evaluation.RANKED_BY, "chance"]
     assert found.rows()[1]["rank_5"] == 100 * expected.rank(5)
-    saved = evaluation.save_results(tmp_path, found, data, runs.RunInfo(CONFIG, np.array([1]), {}, {}))
+    saved = evaluation.save_results(tmp_path, found, runs.RunInfo(CONFIG, np.array([1]), {}, {}))
     assert json.loads(saved.read_text())["rows"] == found.rows()
     plain = evaluate(model, data, CONFIG.replace(variant="ide"), device="cpu", progress=False)
     assert list(plain.distances) == ["features"]

@@ -214,7 +214,7 @@ def test_against_a_slow_loop(retrieval, where):
     pairs, steps = np.array([[0, 4], [3, 5], [2, 1]]), 3
     maps = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     found = faithfulness(retrieval, pairs, *maps, where=where, steps=steps)
-    assert found.deletion.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
+    assert found.shares.tolist() == [0, 1 / 3, 2 / 3, 1]
     np.testing.assert_allclose(found.gain("deletion"), found.area("deletion") - found.area("random_deletion"))
     for p, (i, j) in enumerate(pairs):
         for s in range(steps + 1):
@@ -228,8 +228,8 @@ def test_against_a_slow_loop(retrieval, where):
                     if side == (("query", "gallery")[p % 2] if where == "alternate" else where):
                         hidden[side] = one.reshape(SIZE)
                 expected = slow(retrieval, i, j, hidden)
-                curves = getattr(found, kind)
-                values = [getattr(curves, axis)[p, s] for axis in AXES]
+                curves = found.curves[kind]
+                values = [curves[axis][p, s] for axis in AXES]
                 np.testing.assert_allclose(values, expected, atol=2e-5)
 
 
@@ -240,14 +240,18 @@ def test_curves_begin_and_end_alike_for_every_map(retrieval, fill):
     maps = torch.rand(2, 8, 4, generator=torch.Generator().manual_seed(1))
     found = faithfulness(retrieval, pairs, maps, maps, steps=3, fill=fill)
     for kind in ("", "random_"):
-        deletion, insertion = (getattr(found, f"{kind}{name}") for name in ("deletion", "insertion"))
+        deletion, insertion = (found.curves[f"{kind}{name}"] for name in ("deletion", "insertion"))
         for axis in AXES:
-            first, second = getattr(deletion, axis), getattr(insertion, axis)
+            first, second = deletion[axis], insertion[axis]
             np.testing.assert_array_equal(first[:, 0], second[:, -1])
             np.testing.assert_array_equal(first[:, -1], second[:, 0])
-    np.testing.assert_array_equal(found.deletion.probability[:, 0], found.random_deletion.probability[:, 0])
+    np.testing.assert_array_equal(
+        found.curves["deletion"]["probability"][:, 0], found.curves["random_deletion"]["probability"][:, 0]
+    )
     again = faithfulness(retrieval, pairs, 4 * maps, maps, steps=3, fill=fill)  # scale changes nothing
-    np.testing.assert_array_equal(found.random_insertion.probability, again.random_insertion.probability)
+    np.testing.assert_array_equal(
+        found.curves["random_insertion"]["probability"], again.curves["random_insertion"]["probability"]
+    )
 
 
 def test_precision_is_of_right_pairs_alone(retrieval):
@@ -259,7 +263,7 @@ def test_precision_is_of_right_pairs_alone(retrieval):
     assert found.right.tolist() == [True, False, False]
     assert np.isfinite(found.gain("deletion")).all()
     assert np.isfinite(found.gain("deletion", "average_precision")).tolist() == [True, False, False]
-    curve = found.deletion.average_precision[0]
+    curve = found.curves["deletion"]["average_precision"][0]
     assert found.area("deletion", "average_precision")[0] == pytest.approx((curve[0] / 2 + curve[1] + curve[2] / 2) / 2)
 
 

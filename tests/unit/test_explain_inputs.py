@@ -98,23 +98,17 @@ def test_bad_images(pair):
 
 def test_bad_questions(pair):
     model, query, gallery = pair
-    label = torch.tensor([0, 5])
     cases = [
         ({"method": "siamesee"}, "method: expected one of siamese,"),
         ({"target": "alike"}, "target: expected one of same, different"),
-        ({"target": 2}, "target: expected one of same, different"),
         ({"target": "identity"}, "'siamese' explains same or different or log-odds, got target 'identity'"),
-        ({"method": "identification", "target": 0}, "explains identity, got target 0"),
-        ({"method": "saliency", "labels": label}, "only for target 'identity'"),
-        ({"method": "identification", "labels": label}, r"in 0 .. 4 as labels, .* got tensor.\[0, 5"),
-        ({"method": "identification", "labels": [0, 1.5]}, r"whole numbers in 0 .. 4 as labels.* got \[0, 1.5\]"),
-        ({"mode": "signed"}, "has the options order, got mode"),
-        ({"order": "turned"}, "order: expected one of given, both"),
+        ({"method": "identification", "target": "different"}, "explains identity, got target 'different'"),
+        ({"mode": "signed"}, "'siamese' has the options none, got mode"),
+        ({"method": "occlusion", "rows": 3}, "has the options window, stride, got rows"),
         ({"method": "occlusion", "window": (64, 4)}, r"window as \(height, width\) of 1 to \(32, 16\)"),
         ({"method": "occlusion", "window": (4, 4), "stride": (8, 4)}, r"stride as \(height, width\) of 1 to \(4, 4\)"),
         ({"method": "feature-ablation", "rows": 33}, "at most 32 rows"),
         ({"method": "integrated-gradients", "steps": 0}, "steps as a whole number of at least 1, got 0"),
-        ({"method": "integrated-gradients", "at_once": 0}, "at_once as a whole number of at least 1, got 0"),
         ({"method": "integrated-gradients", "baseline": "black"}, "baseline: expected one of zero, partner"),
         ({"method": "layer-gradcam", "layer": "trunk"}, "at the map that it pools"),
     ]

@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from siamese import gradient_norms
 
 import casnkit as ck
-from casnkit.explain.siamese import agreement, alpha_facts, frozen_pair_head, gradient_norms
+from casnkit.explain.siamese import agreement, alpha_facts, frozen_pair_head
 from casnkit.models import CASN
 from casnkit.ranking import extract
 

@@ -13,7 +13,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from casnkit.data.images import normalise
-from casnkit.ranking import Extracted, extract, feature_distances, fingerprint, pairwise, shortlist
+from casnkit.ranking import Extracted, extract, feature_distances, pairwise, shortlist
 from casnkit.ranking.protocol import new_matrix
 
 
@@ -57,17 +57,6 @@ def test_modes_are_restored_also_after_an_error(model, pictures):
             extract(model, bad)
     assert (model.trunk.training, model.pair_head.training) == (True, False)
     assert all(torch.equal(b, statistics[name]) for name, b in model.named_buffers())
-
-
-def test_a_fingerprint_depends_on_every_value_and_not_on_the_layout(pictures):
-    values = pictures.float()
-    known = fingerprint({"a": 1, "b": 2}, values)
-    assert fingerprint({"b": 2, "a": 1}, values.contiguous(memory_format=torch.channels_last)) == known
-    changed = values.clone()
-    changed[6, 2, 31, 15] += 1
-    others = [fingerprint({"a": 1}, values), fingerprint({"a": 1, "b": 2}, changed)]
-    others += [fingerprint({"a": 1, "b": 2}, v) for v in (values.double(), values.flatten())]
-    assert len({known, *others}) == 5
 
 
 def random_features(count: int, length: int, seed: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from casnkit import figures
-from casnkit.explain.faithfulness import Curves, Faithfulness
+from casnkit.explain.faithfulness import Faithfulness
 from casnkit.explain.localisation import Interval
 from casnkit.explain.sanity import CHECKS, SanityReport
 from casnkit.figures import as_image, upsample
@@ -58,8 +58,9 @@ def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
     """Deletion falls in a straight line from ``level`` to 0, insertion rises to it; random masks: half of that."""
     ends = (level, 0), (0, level), (level / 2, 0), (0, level / 2)
     lines = [np.linspace(*both, 5)[None].repeat(pairs, 0) for both in ends]
-    curves = [Curves(np.linspace(0, 1, 5), values, values) for values in lines]
-    return Faithfulness(np.zeros((pairs, 2), int), np.ones(pairs, bool), *curves)
+    kinds = ("deletion", "insertion", "random_deletion", "random_insertion")
+    curves = {kind: {"probability": values} for kind, values in zip(kinds, lines, strict=True)}
+    return Faithfulness(np.zeros((pairs, 2), int), np.ones(pairs, bool), np.linspace(0, 1, 5), curves)
 
 
 def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
@@ -216,7 +217,8 @@ def test_verdict_and_shared_scale_of_a_pair():
         figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability)
         assert (figure.artists[0].get_text()[0], figure.artists[0].get_color()) == verdict
     maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-    own, shared = (figures.show_pair(person(), person(), *maps, normalisation=how) for how in hows)
+    row = ("a pair", (person(), person()), maps)
+    own, shared = (figures.show_pairs([row], normalisation=how) for how in hows)
     assert [figure.axes[5].patches[5].get_width() for figure in (own, shared)] == pytest.approx([1, 0.2])
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from imitations import Shape, imitate
 from test_readers import MARKET, refused, told, touch
 
 import casnkit as ck
 from casnkit.__main__ import main
 from casnkit.data import readers
 from casnkit.data.check import check
-from casnkit.data.imitate import Shape, imitate
 from casnkit.data.records import unfit
 
 TWO, TEN = ["1.jpg", "2.jpg"], [f"{i}.jpg" for i in range(10)]

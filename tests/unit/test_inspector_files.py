@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import multiprocessing
-import subprocess
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,7 +116,7 @@ def test_a_csv_is_no_formula(
     inspector = Inspector({"casn": (model, config)}, data, out=tmp_path / "out")
     rows = list(csv.DictReader(io.StringIO(inspector.export("csv").read_text())))
     assert sorted(row["file"] for row in rows) == sorted(names)
-    inspector.desk.library.gallery.root = tmp_path / "data" / "gallery"
+    object.__setattr__(inspector.desk.library.gallery, "root", tmp_path / "data" / "gallery")
     rows = list(csv.DictReader(io.StringIO(inspector.export("csv").read_text())))
     assert all(row["file"][0] == "'" for row in rows)
 
@@ -164,21 +167,44 @@ def test_what_cannot_be_shown_is_one_sentence(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.jpg", "text.jpg"]
 
 
-def test_the_notebook_that_is_served_opens_the_inspector(
+SERVER = """import json, os, sys, time
+known = {"pid": os.getpid(), "arguments": sys.argv[1:], "notebook": json.load(open("inspector.ipynb"))}
+json.dump(known, open(%r, "w"))
+os.rename(%r, %r)
+time.sleep(600)
+"""
+
+
+def test_the_notebook_that_is_served_opens_the_inspector_and_ends_with_it(
     write_picture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    served: list[tuple[list[str], dict[str, Any]]] = []
+    """In the server's place stands a program that writes down what it was given, and never ends by itself."""
+    known = tmp_path / "known.json"
+    (tmp_path / "modules" / "voila").mkdir(parents=True)
+    (tmp_path / "modules" / "voila" / "__init__.py").touch()
+    program = SERVER % (f"{known}.new", f"{known}.new", str(known))
+    (tmp_path / "modules" / "voila" / "__main__.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
 
-    def run(arguments: list[str], cwd: str, **_: Any) -> Any:
-        served.append((arguments, json.loads((Path(cwd) / "inspector.ipynb").read_text())))
-        return subprocess.CompletedProcess(arguments, 0)
+    def end_it() -> None:
+        for _ in range(600):
+            if known.exists():
+                break
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     paths = [str(write_picture(tmp_path / f"it's {k}.jpg", (k, 90, 60))) for k in range(2)]
-    monkeypatch.setattr(subprocess, "run", run)
+    before, killer = signal.getsignal(signal.SIGTERM), threading.Thread(target=end_it)
+    killer.start()
     assert main(["inspect", *paths, "--no-browser", "--out", str(tmp_path / "out")]) == 0
-    ((arguments, notebook),) = served
-    assert "--no-browser" in arguments
+    killer.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    served = json.loads(known.read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(served["pid"], 0)
+    assert "--no-browser" in served["arguments"]
     assert "http://127.0.0.1:" in capsys.readouterr().out
     found: dict[str, Any] = {}
-    exec("".join(notebook["cells"][0]["source"]).replace("inspect(", "shown = inspect("), found)
+    exec("".join(served["notebook"]["cells"][0]["source"]).replace("inspect(", "shown = inspect("), found)
     assert len(found["shown"].strip["tiles"]) == 1

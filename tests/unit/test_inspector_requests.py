@@ -17,8 +17,8 @@ import torch
 import casnkit as ck
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
-from casnkit.inspector import Inspector, State, core, filters, networks, pairs, tables, views, whatif
-from casnkit.inspector.requests import REQUESTS
+from casnkit.inspector import Inspector, State, core, filters, networks, pairs, views, whatif
+from casnkit.inspector.core import REQUESTS
 
 
 def ask(inspector: Inspector, name: str, /, **fields: Any) -> str:
@@ -39,7 +39,7 @@ CHANGED = {
 def test_a_state_goes_through_json_and_back() -> None:
     state = State.from_dict(json.loads(json.dumps(CHANGED)))
     assert state.rectangle == {"side": "gallery", "x0": 0.2, "y0": 0.1, "x1": 0.8, "y1": 0.6}
-    assert state.ranges == {"AP": (0.2, 0.7)}
+    assert state.ranges == {"AP": [0.2, 0.7]}
     assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
 
@@ -89,7 +89,7 @@ def test_rankings_are_those_of_the_evaluation(inspector: Inspector, by: str) -> 
         shown = inspector.desk.ranking()
         np.testing.assert_allclose(shown.distances, found.distances[by][i], atol=1e-5)
         assert shown.ranking.average_precision == pytest.approx(found.rankings[by].average_precision[i], nan_ok=True)
-        tiles = views.view_of(inspector.desk, inspector.notes)["strip"]["tiles"]
+        tiles = views.view_of(inspector.desk)["strip"]["tiles"]
         assert [tile["gallery"] for tile in tiles] == shown.ranking.kept[:10].tolist()
         assert [tile["rank"] for tile in tiles] == list(range(1, 11))
 
@@ -97,7 +97,8 @@ def test_rankings_are_those_of_the_evaluation(inspector: Inspector, by: str) -> 
 def test_nothing_is_computed_twice(
     inspector_data: ck.ReidDataset, inspector_sources: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(networks, "extract", lambda *_, **__: pytest.fail("pictures are shown to the network again"))
+    look = "pictures are shown to the network again"
+    monkeypatch.setattr(networks.Library, "_look", lambda *_: pytest.fail(look))
     data, sources = inspector_data, inspector_sources
     inspector = Inspector(sources, data, out=tmp_path)
     inspector.set(other="ide", tab="compare")
@@ -210,9 +211,9 @@ def test_hiding_shows_the_new_first_ten_and_a_control_of_the_same_size(inspector
     image = network.images("query", [4])
     image[:, :, 16:, 4:12] = 0  # the data's mean
     feature = network.model.pool(network.model.feature_map(image)).detach()
-    both = [network.between(networks.Extracted(feature, network.seen(image)), network.gallery, kind)[0] for kind in
-            ("features", "attention")]  # fmt: skip
-    expected = inspector.desk.ranked(4, network.fused(4, *both), network).ranking.kept[:10].tolist()
+    seen = networks.Extracted(feature, network.model.feature_map(image).detach())
+    both = [network.between(seen, network.gallery, kind)[0] for kind in ("features", "attention")]
+    expected = network.rank(4, network.fused(4, *both)).kept[:10].tolist()
     assert [tile["gallery"] for tile in shown["after"]["tiles"]] == expected
     assert outcome.control.hidden == pytest.approx(outcome.found.hidden)
     assert shown["control"]["numbers"]
@@ -240,7 +241,7 @@ def test_hides(inspector: Inspector) -> None:
      {"ask": "set", "changes": {"method": [], "filter": {}}}, {"ask": "set", "changes": 3},
      {"ask": "export", "kind": "exe"}, {"ask": "export", "kind": "png", "path": "/tmp/x"}, {"ask": "page", "to": "x"},
      {"ask": "step", "by": 0.5}, {"ask": "note", "text": 3}, {"ask": "brush", "name": "x", "low": 0, "high": 1},
-     {"ask": "preset", "name": ""}, {"ask": "preset", "name": "never kept", "use": True},
+     {"ask": "note", "text": "x", "tags": 3},
      {"ask": "rectangle", "side": "query", "x0": -1, "y0": 0, "x1": 1, "y1": 1}],
 )  # fmt: skip
 def test_a_visitor_gets_words_and_writes_nothing(inspector: Inspector, message: Any, tmp_path: Path) -> None:
@@ -258,13 +259,18 @@ def test_walking(inspector: Inspector) -> None:
     assert [tile["gallery"] for tile in inspector.viewer.strip["tiles"]] == order[10:20]
     ask(inspector, "page", to=10**9)
     assert inspector.desk.current.page == inspector.desk.ranking().pages() - 1
+    inspector.set(query=1, gallery=int(inspector.desk.ranking(1).ranking.kept[25]))
+    assert inspector.desk.current.page == 2
+    inspector.set(query=0)
+    assert inspector.desk.current.page == 0
     ask(inspector, "previous")
     assert inspector.desk.current.query == len(inspector.desk.dataset.query) - 1
     ask(inspector, "next")
     assert inspector.desk.current.query == 0
-    ask(inspector, "pin")
+    (pin,) = (control for control in inspector.viewer.controls["pair"] if control["name"] == "pinned")
+    ask(inspector, "set", changes={"pinned": pin["value"]})
     assert inspector.desk.current.pinned == inspector.desk.gallery
-    assert set(REQUESTS) >= {"set", "page", "step", "rectangle", "brush", "note", "export", "cancel", "preset"}
+    assert set(REQUESTS) >= {"set", "page", "step", "rectangle", "brush", "note", "export", "cancel"}
 
 
 def test_an_export_travels_to_the_browser_and_no_path_does(
@@ -285,7 +291,7 @@ def test_an_export_travels_to_the_browser_and_no_path_does(
 def test_long_work_goes_on_in_slices_and_can_be_cancelled(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "CHUNK", 4)
+    monkeypatch.setattr(filters, "CHUNK", 4)
     viewer = inspector.viewer
 
     async def until(done: Callable[[], bool]) -> None:

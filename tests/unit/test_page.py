@@ -16,7 +16,8 @@ from PIL import Image
 
 from casnkit import notebook
 from casnkit.__main__ import main
-from casnkit.inspector import page, payload, telling
+from casnkit.inspector import core, page, payload
+from casnkit.inspector.pairs import QueryRanking
 
 HOSTILE = '</script><script>alert(1)</script> "q" \u202e \udc80'
 
@@ -31,8 +32,8 @@ def data_of(text: str) -> dict[str, Any]:
 
 
 def test_a_matrix_travels_as_whole_numbers() -> None:
-    matrix = np.random.default_rng(0).normal(size=(6, 4))
-    found = payload.correspondence(matrix, [(3, 2), (2, 2)], 2.0)
+    matrix = np.random.default_rng(0).normal(0.5, size=(6, 4))
+    found = payload.correspondence(matrix, [(3, 2), (2, 2)])
     back = np.frombuffer(base64.b64decode(found["values"]), "<i2").reshape(6, 4) * found["scale"]
     np.testing.assert_allclose(back, matrix, atol=np.abs(matrix).max() / 2**16)
     cells = [(i, j) for i in range(6) for j in range(4) if matrix[i, j] == matrix[i].max() == matrix[:, j].max()]
@@ -40,23 +41,20 @@ def test_a_matrix_travels_as_whole_numbers() -> None:
     assert sorted((i, j) for i, j, _ in found["mutual"]) == slow
     shares = [share for *_, share in found["mutual"]]
     assert shares == sorted(shares, reverse=True)
-    assert shares[0] == pytest.approx(max(matrix[cell] for cell in slow) / 2, rel=1e-3)
+    assert shares[0] == pytest.approx(max(matrix[cell] for cell in slow) / matrix.sum(), rel=1e-3)
 
 
-def test_what_is_said_of_empty_maps_unread_pictures_and_untrained_classifiers() -> None:
-    pair = small_pair(judges=False, verdict="p = 0.5")
-    assert pair["verdict"] == payload.UNTRAINED
+def test_what_is_said_of_empty_maps_and_unread_pictures() -> None:
+    pair = small_pair()
     assert "gallery picture is 0" in pair["methods"][0]["note"]
     assert pair["gallery"]["error"]
-    with pytest.raises(ValueError, match="status"):
-        payload.tile(None, "correct")
     with pytest.raises(ValueError, match="finite matrix"):
-        payload.correspondence(np.full((6, 4), np.nan), [(3, 2), (2, 2)], 1.0)
+        payload.correspondence(np.full((6, 4), np.nan), [(3, 2), (2, 2)])
 
 
-def test_a_page_runs_only_its_own_module(tmp_path: Path) -> None:
+def test_a_page_runs_only_its_own_module() -> None:
     view = {"pairs": [{"status": "right", "name": HOSTILE, "pair": small_pair()}]}
-    text = page.write_page(tmp_path / "a.html", view, HOSTILE, HOSTILE).read_text(encoding="utf-8")
+    text = page.page_of(view, HOSTILE)
     assert len(re.findall("<script", text)) == 2  # the data and the module: none of the names'
     assert data_of(text)["pairs"][0]["name"] == HOSTILE
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
@@ -71,10 +69,9 @@ def test_a_page_runs_only_its_own_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "name", "said"), [(0, "a.html", "1 to 50"), (51, "a.html", "1 to 50"), (1, "a.txt", "html")]
 )
-def test_a_page_that_cannot_be_leaves_nothing(tmp_path: Path, count: int, name: str, said: str) -> None:
+def test_a_page_that_cannot_be_is_refused_before_any_work(count: int, name: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        page.write_page(tmp_path / name, {"pairs": [{"pair": {}}] * count})
-    assert list(tmp_path.iterdir()) == []
+        page.check_page(name, count)
 
 
 def test_telling_pairs_follow_their_rule() -> None:
@@ -86,18 +83,20 @@ def test_telling_pairs_follow_their_rule() -> None:
         ([4, 1], "correct distractor"),
     ]
     rankings = []
-    for distances, status in table:
+    for distances, status in [*table, ([1, 2], "wrong wrong")]:
         order, status = np.argsort(distances), np.array(status.split())
-        first = int(np.nonzero(status[order] == "correct")[0][0])
-        rankings.append((np.array(distances), SimpleNamespace(kept=order, status=status, first_hit=first)))
-    rankings.append(
-        (np.array([1, 2]), SimpleNamespace(kept=np.arange(2), status=np.array(["wrong"] * 2), first_hit=-1))
-    )
-    found = [SimpleNamespace(distances=d, ranking=r) for d, r in rankings]
-    desk = SimpleNamespace(dataset=SimpleNamespace(query=range(5)), ranking=found.__getitem__)
-    pairs = telling.telling_pairs(SimpleNamespace(desk=desk), 4)
-    assert pairs == [(0, 0), (2, 1), (3, 1), (1, 1)]  # right, wrong (the closest first), look-alike
-    assert telling.telling_pairs(SimpleNamespace(desk=desk), 2) == [(0, 0), (2, 1)]
+        first = next((k for k, j in enumerate(order) if status[j] == "correct"), -1)
+        network = SimpleNamespace(rank=lambda _, __, found=(order, status, first): SimpleNamespace(
+            kept=found[0], status=found[1], first_hit=found[2]))  # fmt: skip
+        rankings.append(QueryRanking(network, len(rankings), "features", np.array(distances)))
+    desk = SimpleNamespace(dataset=SimpleNamespace(query=range(5)), ranking=rankings.__getitem__)
+    assert page.telling_pairs(desk, 4) == [
+        (0, 0),
+        (2, 1),
+        (3, 1),
+        (1, 1),
+    ]  # right, wrong (the closest first), look-alike
+    assert page.telling_pairs(desk, 2) == [(0, 0), (2, 1)]
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +123,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_a_lesson_shows_a_pair_and_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(notebook, "display", lambda what, **options: shown.append((what, options)))
+    for module in (notebook, core):
+        monkeypatch.setattr(module, "display", lambda what, **options: shown.append((what, options)))
     maps, matrix = [np.eye(3), np.ones((2, 2))], np.arange(36.0).reshape(9, 4)
     notebook.show([Image.new("RGB", (8, 16))] * 2, maps, matrix, threshold=0.3)
     (viewer, _), (bundle, options) = shown

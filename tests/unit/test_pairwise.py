@@ -82,7 +82,7 @@ def from_scratch(problem: Problem, mode: Callable = paper, threshold: float = 0.
 
 
 @pytest.mark.parametrize(("order", "threshold"), [("given", 0.5), ("both", 0.5), ("given", 0.0), ("both", 0.9)])
-@pytest.mark.parametrize("mode", list(pairwise.MODES))
+@pytest.mark.parametrize("mode", list(attention.MODES))
 @pytest.mark.parametrize("act", ["relu", "leaky_relu", "none"])
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
 def test_equals_one_pair_at_a_time(make_problem, pooling, act, mode, order, threshold):
@@ -97,7 +97,7 @@ def test_equals_one_pair_at_a_time(make_problem, pooling, act, mode, order, thre
 @pytest.mark.parametrize("mode", [paper, lopsided])
 @pytest.mark.parametrize("pooling", ["gap", "stripes"])
 def test_equals_equations_4_and_5_from_scratch_also_in_a_mode_added_now(make_problem, monkeypatch, pooling, mode):
-    monkeypatch.setitem(pairwise.MODES, "added", mode)
+    monkeypatch.setitem(attention.MODES, "added", mode)
     problem = make_problem(pooling=pooling, queries=3, images=4)
     found = attention_distances(*problem, "added", **EXACT).distances
     np.testing.assert_allclose(found, from_scratch(problem, mode), rtol=1e-6, atol=1e-6)
@@ -130,7 +130,7 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-@pytest.mark.parametrize(("precision", "mode"), [("bf16", "paper"), *(("float32", mode) for mode in pairwise.MODES)])
+@pytest.mark.parametrize(("precision", "mode"), [("bf16", "paper"), *(("float32", mode) for mode in attention.MODES)])
 def test_float32_and_bf16_are_nearly_exact(make_problem, precision, mode, device):
     problem = make_problem(queries=20, images=50, dtype=torch.float32, pair_hidden=64)
     exact = attention_distances(*problem, mode, **EXACT).distances
@@ -150,8 +150,8 @@ def test_float32_and_bf16_are_nearly_exact(make_problem, precision, mode, device
 def test_a_budget_bounds_the_blocks_and_changes_nothing(make_problem, monkeypatch, budget, act):
     problem, seen = make_problem(pair_activation=act), []
     expected = attention_distances(*problem, **EXACT).distances
-    usual = pairwise.MODES["paper"]
-    monkeypatch.setitem(pairwise.MODES, "paper", lambda g, d: (seen.append(g.nbytes), usual(g, d))[1])
+    usual = attention.MODES["paper"]
+    monkeypatch.setitem(attention.MODES, "paper", lambda g, d: (seen.append(g.nbytes), usual(g, d))[1])
     monkeypatch.setattr(pairwise, "HELD_BYTES", budget)
     found = attention_distances(*problem, **EXACT).distances
     np.testing.assert_allclose(found, expected, atol=1e-6)

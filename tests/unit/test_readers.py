@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import LAYOUTS, Shape, draw, imitate
 from scipy.io import savemat
 
 from casnkit.data import open_dataset, people, readers
 from casnkit.data.files import DiskFullError
-from casnkit.data.imitate import LAYOUTS, Shape, draw, imitate
 
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c6s1_000801_01.jpg", "0007_c2s3_070952_01.jpg", "Thumbs.db"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c2s1_000000_00.JPG"]
@@ -129,6 +129,7 @@ def test_auto_recognises_every_imitation(tmp_path: Path, name: str) -> None:
     data = open_dataset(str(tmp_path / "set"), progress=False)
     expected = {"cuhk03-raw": "cuhk03-np-detected", "folder-flat": "folder"}.get(name, name)
     assert data.name == ("set" if name == "market1501" else expected), "its names are many sets' names"
+    assert readers.READERS[expected].note in "\n".join(data.notes)
     again = open_dataset(expected, tmp_path / "set", progress=False)
     assert again.train.paths.tolist() == data.train.paths.tolist()
     sizes = (len(data.train), len(data.query), len(data.gallery))

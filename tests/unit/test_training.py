@@ -61,11 +61,11 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path, pooling):
 def test_interrupted_within_an_epoch_goes_on_from_the_last_finished_one(dataset, tmp_path, monkeypatch):
     real, interrupted = training.train_step, []
 
-    def step(run: object, pairs: object, feed: object, epoch: int, step: int) -> dict:
+    def step(run: object, pairs: object, epoch: int, step: int) -> dict:
         if (epoch, step) == (1, 1) and not interrupted:
             interrupted.append(True)
             raise KeyboardInterrupt
-        return real(run, pairs, feed, epoch, step)
+        return real(run, pairs, epoch, step)
 
     monkeypatch.setattr(training, "train_step", step)
     state = torch.random.get_rng_state()
@@ -106,8 +106,8 @@ def test_weights_that_are_not_finite_are_never_kept(dataset, tmp_path, monkeypat
     """A finite loss with an infinite gradient in the last step of an epoch: the next look at the loss would be too late."""
     real = training.train_step
 
-    def explode(run: training.Run, pairs: object, feed: object, epoch: int, step: int) -> dict:
-        terms = real(run, pairs, feed, epoch, step)
+    def explode(run: training.Run, pairs: object, epoch: int, step: int) -> dict:
+        terms = real(run, pairs, epoch, step)
         if (epoch, step) == (1, len(run.sampler) - 1):
             with torch.no_grad():
                 run.model.pair_head[0].weight[0, 0] = float("inf")
