@@ -203,7 +203,7 @@ ranked = [k for k in p.argsort(descending=True).tolist() if k != label.item()]
 asked = [label.item(), *ranked[:3], ranked[-1]]
 maps = model.identification_attention_of(A.expand(len(asked), -1, -1, -1), torch.tensor(asked, device=session.device))
 captions = [f"pid {pid_of_label[k]}: {p[k]:.2f}" for k in asked]
-figures.show_channels(image, maps, captions, title="Who was asked for: probability")
+figures.show_channels(image, maps, captions, title="The class asked for, and its probability")
 
 # %% [markdown]
 # One picture proves nothing, so we take a sample of training pictures. How similar is the map of the right class to two other

@@ -41,7 +41,7 @@ import torch
 import casnkit as ck
 from casnkit import attention, evaluation, exercises, figures, report
 from casnkit.data.pairs import PairSampler
-from casnkit.experiments import ablation
+from casnkit.experiments import ablation, design
 from casnkit.explain import siamese
 
 session = ck.notebook.start(profile, data)
@@ -113,8 +113,9 @@ if gradients is not None:
 evaluation.table(rows) if rows else print("gradients.csv is missing: casnkit's figures/results has it")
 
 # %% [markdown]
-# A term with such a small gradient changes the trunk little, so do not expect much of it. Only `ia` grows in training: while
-# the network cannot yet name anybody, hiding a person changes nothing.
+# Only `ia` grows much in training: while the network cannot yet name anybody, hiding a person changes nothing. The two
+# Siamese terms stay small. A small push changes little in one step, but it can add up over many steps; section 7 shows
+# where that may lead.
 #
 # ## 2 · Five networks in training
 
@@ -148,8 +149,10 @@ evaluation.table(rows)
 # $\bar d \pm t_{n-1}\, s/\sqrt n$ contains the true difference in 95 of 100 studies. If zero lies outside the interval, we
 # call the difference *clear*.
 #
-# `casnkit ablate` did this on our drawn people (`quick`), whatever data you have chosen above. We read the files that it
-# wrote:
+# `casnkit ablate` did this on our drawn people (`quick`), whatever data you have chosen above. It also trained some
+# controls: *erased* hides random rectangles instead of attended places, *margin* is explained in section 7, and *mask* lets
+# equation 2 change the network only through the mask. Each row chose its own strength, such as the weight of its loss, from
+# three values, by mAP on other people. We read the files that it wrote:
 
 # %%
 study = ablation.published("variants")
@@ -184,10 +187,13 @@ ck.notebook.say(*ablation.report.power_lines(study)) if study else None
 tables.get("one image")
 
 # %% [markdown]
-# **Siamese attention** should agree in two pictures of one person. *Agrees* uses the distance of equation 5 alone to tell
-# pairs of one person from pairs of two (area under the ROC curve, chance 50). *Right cue* uses look-alikes, which differ in
-# one part: in how many pairs does this part get more weight per pixel than the rest? *Not-same* does the same for Grad-CAM of
-# $-z_1$, which shows what speaks against "the same".
+# **Siamese attention** should agree in two pictures of one person. *Apart* is the mean distance of equation 5 between
+# pictures of one person, times 100; lower means that the maps agree more. *Agrees (AUC)* uses the same distance to tell pairs
+# of one person from pairs of two (area under the ROC curve, chance 50). Read both together: maps that are close for one
+# person *and* for two say nothing. The *frozen head* is a pair classifier trained afterwards on the finished network.
+#
+# *Right cue* uses look-alikes, which differ in one part: in how many pairs does this part get more weight per pixel than the
+# rest? *Not-same* does the same for Grad-CAM of $-z_1$, which shows what speaks against "the same".
 
 # %%
 tables.get("pairs")
@@ -254,12 +260,12 @@ evaluation.table(rows)
 #
 # ## 7 · What if equation 5 gets a large weight?
 #
-# **Idea.** At the paper's weight the consistency term has little effect. So why not make it larger? Equation 5 asks only
-# pairs of one *person* to agree. There is an easy way to satisfy it without looking at the person: give **every** picture the
-# same row profile. Then all distances are zero. This is called a *collapse*.
+# **Idea.** At the paper's weight the consistency term has a small gradient. So why not make the weight larger? Equation 5
+# asks only pairs of *one* person to agree. There is an easy way to satisfy it without looking at the person: give **every**
+# picture the same row profile. Then all distances are zero. This is called a *collapse*.
 #
-# We trained CASN with larger and larger weights, once each. A second series adds a *margin*: pairs of two people must keep a
-# distance of at least one.
+# We trained `ide+sa` with larger and larger weights, once each. A second series adds a *margin*: pairs of two people
+# must keep a distance of at least one.
 
 # %%
 collapse, rows = ablation.report.read_results("collapse"), []
@@ -278,11 +284,15 @@ for name, series in collapse.groupby("margin", sort=False) if collapse is not No
     for key, people in columns.items():
         print(f"  {people}: {least[key] / 100:.2f} to {most[key] / 100:.2f}")
     print(f"  AUC (chance 50): {least['auc_siamese']:.1f} to {most['auc_siamese']:.1f}")
+print(f"The study of sections 4 and 5 chose for IDE+SA: {design.chosen('ide+sa')}")
 
 # %% [markdown]
 # **Look.** Without the margin, the distance falls for one person *and* for two people, and the AUC goes to chance: the
-# maps no longer say anything about a pair, although the loss looks excellent. The margin prevents this. Still, compare
-# the mAP by features: a large weight harms the search in both series.
+# maps no longer say anything about a pair, although the loss looks excellent. The margin prevents this. But look at
+# the mAP by features too: a very large weight harms the search in both series.
+#
+# For the rows of sections 4 and 5, a search by mAP chose the strength, and mAP by features does not notice a collapse of the
+# maps. The last printed line says which weight it chose for IDE+SA. Now read its *apart* and *agrees* in section 5 again.
 #
 # ## 8 · What the paper leaves open
 #
