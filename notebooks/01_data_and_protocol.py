@@ -16,18 +16,18 @@
 # %% [markdown]
 # # 01 · Data and protocol
 #
-# Notebook 00 ended with numbers: *rank-1*, *mAP*. **Who counts the points, and by which rules?** A ranking is a list of
-# pictures; before a network comes into it, we score one by hand.
+# Notebook 00 ended with two numbers, *rank-1* and *mAP*. **How are they counted, and by which rules?** A ranking is a list of
+# pictures. Before any network comes into it, we score one such list by hand.
 #
 # ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
 #
 # **You will learn** what the pictures of a benchmark are (queries, gallery, junk, distractors), how a ranked list becomes
-# an average precision, why there are two of them, what CMC is, and how ties and small print move a result by more than a
-# new method does.
+# an average precision, why there are two versions of it, what CMC is, and how ties and small rules can change a result by
+# more than a new method does.
 #
 # **You need** `00_start_here`. No network is trained here.
-# **Runtime** seconds at `smoke` and at `quick`; at `paper` (pictures as many as in Market-1501, drawn once) some minutes
-# the first time. **Hardware** any; no GPU is used.
+# **Runtime** seconds at `smoke` and at `quick`. At `paper` the kit draws as many pictures as Market-1501 has, which takes
+# some minutes the first time. **Hardware** any; no GPU is used.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -48,8 +48,9 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · Who is in the pictures?
 #
-# Three parts. **Training** people teach a network. **Query** and **gallery** show other people: for each query picture
-# the gallery is searched for the same person. `open_dataset` refuses a set in which somebody is on both sides.
+# A data set has three parts. A network learns from the **training** people. The **query** and **gallery** parts show other
+# people: for each query picture we search the gallery for the same person. `open_dataset` refuses a set in which a person is
+# in the training part and in the test part.
 
 # %% The same people, six cameras tags=["slide"]
 dataset = session.dataset
@@ -61,9 +62,9 @@ captions = [f"{dataset.train.pids[i]}, {cameras[i]}" for i in np.concatenate(see
 figures.show_batch([dataset.train.image(i) for i in np.concatenate(seen)], captions, columns=8)
 
 # %% [markdown]
-# **Look.** A caption is the person's number (`pid`) and the camera's (`camid`). One person stays the same in clothes and
-# build; light, colours, pose and background do not. *The background belongs to the camera*: whoever compares backgrounds
-# finds the camera again, not the person. Keep this in mind for section 4.
+# **Look.** Each caption gives the person's number (`pid`) and the camera's (`camid`). A person keeps the same clothes and
+# build. Light, colours, pose and background change. *Each camera has its own background*: if you compare backgrounds, you
+# find the camera again and not the person. Exercise 4 comes back to this.
 
 # %%
 both = np.intersect1d(dataset.train.identities, np.union1d(query.identities, gallery.identities))
@@ -73,10 +74,11 @@ for split in (dataset.train, query, gallery):
     print(f"{split.name:8} {len(split):6} pictures of {len(split.identities):4} people, cameras: {cameras}")
 
 # %% [markdown]
-# ## 2 · What a drawn person knows about itself
+# ## 2 · What we know about a drawn person
 #
-# Our people are drawn, so there is a truth that no photograph has: which pixel is person, which body part it belongs to,
-# and what the person wears. (Benchmarks of photographs have none of it; the cells then say so and go on.)
+# Our people are drawn by a program, so we know things that no photograph tells us: which pixels belong to the person, which
+# body part each of them shows, and what the person wears. Benchmarks of photographs have none of this. On such data the cells
+# below say so and go on.
 
 # %%
 i = report.training_examples(dataset.train, 3)[1]
@@ -86,7 +88,7 @@ known |= {"person": (255 * mask).astype(np.uint8)} if mask is not None else {}
 known |= {"parts": (parts * (255 // 7)).astype(np.uint8)} if parts is not None else {}
 missing = [name for name in ("person", "parts") if name not in known]
 if missing:
-    print(f"This set does not know of its pictures: {', '.join(missing)}.")
+    print(f"This set does not come with: {', '.join(missing)}.")
 figures.show_batch(list(known.values()), list(known), columns=6)
 
 # %%
@@ -100,10 +102,10 @@ else:
     print("What a person wears is not written down in this set.")
 
 # %% [markdown]
-# (Names of colours are those of the dye. Light, camera and noise then do to them what they do on a street.)
+# (The colour names are those of the cloth. Light, camera and noise then change the colours, as in real pictures.)
 #
-# **Look-alikes.** Some people come in pairs that differ in *one part alone*: shoes, a bag, hair. They make the set hard, and
-# they will be useful: a good explanation of "these two are *not* the same" has to point at that part.
+# **Look-alikes.** Some people come in pairs that differ in *one part only*: shoes, a bag, hair. They make the set hard. They
+# are also useful: a good explanation of "these two are *not* the same" has to point at that part.
 
 # %% Two people, one difference tags=["slide"]
 test = set(np.union1d(query.identities, gallery.identities).tolist())
@@ -118,15 +120,16 @@ for one, other, part in twins:
 figures.show_batch(images, captions, columns=8) if images else print("This set has no table of look-alikes.")
 
 # %% [markdown]
-# ## 3 · Guests in the gallery: junk and distractors
+# ## 3 · Other pictures in the gallery: junk and distractors
 #
-# Pictures come from a detector, and detectors err. The gallery says so in its pids:
+# The pictures of a benchmark are cut out by a person detector, and detectors make mistakes. The pid tells us how to treat
+# such a picture:
 #
 # | pid | name | what it is | what the protocol does with it |
 # |---|---|---|---|
-# | > 0 | | a person | right or wrong |
-# | 0 | *distractor* | somebody who is no query, or a false alarm | stays, **as a wrong answer** |
-# | -1 | *junk* | a bad crop of somebody, too poor to judge | **never counts**, neither right nor wrong |
+# | > 0 | | a person | it is right or wrong |
+# | 0 | *distractor* | a person who is not a query, or a false alarm | it stays, **as a wrong answer** |
+# | -1 | *junk* | a crop that is too bad to judge | it **never counts**, neither as right nor as wrong |
 
 # %%
 guests = {"junk": np.flatnonzero(gallery.pids == -1)[:6], "distractor": np.flatnonzero(gallery.pids == 0)[:6]}
@@ -138,8 +141,8 @@ figures.show_batch(images, captions, columns=6) if images else None
 # %% [markdown]
 # ## 4 · A distance without a network
 #
-# To rank, we need a distance. Here is the poorest that works at all: cut the picture into six horizontal stripes, take the
-# mean colour of each, and compare these 18 numbers.
+# To rank pictures we need a distance. Here is a very simple one. We cut the picture into six horizontal stripes, take the
+# mean colour of each stripe, and compare the resulting 18 numbers.
 
 
 # %%
@@ -153,12 +156,14 @@ distances = torch.cdist(stripe_colours("query"), stripe_colours("gallery")).nump
 print("distances, one row for each query and one column for each gallery picture:", distances.shape)
 
 # %% [markdown]
-# From this matrix on, nothing depends on *how* the distances were made: the same rules score six stripes and a network.
+# The rest of this lesson only uses this matrix. The rules are the same whether the distances come from six stripes or from a
+# network.
 
 # %% [markdown]
 # ## 5 · One ranking, by hand
 #
-# A small gallery, so that we can count: some pictures of the query's person, some of others, and one guest of each kind.
+# We take a small gallery, so that we can count: some pictures of the query's person, some of other people, one piece of junk
+# and one distractor.
 
 # %%
 ignored = ck.ranking.ignored_mask(query.pids, query.camids, gallery.pids, gallery.camids)
@@ -175,7 +180,7 @@ def small_gallery(q):
 
 
 # %% [markdown]
-# We take a query that the stripes solve halfway, so that there is something to count.
+# We choose a query that the stripes solve about half, so that there is something to count.
 
 
 # %%
@@ -190,9 +195,9 @@ q = min(candidates, key=lambda q: abs(score(q) - 0.6))
 few = small_gallery(q)
 
 # %% [markdown]
-# **Step 1: sort by distance. Step 2: strike out what does not count.** Two kinds of pictures are struck out: junk, and
-# pictures of the query's person *from the query's own camera*. The latter would be too easy (the same minute, the same
-# light), and finding them proves nothing.
+# **Step 1: sort by distance. Step 2: remove what does not count.** Two kinds of pictures are removed: junk, and pictures of
+# the query's person *from the query's own camera*. Those were taken in the same minute and in the same light. They are easy
+# to find, and finding them proves nothing.
 
 # %% One ranking, by hand tags=["slide"]
 small = gallery.subset(few)
@@ -204,8 +209,8 @@ own = {"query_image": query.image(q), "query_pid": int(query.pids[q]), "query_ca
 figures.show_rankings([{**own, **shown}], "One query and a small gallery", columns=12)
 
 # %% [markdown]
-# **Step 3: at each hit, what share of the list so far is right?** That is the *precision* at the hit. **Step 4: average
-# precision (AP) is the mean of these.**
+# **Step 3: at each hit, what share of the list so far is right?** This share is the *precision* at the hit. **Step 4: the
+# average precision (AP) is the mean of these precisions.**
 
 # %%
 hits = ranking.status[ranking.kept] == "correct"
@@ -220,7 +225,7 @@ by_hand = sum(precisions) / len(precisions)
 print(f"AP = {by_hand:.4f}")
 
 # %% [markdown]
-# And the kit's own answer for the same list, as a test of both:
+# Now the kit's own answer for the same list. Both must agree:
 
 # %%
 by_kit = ck.evaluate_ranking(distances[[q]][:, few], query.pids[[q]], query.camids[[q]], small.pids, small.camids)
@@ -230,8 +235,9 @@ print(f"evaluate_ranking: {by_kit.mean_ap:.4f} from {by_kit.num_matches[0]} matc
 # %% [markdown]
 # ## 6 · Two average precisions
 #
-# AP is an area: precision over recall. Today's habit draws it in **steps**. Market-1501's official script joins the
-# precision just *above* a hit with the precision *at* it: **trapezoids**. The same list gets two numbers.
+# AP is an area under a curve: precision over recall (the share of the right pictures found so far). Today most people draw
+# the curve in **steps**. Market-1501's official script draws **trapezoids**: it joins the precision just *before* a hit with
+# the precision *at* the hit. The same list then gets two different numbers.
 
 # %%
 show_precision(hits)
@@ -244,15 +250,16 @@ assert abs(by_kit.mean_ap_trapezoid - trapezoid) < 1e-12
 print(f"steps {by_hand:.4f}, trapezoids {trapezoid:.4f}")
 
 # %% [markdown]
-# > **What the paper leaves open: which average precision.** It reports mAP and does not say by which script. *Our choice:*
-# > steps as the headline, as most results since; trapezoids stand beside them everywhere. *The evidence:* the last line
-# > above, and the table below: the two differ by as much as many a published improvement. *To switch:* read
+# > **What the paper leaves open: which average precision.** It reports mAP and does not say which script computed it. *Our
+# > choice:* steps are the headline, as in most results since; trapezoids stand beside them everywhere. *The evidence:* the
+# > last line above and the table below. The two differ by as much as many published improvements. *To switch:* read
 # > `result.mean_ap_trapezoid`.
 
 # %% [markdown]
-# ## 7 · The whole set: mAP, CMC, and what small print is worth
+# ## 7 · The whole set: mAP, CMC, and the rules
 #
-# **mAP** is the mean of AP over all queries. **CMC** at rank $k$ is the share of queries that have a hit among the first $k$.
+# **mAP** is the mean of AP over all queries. **CMC** at rank $k$ is the share of queries with at least one hit among the
+# first $k$ pictures.
 
 # %%
 sides = (query.pids, query.camids, gallery.pids, gallery.camids)
@@ -264,7 +271,7 @@ session.expect(result.mean_ap > chance.mean_ap, "the colours rank no better than
 figures.show_cmc({"six stripes of colour": result.cmc, "chance": chance.cmc})
 
 # %% [markdown]
-# Now we break the rules, one at a time, with the same distances.
+# Now we break the rules, one at a time. The distances stay the same.
 
 # %%
 kept = gallery.pids != 0
@@ -293,15 +300,15 @@ if absent := [name for name, has in there.items() if not has.any()]:
 assert changes["distractors dropped"] >= 0, "without wrong answers a list cannot get worse"
 
 # %% [markdown]
-# None of these is a better *method*. They are other rules, and whoever compares numbers of two papers has to know which
-# rules stood behind each. That is why the kit prints what it did not count.
+# None of these is a better *method*. Only the rules have changed. When you compare the numbers of two papers, you first have
+# to know which rules each of them used. This is why the kit prints what it did not count.
 
 # %% [markdown]
 # ## 8 · Ties
 #
-# What if two pictures have the same distance? The order is then nobody's judgement, but AP depends on it. Take the extreme: a
-# network that has *collapsed* and finds every picture equally far. We show its ranking three times; only the order in
-# which the gallery lies on the disk differs.
+# What if two pictures have the same distance? Then nothing decides their order, but AP depends on it. Take the extreme case:
+# a network that has *collapsed* and gives every picture the same distance. We score its ranking three times. Only the order
+# of the gallery changes.
 
 # %%
 flat = np.zeros(len(gallery))
@@ -315,9 +322,9 @@ for name, order in orders.items():
     print(f"{name:24} AP = {one.average_precision:.3f}")
 
 # %% [markdown]
-# The same "network" scores nearly nothing or everything. Less extreme, and more common: distances that are *rounded*, by
-# half precision or by a coarse code (here to steps of so many standard deviations). The truth lies between the kindest and
-# the unkindest order of the ties.
+# The same "network" gets almost the lowest or the highest possible score. A milder case is more common: distances that were
+# *rounded*, for example by half precision. Below we round to steps of so many standard deviations. The true score lies
+# between the best and the worst order of the ties.
 
 # %%
 scale = distances.std()
@@ -328,19 +335,19 @@ for step in (0.001, 0.1, 0.5, 1.0):
     with warnings.catch_warnings(record=True):  # the kit warns of so many ties
         means = [100 * ck.evaluate_ranking(d, *sides).mean_ap for d in bounds]
     assert means[1] - 1e-9 <= means[0] <= means[2] + 1e-9
-    names = ("mAP, ties by file", "unkindest", "kindest")
+    names = ("mAP, ties by file", "worst order", "best order")
     rows.append({"rounded to": f"{step:.3f}", **dict(zip(names, means, strict=True))})
 ck.evaluation.table(rows)
 
 # %% [markdown]
-# The kit ranks ties by their place in the sorted list of files, always, and *warns* where many distances are equal: an honest
-# zero-information network should not look good by luck.
+# The kit always ranks ties by their place in the sorted list of files, and it *warns* when many distances are equal. A
+# network without any information must not get a good score by luck.
 
 # %% [markdown]
-# ## 9 · A query that nobody can answer
+# ## 9 · A query without a match
 #
-# Sometimes the gallery holds no picture of the query's person from another camera. Such a query cannot be scored: it has no
-# AP, and the protocol leaves it out of every mean, *aloud*. We take a query's matches away and look.
+# Sometimes the gallery holds no picture of the query's person from another camera. Such a query has no AP. The protocol
+# leaves it out of every mean and reports how many were left out. We remove the matches of one query and look.
 
 # %%
 left = ~matches[q]
@@ -355,9 +362,9 @@ print(f"mAP {100 * fewer.mean_ap:.2f}; counted as zero instead it would be {100 
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Eighteen numbers of mean colour found some people again. They cannot know what a person is: they compare whatever fills
-# the picture, background and all. **What does a network learn that colours cannot tell, and how strong must a simple
-# network be before "attention helps" means anything?** Notebook `02_baselines` answers it.
+# Eighteen numbers of mean colour found some people again. They compare everything in the picture, including the background.
+# **What does a network learn that colours cannot tell? And how good must a simple network be before "attention helps" means
+# anything?** Notebook `02_baselines` answers this.
 
 # %% [markdown]
 # ## Exercises
@@ -370,7 +377,7 @@ print(f"mAP {100 * fewer.mean_ap:.2f}; counted as zero instead it would be {100 
 #
 # <details><summary>Hint</summary>
 #
-# Strike out the junk first; the ranks behind it move up. Then one precision for each hit.
+# Remove the junk first; the pictures behind it move up by one rank. Then compute one precision for each hit.
 #
 # </details>
 
@@ -381,19 +388,19 @@ my_average_precision = None  # a number
 listed = [5, 7, -1, 5, 8, 5]  # pids; the query's is 5
 right = ck.ranking.rank_gallery(np.arange(6.0), 5, 1, listed, [2] * 6).average_precision
 mistakes = {
-    "junk takes no place in the list: strike it out before you count ranks": (1 + 2 / 4 + 3 / 6) / 3,
-    "the mean runs over the hits, not over all places": (1 + 2 / 3 + 3 / 5) / 5,
+    "junk takes no place in the list: remove it before you count ranks": (1 + 2 / 4 + 3 / 6) / 3,
+    "take the mean over the hits, not over all places": (1 + 2 / 3 + 3 / 5) / 5,
     "that is the share of right pictures; AP asks for it at each hit": 3 / 5,
 }
 exercises.check_number(my_average_precision, right, mistakes, tolerance=6e-3)
 
 # %% [markdown]
-# **2. Predict.** A gallery gets a thousand more distractors that are *farther* from every query than all pictures in it.
-# What happens to mAP: `"rises"`, `"falls"` or `"stays"`?
+# **2. Predict.** We add a thousand distractors to a gallery. All of them are *farther* from every query than the pictures
+# already there. What happens to mAP: `"rises"`, `"falls"` or `"stays"`?
 #
 # <details><summary>Hint</summary>
 #
-# At which ranks do they stand, and which precisions are computed there?
+# At which ranks do they stand, and at which ranks do we compute a precision?
 #
 # </details>
 
@@ -406,15 +413,15 @@ more = [np.append(values, [filler] * 1000) for values, filler in ((gallery.pids,
 change = ck.evaluate_ranking(far, *sides[:2], *more).mean_ap - result.mean_ap
 reasons = {
     "rises": "wrong answers never help: look at where they stand",
-    "falls": "they are wrong answers, but AP looks at the list only down to the last hit, and they stand below it",
-    "stays": "AP looks at the list only down to the last hit, and the new ones stand below it",
+    "falls": "they are wrong answers, but AP reads the list only down to the last hit, and they stand below it",
+    "stays": "AP reads the list only down to the last hit, and the new pictures stand below it",
 }
 exercises.check_choice(my_prediction, "stays" if abs(change) < 1e-12 else "falls", reasons)
 
 # %% [markdown]
-# **3. Write it.** The **inverse negative penalty** asks how far down the *last* match stands: number of matches divided by
-# the rank of the last one. Write it for a list of true (hit) and false, ignored pictures already struck out; `nan` where
-# there is no hit.
+# **3. Write it.** The **inverse negative penalty** asks how far down the *last* match stands: it is the number of matches
+# divided by the rank of the last one. Write it for a list of true (hit) and false values. Ignored pictures are already
+# removed. Return `nan` if there is no hit.
 #
 # <details><summary>Hint</summary>
 #
@@ -444,13 +451,13 @@ mistakes = {
 exercises.check_function(inverse_negative_penalty, reference, cases, mistakes)
 
 # %% [markdown]
-# **4. Cheat.** Build distances that know nothing of the pictures' content, only the *camera* of each: closer if the cameras
-# differ. Does it beat chance? (Is it cheating? The protocol strikes out your own camera for your own person only.)
+# **4. Cheat.** Build distances that only use the *camera* of each picture, not its content: pictures are closer if their
+# cameras differ. Does this beat chance? If it does, why? (The protocol removes your own camera only for your own person.)
 #
 # <details><summary>Hint</summary>
 #
-# `query.camids[:, None] == gallery.camids` is a matrix of true and false; as numbers it is a distance. It has many ties:
-# add a little random noise, or believe the warning.
+# `query.camids[:, None] == gallery.camids` is a matrix of true and false. Read as numbers, it is a distance. It has many
+# ties, so add a little random noise or expect the warning.
 #
 # </details>
 
@@ -464,13 +471,57 @@ def by_camera(d):
 
 
 same_camera = (query.camids[:, None] == gallery.camids).astype(float)
-got = None if my_distances is None else by_camera(my_distances)
-print(f"chance {chance.mean_ap:.4f}, the cameras alone {by_camera(same_camera):.4f}, six stripes {result.mean_ap:.4f}")
-exercises.check_number(got, by_camera(same_camera), {"the sign: lower must mean closer": by_camera(-same_camera)})
+got, scores = None, {"chance": chance.mean_ap, "six stripes": result.mean_ap}
+if my_distances is not None:
+    got = scores["your distances"] = by_camera(my_distances)
+    print({name: round(score, 4) for name, score in scores.items()})
+exercises.check_number(
+    got, by_camera(same_camera), {"the sign: lower must mean closer": by_camera(-same_camera)}, tolerance=5e-3
+)
 
 # %% [markdown]
-# **To go on.** Which stripe is worth most? Rank by the three numbers of one stripe at a time: `stripe_colours` gives them in
-# the order red, green, blue, six stripes each.
+# **To go on.** Which stripe helps most? Rank by the three numbers of one stripe at a time. `stripe_colours` returns all red
+# means first, then green, then blue, six stripes each.
+#
+# ## Recap
+#
+# Answer each question in your head, then open it.
+#
+# <details><summary>1. A gallery picture has pid -1, another has pid 0. Which of them can lower the AP of a query?</summary>
+#
+# Only the one with pid 0. A distractor is a wrong answer; it lowers AP if it stands before a hit. Junk is removed before
+# ranks are counted.
+#
+# </details>
+#
+# <details><summary>2. Why are the query person's pictures from the query's own camera removed?</summary>
+#
+# They show the same background, light and moment, so they are easy to find. A search across cameras is what we want to
+# measure.
+#
+# </details>
+#
+# <details><summary>3. Two papers report mAP on one data set; one value is a point higher. What do you check first?</summary>
+#
+# Whether both count by the same rules: step or trapezoid AP, distractors kept, junk removed, own camera removed, and how
+# ties are ordered.
+#
+# </details>
+#
+# ## Essay question
+#
+# A colleague reports a mAP that is two points better than yours and sends you only that number. Write half a page: what do
+# you ask, which of the answers could explain the two points without a better method, and how would you test it?
+#
+# <details><summary>Rubric (10 points)</summary>
+#
+# - 3: names at least three rules that move mAP (kind of AP, distractors, junk, own camera, ties, queries without a match).
+# - 2: says for each of them in which direction it moves the number, and refers to the table of section 7.
+# - 2: proposes a test that changes one rule at a time on the same distances.
+# - 2: mentions chance: another seed or other test people could also explain two points.
+# - 1: keeps rules and methods apart in the conclusion.
+#
+# </details>
 #
 # ## References
 #

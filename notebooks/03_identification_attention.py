@@ -17,11 +17,11 @@
 # # 03 · Identification attention
 #
 # A network looks at a picture and says: *this is person 12*. **Which places of the picture made it say so?** And if we
-# cover them up, does it still know?
+# cover these places, does it still recognise the person?
 #
 # ![People, where the network looks to name them, the soft mask, and what it leaves](../figures/identification.webp)
 #
-# **You will learn** how a map of attention grows out of channels and their weights, why it costs almost nothing, how CASN
+# **You will learn** how an attention map is built from channels and their weights, why it costs almost nothing, how CASN
 # turns it into a loss (the paper's section 3.1.2 and equation 2), and how to measure whether a map covers a person.
 #
 # **You need** `00_start_here`, and the words *gradient* and *convolution*.
@@ -46,18 +46,18 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · One picture, one answer
 #
-# Two networks, as in notebook 00: the baseline **ide** has only learned to name the training people; **casn** has learned
-# with both kinds of attention. They come with the kit, or are trained once and then loaded.
+# We use two networks, as in notebook 00. The baseline **ide** has only learned to name the training people; **casn** was
+# trained with both kinds of attention. They come with the kit, or are trained once and then loaded.
 
 # %%
 baseline, casn = session.run("ide"), session.run("casn")
 for network in (baseline.model, casn.model):
-    network.requires_grad_(False)  # nothing is trained below: gradients go by f and A, never by weights
+    network.requires_grad_(False)  # nothing is trained below: we differentiate by f and A, never by weights
 model = casn.model
 
 # %% [markdown]
-# We take one training picture. Identification attention explains the score of a *class*, so it needs somebody who has
-# one: the people of the training part. A class is a person's place in the sorted list of `pid`s.
+# We take one training picture. Identification attention explains the score of a *class*, so the person must have one, and
+# only training people do. A class is a person's place in the sorted list of `pid`s.
 
 # %%
 train = session.dataset.train
@@ -70,8 +70,8 @@ print(f"pid {train.pids[i]} is class {label.item()} of {model.num_ids}")
 # %% [markdown]
 # ## 2 · What the network sees: the feature map $A$
 #
-# **Idea.** Before it decides anything, the trunk turns the picture into $C$ small pictures, its *channels*. Each one is
-# bright where the trunk found what that channel responds to. After the last ReLU nothing is negative.
+# **Idea.** The trunk of the network turns the picture into $C$ small pictures, its *channels*. Each channel is bright where
+# the trunk found what this channel responds to. After the last ReLU no value is negative.
 
 # %% [markdown]
 # **Formula.** $A \in \mathbb{R}_{\geq 0}^{C \times h \times w}$.
@@ -84,15 +84,15 @@ print("A has the shape (B, C, h, w) =", tuple(A.shape))
 figures.show_channels(image, A[0, strongest], [f"channel {k}" for k in strongest], title="The strongest channels of A")
 
 # %% [markdown]
-# **Look.** No channel has a name, and few of them mean one thing only. Some light up on clothes, some on edges, some on
-# the background. *Which of these does the network use to name this person?* Brightness does not tell: a bright channel
-# may count for nothing, or even speak against.
+# **Look.** Channels have no names, and few of them stand for one thing only. Some respond to clothes, some to edges, some to
+# the background. *Which of them does the network use to name this person?* Brightness does not tell us: a bright channel may
+# have no effect on the score, or even lower it.
 
 # %% [markdown]
 # ## 3 · From $A$ to the score $y_c$
 #
-# **Formula.** Global average pooling turns each channel into one number, $f_k = \frac{1}{hw}\sum_{ij} A_{kij}$, and a
-# small classifier $g$ of two layers turns these into one score for each person: $y = g(f)$.
+# **Formula.** Global average pooling (GAP) turns each channel into one number, $f_k = \frac{1}{hw}\sum_{ij} A_{kij}$. A small
+# classifier $g$ of two layers turns these numbers into one score for each person: $y = g(f)$.
 
 # %%
 f = A.mean((2, 3))
@@ -103,14 +103,14 @@ print(f"f: {tuple(f.shape)}, y: {tuple(y.shape)}")
 print(f"score of the own class {y[0, label].item():.2f}, p = {p[label].item():.3f} (chance: {1 / model.num_ids:.3f})")
 
 # %% [markdown]
-# ## 4 · What each channel counts: the weights $w_k$
+# ## 4 · How much each channel counts: the weights $w_k$
 #
-# **Idea.** Turn one channel up a little, everywhere. Does the score of *this* person rise or fall, and how fast?
+# **Idea.** Make one channel slightly brighter everywhere. Does the score of *this* person rise or fall, and how fast?
 
 # %% [markdown]
 # **Formula.** $w_k = \mathrm{GAP}\left(\partial y_c / \partial A_k\right)$. Since $f_k$ is the mean of $A_k$, each of the
-# $hw$ places has the same derivative, and $w_k = \frac{1}{hw}\,\partial y_c / \partial f_k$. Only the small classifier
-# has to be differentiated.
+# $hw$ places has the same derivative, so $w_k = \frac{1}{hw}\,\partial y_c / \partial f_k$. We only have to differentiate the
+# small classifier.
 
 # %%
 gradient = model.label_gradient(f, label)  # dy_c / df
@@ -118,7 +118,8 @@ w = attention.channel_weights(gradient, *A.shape[1:])
 figures.show_weights(w[0], title="Weights w_k", label="weight")
 
 # %% [markdown]
-# **Look.** Evidence *for* and evidence *against* this person: here are the channels at both ends of that row.
+# **Look.** Some channels are evidence *for* this person and some *against*. Here are the channels with the largest and the
+# smallest weights.
 
 # %%
 order = w[0].argsort(descending=True).tolist()
@@ -128,52 +129,46 @@ figures.show_channels(image, A[0, ends], [f"{k}: {w[0, k]:+.4f}" for k in ends],
 # %% [markdown]
 # ## 5 · The sum grows, channel by channel
 #
-# **Formula.** $\sum_k w_k A_k$. We add the channels in the order in which they contribute, $|w_k f_k|$, and watch.
-# Red speaks for the person, blue against.
+# **Formula.** $\sum_k w_k A_k$. We add the channels one after another, the largest contributions $|w_k f_k|$ first. Red
+# raises the person's score, blue lowers it. Nothing is lost on the way: summed over all places, the finished map gives
+# $\langle \partial y_c/\partial f,\ f\rangle$, gradient times feature.
 
 # %% Attention grows, channel by channel tags=["slide"]
 parts = w[0, :, None, None] * A[0]
 order = parts.sum((1, 2)).abs().argsort(descending=True)
 steps = [4**k for k in range(6) if 4**k < len(order)] + [len(order)]
 sums = [parts[order[:n]].sum(0) for n in steps]
-figures.show_channels(image, sums, [f"first {n}" for n in steps], signed=True, title="Sum of the first channels")
-
-# %% [markdown]
-# Nothing is lost on the way: added up over all places, the finished sum is $\langle \partial y_c/\partial f,\ f\rangle$,
-# the part of the score that follows the feature.
-
-# %%
 total, inner = sums[-1].sum().item(), (gradient * f).sum().item()
 assert abs(total - inner) < 1e-3 * (abs(inner) + 1)
 print(f"sum over all places {total:.4f}, gradient times feature {inner:.4f}, score {y[0, label].item():.4f}")
+figures.show_channels(image, sums, [f"first {n}" for n in steps], signed=True, title="Sum of the first channels")
 
 # %% [markdown]
-# What is missing between the second and the third number is the classifier's constants: they are the same at every
-# place and in every picture that switches the same units on.
+# The score itself differs from the sum by the classifier's constant terms. They are the same at every place, and the same for
+# all pictures that activate the same hidden units.
 
 # %% [markdown]
 # ## 6 · ReLU: only what speaks *for* the person
 #
-# **Formula.** $M = \mathrm{ReLU}\left(\sum_k w_k A_k\right)$. That is the identification attention of the paper's
-# section 3.1.2, and it is Grad-CAM of the class score.
+# **Formula.** $M = \mathrm{ReLU}\left(\sum_k w_k A_k\right)$. This is the identification attention of the paper's
+# section 3.1.2. It is the same as Grad-CAM of the class score.
 
 # %%
 before = sums[-1]
 M = before.clamp_min(0)
 silent = before < 0
 share = before[silent].abs().sum() / before.abs().sum()
-print(f"ReLU silences {silent.float().mean():.0%} of the places and {share:.0%} of the evidence by size")
+print(f"ReLU sets {silent.float().mean():.0%} of the places to zero; they hold {share:.0%} of the evidence by size")
 figures.show_channels(image, [before, M], ["before ReLU", "after"], signed=True, title="ReLU")
 
 # %% [markdown]
-# Keep those two numbers in mind when you read such a map: it tells what speaks for the answer and is *silent about what
-# speaks against it*.
+# Remember these two numbers when you read such a map: it shows what speaks for the answer and *hides what speaks against it*.
 
 # %% [markdown]
-# ## 7 · The closed form is the real thing
+# ## 7 · The short formula gives the same map
 #
-# The definition differentiates the score by every entry of $A$ and takes means. We differentiated by $f$ and divided by
-# $hw$. Both must give the same map; here is the difference, over several pictures.
+# The definition differentiates the score by every entry of $A$ and then takes means. We differentiated by $f$ and divided by
+# $hw$. Both must give the same map. We check this on several pictures.
 
 # %%
 some = report.training_examples(train, 16)
@@ -185,8 +180,8 @@ print(f"largest difference, as a share of the largest value: {difference.item():
 assert difference < 1e-5
 
 # %% [markdown]
-# **Why is no backward pass through the trunk needed?** The map asks how $y_c$ depends on $A$. The trunk lies *before* $A$:
-# it says how $A$ depends on the picture, which nobody asked. What has to be differentiated is this small:
+# **Why do we need no backward pass through the trunk?** The map asks how $y_c$ depends on $A$. The trunk lies *before* $A$:
+# it decides how $A$ depends on the picture, and that is another question. Only the small classifier has to be differentiated:
 
 # %%
 trunk, head = (sum(p.numel() for p in part.parameters()) for part in (model.trunk, model.identity_head))
@@ -194,26 +189,26 @@ print(f"weights in the trunk {trunk:,}, in the classifier {head:,}")
 print(f"numbers to differentiate by: {A[0].numel():,} in A by definition, {f[0].numel():,} in f in the closed form")
 
 # %% [markdown]
-# In training that is the difference between two forward and backward passes and three. In a test it makes maps for
-# thousands of pictures a matter of matrix products.
+# So a training step with this attention needs two forward and backward passes instead of three. In the test, the maps of
+# thousands of pictures are a few matrix products.
 
 # %% [markdown]
 # ## 8 · Another label, another map?
 #
-# The same picture, the same $A$; only the question changes: *what speaks for being person $c'$?* We ask for the own
-# class, for the three that the network finds most likely besides, and for the least likely one.
+# We keep the picture and $A$ and change the question: *what speaks for being person $c'$?* We ask for the right class, for
+# the three most likely wrong classes, and for the least likely one.
 
 # %%
 ranked = [k for k in p.argsort(descending=True).tolist() if k != label.item()]
 asked = [label.item(), *ranked[:3], ranked[-1]]
 maps = model.identification_attention_of(A.expand(len(asked), -1, -1, -1), torch.tensor(asked, device=session.device))
 captions = [f"pid {pid_of_label[k]}: {p[k]:.2f}" for k in asked]
-figures.show_channels(image, maps, captions, title="Who was asked for: probability")
+figures.show_channels(image, maps, captions, title="The class asked for, and its probability")
 
 # %% [markdown]
-# One picture proves nothing. Over a sample of training pictures we ask how alike (Pearson's correlation, 1 = the same up
-# to scale) the map of the own class is to two others: the map of the *runner-up*, the likeliest wrong class, and the
-# **plain mean** of all channels, which knows no label and no classifier at all.
+# One picture proves nothing, so we take a sample of training pictures. How similar is the map of the right class to two other
+# maps? The first is the map of the *runner-up*, the most likely wrong class. The second is the **plain mean** of all
+# channels, which uses no label and no classifier. We measure similarity by Pearson's correlation (1 = the same up to scale).
 
 # %%
 sample = np.linspace(0, len(train) - 1, min(300, len(train))).round().astype(int)
@@ -222,11 +217,9 @@ A_sample = model.feature_map(images)
 scores = model.id_scores(model.pool(A_sample))
 runner_up = scores.scatter(1, own[:, None], -torch.inf).argmax(1)
 M_own, M_other = (model.identification_attention_of(A_sample, k) for k in (own, runner_up))
-
-# %%
 alike = {
-    "own class and runner-up": attention.map_correlation(M_own, M_other),
-    "own class and plain mean": attention.map_correlation(M_own, attention.mean_map(A_sample)),
+    "right class and runner-up": attention.map_correlation(M_own, M_other),
+    "right class and plain mean": attention.map_correlation(M_own, attention.mean_map(A_sample)),
 }
 figures.show_distributions(
     alike, "correlation of two maps of one picture", "What does the label change?", limits=(-1, 1)
@@ -235,22 +228,22 @@ figures.show_distributions(
 # %%
 runner, mean = (values.median().item() for values in alike.values())
 closer, other = ("plain mean", "runner-up") if mean > runner else ("runner-up", "plain mean")
-print(f"on the median, the map of the own class is more like that of the {closer} ({max(runner, mean):.2f})")
-print(f"than like that of the {other} ({min(runner, mean):.2f})")
+print(f"in the median, the map of the right class is more similar to the {closer} ({max(runner, mean):.2f})")
+print(f"than to the {other} ({min(runner, mean):.2f})")
 
 # %% [markdown]
-# The closer these come to 1, the less a map says about *this* person and the more about where the trunk is active at all.
-# That is why the plain mean stands beside every map of this course. (A dark map in the row above is no error: nothing in
-# the picture speaks for that class.)
+# The closer these numbers are to 1, the less a map says about *this* person, and the more it only shows where the trunk is
+# active at all. That is why the plain mean stands beside every map of this course. (A dark map in the row above is not an
+# error: nothing in the picture speaks for that class.)
 
 # %% [markdown]
 # ## 9 · The soft mask
 #
-# **Idea.** Cover what attention found; a smooth cover, so that gradients pass through it.
+# **Idea.** We cover what attention found. The cover has soft edges, so that gradients can pass through it.
 
 # %% [markdown]
-# **Formula.** $S(M) = \sigma\left(a\,(M - b)\right)$, with $M$ scaled to $[0, 1]$ and enlarged to the picture's size. What
-# remains is $I \cdot (1 - S(M))$. The slope $a$ says how sharp the edge is, the centre $b$ how much of the map counts.
+# **Formula.** $S(M) = \sigma\left(a\,(M - b)\right)$, where $M$ is scaled to $[0, 1]$ and enlarged to the picture's size.
+# What remains is $I \cdot (1 - S(M))$. The slope $a$ sets how sharp the edge is, the centre $b$ how much of the map counts.
 
 # %%
 settings = [(a, b) for a in (4, 10, 40) for b in (0.25, 0.5, 0.75)]
@@ -261,30 +254,30 @@ captions = [f"a {a}, b {b}" for a, b in settings]
 figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" for mask in masks], columns=9)
 
 # %% [markdown]
-# **Look.** Upper row: the mask, white where it hides. A gentle slope hides a little of everything, even where attention is
-# zero; a steep one cuts a hole. A low centre hides more. The paper names neither $a$ nor $b$.
+# **Look.** The upper row shows the masks, white where they hide. A small slope hides a little everywhere, even where
+# attention is zero; a large one cuts a hole. A low centre hides more. The paper gives no value for $a$ or $b$.
 
 # %% [markdown]
 # > **What the paper leaves open: the mask.** Slope, centre, and what hidden pixels show. *Our choice:* an edge of medium
-# > slope in the middle of the map's range (the values stand at the end of section 10), each map scaled by its own minimum
-# > and maximum, hidden pixels replaced by the mean colour. *The evidence:* what was tried, printed below. *To switch:*
+# > slope in the middle of the map's range (the values are printed at the end of section 10). Each map is scaled by its own
+# > minimum and maximum, and hidden pixels get the mean colour. *The evidence:* what was tried, printed below. *To switch:*
 # > `session.run("casn", loss={"mask_slope": 40.0, "mask_centre": 0.25, "mask_fill": "blur"})`.
 
 # %%
 print(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"), sep="\n")
 
 # %% [markdown]
-# ## 10 · Does the network still know?
+# ## 10 · Is the person still recognised?
 #
-# Picture, attention, mask, and what the mask leaves:
+# The picture, its attention, the mask, and what the mask leaves:
 
 # %% Cover what attention found tags=["slide"]
 report.identification_figure(model, train, casn.info, name="casn")
 
 # %% [markdown]
-# **Formula (equation 2).** $L_{ia}$ is the label's score on the masked picture, run through the same network again. If it
-# is still high, attention has missed a part by which the person can be known. Training makes it small, so attention has
-# to *spread until nothing telling is left*.
+# **Formula (equation 2).** $L_{ia}$ is the label's score on the masked picture, which goes through the same network again. If
+# this score is still high, attention has missed a part by which the person can be recognised. Training makes the score
+# small, so attention has to *spread until no telling part is left*.
 
 
 # %%
@@ -295,8 +288,9 @@ def remaining(network, mask, images, labels):
 
 
 # %% [markdown]
-# A fair question needs a control: hiding *any* part of a picture hurts. So we hide the same amount once more in another
-# place, the mask shifted by half the picture's height.
+# This test needs a control, because hiding *any* part of a picture does harm. We use two. The first shifts the mask by half
+# the picture's height; it then covers more background. The second takes the mask of *another picture*: it covers a person's
+# usual place, but it was not made for this picture.
 
 # %%
 options = casn.info.config.loss
@@ -305,23 +299,27 @@ for name, network in {"ide": baseline.model, "casn": model}.items():
     mask = attention.image_mask(
         network.identification_attention(images, own), images.shape[2:], options.mask_slope, options.mask_centre
     )
-    hidden[name], shifted = mask, mask.roll(images.shape[2] // 2, 2)
-    for what, m in {"whole": 0 * mask, "attention hidden": mask, "control, shifted": shifted}.items():
-        left_over[f"{name}: {what}"] = remaining(network, m, images, own)
-figures.show_distributions(left_over, "probability of the own class", "What is still recognised", limits=(0, 1))
-
-# %%
-for name in hidden:
-    after, control = (left_over[f"{name}: {what}"].mean() for what in ("attention hidden", "control, shifted"))
-    print(f"{name}: {hidden[name].mean():.0%} of the picture hidden; mean p = {after:.2f}, control {control:.2f}:")
-    print(f"  attention {'hides' if after < control else 'does not hide'} more of what matters than the shifted mask")
-
-# %% [markdown]
-# Look at the control first, and at the control of *both* networks. Where it is low too, the network is disturbed by any
-# grey patch, and a low probability behind its own mask says less about attention.
+    hidden[name] = mask
+    masks = {"whole": 0 * mask, "attention hidden": mask}
+    masks |= {"shifted mask": mask.roll(images.shape[2] // 2, 2), "another's mask": mask.roll(len(mask) // 2, 0)}
+    left_over |= {f"{name}: {what}": remaining(network, m, images, own) for what, m in masks.items()}
+    after, *controls = (left_over[f"{name}: {what}"].mean() for what in list(masks)[1:])
+    print(
+        f"{name}: {mask.mean():.0%} hidden; mean p {after:.3f}, shifted {controls[0]:.3f}, another's {controls[1]:.3f}:"
+    )
+    print(
+        f"  attention {'hides' if after < min(controls) else 'does not hide'} more of what matters than both controls"
+    )
+figures.show_distributions(left_over, "probability of the right class", "What is still recognised", limits=(0, 1))
 
 # %% [markdown]
-# The mean of the row *casn: attention hidden* is what training makes small. Written as the loss, with all three scores:
+# Look at the controls of *both* networks first. If they are low too, any grey patch disturbs the network, and a low
+# probability behind its own mask says less about attention. Another picture's mask is the stricter control: if it hides
+# almost as much, the mask mostly says "people stand in the middle".
+
+# %% [markdown]
+# Training makes the mean of *casn: attention hidden* small. Here is this mean as the library's loss, with three possible
+# scores:
 
 # %%
 masked_scores = model.id_scores(model.pool(model.feature_map(attention.hide(images, hidden["casn"]))))
@@ -330,9 +328,9 @@ assert abs(L_ia["probability"] - left_over["casn: attention hidden"].mean().item
 print({name: round(value, 3) for name, value in L_ia.items()})
 
 # %% [markdown]
-# > **What the paper leaves open: the score.** "The label's score" can be the *logit* (the literal reading; it has no
-# > lower bound, so a network can always win by pushing it down further), the *probability* or the *sigmoid*.
-# > *Our choice:* the probability; it is satisfied once the person is unknown. *The evidence:* networks trained with each
+# > **What the paper leaves open: the score.** "The label's score" can be the *logit*, the *probability* or the *sigmoid*. The
+# > logit is the literal reading, but it has no lower bound: the network can lower this loss for ever. *Our choice:* the
+# > probability; it has done its work when the person is no longer recognised. *The evidence:* networks trained with each
 # > score, printed below. *To switch:* `session.run("casn", loss={"ia_score": "logit"})`, or all literal readings at once:
 # > `ck.paper_literal(config)`.
 
@@ -340,8 +338,8 @@ print({name: round(value, 3) for name, value in L_ia.items()})
 print(*ablation.evidence("ia_score"), sep="\n")
 
 # %% [markdown]
-# One more open point hides in the second pass. Masked pictures have other statistics than whole ones, and BatchNorm
-# measures statistics while it trains. How much does it matter by which of them a batch is normalised?
+# There is one more open point in the second pass. Masked pictures have other statistics than whole ones, and BatchNorm
+# measures statistics during training. How much does it matter which statistics we use?
 
 # %%
 by_statistics = {"of whole pictures": L_ia["probability"]}
@@ -353,41 +351,36 @@ print("L_ia by the statistics", {name: round(value, 3) for name, value in by_sta
 
 # %% [markdown]
 # > **What the paper leaves open: BatchNorm in the masked pass.** It can count masked batches like any others
-# > (`update`), normalise them by themselves and forget (`batch`), or use what it knows of whole pictures (`running`).
-# > *Our choice:* `batch`: the running statistics, which the test uses, stay those of whole pictures. *The evidence:* the two
-# > numbers above, and networks trained with each, printed below. *To switch:*
-# > `session.run("casn", loss={"masked_batchnorm": "update"})`.
+# > (`update`), normalise each by its own statistics and not keep them (`batch`), or use the statistics of whole pictures
+# > (`running`). *Our choice:* `batch`, so that the running statistics, which the test uses, stay those of whole pictures.
+# > *The evidence:* the two numbers above, and networks trained with each, printed below. Every run records its choices; the
+# > last line prints those of this one. *To switch:* `session.run("casn", loss={"masked_batchnorm": "update"})`.
 
 # %%
 print(*ablation.evidence("masked_batchnorm"), sep="\n")
-
-# %% [markdown]
-# Every run records its choices:
-
-# %%
 open_points = ("ia_score", "mask_slope", "mask_centre", "mask_fill", "masked_batchnorm")
 print({name: getattr(options, name) for name in open_points})
 
 # %% [markdown]
-# ## 11 · Do they look at different things?
+# ## 11 · Do the networks look at different things?
 #
-# The paper's claim (see its figure 4): a baseline finds *something* by which a person can be told, a stripe or a bag, while
-# attention trained by equation 2 covers *the person*. First the pictures, our counterpart to that figure: the identification
-# loss alone, and with attention learning (`ide+ia`), each with its plain mean beside it. The outline, where the data knows
-# it, is the true person.
+# The paper's claim (its figure 4): a baseline finds *something* that tells a person apart, perhaps a stripe or a bag, while
+# attention trained by equation 2 covers *the whole person*. First the pictures, our counterpart to that figure: the
+# identification loss alone, and with attention learning (`ide+ia`). Each has its plain mean beside it. The outline, if the
+# data has one, is the true person.
 
 # %%
 report.where_they_look({"ide": tuple(baseline), "ide+ia": tuple(session.run("ide+ia"))}, train)
 
 # %% [markdown]
-# Pictures invite stories. Our people were drawn, so we know which pixel is person and can *measure* (photographs need
-# somebody who outlined the people). Two numbers, because each alone can be had for nothing: a mask over the whole picture
-# covers everybody, an empty one hides no background.
+# A few pictures can support any story, so we measure. Our people are drawn, and we know which pixels belong to the person.
+# (For photographs somebody has to outline the people.) We need two numbers, because each alone is easy to reach: a mask over
+# the whole picture covers everybody, and a nearly empty one hides no background.
 
 
 # %%
 def coverage(mask, person):
-    """Share of the person that the mask hides, and share of what it hides that is no person: (B, H, W) twice -> (B,)."""
+    """Share of the person that the mask hides; share of the mask that lies beside the person: (B, H, W) twice -> (B,)."""
     inside, beside = (mask * person).sum((1, 2)), (mask * (1 - person)).sum((1, 2))
     return inside / person.sum((1, 2)), beside / (inside + beside)
 
@@ -428,16 +421,16 @@ else:
     print("This data set has no person masks: coverage cannot be measured here.")
 
 # %% [markdown]
-# Read coverage and spill together: more coverage *bought with spill* is only a larger mask. Read the last two lines before
-# you praise attention: they say what it adds to a map that knows no label. And all of it is one training of each network
-# with one seed; notebook 06 repeats it before it concludes anything.
+# Read coverage and spill together: more coverage *with more spill* may be nothing but a larger mask. The last two lines say
+# what attention adds to a map that uses no label. And all this is one training of each network with one seed; notebook 06
+# repeats the trainings before it concludes anything.
 
 # %% [markdown]
 # ## 12 · One person, several pictures
 #
-# Is at least the *same* part looked at when the same person comes again? Nothing in equation 2 asks for it; equation 5, by
-# which `casn` was trained as well, does. Our counterpart to the paper's figure 1: one person under several cameras,
-# through the eyes of the baseline and of CASN.
+# Does the network at least look at the *same* part when the same person comes again? Equation 2 does not ask for this.
+# Equation 5 does, and `casn` was trained with it. Here is our counterpart to the paper's figure 1: one person under several
+# cameras, with the maps of the baseline and of CASN.
 
 # %%
 own_pictures = np.flatnonzero(train.pids == train.pids[i])
@@ -452,10 +445,10 @@ figures.show_maps([train.image(k) for k in again], where, outlines, cameras, "On
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Everything here hung on a *label*. But the people whom we search for are never among the training people: they have no
-# class, so there is no $y_c$ to explain. All that the network says about them is how alike **two pictures** are.
+# Every map here needed a *label*. But the people we search for are not training people. They have no class, so there is no
+# $y_c$ to explain. The network can only say how similar **two pictures** are.
 #
-# **How can two pictures be explained together, without a name?** Notebook `04_siamese_attention` answers it.
+# **How can we explain two pictures together, without a name?** Notebook `04_siamese_attention` answers this.
 
 # %% [markdown]
 # ## Exercises
@@ -489,12 +482,12 @@ reasons = {
 exercises.check_choice(my_prediction, turned_out, reasons)
 
 # %% [markdown]
-# **2. Count.** With $a = 10$ and $b = 0.5$: how much does the soft mask hide of a place to which *no* attention is paid,
+# **2. Work it out.** With $a = 10$ and $b = 0.5$: how much does the soft mask hide at a place that gets *no* attention,
 # $M = 0$? A number in [0, 1].
 #
 # <details><summary>Hint</summary>
 #
-# $\sigma(x) = 1 / (1 + e^{-x})$ at $x = a\,(0 - b)$. Section 9 shows what a gentle slope does.
+# $\sigma(x) = 1 / (1 + e^{-x})$ at $x = a\,(0 - b)$. Section 9 shows what a small slope does.
 #
 # </details>
 
@@ -507,30 +500,101 @@ mistakes = {"that is what is hidden where attention is strongest": at_one, "the 
 exercises.check_number(my_share, at_zero, mistakes, tolerance=3e-4)
 
 # %% [markdown]
-# **3. Write it.** The map of section 6 for a batch: $A$ is (B, C, h, w), the weights are (B, C), the map is (B, h, w).
+# **3. Write it.** Implement $L_{ia}$ (equation 2) with PyTorch alone, from the maps to the loss. Given are pictures
+# (B, 3, H, W), their raw maps (B, h, w) and labels (B,). Use $a = 10$, $b = 0.5$, the probability as the score, and zero (the
+# mean colour) for hidden pixels. For the second pass use `model.feature_map`, `model.pool` and `model.id_scores`.
 #
 # <details><summary>Hint</summary>
 #
-# `w[:, :, None, None]` has the shape (B, C, 1, 1). First the sum over the channels, then the ReLU.
+# Five steps: scale each map to $[0, 1]$ by its own minimum and maximum; enlarge it with
+# `torch.nn.functional.interpolate(scaled[:, None], images.shape[2:], mode="bilinear")`; apply the sigmoid; multiply the
+# picture by one minus the mask; take the mean probability of the labels.
 #
 # </details>
 
 
 # %% tags=["exercise"]
-def my_map(A, w):
-    """ReLU of the weighted sum of the channels: (B, C, h, w), (B, C) -> (B, h, w)."""
+def my_attention_loss(images, maps, labels):
+    """Mean probability of the labels on what the soft mask leaves: (B, 3, H, W), (B, h, w), (B,) -> a single number."""
 
 
 # %% tags=["check"]
-generator = torch.Generator().manual_seed(0)
-sizes = {"one picture": (1, 4, 3, 2), "three pictures": (3, 5, 2, 4)}
-cases = {n: (torch.rand(s, generator=generator), torch.randn(s[:2], generator=generator)) for n, s in sizes.items()}
+def reference(images, maps, labels, cover=lambda mask: mask, score="probability"):
+    masked = attention.hide(images, cover(attention.image_mask(maps, images.shape[2:], 10, 0.5)))
+    return losses.attention_loss(model.id_scores(model.pool(model.feature_map(masked))), labels, score)
+
+
+def unscaled(images, maps, labels):
+    large = torch.nn.functional.interpolate(maps[:, None], images.shape[2:], mode="bilinear")
+    return reference(images, maps, labels, lambda _: attention.soft_mask(large, 10, 0.5))
+
+
+not_flat = (M_own.amax((1, 2)) > M_own.amin((1, 2))).nonzero()[:6, 0]
+cases = {"one picture": not_flat[:1], "some pictures": not_flat}
+cases = {name: (images[few], M_own[few], own[few]) for name, few in cases.items()}
 mistakes = {
-    "the ReLU is missing": lambda A, w: (w[:, :, None, None] * A).sum(1),
-    "first the sum, then the ReLU": lambda A, w: (w[:, :, None, None] * A).clamp_min(0).sum(1),
-    "a sum over the channels, not a mean": lambda A, w: (w[:, :, None, None] * A).mean(1).clamp_min(0),
+    "scale each map to [0, 1] before the sigmoid": unscaled,
+    "that hides everything but the attention: use 1 - S": lambda *given: reference(*given, lambda mask: 1 - mask),
+    "that is the score of the whole pictures: the mask is missing": lambda *given: reference(*given, lambda m: 0 * m),
+    "that is the logit; the probability comes after a softmax": lambda *given: reference(*given, score="logit"),
+    "take the mean over the pictures, not the sum": lambda *given: len(given[0]) * reference(*given),
 }
-exercises.check_function(my_map, attention.weighted_map, cases, mistakes)
+exercises.check_function(my_attention_loss, reference, cases, mistakes)
+
+# %% [markdown]
+# **4. Cheat.** Write a function that makes a map (h, w) whose soft mask has a coverage of nearly 1, whatever the picture
+# shows. It gets only the size of the map. Careful: each map is scaled to $[0, 1]$ by its own minimum and maximum first.
+#
+# <details><summary>Hint</summary>
+#
+# A map that is the same everywhere becomes zero when it is scaled. What is the smallest change that prevents this?
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def cheating_map(h, w):
+    """A map (h, w) that covers every person."""
+
+
+# %% tags=["check"]
+persons = torch.zeros(3, 64, 32)
+for person, (top, bottom, left, right) in zip(persons, ((8, 60, 9, 23), (16, 63, 2, 12), (4, 40, 14, 29)), strict=True):
+    person[top:bottom, left:right] = 1
+got, made = None, cheating_map(16, 8)
+if made is not None and made is not ...:
+    made = torch.as_tensor(made, dtype=torch.float32).reshape(1, 16, 8)
+    covered_by_it, spilled_by_it = coverage(attention.image_mask(made, (64, 32))[:, 0].expand(3, -1, -1), persons)
+    got = covered_by_it.min().item()
+    print("persons of three sizes: coverage", covered_by_it.numpy().round(3), "spill", spilled_by_it.numpy().round(3))
+constant = (
+    coverage(attention.image_mask(torch.ones(1, 16, 8), (64, 32))[:, 0].expand(3, -1, -1), persons)[0].min().item()
+)
+mistakes = {"a constant map is scaled to zero, and its mask hides almost nothing": constant}
+exercises.check_number(got, 1.0, mistakes, tolerance=0.02)
+
+# %% [markdown]
+# **5. Work it out.** Coverage does not catch the cheat. Does spill? A person fills 30 % of a picture. What is the spill of
+# your map from exercise 4, if its mask is the same everywhere?
+#
+# <details><summary>Hint</summary>
+#
+# Spill is the share of the mask that lies beside the person.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_spill = None  # a number in [0, 1]
+
+# %% tags=["check"]
+everywhere, three_tenths = torch.ones(1, 10, 10), torch.zeros(1, 10, 10)
+three_tenths[:, :3] = 1
+mistakes = {
+    "that is the share of the mask on the person; spill is the rest": 0.3,
+    "that is the coverage": 1.0,
+    "the mask also lies on the background": 0.0,
+}
+exercises.check_number(my_spill, coverage(everywhere, three_tenths)[1].item(), mistakes, tolerance=0.02)
 
 # %% [markdown]
 # **To go on.**
@@ -539,6 +603,46 @@ exercises.check_function(my_map, attention.weighted_map, cases, mistakes)
 #   `remaining(model, 1 - hidden["casn"], images, own)`; the control is `1 - hidden["casn"].roll(...)`.
 # - Equation 2 alone: add `session.run("ide+ia")` to the networks of section 11. Does attention spread? Then try
 #   `loss={"ia_weight": 2.0}`, and look at rank-1 too.
+#
+# ## Recap
+#
+# Answer each question in your head, then open it.
+#
+# <details><summary>1. Why is $w_k$ the same at every place of a channel?</summary>
+#
+# The score depends on channel $k$ only through its mean $f_k$, and every place has the same share in the mean. So the
+# derivative is $\frac{1}{hw}\,\partial y_c / \partial f_k$ everywhere.
+#
+# </details>
+#
+# <details><summary>2. What does equation 2 make small, and what should this do to the map?</summary>
+#
+# The score of the right person on the masked picture. If a telling part stays visible, the score stays high, so the map has
+# to grow until it covers all such parts.
+#
+# </details>
+#
+# <details><summary>3. A map covers 95 % of the person. Why is this not yet good news?</summary>
+#
+# A mask over the whole picture covers everybody. Look at the spill, compare it with the share of the background in the
+# picture, and compare both numbers with those of the plain mean.
+#
+# </details>
+#
+# ## Essay question
+#
+# The paper shows two maps (its figure 4) and concludes that attention learning covers more of the person. Write half a page:
+# which measurements, controls and repetitions would you ask for before you accept this conclusion?
+#
+# <details><summary>Rubric (10 points)</summary>
+#
+# - 2: asks for many pictures, chosen by a rule, instead of one.
+# - 2: asks for coverage *and* spill, and explains how each alone can be cheated.
+# - 2: asks for a baseline map that uses no label (the plain mean).
+# - 2: asks for controls of the masking test (a shifted mask, another picture's mask).
+# - 2: asks for several trainings with different seeds, and for the cost in rank-1 or mAP.
+#
+# </details>
 
 # %% [markdown]
 # ## References

@@ -16,14 +16,15 @@
 # %% [markdown]
 # # 04 · Siamese attention
 #
-# Notebook 03 explained one picture by the name of its person. The people whom we search for have no name yet. What the
-# network can say about them is whether **two pictures** show the same person, and this is what we now ask it to explain:
-# **which parts of both pictures speak for "the same"?**
+# Notebook 03 explained one picture by the name of its person. The people we search for have no name yet. The network can only
+# say whether **two pictures** show the same person, and this is what we now ask it to explain: **which parts of both pictures
+# does the paper's attention select, and do they speak for "the same"?**
 #
 # ![Two pictures of one person, the network's attention in each, and how its rows line up](../figures/pair-right.webp)
 #
-# **You will learn** how one gradient gives two maps (the paper's section 3.2 and equation 4), which choices hide in it,
-# how two maps are compared row by row (equation 5), and how much such a map really says about a pair.
+# **You will learn** how one gradient gives two maps (the paper's section 3.2 and equation 4), which channels it selects and
+# why, which choices are hidden in it, how two maps are compared row by row (equation 5), and how much such a map really
+# says about a pair.
 #
 # **You need** `03_identification_attention`.
 # **Runtime** under a minute at `smoke`, and at `quick` with the network that comes with the kit (on pictures of your own,
@@ -49,8 +50,9 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · A query and some partners
 #
-# We take a query that the features solve well, its closest gallery pictures of the same person from other cameras (three,
-# if there are as many), and its three closest of *other* people. None of these people was seen in training.
+# We take a query that the features solve well. Its partners are the three closest gallery pictures of the same person from
+# other cameras (fewer, if there are not so many) and the three closest pictures of *other* people. None of these people was
+# seen in training.
 
 # %%
 casn = session.run("casn")
@@ -70,13 +72,12 @@ figures.show_batch(pictures, ["query", *names], columns=7)
 # %% [markdown]
 # ## 2 · The difference $f^- = f_1 - f_2$
 #
-# **Idea.** Both pictures go through *the same* network. What differs between their features is all that the pair
-# classifier gets to see.
+# **Idea.** Both pictures go through *the same* network. The pair classifier sees only the difference of their features.
 
 # %% [markdown]
-# **Formula.** $f^- = f_1 - f_2$, then two layers: $z = b(f^-)$ with two scores, $z_0$ for *different*, $z_1$ for *same*.
+# **Formula.** $f^- = f_1 - f_2$, then two layers: $z = b(f^-)$ with two scores, $z_0$ for *different* and $z_1$ for *same*.
 #
-# Below, the query is repeated, so that row $p$ of every array belongs to pair $p$: the query and its $p$-th partner.
+# Below we repeat the query, so that row $p$ of every array belongs to pair $p$: the query and its $p$-th partner.
 
 # %%
 A_1 = result.query.feature_maps[[i] * len(partners)].to(session.device)
@@ -86,7 +87,7 @@ difference = f_1 - f_2
 figures.show_weights(difference[0], title=f"f\u207b for the pair (query, {names[0]})", label="f\u207b")
 
 # %% [markdown]
-# What does the classifier make of it?
+# What does the classifier say about these pairs?
 
 # %%
 z = model.pair_scores(difference)
@@ -94,7 +95,7 @@ for name, scores, probability in zip(names, z, z.softmax(1)[:, 1], strict=True):
     print(f"{name:16} z_1 = {scores[1]:+.2f}, p(same) = {probability:.3f}")
 
 # %% [markdown]
-# A handful of pairs says little. Here are all gallery pictures, beside every query (of a large set, beside 300):
+# A few pairs say little. Here are all queries with all gallery pictures (300 queries, if the set is large):
 
 # %%
 f_g, asked = result.gallery.features.to(session.device), np.arange(len(query))[:: max(1, len(query) // 300)]
@@ -104,12 +105,12 @@ judged = {"one person": p_of_pairs[same[asked]], "two people": p_of_pairs[differ
 figures.show_distributions(judged, "p(same person)", "What the pair classifier says", limits=(0, 1))
 
 # %% [markdown]
-# > **What the paper leaves open: how the pair classifier learns.** In equation 6 its loss counts a twentieth, and with one
-# > learning rate for all it hardly moves in a short training: both histograms above become one narrow line, and every map
-# > explains a judgement that is no judgement. *Our choice:* at `smoke` and `quick` a learning rate and a weight decay of its
-# > own, so that it learns as if its loss counted in full, while the trunk still hears a twentieth; at `paper` one rate for
-# > all. *The evidence:* the picture above, and mAP, printed below. *To switch:*
-# > `session.run("casn", pair_rate=1.0, pair_weight_decay=None)`.
+# > **What the paper leaves open: how the pair classifier learns.** In equation 6 its loss has a weight of only 0.05. With
+# > one learning rate for all parts it hardly changes in a short training: both histograms above become one narrow peak,
+# > and every map explains a judgement that does not exist. *Our choice:* at `smoke` and `quick` the pair classifier has
+# > its own learning rate and weight decay. It learns as if its loss had the weight 1, while the trunk still gets the
+# > weight 0.05. At `paper` there is one rate for all. *The evidence:* the picture above, and the change of mAP, printed
+# > below. *To switch:* `session.run("casn", pair_rate=1.0, pair_weight_decay=None)`.
 
 # %%
 print(*ablation.evidence("pair_rate"), sep="\n")
@@ -117,12 +118,12 @@ print(*ablation.evidence("pair_rate"), sep="\n")
 # %% [markdown]
 # ## 3 · The gradient of $z_1$
 #
-# **Idea.** Which differences, if they grew a little, would make "same" more likely?
+# **Idea.** Which components of the difference would raise "same" if they grew a little?
 
 # %% [markdown]
-# **Formula.** $\partial z_1 / \partial f^-$. The classifier is two matrices with a ReLU between them,
-# $z = W_2\,\mathrm{ReLU}(W_1 f^- + b_1) + b_2$, so the gradient can be written down: the ReLU lets some rows of $W_1$
-# through and stops the others. *Which* rows depends on the pair; keep that in mind for section 6.
+# **Formula.** $\partial z_1 / \partial f^-$. The classifier is two matrices with a ReLU between them, $z =
+# W_2\,\mathrm{ReLU}(W_1 f^- + b_1) + b_2$. So we can write the gradient down: the ReLU lets some hidden units through
+# and stops the others. *Which* units are open depends on the pair; section 6 comes back to this.
 
 # %%
 first, _, _, second = model.pair_head
@@ -136,17 +137,17 @@ figures.show_weights(gradient[0], title="\u2202z_1 / \u2202f\u207b", label="grad
 # %% [markdown]
 # ## 4 · The indicator $\alpha$
 #
-# **Formula (equation 4).** $\alpha_k = 1$ where $\partial z_1/\partial f^-_k > 0$, else $0$. The size of the gradient is
-# thrown away; what remains is a list of channels that are *on*.
+# **Formula (equation 4).** $\alpha_k = 1$ where $\partial z_1/\partial f^-_k > 0$, else $0$. Only the sign of the gradient is
+# kept, its size is dropped. What remains is a list of channels that are *on*.
 
 # %% Which channels are on? tags=["slide"]
 alpha, _ = attention.siamese_weights(gradient, difference, "paper")
 figures.show_indicators(alpha.cpu(), names, "\u03b1 for one query and its partners")
 
 # %% [markdown]
-# **Look.** Long columns are channels that are on *whoever the partner is*. How different are these lists? We count the
-# channels that switch, and measure the overlap of each list with the first one: channels on in both, divided by channels
-# on in at least one.
+# **Look.** Long columns are channels that are on *for every partner*. How different are these lists? We count the channels
+# that switch. We also compare each list with the first one: the *overlap* is the number of channels on in both, divided by
+# the number on in at least one.
 
 # %%
 on = alpha > 0
@@ -157,21 +158,37 @@ for name, value in zip(names[1:], overlap[1:], strict=True):
     print(f"overlap of the first pair with ({name}): {value:.0%}")
 
 # %% [markdown]
-# **What does $\alpha$ select?** The classifier has to call small differences "same" and large ones "different". So, in a
-# trained network, nearly every hidden unit speaks *against* "same": $z_1$ is a bias minus something like a norm of $f^-$.
-# The gradient of minus a norm points back to zero, along $-f^-$. Where is it positive? Where $f^-$ is *negative*:
+# **Which channels does $\alpha$ select?** We can derive this. Write $z_1$ as a sum over the hidden units $u$:
 #
-# $$\alpha_k \approx [f^-_k < 0] = [f_{1k} < f_{2k}],$$
+# $$z_1 = b + \sum_u v_u\,\mathrm{ReLU}(w_u \cdot f^- + b_u).$$
 #
-# the channels in which picture 1 is **weaker** than picture 2. Not "what both share", and nothing about the person:
+# *Step 1.* The classifier has to give a high $z_1$ to small differences and a low $z_1$ to large ones. Training reaches
+# this by making nearly all $v_u$ negative. Then $z_1$ is a constant minus a sum of ReLUs. The sum is small near $f^- =
+# 0$ and grows in every direction: it behaves like a norm.
+#
+# *Step 2.* Take the simplest case, $z_1 = b - \lVert f^- \rVert$. Its gradient points back to zero:
+#
+# $$\frac{\partial z_1}{\partial f^-} = -\frac{f^-}{\lVert f^- \rVert}, \qquad\text{so}\qquad
+# \alpha_k = [f^-_k < 0] = [f_{1k} < f_{2k}].$$
+#
+# So $\alpha$ selects **the channels in which picture 1 is weaker than picture 2**. It does not select what both pictures
+# share, and it says nothing about the person.
+#
+# *Step 3.* Exchange the two pictures. Then $f^-$ changes its sign, and $\alpha$ becomes its complement $1 - \alpha$.
+#
+# The real sum of ReLUs is not exactly a norm. How well does this description fit? We measure it on many pairs.
 
 # %%
 everybody = np.argwhere(same | different)
 drawn = everybody[np.random.default_rng(0).permutation(len(everybody))[:1000]]
-facts = siamese.alpha_facts(model, result.query.features[drawn[:, 0]], result.gallery.features[drawn[:, 1]])
-print(f"hidden units that raise z_1: {facts['positive_weights']:.0%}")
-print(f"alpha is [f- < 0] in {facts['weaker']:.0%} of the channels (a coin: 50 %),", end=" ")
-print(f"in {facts['weaker_weighted']:.0%} counted by the size of f-")
+sides = result.query.features[drawn[:, 0]], result.gallery.features[drawn[:, 1]]
+facts, f_minus = siamese.alpha_facts(model, *sides), (sides[0] - sides[1]).to(session.device)
+back = (model.pair_gradient(f_minus) * f_minus).sum(1) < 0
+print(f"hidden units with a positive v_u: {facts['positive_weights']:.0%}")
+print(f"pairs whose gradient points back to zero: {back.float().mean():.0%}")
+print(f"alpha is [f- < 0] in {facts['weaker']:.0%} of the channels (by chance 50 %),", end=" ")
+print(f"in {facts['weaker_weighted']:.0%} if each counts by the size of f-")
+print(f"overlap of alpha in both orders: {facts['swap_overlap']:.0%} (by chance {facts['swap_chance']:.0%})")
 print(f"rank correlation of p(same) with minus the norm of f-: {facts['norm_rank_correlation']:.2f}")
 print(f"p(same) of a picture with itself: {facts['p_at_zero']:.2f}; the largest of all pairs: {facts['p_largest']:.2f}")
 
@@ -183,7 +200,16 @@ print(f"p(same) of a picture with itself: {facts['p_at_zero']:.2f}; the largest 
 # $$s_j = \langle \alpha, f_j \rangle, \qquad M_j = \mathrm{ReLU}\Big(\sum_k \mathrm{GAP}\big(\partial s_j/\partial
 # A_{jk}\big)\, A_{jk}\Big) = \frac{1}{hw}\sum_k \alpha_k A_{jk}, \qquad j = 1, 2.$$
 #
-# As in notebook 03 the mean over places makes the weights known beforehand: $\alpha_k / hw$. No backward pass at all.
+# As in notebook 03, the mean over places gives the weights without a backward pass: $\alpha_k / hw$.
+#
+# What happens to the maps if we exchange the pictures? By step 3, $\alpha$ becomes about $1 - \alpha$. The two maps of one
+# picture, one for each order, then add up to
+#
+# $$M_j + M_j^{\text{exchanged}} \approx \frac{1}{hw}\sum_k \big(\alpha_k + 1 - \alpha_k\big) A_{jk}
+# = \frac{1}{hw}\sum_k A_{jk}.$$
+#
+# Up to a factor, this is the **plain mean** of all channels. So the average over both orders says almost nothing about the
+# pair.
 
 # %%
 M_1, M_2 = (attention.siamese_map(A, alpha) for A in (A_1, A_2))
@@ -193,14 +219,23 @@ by_autograd = attention.autograd_map(A_1, lambda a: (alpha * model.pool(a)).sum(
 print(f"closed form against autograd: {(M_1 - by_autograd).abs().max() / M_1.max():.1e} of the maximum")
 assert torch.allclose(M_1, by_autograd, atol=1e-5 * M_1.max().item())
 
+# %% [markdown]
+# Here is the first pair, and below it the same pair with the gallery picture first. **Move the threshold $t$** and point at
+# rows and cells. The two dashed lines keep the rows from the first to the last above $t$; section 9 needs them. Then compare
+# the two maps of one picture: which places change with the order?
+
 # %%
-p_same, truth = z.softmax(1)[0, 1].item(), bool(same[i, partners[0]])
-t = casn.info.config.ranking.threshold
-figures.show_pair(*pictures[:2], M_1[0], M_2[0], t, titles=("query", names[0]), same=truth, probability=p_same)
+t, p_same = casn.info.config.ranking.threshold, z.softmax(1)[0, 1]
+exchanged = model.siamese_attention_of(A_2[:1], A_1[:1])[::-1]  # shown as query, gallery again
+p_exchanged = model.pair_scores(-difference[:1]).softmax(1)[0, 1]
+title = f"The query first: p(same) {p_same:.2f} ({names[0]})"
+ck.notebook.show(pictures[:2], (M_1[0], M_2[0]), title=title, threshold=t)
+title = f"The gallery picture first: p(same) {p_exchanged:.2f}"
+ck.notebook.show(pictures[:2], [m[0] for m in exchanged], title=title, threshold=t)
 
 # %% [markdown]
-# And all partners, in the order of section 1: a query and its gallery with the Siamese attention of each pair. The query's
-# map is drawn once for each partner.
+# Now all partners in the order of section 1, with the Siamese attention of each pair. The query's map is drawn once for each
+# partner.
 
 # %%
 seen = [(pictures[0], picture) for picture in pictures[1:]]
@@ -210,8 +245,8 @@ labels = [f"{name}, p(same) {p:.2f}" for name, p in zip(names, z.softmax(1)[:, 1
 figures.show_gallery_of_methods(seen, pair_maps, labels, title="A query and its gallery")
 
 # %% [markdown]
-# **The map adds up to the score.** $A \geq 0$ and $\alpha \geq 0$, so the ReLU has nothing to cut off, and
-# $\sum_{ij} M_j = \langle \alpha, f_j \rangle = s_j$ exactly. The map is the score, spread out over the picture.
+# **The map adds up to the score.** Since $A \geq 0$ and $\alpha \geq 0$, the ReLU changes nothing, and
+# $\sum_{ij} M_j = \langle \alpha, f_j \rangle = s_j$ exactly. The map spreads the score over the picture.
 
 # %%
 s_1, s_2 = (alpha * f_1).sum(1), (alpha * f_2).sum(1)
@@ -221,14 +256,14 @@ for name, total, score in zip(names, M_2.sum((1, 2)), s_2, strict=True):
     print(f"{name:16} sum of M_2 = {total:.5f}, s_2 = {score:.5f}")
 
 # %% [markdown]
-# ## 6 · What if nothing bends between the two layers?
+# ## 6 · What if there is no activation between the two layers?
 #
-# **Idea.** Without an activation, $z = W_2 W_1 f^- + \dots$ is linear, and the gradient of a linear function is the same
-# everywhere: one $\alpha$ for *all* pairs. The map of a picture then cannot depend on its partner.
+# **Idea.** Without an activation, $z = W_2 W_1 f^- + \dots$ is linear. The gradient of a linear function is the same
+# everywhere, so *all* pairs have one $\alpha$. The map of a picture then cannot depend on its partner.
 
 # %% [markdown]
-# We put an untrained linear classifier on the trained trunk. What follows is algebra, so training would change which
-# channels are on, but not that they are the same for all.
+# We put an untrained linear classifier on the trained trunk. Training it would change which channels are on, but they would
+# still be the same for all pairs. We also compare the query's maps, once with the linear classifier and once with ours.
 
 # %%
 torch.manual_seed(0)
@@ -237,25 +272,20 @@ linear.trunk.load_state_dict(model.trunk.state_dict())
 linear = linear.to(session.device).eval().requires_grad_(False)
 alpha_linear = (linear.pair_gradient(difference) > 0).float()
 assert (alpha_linear == alpha_linear[0]).all()
-figures.show_indicators(alpha_linear.cpu(), names, "\u03b1 with a linear pair classifier")
-
-# %% [markdown]
-# All rows are equal. So are all maps of the query, and with the bending classifier they are not:
-
-# %%
 for name, network in {"linear": linear, "with ReLU": model}.items():
     of_query, _ = network.siamese_attention_of(A_1, A_2)
     change = (of_query - of_query[0]).abs().amax((1, 2)) / of_query[0].max()
     print(f"{name:9} the query's map changes with the partner by {100 * change.max():.2f} % of its maximum, at most")
     assert name != "linear" or change.max() < 1e-6
     session.expect(name == "linear" or change.max() > 1e-6, "no partner opens or closes a hidden unit")
+figures.show_indicators(alpha_linear.cpu(), names, "\u03b1 with a linear pair classifier")
 
 # %% [markdown]
 # > **What the paper leaves open: the activation.** It asks for two fully connected layers and names no activation. The
-# > most used public head has none. *Our choice:* ReLU, or the map could not depend on the partner. *The evidence:* the
-# > percents above, and networks trained with and without, printed below. *To switch:*
-# > `session.run("casn", pair_activation="none")`. The engine for all pairs notices a linear head, and its work falls from
-# > pairs to pictures.
+# > public head that is used most has none. *Our choice:* ReLU, because otherwise the map cannot depend on the partner. *The
+# > evidence:* the percentages above, and networks trained with and without, printed below. *To switch:*
+# > `session.run("casn", pair_activation="none")`. The kit notices a linear head, and then computes one map for each picture
+# > instead of one for each pair.
 
 # %%
 print(*ablation.evidence("pair_activation"), sep="\n")
@@ -263,8 +293,8 @@ print(*ablation.evidence("pair_activation"), sep="\n")
 # %% [markdown]
 # ## 7 · Four readings of one equation
 #
-# The text speaks of one $\alpha$ for both pictures. But $\partial z_1/\partial f_2 = -\,\partial z_1/\partial f^-$: for the
-# second picture the sign turns. So there are several honest readings:
+# The text uses one $\alpha$ for both pictures. But $\partial z_1/\partial f_2 = -\,\partial z_1/\partial f^-$: for the
+# second picture the sign is the opposite. So there are several reasonable readings:
 #
 # | mode | weights of picture 1 | of picture 2 |
 # |---|---|---|
@@ -281,21 +311,21 @@ outlines = [query.mask(i), gallery.mask(partners[0])]
 figures.show_maps(pictures[:2], maps, outlines, ["query", names[0]], "Four modes and the plain mean")
 
 # %% [markdown]
-# **Look.** Which of the five could you tell apart without the headings? The plain mean knows neither the pair nor the
+# **Look.** Which of the five could you tell apart without the headings? The plain mean uses neither the pair nor the
 # classifier. Section 11 measures how far the others are from it.
 #
 # > **What the paper leaves open: the sign for picture 2.** *Our choice:* `paper`, the text's one $\alpha$. *The evidence:*
-# > networks trained with each reading, printed below; what the maps themselves are worth is asked in section 11 and in
-# > notebook 11. *To switch:* `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
+# > networks trained with each reading, printed below. Section 11 and notebook 11 ask how good the maps themselves are. *To
+# > switch:* `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
 
 # %%
 print(*ablation.evidence("siamese_mode"), sep="\n")
 
 # %% [markdown]
-# ## 8 · Who comes first?
+# ## 8 · Which picture comes first?
 #
-# $f_1 - f_2$ is not $f_2 - f_1$. Nothing forces the classifier to judge $(q, g)$ as it judges $(g, q)$, and so neither
-# the probability nor $\alpha$ nor the map need be the same.
+# $f_1 - f_2$ is not $f_2 - f_1$. Nothing makes the classifier treat $(q, g)$ and $(g, q)$ alike, so the probability, $\alpha$
+# and the map may all depend on the order. Here are the numbers for our partners.
 
 # %%
 turned = model.pair_scores(-difference).softmax(1)[:, 1]
@@ -305,23 +335,16 @@ for name, there, back, share in zip(names, z.softmax(1)[:, 1], turned, overlap, 
     print(f"{name:16} p(same): (q, g) {there:.3f}, (g, q) {back:.3f}; overlap of the two \u03b1: {share:.0%}")
 
 # %% [markdown]
-# That follows from section 4: with the pictures exchanged, $f^-$ changes its sign, and "weaker in picture 1" becomes
-# "stronger". The two $\alpha$ are nearly complements, so the *mean* of both orders selects every channel about once: it is
-# close to the plain mean of $A$, which knows neither partner nor classifier.
+# If the two $\alpha$ were exact complements, the average of both orders would be the plain mean (section 5). How close is it?
 
 # %%
 both = model.siamese_attention_of(A_1, A_2, order="both")
-near = [
-    attention.map_correlation(m, attention.mean_map(A)).mean().item() for m, A in zip(both, (A_1, A_2), strict=True)
-]
-print(f"overlap of the two \u03b1 over many pairs {facts['swap_overlap']:.0%} (chance {facts['swap_chance']:.0%})")
-print(f"correlation of both orders' mean with the plain mean: {near[0]:.3f} and {near[1]:.3f}")
-_, as_second = model.siamese_attention_of(A_2[:1], A_1[:1])
-ratio, heads = pictures[0].height / pictures[0].width, ("query first", "query second")
-figures.show_difference(M_1[0], as_second[0], heads, "The query's map in both orders", ratio)
+for side, maps_of_both, maps_of_one, A in zip(("query", "gallery"), both, (M_1, M_2), (A_1, A_2), strict=True):
+    near = [attention.map_correlation(m, attention.mean_map(A)).mean() for m in (maps_of_both, maps_of_one)]
+    print(f"{side:7} correlation with the plain mean: both orders {near[0]:.3f}, the given order {near[1]:.3f}")
 
 # %% [markdown]
-# > **What the paper leaves open: the order.** *Our choice:* as given, the query first. *The evidence:* the picture above,
+# > **What the paper leaves open: the order.** *Our choice:* as given, the query first. *The evidence:* the numbers above,
 # > and networks trained with both orders averaged, printed below. *To switch:*
 # > `session.run("casn", loss={"pair_order": "both"}, ranking={"pair_order": "both"})`.
 
@@ -331,41 +354,55 @@ print(*ablation.evidence("pair_order"), sep="\n")
 # %% [markdown]
 # ## 9 · Comparing two maps (equation 5)
 #
-# **Idea.** Two pictures of one person differ in pose and view, and a detector cuts them differently. But heads stay above
-# shoulders: *rows* can be compared, once the person's rows are aligned.
+# **Idea.** Two pictures of one person differ in pose and view, and a detector crops them differently. But heads stay above
+# shoulders. So we can compare *rows*, once the person's rows are aligned.
 
 # %% [markdown]
-# **Formula.** Take each row's maximum. Keep the rows from the first to the last that exceed the threshold $t$; resize them
-# to the full number of rows. This is $M^*$. The distance of two maps is $\lVert M^*_1 - M^*_2 \rVert_2$. The paper's figure
-# 6, on our pair:
+# **Formula.** Take the maximum of each row. Keep the rows from the first to the last that exceed the threshold $t$, and
+# resize them to the full number of rows. The result is $M^*$. The distance of two maps is $\lVert M^*_1 - M^*_2
+# \rVert_2$.
+#
+# In most pairs all rows exceed $t$, and nothing is cut. *Rule:* of all queries with their closest true match (at most
+# 300), we show the pair that keeps the fewest rows. This is our counterpart to the paper's figure 6.
 
 # %%
-figures.show_alignment(pictures[:2], (M_1[0], M_2[0]), t, ("query", names[0]))
+near = np.where(same, by_features, np.inf)
+with_match = np.flatnonzero(np.isfinite(near.min(1)))[:300]
+closest = near[with_match].argmin(1)
+chosen = (result.query, with_match), (result.gallery, closest)
+close = model.siamese_attention_of(*(part.feature_maps[index].to(session.device) for part, index in chosen))
+bounds = [attention.crop_bounds(attention.row_profile(m), t) for m in close]
+fewest = int(sum(last - first + 1 for first, last in bounds).argmin())
+cropped, maps_5 = [query.image(with_match[fewest]), gallery.image(closest[fewest])], [m[[fewest]] for m in close]
+figures.show_alignment(cropped, [m[0] for m in maps_5], t, ("query", "its closest true match"))
 
 # %% [markdown]
-# (Where all rows exceed $t$, nothing is cut, and $M^*$ is the row profile itself.) The number under the last panel is
-# `attention.attention_distance`. The same by hand, one step a line:
+# The number under the last panel is `attention.attention_distance`. Here is the same by hand, one step a line:
 
 # %%
-profiles = [attention.normalise_map(attention.row_profile(M[:1])) for M in (M_1, M_2)]
+profiles = [attention.normalise_map(attention.row_profile(M)) for M in maps_5]
 bounds = [attention.crop_bounds(profile, t) for profile in profiles]
 stars = [attention.resize_rows(profile, *bound) for profile, bound in zip(profiles, bounds, strict=True)]
 distance = (stars[0] - stars[1]).norm()
-assert torch.isclose(distance, attention.attention_distance(M_1[:1], M_2[:1], t)[0], atol=1e-6)
-print(f"rows kept: {[(first.item() + 1, last.item() + 1) for first, last in bounds]}, distance {distance:.4f}")
+assert torch.isclose(distance, attention.attention_distance(*maps_5, t)[0], atol=1e-6)
+kept = [f"{first.item() + 1} to {last.item() + 1}" for first, last in bounds]
+print(f"rows kept of {profiles[0].shape[1]}: {kept[0]} in the query, {kept[1]} in the match; distance {distance:.4f}")
 
 # %% [markdown]
-# **What does $t$ do?** A low threshold keeps nearly all rows, a high one keeps the peak and stretches it. The distance
-# changes with it, so distances with different $t$ cannot be compared.
+# **What does $t$ do?** A low threshold keeps nearly all rows. A high one keeps only the peak and stretches it. The distance
+# changes too, so distances with different $t$ cannot be compared. Move $t$ in the viewer and watch the rows; below it are
+# three fixed values.
 
 # %%
-figures.show_thresholds((M_1[0], M_2[0]), (0.25, 0.5, 0.75), pictures[0].height)
+ck.notebook.show(cropped, [m[0] for m in maps_5], title="Equation 5: move the threshold", threshold=t)
+
+# %%
+figures.show_thresholds([m[0] for m in maps_5], (0.25, 0.5, 0.75), cropped[0].height)
 
 # %% [markdown]
-# > **What the paper leaves open: the threshold.** Neither its value nor what it is relative to is named. *Our choice:* a
-# > fraction of the profile's own maximum; its value stands in the equation 5 picture above. *The evidence:* networks
-# > trained with another $t$, printed below. *To switch:*
-# > `session.run("casn", loss={"threshold": 0.3}, ranking={"threshold": 0.3})`.
+# > **What the paper leaves open: the threshold.** It names neither its value nor what it is relative to. *Our choice:* a
+# > share of the profile's own maximum; the value is printed below. *The evidence:* networks trained with another $t$,
+# > printed below. *To switch:* `session.run("casn", loss={"threshold": 0.3}, ranking={"threshold": 0.3})`.
 
 # %%
 print(f"here t = {t}")
@@ -374,9 +411,9 @@ print(*ablation.evidence("threshold"), sep="\n")
 # %% [markdown]
 # ## 10 · Do maps of one person agree more?
 #
-# Training asks for a small distance in pairs of one person, and only in those. Do people never seen show it? One pair would
-# be an anecdote, so we look at *every* query and gallery picture, and at two rivals: the same row profiles of the
-# **plain mean**, and of an **untrained** pair classifier on the same trunk.
+# Training asks for a small distance in pairs of one person, and only in those. Does this carry over to new people? One pair
+# proves nothing, so we look at *every* query and gallery picture. For comparison we take the same row profiles of the **plain
+# mean**, and of an **untrained** pair classifier on the same trunk.
 
 # %%
 torch.manual_seed(1)
@@ -397,10 +434,10 @@ for name, matrix in distances.items():
 figures.show_distributions(rows, "distance of the aligned profiles, lower is closer", "Agreement over all pairs")
 
 # %% [markdown]
-# **Look at the overlap**, within each kind of map (the kinds have different scales, so their medians say nothing about
-# each other). Where the two histograms overlap, the distance decides nothing. Put as one number: draw a pair of one person
-# and a pair of two people at random. How often is the first one closer? One half is a coin. (This is the area under the
-# ROC curve.)
+# **Look at the overlap** within each kind of map. (The kinds have different scales, so do not compare their medians.)
+# Where the two histograms overlap, the distance cannot decide. We turn this into one number: draw a pair of one person
+# and a pair of two people at random. How often is the first pair closer? One half means chance. (This is the area under
+# the ROC curve.)
 
 
 # %%
@@ -415,7 +452,7 @@ def how_often_closer(matrix):
 closer = {name: how_often_closer(matrix) for name, matrix in {**distances, "features": by_features}.items()}
 for name, share in closer.items():
     print(f"{name:21} one person's pair is closer in {share:.1%} of the draws")
-session.expect(closer["features"] > 0.5, "the features rank no better than a coin")
+session.expect(closer["features"] > 0.5, "the features rank no better than chance")
 best = max((name for name in distances), key=closer.get)
 gain = closer["trained attention"] - closer["untrained classifier"]
 lead = closer["features"] - closer[best]
@@ -424,14 +461,14 @@ print(f"Training the pair classifier changed what its attention separates by {10
 print(f"Features against the best map: {100 * lead:+.1f} points.")
 
 # %% [markdown]
-# A profile is a *coarse* description: a few numbers for a whole picture. Do not expect it to find a person by itself.
-# Whether they *add* something to the features is another question; notebook 07 asks it.
+# A profile is a *rough* description: a few numbers for a whole picture. It is not expected to find a person alone. Whether
+# profiles *add* something to the features is another question; notebook 07 asks it.
 
 # %% [markdown]
 # ## 11 · How much of the map is about the pair?
 #
-# The sanity check that belongs to every explanation: does it change when what it claims to explain changes? We draw pairs
-# of both kinds and correlate each mode's two maps with the plain means of the same feature maps.
+# Every explanation needs this check: does it change when the thing that it claims to explain changes? We draw pairs of both
+# kinds and correlate the two maps of each mode with the plain means of the same feature maps.
 
 # %% How much of the map is about the pair? tags=["slide"]
 rng = np.random.default_rng(session.seed)
@@ -442,11 +479,11 @@ means = attention.mean_map(torch.cat([A_q, A_g]))
 of_mode = {mode: torch.cat(model.siamese_attention_of(A_q, A_g, mode=mode)) for mode in modes}
 with_mean = {mode: attention.map_correlation(m, means) for mode, m in of_mode.items()}
 label = "correlation of a Siamese map with the plain mean of its picture"
-figures.show_distributions(with_mean, label, "How close to a map that knows nothing", limits=(-1, 1))
+figures.show_distributions(with_mean, label, "How close to a map without pair and classifier", limits=(-1, 1))
 
 # %% [markdown]
-# And the same map with an untrained classifier instead of the trained one. A map that explains *this classifier's*
-# judgement should change beyond recognition.
+# Now the same map with an untrained classifier instead of the trained one. A map that explains the judgement of *this
+# classifier* should change completely.
 
 # %%
 with_untrained = attention.map_correlation(of_mode["paper"], torch.cat(untrained.siamese_attention_of(A_q, A_g)))
@@ -458,11 +495,11 @@ farthest = min(modes, key=lambda mode: with_mean[mode].median())
 print(f"So the paper's map {verdict} on the pair classifier. Farthest from the plain mean is mode '{farthest}'.")
 
 # %% [markdown]
-# Part of that resemblance is built in, and section 5 shows how: $\alpha$ is zero or one, so the channels that are on are
-# added with equal weight. Such a sum shares its terms with the sum of *all* channels, and its places are bright where the
-# trunk is active anyway. So the paper's map shows well *where the trunk found something*, and less well *why this pair*.
-# Weights that keep their size and their sign are free to leave the mean; whether what they show is truer is a question
-# for notebook 11. Until then: **read a Siamese map only beside the plain mean.**
+# Part of this similarity is built in, and section 5 shows how. $\alpha$ is zero or one, so the channels that are on are added
+# with equal weight. Such a sum shares many terms with the sum of *all* channels, and both are bright where the trunk is
+# active. So the paper's map shows well *where the trunk found something*, and less well *why this pair was judged the same*.
+# Weights that keep their size and sign can differ more from the mean. Whether they show something truer is a question for
+# notebook 11. Until then: **read a Siamese map only beside the plain mean.**
 
 # %% [markdown]
 # ## A question for the next notebook
@@ -476,8 +513,8 @@ print(f"So the paper's map {verdict} on the pair classifier. Farthest from the p
 # Write your answer into the first cell of each exercise; the second one checks it. Solutions:
 # [solutions/04_siamese_attention](solutions/04_siamese_attention.ipynb).
 #
-# **1. Predict.** Compare each picture with **itself**: $f^- = 0$. Is the list of open channels $\alpha$ the same for all
-# pictures (`"same"`), or does it differ from picture to picture (`"differs"`)?
+# **1. Predict.** Compare each picture with **itself**: $f^- = 0$. Is $\alpha$ the same list of channels for all pictures
+# (`"same"`), or does it differ from picture to picture (`"differs"`)?
 #
 # <details><summary>Hint</summary>
 #
@@ -490,15 +527,16 @@ my_prediction = None  # "same" or "differs"
 
 # %% tags=["check"]
 of_itself = model.pair_gradient(f_2 - f_2) > 0
-print(f"{of_itself[0].sum()} of {of_itself.shape[1]} channels are on")
+if my_prediction is not None:
+    print(f"{of_itself[0].sum()} of {of_itself.shape[1]} channels are on")
 reasons = {
-    "same": "the classifier sees zero whatever the picture is; the maps still differ, because the channels do",
+    "same": "the classifier sees zero for every picture; the maps still differ, because the channels do",
     "differs": "alpha depends on the picture only through the difference: what does the classifier see of it here?",
 }
 exercises.check_choice(my_prediction, "same" if (of_itself == of_itself[0]).all() else "differs", reasons)
 
 # %% [markdown]
-# **2. Predict.** Keep half of the channels **at random** instead of $\alpha$. How alike (median correlation) are that map
+# **2. Predict.** Keep half of the channels **at random** instead of $\alpha$. How similar (median correlation) are that map
 # and the paper's: `"below 0.5"`, `"0.5 to 0.8"` or `"above 0.8"`?
 #
 # <details><summary>Hint</summary>
@@ -515,48 +553,107 @@ generator = torch.Generator().manual_seed(0)
 chosen = (torch.rand(len(A_q), A_q.shape[1], generator=generator) < 0.5).to(A_q)
 paper_maps = of_mode["paper"][: len(A_q)]
 alike = attention.map_correlation(attention.siamese_map(A_q, chosen), paper_maps).median().item()
-print(f"median correlation {alike:.3f}")
+if my_guess is not None:
+    print(f"median correlation {alike:.3f}")
 reason = "sums of many channels with equal weights share most of what they show: the places where the trunk is active"
 reasons = dict.fromkeys(("below 0.5", "0.5 to 0.8", "above 0.8"), reason)
 turned_out = "below 0.5" if alike < 0.5 else "0.5 to 0.8" if alike <= 0.8 else "above 0.8"
 exercises.check_choice(my_guess, turned_out, reasons)
 
 # %% [markdown]
-# **3. Write it.** The crop of section 9: from a profile (a list of numbers, one per row) keep the rows *from the first to
-# the last* that exceed $t$ times the profile's maximum.
+# **3. Write it.** Implement the distance of equation 5. Given are two row profiles, tensors (h,) of positive numbers,
+# and $t$, a share of each profile's own maximum. Use PyTorch alone.
 #
 # <details><summary>Hint</summary>
 #
-# `np.flatnonzero(profile > ...)` gives the places; the last one belongs to the crop.
+# For each profile: divide it by its maximum; `(profile > t).nonzero()` gives the rows above $t$; keep *all* rows from
+# the first to the last of them; stretch with `torch.nn.functional.interpolate(rows[None, None], h, mode="linear")[0,
+# 0]`. At the end: the length of the difference.
 #
 # </details>
 
 
 # %% tags=["exercise"]
-def crop(profile, t):
-    """The values of a profile (h,) from the first to the last row above t times its maximum."""
+def my_distance(profile_1, profile_2, t):
+    """Equation 5's distance of two row profiles: (h,), (h,) -> a single number."""
 
 
 # %% tags=["check"]
-def reference(profile, t):
-    first, last = attention.crop_bounds(attention.normalise_map(torch.tensor(profile)[None]), t)
-    return profile[first.item() : last.item() + 1]
+def reference(p, q, t, **how):
+    stars = [attention.align_rows(profile[None], t, **how) for profile in (p, q)]
+    return (stars[0] - stars[1]).norm()
 
 
+def with_rows(choose):
+    def distance(p, q, t):
+        rows = [choose(profile / profile.max(), t)[None, None] for profile in (p, q)]
+        first, second = (torch.nn.functional.interpolate(kept, len(p), mode="linear") for kept in rows)
+        return (first - second).norm()
+
+    return distance
+
+
+one, two = torch.tensor([0.1, 0.2, 0.9, 0.8, 0.6, 0.1]), torch.tensor([0.3, 1.0, 0.1, 0.2, 0.7, 0.2])
 cases = {
-    "one peak": (np.array([0.1, 0.2, 0.9, 0.8, 0.1]), 0.5),
-    "a dip in the middle": (np.eye(6)[1] + np.eye(6)[4], 0.5),
+    "two persons' rows": (one, two, 0.5),
+    "larger maxima": (3 * one, 2 * two, 0.5),
+    "a lower t": (2 * two, one, 0.15),
 }
-cases["a maximum other than one"] = (np.array([1.0, 1.5, 4.0, 3.0, 0.5]), 0.3)
 mistakes = {
-    "rows between the first and the last stay, also low ones": lambda p, t: p[p > t * p.max()],
-    "the last row belongs to the crop": lambda p, t: reference(p, t)[:-1],
+    "divide each profile by its own maximum first": lambda *given: reference(*given, scale="raw"),
+    "the rows are not cropped": lambda p, q, t: reference(p, q, 0.0),
+    "that is the squared distance": lambda *given: reference(*given) ** 2,
+    "rows between the first and the last stay, also low ones": with_rows(lambda p, t: p[p > t]),
+    "the last row above t belongs to the crop": with_rows(
+        lambda p, t: p[(p > t).nonzero().min() : (p > t).nonzero().max()]
+    ),
 }
-exercises.check_function(crop, reference, cases, mistakes)
+exercises.check_function(my_distance, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** Is `order="both"` better at telling people apart than the given order?
+# **To go on.** Does `order="both"` tell people apart better than the given order?
 # `attention_distances(model, result.query, result.gallery, order="both").distances`, then `how_often_closer`.
+#
+# ## Recap
+#
+# Answer each question in your head, then open it.
+#
+# <details><summary>1. Which channels does $\alpha$ select in a trained network, and why?</summary>
+#
+# Mostly those in which picture 1 is weaker than picture 2. The score $z_1$ falls with the size of the difference, so its
+# gradient points along $-f^-$, and it is positive where $f^-$ is negative.
+#
+# </details>
+#
+# <details><summary>2. Why does averaging both orders give nearly the plain mean?</summary>
+#
+# Exchanging the pictures turns $\alpha$ into nearly $1 - \alpha$. In the average every channel is on about once.
+#
+# </details>
+#
+# <details><summary>3. Two maps of one person have a distance of zero by equation 5. Must the maps be equal?</summary>
+#
+# No. Equation 5 compares only the maximum of each row, after cropping and stretching. Where in a row the maximum stands does
+# not matter, nor does the scale of the map.
+#
+# </details>
+#
+# ## Essay question
+#
+# The paper says that $\alpha$ finds "the features that have a positive influence on the final prediction". Write a page for a
+# reader who knows gradients: is this sentence right, what does $\alpha$ select in a trained network, and what does this mean
+# for the pictures of Siamese attention in a paper?
+#
+# <details><summary>Rubric (10 points)</summary>
+#
+# - 2: says what is right: a positive derivative means that a small *growth* of this component of $f^-$ raises $z_1$.
+# - 3: derives $\alpha_k \approx [f_{1k} < f_{2k}]$ from a constant minus a norm, and says where the derivation is only
+#   approximate.
+# - 2: explains the complement when the pictures are exchanged, and the plain mean of both orders.
+# - 2: uses measured numbers of this lesson (agreement, overlap, correlation with the plain mean).
+# - 1: asks for the plain mean beside every published map.
+#
+# </details>
 #
 # ## References
 #

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # 05 · CASN in a hundred lines
 #
-# You have seen both kinds of attention and every equation. **Could you build all of it yourself?** Here you do: a trunk, two
-# classifiers, equations 1 to 6, the pairs and the training loop. Nothing is hidden in a library. Then you train it, and
-# check every number against the kit.
+# You have seen both kinds of attention and every equation of the paper. **Could you build all of it yourself?** In this
+# lesson you do: a trunk, two classifiers, equations 1 to 6, the pairs and the training loop. Nothing is hidden in a library.
+# Then you train the network, and check every number against the kit.
 #
 # ![A pair of one person with the maps of both pictures and their row profiles](../figures/pair-right.webp)
 #
@@ -60,8 +60,9 @@ print(f"{len(images)} pictures of {len(pids)} people, each {tuple(images.shape[1
 # %% [markdown]
 # ## 2 · One trunk, two classifiers
 #
-# **The trunk** turns a picture into a feature map $A$ of 128 channels: four convolutions, each with BatchNorm and ReLU. The
-# first three halve the picture. The last keeps its size, so the map has more cells to look at.
+# **The trunk** turns a picture into a feature map $A$ of 128 channels. It has four convolutions, each with BatchNorm and
+# ReLU. The first three halve the picture. The last keeps its size, so that the map has enough cells to show where something
+# is.
 
 
 # %% tags=["casn"]
@@ -75,8 +76,8 @@ trunk = torch.nn.Sequential(layer(3, 24, 2), layer(24, 48, 2), layer(48, 96, 2),
 
 # %% [markdown]
 # **The feature** $f$ is the mean of the map over all places. **The ID classifier** $g$ names the person, $y = g(f)$. **The
-# pair classifier** $b$ sees the difference of two features and says whether they are one person: $z = b(f_1 - f_2)$, where
-# $z_1$ stands for "the same".
+# pair classifier** $b$ gets the difference of two features and says whether they show one person: $z = b(f_1 - f_2)$, where
+# $z_1$ is the score of "the same".
 
 
 # %% tags=["casn"]
@@ -99,8 +100,8 @@ print(*(f"{name}: {tuple(value.shape)}" for name, value in shown.items()), sep="
 #
 # **Equation 1** is the usual loss of a classifier, the cross entropy of $y$. **Equation 2** needs the map first: each
 # channel is weighted by the derivative of the label's score, $M = \mathrm{ReLU}\bigl(\sum_k \frac{\partial y_c}{\partial
-# f_k} A_k\bigr)$. The classifier is differentiated, the trunk is not. BatchNorm must be in eval mode here: in training mode
-# it mixes the pictures of a batch.
+# f_k} A_k\bigr)$. We differentiate the classifier, not the trunk. BatchNorm must be in eval mode here, because in training
+# mode it mixes the pictures of a batch.
 
 
 # %% tags=["casn"]
@@ -113,9 +114,9 @@ def identification_map(A, f, labels):
 
 
 # %% [markdown]
-# The map is scaled to $[0, 1]$, enlarged to the picture's size and sharpened by a sigmoid. What it covers is hidden: zero
-# stands for the mean colour. The network then looks at the rest. **Equation 2** asks it to find as little of the
-# person there as possible.
+# The map is scaled to $[0, 1]$ and enlarged to the picture's size. A sigmoid turns it into a mask. The mask hides what the
+# map found; zero stands for the mean colour. Then the network sees what remains. **Equation 2** makes the probability of the
+# person in this remaining picture small.
 
 
 # %% tags=["casn"]
@@ -132,10 +133,10 @@ def attention_loss(pictures, A, f, labels):
 
 
 # %% [markdown]
-# ## 4 · Equations 3 to 5: compare two people, and look at both alike
+# ## 4 · Equations 3 to 5: compare two pictures, and look at both alike
 #
-# **Equation 3** is the cross entropy of $z$. **Equation 4** asks the pair classifier which channels raise "the same",
-# $\alpha = [\partial z_1 / \partial f^- > 0]$, and adds up those channels in both pictures.
+# **Equation 3** is the cross entropy of $z$. **Equation 4** asks which channels of the difference raise "the same",
+# $\alpha = [\partial z_1 / \partial f^- > 0]$, and adds up these channels in both pictures.
 
 
 # %% tags=["casn"]
@@ -147,8 +148,9 @@ def siamese_maps(A_1, A_2, difference):
 
 
 # %% [markdown]
-# **Equation 5** compares two maps row by row. Each row is represented by its largest value. Rows above and below the person
-# are cut off: those before the first and after the last value above $t$. What is left is stretched to full height.
+# **Equation 5** compares two maps row by row. The value of a row is its maximum. The rows above and below the person are cut
+# off: all rows before the first value above $t$, and all rows after the last one. The remaining rows are stretched to full
+# height.
 
 
 # %% tags=["casn"]
@@ -167,7 +169,7 @@ def ends(above):
 # %% [markdown]
 # ## 5 · Equation 6: one number
 #
-# A batch holds all first pictures of its pairs, then all second ones. Only pairs of one person are asked to look alike.
+# A batch holds the first pictures of all pairs, then the second ones. Equation 5 uses only the pairs of one person.
 
 
 # %% tags=["casn"]
@@ -188,7 +190,7 @@ def casn_loss(pictures, labels):
 # %% [markdown]
 # ## 6 · Is it right?
 #
-# The kit computes the same loss. It takes any trunk, so we give it ours, and copy the weights of both classifiers. Every
+# The kit computes the same loss. It accepts any trunk, so we give it ours and copy the weights of both classifiers. Every
 # term must agree, and so must the gradient that reaches the first convolution.
 
 # %%
@@ -215,7 +217,7 @@ assert torch.allclose(here, kit, atol=1e-4 * kit.abs().max().item())
 # %% [markdown]
 # ## 7 · Pairs
 #
-# Each picture takes a partner: every fourth another picture of the same person, the others somebody else.
+# Each picture gets a partner. Every fourth partner is another picture of the same person, the others show somebody else.
 
 # %% tags=["casn"]
 random, people = np.random.default_rng(session.seed), labels.cpu().numpy()
@@ -240,9 +242,9 @@ figures.show_batch([split.image(i) for i in pairs], names, title="Eight pairs: b
 # %% [markdown]
 # ## 8 · The loop
 #
-# One step: draw pairs, mirror half of the pictures, compute the loss, follow its gradient downhill. Stochastic gradient
-# descent with momentum, as in the paper; the rate falls to a tenth for the last quarter. A strong weight decay suits a
-# network that starts from random weights (notebook 02).
+# One step: draw pairs, mirror half of the pictures, compute the loss, and move every weight a little against its gradient.
+# We use stochastic gradient descent with momentum, as in the paper. In the last quarter of the training the learning rate
+# falls to a tenth. A large weight decay suits a network that starts from random weights (notebook 02).
 
 # %% tags=["casn"]
 modules = torch.nn.ModuleList([trunk, identity_head, pair_head])
@@ -271,17 +273,17 @@ def train_epoch():
 
 
 # %%
-before = [weight.clone() for weight in trunk.parameters()]
 log = [{"epoch": epoch, **train_epoch()} for epoch in range(1, epochs + 1)]
 figures.show_losses(log, "Trained in this notebook")
 
 # %% [markdown]
-# **Look.** `ide` falls most: the network learns the people's names. `bce` hardly moves: it counts a twentieth. Whether
-# `consistency` falls you can see for yourself; notebook 06 measures it over several trainings.
+# **Look.** `ide` falls most: the network learns to name the people. `bce` changes little, because its weight is only a
+# twentieth. Does `consistency` fall? Look at the curve; notebook 06 measures it over several trainings.
 #
 # ## 9 · The test
 #
-# The people of the test are strangers. Each query is compared with every gallery picture by the distance of their features.
+# The people of the test are new to the network. Each query is compared with every gallery picture by the distance of their
+# features.
 
 
 # %% tags=["casn"]
@@ -299,8 +301,8 @@ def test():
 
 
 # %% [markdown]
-# Three numbers side by side: this notebook's network, the kit's (a slightly deeper trunk, random shifts of the pictures),
-# and chance.
+# Three results side by side: this notebook's network, the kit's network (it has a slightly deeper trunk and shifts the
+# pictures at random), and chance.
 
 # %%
 ours, kits = test(), session.run("casn").result
@@ -309,7 +311,7 @@ for name, found in {"here": ours, "the kit's": kits.rankings["features"], "chanc
 session.expect(ours.mean_ap > 1.5 * kits.chance.mean_ap, "the network is hardly better than chance")
 
 # %% [markdown]
-# And where does it look? Two pictures of one person from the training, by equation 4:
+# Where does the network look? Two training pictures of one person, with the maps of equation 4:
 
 # %%
 pair = [next(i for i in range(len(people)) if (people == people[i]).sum() > 1)]
@@ -322,16 +324,16 @@ figures.show_pair(*(split.image(i) for i in pair), M_1[0], M_2[0], same=True, ti
 # %% [markdown]
 # ## 10 · The same lines in the kit
 #
-# | here | in the kit | what it adds |
+# | here | in the kit | what the kit adds |
 # |---|---|---|
 # | `trunk`, `identity_head`, `pair_head`, `look` | `casnkit/models.py` | trunks by name, stripes (PCB), weights from files |
 # | `identification_map`, `hide`, `siamese_maps`, `align` | `casnkit/attention.py` | variants of equation 4, no loop |
 # | `attention_loss`, `casn_loss` | `casnkit/losses.py` | every open point as an option |
 # | the numbers 0.03, 0.5, 16, ... | `casnkit/config.py` | each with its source or reason, recorded with the run |
-# | `train_step`, `train_epoch` | `casnkit/training.py` | several GPUs, half precision, goes on after a stop |
+# | `train_step`, `train_epoch` | `casnkit/training.py` | several GPUs, half precision, resuming after a stop |
 # | nothing | `casnkit/runs.py` | a run as a folder: weights, log, checkpoints |
 #
-# Open one of them. You will recognise every line that matters:
+# Two of the kit's functions. You will recognise the important lines:
 
 # %%
 import inspect
@@ -341,8 +343,8 @@ print(inspect.getsource(losses.pair_loss), inspect.getsource(losses.CASNLoss.tot
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Your network learns four things at once. **Which of them earns its place, and how many trainings does it take to tell?**
-# Notebook `06_casn_and_ablation` answers it.
+# Your network is trained with four losses at once. **Which of them improves it, and how many trainings do we need to tell?**
+# Notebook `06_casn_and_ablation` answers this.
 
 # %% [markdown]
 # ## Exercises
@@ -380,12 +382,12 @@ reasons = {
 exercises.check_choice(my_prediction, reached() if my_prediction else "same", reasons)
 
 # %% [markdown]
-# **2. Write it.** Equation 3 without `F.cross_entropy`: scores `z` (P, 2), where column 1 stands for "the same", and `same`
-# (P,), true for pairs of one person. Return the mean loss, a single number.
+# **2. Write it.** Implement $L_{bce}$, equation 3, without `F.cross_entropy`. Given are scores `z` (P, 2), where column 1
+# stands for "the same", and `same` (P,), true for pairs of one person. Return the mean loss, a single number.
 #
 # <details><summary>Hint</summary>
 #
-# The loss of a pair is $-\log p$ of the right answer; `z.log_softmax(1)` gives all logarithms.
+# The loss of a pair is $-\log p$ of the right answer; `z.log_softmax(1)` gives the logarithms of both probabilities.
 #
 # </details>
 
@@ -411,13 +413,13 @@ mistakes = {
 exercises.check_function(my_pair_loss, losses.pair_loss, cases, mistakes)
 
 # %% [markdown]
-# **3. Write it.** The probability in equation 2 has a weak gradient while it is close to one. Write the loss as $-\log(1 -
-# p)$ instead, where $p$ is the label's probability: scores (B, classes) and labels (B,) give the mean over pictures.
+# **3. Write it.** While the probability in equation 2 is close to one, its gradient is weak. Write the loss as $-\log(1 - p)$
+# instead, where $p$ is the label's probability: scores (B, classes) and labels (B,) give the mean over pictures.
 #
 # <details><summary>Hint</summary>
 #
-# $1 - p$ is the sum of the probabilities of all other classes. For large scores the naive way gives infinity; subtracting
-# two `logsumexp` does not, but the check accepts both for the scores it tries.
+# $1 - p$ is the sum of the probabilities of all other classes. For large scores the direct formula gives infinity; the
+# difference of two `logsumexp` does not. The check accepts both for the scores that it tries.
 #
 # </details>
 
@@ -446,6 +448,46 @@ mistakes = {
 exercises.check_function(my_attention_loss, wanted, cases, mistakes)
 
 # %% [markdown]
+# ## Recap
+#
+# Answer each question in your head, then open it.
+#
+# <details><summary>1. Why is only the small classifier differentiated to make a map, and not the trunk?</summary>
+#
+# The map asks how the score depends on $A$. The trunk lies before $A$, and $f$ is a mean of $A$, so the derivative by $f$ is
+# enough.
+#
+# </details>
+#
+# <details><summary>2. The loss contains a second pass through the network. Which equation needs it, and why?</summary>
+#
+# Equation 2. It asks whether the person is still recognised in the masked picture, and only a second forward pass can answer
+# that.
+#
+# </details>
+#
+# <details><summary>3. How could you make equation 5 zero for all pairs, without any use for the search?</summary>
+#
+# With one fixed row profile for everybody. The term only asks pairs of one person to agree; it never asks two people to
+# differ. Notebook 06 shows that this happens if the weight is large.
+#
+# </details>
+#
+# ## Essay question
+#
+# You found a public implementation of a paper. Its losses fall and its mAP looks reasonable. Write half a page: why is this
+# not enough to show that it implements the equations, and how would you test it? Use section 6 as an example.
+#
+# <details><summary>Rubric (10 points)</summary>
+#
+# - 2: says that a network can learn well with a wrong or missing term, above all if the term's weight is small.
+# - 3: compares values *and* gradients of every term with an independent implementation on the same weights and data.
+# - 2: names details that such a test finds (BatchNorm mode, a mean or a sum, which pairs count, scaling of maps).
+# - 2: proposes small cases with results that can be computed by hand.
+# - 1: mentions what the test cannot find: choices that both implementations share.
+#
+# </details>
+#
 # ## References
 #
 # - M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019;

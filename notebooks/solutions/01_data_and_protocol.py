@@ -16,8 +16,7 @@
 # %% [markdown]
 # # Solutions to 01 · Data and protocol
 #
-# Each exercise of [notebook 01](../01_data_and_protocol.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# Each exercise of [notebook 01](../01_data_and_protocol.ipynb) with an answer, the reason, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -47,7 +46,7 @@ chance = ck.evaluate_ranking(np.random.default_rng(0).random(distances.shape), *
 # %% [markdown]
 # ## 1 · By hand
 #
-# Without the junk the list is *right, wrong, right, wrong, right*: hits at ranks 1, 3 and 5.
+# Without the junk the list is *right, wrong, right, wrong, right*: the hits stand at ranks 1, 3 and 5.
 
 # %% tags=["exercise"]
 my_average_precision = (1 / 1 + 2 / 3 + 3 / 5) / 3
@@ -56,8 +55,8 @@ my_average_precision = (1 / 1 + 2 / 3 + 3 / 5) / 3
 listed = [5, 7, -1, 5, 8, 5]  # pids; the query's is 5
 right = ck.ranking.rank_gallery(np.arange(6.0), 5, 1, listed, [2] * 6).average_precision
 mistakes = {
-    "junk takes no place in the list: strike it out before you count ranks": (1 + 2 / 4 + 3 / 6) / 3,
-    "the mean runs over the hits, not over all places": (1 + 2 / 3 + 3 / 5) / 5,
+    "junk takes no place in the list: remove it before you count ranks": (1 + 2 / 4 + 3 / 6) / 3,
+    "take the mean over the hits, not over all places": (1 + 2 / 3 + 3 / 5) / 5,
     "that is the share of right pictures; AP asks for it at each hit": 3 / 5,
 }
 exercises.check_number(my_average_precision, right, mistakes, tolerance=6e-3)
@@ -65,8 +64,8 @@ exercises.check_number(my_average_precision, right, mistakes, tolerance=6e-3)
 # %% [markdown]
 # ## 2 · Predict
 #
-# Precision is computed at hits only, and no hit stands below the new pictures: every precision is what it was. A
-# distractor costs something only where it stands *before* a hit. (The rank of the last hit does not move either.)
+# Precision is computed only at hits. No hit stands below the new pictures, so every precision stays the same. A distractor
+# costs something only where it stands *before* a hit.
 
 # %% tags=["exercise"]
 my_prediction = "stays"
@@ -77,8 +76,8 @@ more = [np.append(values, [filler] * 1000) for values, filler in ((gallery.pids,
 change = ck.evaluate_ranking(far, *sides[:2], *more).mean_ap - result.mean_ap
 reasons = {
     "rises": "wrong answers never help: look at where they stand",
-    "falls": "they are wrong answers, but AP looks at the list only down to the last hit, and they stand below it",
-    "stays": "AP looks at the list only down to the last hit, and the new ones stand below it",
+    "falls": "they are wrong answers, but AP reads the list only down to the last hit, and they stand below it",
+    "stays": "AP reads the list only down to the last hit, and the new pictures stand below it",
 }
 exercises.check_choice(my_prediction, "stays" if abs(change) < 1e-12 else "falls", reasons)
 
@@ -111,10 +110,10 @@ exercises.check_function(inverse_negative_penalty, reference, cases, mistakes)
 # %% [markdown]
 # ## 4 · Cheat
 #
-# Two cameras that are the same get the distance 1, others 0. At first sight this should do nothing: it knows no person.
-# But a match is, by the rules, always from *another* camera, while the wrong answers come from all cameras. So "closer if
-# the cameras differ" throws out wrong answers only. The printed line says what that is worth on this set; a network that
-# learns to *recognise cameras* could live on it.
+# Pictures of the same camera get the distance 1, all others 0. This looks useless, because it says nothing about people. But
+# by the rules a match always comes from *another* camera, while wrong answers come from all cameras. So "closer if the
+# cameras differ" moves only wrong answers to the end. The checking cell prints what this is worth here. A network that
+# learns to *recognise cameras* can profit in the same way.
 
 # %% tags=["exercise"]
 my_distances = (query.camids[:, None] == gallery.camids).astype(float)
@@ -126,6 +125,10 @@ def by_camera(d):
 
 
 same_camera = (query.camids[:, None] == gallery.camids).astype(float)
-got = None if my_distances is None else by_camera(my_distances)
-print(f"chance {chance.mean_ap:.4f}, the cameras alone {by_camera(same_camera):.4f}, six stripes {result.mean_ap:.4f}")
-exercises.check_number(got, by_camera(same_camera), {"the sign: lower must mean closer": by_camera(-same_camera)})
+got, scores = None, {"chance": chance.mean_ap, "six stripes": result.mean_ap}
+if my_distances is not None:
+    got = scores["your distances"] = by_camera(my_distances)
+    print({name: round(score, 4) for name, score in scores.items()})
+exercises.check_number(
+    got, by_camera(same_camera), {"the sign: lower must mean closer": by_camera(-same_camera)}, tolerance=5e-3
+)

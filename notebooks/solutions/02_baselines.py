@@ -16,8 +16,7 @@
 # %% [markdown]
 # # Solutions to 02 · Baselines
 #
-# Each exercise of [notebook 02](../02_baselines.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# Each exercise of [notebook 02](../02_baselines.ipynb) with an answer, the reason, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 
 import casnkit as ck
-from casnkit import evaluation, exercises, ranking
+from casnkit import exercises, losses
 
 session = ck.notebook.start(profile, data)
 
@@ -37,36 +36,45 @@ session = ck.notebook.start(profile, data)
 
 # %%
 ide = session.run("ide")
-ide.model.requires_grad_(False)
-result = ide.result.rankings["features"]
-
-
-def distances_of(layer):
-    """(Q, G) distances between what ``layer`` makes of the features of both sides."""
-    sides = (ide.result.query, ide.result.gallery)
-    return ranking.feature_distances(*(layer(part.features.to(session.device)).cpu() for part in sides))
-
 
 # %% [markdown]
-# ## 1 · Features ten times as long
+# ## 1 · The gradient of equation 1
 #
-# Every feature is scaled to length one before it is compared; a factor cancels.
+# The loss of one picture is $-y_c + \log \sum_k e^{y_k}$. The second term has the derivative $e^{y_j} / \sum_k e^{y_k}$, the
+# softmax; the first takes one away in the label's column. So every wrong name is pushed down by its probability, and the
+# right one is pulled up by what it lacks. The mean over the batch divides everything by B.
+
 
 # %% tags=["exercise"]
-my_prediction = "same"
+def loss_gradient(scores, labels):
+    """Gradient of the mean of equation 1 by the scores: (B, n), (B,) -> (B, n)."""
+    wanted = torch.nn.functional.one_hot(labels, scores.shape[1])
+    return (scores.softmax(1) - wanted) / len(scores)
+
 
 # %% tags=["check"]
-larger = evaluation.rank(distances_of(lambda f: 10 * f), session.dataset).mean_ap
-reasons = {
-    "same": "only directions are compared; a longer feature points the same way",
-    "changes": "what is left of a feature's length once it is scaled to one?",
+def by_autograd(scores, labels):
+    leaf = scores.clone().requires_grad_()
+    return torch.autograd.grad(losses.identification_loss(leaf[:, None], labels), leaf)[0]
+
+
+noise = torch.Generator().manual_seed(0)
+cases = {
+    f"{b} pictures of {n} people": (torch.randn(b, n, generator=noise), torch.arange(b)) for b, n in ((2, 3), (5, 7))
 }
-exercises.check_choice(my_prediction, "same" if np.isclose(larger, result.mean_ap, atol=1e-4) else "changes", reasons)
+mistakes = {
+    "the label's own column gets one less": lambda y, c: y.softmax(1) / len(y),
+    "the loss is a mean over the batch: divide by its size": lambda y, c: len(y) * by_autograd(y, c),
+    "the sign: a higher score of the label lowers the loss": lambda y, c: -by_autograd(y, c),
+    "the other columns have a gradient too": lambda y, c: by_autograd(y, c) * (torch.arange(y.shape[1]) == c[:, None]),
+}
+exercises.check_function(loss_gradient, by_autograd, cases, mistakes)
 
 # %% [markdown]
-# ## 2 · A loss that knows nothing
+# ## 2 · A loss without information
 #
-# Each probability is $1/n$, so the loss is $-\log(1/n) = \log n$, the natural logarithm.
+# Each probability is $1/n$, so the loss is $-\log(1/n) = \log n$, with the natural logarithm. A training from random weights
+# starts near this value.
 
 # %% tags=["exercise"]
 my_loss = np.log(ide.model.num_ids)
@@ -84,7 +92,7 @@ exercises.check_number(my_loss, np.log(n), mistakes, tolerance=0.01)
 # %% [markdown]
 # ## 3 · Pooling stripes
 #
-# Cut $h$ into stripes, average over each stripe's rows and columns, then put the stripes before the channels.
+# Cut $h$ into stripes, average over each stripe's rows and columns, then move the stripes before the channels.
 
 
 # %% tags=["exercise"]
@@ -102,7 +110,7 @@ generator = torch.Generator().manual_seed(0)
 cases = {f"{k} stripes": (torch.rand(2, 3, 12, 4, generator=generator), k) for k in (1, 3, 6)}
 mistakes = {
     "the last two axes are exchanged: (B, stripes, C)": lambda A, k: reference(A, k).transpose(1, 2),
-    "people are taller than wide: stripes run across, so h is cut": lambda A, k: reference(A.transpose(2, 3), k),
-    "a mean, not a maximum": lambda A, k: A.unflatten(2, (k, -1)).amax((3, 4)).transpose(1, 2),
+    "stripes are horizontal: cut h, not w": lambda A, k: reference(A.transpose(2, 3), k),
+    "take the mean, not the maximum": lambda A, k: A.unflatten(2, (k, -1)).amax((3, 4)).transpose(1, 2),
 }
 exercises.check_function(pool_stripes, reference, cases, mistakes)

@@ -16,15 +16,13 @@
 # %% [markdown]
 # # Solutions to 04 · Siamese attention
 #
-# Each exercise of [notebook 04](../04_siamese_attention.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# Each exercise of [notebook 04](../04_siamese_attention.ipynb) with an answer, the reason, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
 
 # %%
-import numpy as np
 import torch
 
 import casnkit as ck
@@ -48,16 +46,17 @@ of_mode = {"paper": torch.cat(model.siamese_attention_of(A_q, A_g))}
 # ## 1 · Predict
 #
 # $f_1 - f_2$ is zero for every picture with itself. The classifier sees only its own constants, so $z$ and $\alpha$ are the
-# same for all: a list of channels that has nothing to do with the picture.
+# same for all pictures.
 
 # %% tags=["exercise"]
 my_prediction = "same"
 
 # %% tags=["check"]
 of_itself = model.pair_gradient(f_2 - f_2) > 0
-print(f"{of_itself[0].sum()} of {of_itself.shape[1]} channels are on")
+if my_prediction is not None:
+    print(f"{of_itself[0].sum()} of {of_itself.shape[1]} channels are on")
 reasons = {
-    "same": "the classifier sees zero whatever the picture is; the maps still differ, because the channels do",
+    "same": "the classifier sees zero for every picture; the maps still differ, because the channels do",
     "differs": "alpha depends on the picture only through the difference: what does the classifier see of it here?",
 }
 exercises.check_choice(my_prediction, "same" if (of_itself == of_itself[0]).all() else "differs", reasons)
@@ -65,8 +64,8 @@ exercises.check_choice(my_prediction, "same" if (of_itself == of_itself[0]).all(
 # %% [markdown]
 # ## 2 · Predict
 #
-# It depends on the network, so here the solution is to *measure*: the first line of the checking cell below, by hand. A sum
-# of many non-negative channels with weights zero or one is bright where many channels are active, whichever half is drawn.
+# It depends on the network, so the solution *measures* it, as the checking cell below does. A sum of many non-negative
+# channels with weights zero or one is bright where many channels are active, for any random half of them.
 
 # %% tags=["exercise"]
 generator = torch.Generator().manual_seed(0)
@@ -79,36 +78,59 @@ generator = torch.Generator().manual_seed(0)
 chosen = (torch.rand(len(A_q), A_q.shape[1], generator=generator) < 0.5).to(A_q)
 paper_maps = of_mode["paper"][: len(A_q)]
 alike = attention.map_correlation(attention.siamese_map(A_q, chosen), paper_maps).median().item()
-print(f"median correlation {alike:.3f}")
+if my_guess is not None:
+    print(f"median correlation {alike:.3f}")
 reason = "sums of many channels with equal weights share most of what they show: the places where the trunk is active"
 reasons = dict.fromkeys(("below 0.5", "0.5 to 0.8", "above 0.8"), reason)
 turned_out = "below 0.5" if alike < 0.5 else "0.5 to 0.8" if alike <= 0.8 else "above 0.8"
 exercises.check_choice(my_guess, turned_out, reasons)
 
 # %% [markdown]
-# ## 3 · Write it
+# ## 3 · Equation 5
+#
+# The steps of the hint in order. Rows between the first and the last stay, even if one of them is low.
 
 
 # %% tags=["exercise"]
-def crop(profile, t):
-    """The values of a profile (h,) from the first to the last row above t times its maximum."""
-    above = np.flatnonzero(profile > t * profile.max())
-    return profile[above[0] : above[-1] + 1]
+def my_distance(profile_1, profile_2, t):
+    """Equation 5's distance of two row profiles: (h,), (h,) -> a single number."""
+    stars = []
+    for profile in (profile_1, profile_2):
+        profile = profile / profile.max()
+        above = (profile > t).nonzero()
+        rows = profile[above.min() : above.max() + 1]
+        stars.append(torch.nn.functional.interpolate(rows[None, None], len(profile), mode="linear")[0, 0])
+    return (stars[0] - stars[1]).norm()
 
 
 # %% tags=["check"]
-def reference(profile, t):
-    first, last = attention.crop_bounds(attention.normalise_map(torch.tensor(profile)[None]), t)
-    return profile[first.item() : last.item() + 1]
+def reference(p, q, t, **how):
+    stars = [attention.align_rows(profile[None], t, **how) for profile in (p, q)]
+    return (stars[0] - stars[1]).norm()
 
 
+def with_rows(choose):
+    def distance(p, q, t):
+        rows = [choose(profile / profile.max(), t)[None, None] for profile in (p, q)]
+        first, second = (torch.nn.functional.interpolate(kept, len(p), mode="linear") for kept in rows)
+        return (first - second).norm()
+
+    return distance
+
+
+one, two = torch.tensor([0.1, 0.2, 0.9, 0.8, 0.6, 0.1]), torch.tensor([0.3, 1.0, 0.1, 0.2, 0.7, 0.2])
 cases = {
-    "one peak": (np.array([0.1, 0.2, 0.9, 0.8, 0.1]), 0.5),
-    "a dip in the middle": (np.eye(6)[1] + np.eye(6)[4], 0.5),
+    "two persons' rows": (one, two, 0.5),
+    "larger maxima": (3 * one, 2 * two, 0.5),
+    "a lower t": (2 * two, one, 0.15),
 }
-cases["a maximum other than one"] = (np.array([1.0, 1.5, 4.0, 3.0, 0.5]), 0.3)
 mistakes = {
-    "rows between the first and the last stay, also low ones": lambda p, t: p[p > t * p.max()],
-    "the last row belongs to the crop": lambda p, t: reference(p, t)[:-1],
+    "divide each profile by its own maximum first": lambda *given: reference(*given, scale="raw"),
+    "the rows are not cropped": lambda p, q, t: reference(p, q, 0.0),
+    "that is the squared distance": lambda *given: reference(*given) ** 2,
+    "rows between the first and the last stay, also low ones": with_rows(lambda p, t: p[p > t]),
+    "the last row above t belongs to the crop": with_rows(
+        lambda p, t: p[(p > t).nonzero().min() : (p > t).nonzero().max()]
+    ),
 }
-exercises.check_function(crop, reference, cases, mistakes)
+exercises.check_function(my_distance, reference, cases, mistakes)

@@ -16,8 +16,7 @@
 # %% [markdown]
 # # Solutions to 05 · CASN in a hundred lines
 #
-# Each exercise of [notebook 05](../05_casn_in_a_hundred_lines.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# Each exercise of [notebook 05](../05_casn_in_a_hundred_lines.ipynb) with an answer, the reason, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -35,7 +34,7 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · Predict
 #
-# `distance[same]` leaves pairs of two people out of the mean, so no gradient reaches their maps. That is also why one
+# `distance[same]` leaves pairs of two people out of the mean, so no gradient reaches their maps. This also means that one
 # constant profile for everybody would be a perfect answer: nothing asks the maps of two people to differ.
 
 # %% tags=["exercise"]
@@ -59,10 +58,10 @@ reasons = {
 exercises.check_choice(my_prediction, reached() if my_prediction else "same", reasons)
 
 # %% [markdown]
-# ## 2 · Write it
+# ## 2 · Equation 3
 #
-# `log_softmax` turns both scores into logarithms of probabilities. The right answer is column 1 where the pair shows one
-# person and column 0 elsewhere: `same.long()` is that column's number.
+# `log_softmax` turns both scores into logarithms of probabilities. The right answer is column 1 if the pair shows one person,
+# and column 0 if not: `same.long()` is the number of that column.
 
 
 # %% tags=["exercise"]
@@ -86,10 +85,10 @@ mistakes = {
 exercises.check_function(my_pair_loss, losses.pair_loss, cases, mistakes)
 
 # %% [markdown]
-# ## 3 · Write it
+# ## 3 · Another form of equation 2
 #
-# $1 - p$ is what the other classes share: the sum of their exponentials divided by the sum of all. Its logarithm is a
-# difference of two `logsumexp`, which stays finite where $p$ rounds to one.
+# $1 - p$ belongs to the other classes: the sum of their exponentials divided by the sum of all. Its logarithm is a difference
+# of two `logsumexp`, which stays finite even if $p$ is rounded to one.
 
 
 # %% tags=["exercise"]

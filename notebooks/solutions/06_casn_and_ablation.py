@@ -16,8 +16,7 @@
 # %% [markdown]
 # # Solutions to 06 · CASN, and which of its parts earns its place
 #
-# Each exercise of [notebook 06](../06_casn_and_ablation.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# Each exercise of [notebook 06](../06_casn_and_ablation.ipynb) with an answer, the reason, and the same checking cell.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -37,8 +36,8 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · Predict
 #
-# $1 - 0.95^{10} \approx 0.40$. Who tries many settings and reports the one that "works" finds one often, and it is worth
-# nothing. Choose on some people, report on others, and say how much was tried.
+# $1 - 0.95^{10} \approx 0.40$. If you try many settings and report the one that "works", you will often find one, and it may
+# mean nothing. Choose on some people, report on others, and say how many settings you tried.
 
 # %% tags=["exercise"]
 my_prediction = "four times in ten"
@@ -46,9 +45,9 @@ my_prediction = "four times in ten"
 # %% tags=["check"]
 rng = np.random.default_rng(0)
 studies = [[ablation.estimate(rng.normal(0, 1, 4)).is_clear for _ in range(10)] for _ in range(300)]
-share = np.mean([any(study) for study in studies])
-print(f"in {share:.0%} of 300 simulated studies at least one was clear")
-reason = "each comparison errs one time in twenty, and ten comparisons err together far more often"
+if my_prediction is not None:
+    print(f"in {np.mean([any(study) for study in studies]):.0%} of 300 simulated studies at least one was clear")
+reason = "each comparison is wrong one time in twenty, and ten comparisons give ten chances to be wrong"
 exercises.check_choice(
     my_prediction,
     "four times in ten",
@@ -56,26 +55,41 @@ exercises.check_choice(
 )
 
 # %% [markdown]
-# ## 2 · Work it out
+# ## 2 · Holm's correction
 #
-# $4.303 \cdot 0.5 / \sqrt 3 = 1.24$: the difference of 1.5 is clear, although both methods scatter by as much as two
-# points. Unpaired, it would not be.
+# The smallest of $n$ p values has to survive $n$ comparisons, the next one $n - 1$, and so on. The running maximum keeps the
+# order of the values.
+
 
 # %% tags=["exercise"]
-half_width = 4.303 * 0.5 / math.sqrt(3)
+def my_holm(p):
+    """Holm's corrected p values, in the order of p: (n,) -> (n,)."""
+    order, result = np.argsort(p), np.empty(len(p))
+    result[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return result
+
 
 # %% tags=["check"]
-paired = ablation.estimate([1.5, 1.0, 2.0])
-unpaired = 4.303 * np.sqrt((1.0 + 0.75) / 3)
-mistakes = {"this forgets to divide by the root of the number of seeds": 4.303 * 0.5}
-mistakes["seeds were not paired: the scatter that both share does not matter"] = unpaired
-exercises.check_number(half_width, (paired.high - paired.low) / 2, mistakes, tolerance=0.02)
+def in_order(p, correct):
+    order = np.argsort(p)
+    return correct(p[order], np.arange(len(p), 0, -1))[np.argsort(order)]
+
+
+cases = {"sorted": [0.001, 0.02, 0.03], "not sorted": [0.04, 0.01, 0.03, 0.02], "large ones": [0.6, 0.004, 0.7]}
+cases = {name: (np.array(p),) for name, p in cases.items()}
+mistakes = {
+    "all were multiplied by n, that is Bonferroni; Holm takes n, n - 1, ...": lambda p: np.minimum(len(p) * p, 1),
+    "a corrected value may not be smaller than the one before it": lambda p: np.minimum(in_order(p, np.multiply), 1),
+    "a p value is at most 1": lambda p: in_order(p, lambda s, k: np.maximum.accumulate(k * s)),
+    "put the values back into the order of the input": lambda p: np.sort(ablation.report.holm(p)),
+    "the smallest is multiplied by n, the largest by 1": lambda p: np.minimum(in_order(p, lambda s, k: s * k[::-1]), 1),
+}
+exercises.check_function(my_holm, lambda p: ablation.report.holm(p).copy(), cases, mistakes)
 
 # %% [markdown]
-# ## 3 · Write it
+# ## 3 · How many seeds
 #
-# Half the difference needs four times the trainings. That is why small gains are expensive to show, and often claimed
-# without.
+# Half the difference needs four times as many trainings. This is why small gains are expensive to show.
 
 
 # %% tags=["exercise"]
@@ -85,7 +99,7 @@ def needed(s, d):
 
 
 # %% tags=["check"]
-cases = {"a loud difference": (1.0, 2.0), "a quiet one": (2.0, 1.0), "in between": (1.5, 0.8)}
+cases = {"a large difference": (1.0, 2.0), "a small one": (2.0, 1.0), "in between": (1.5, 0.8)}
 mistakes = {"round up: a part of a training cannot be run": lambda s, d: int((2 * s / d) ** 2) or 1}
 mistakes["four times the seeds halve the width: square it"] = lambda s, d: np.ceil(2 * s / d)
 exercises.check_function(needed, lambda s, d: np.ceil((2 * s / d) ** 2), cases, mistakes)
