@@ -378,7 +378,7 @@ exercises.check_function(weighted_sum, reference, cases, mistakes)
 
 # %% [markdown]
 # **4. Explain.** A colleague tries twenty weights on the test people, reports the best one, and writes: "Attention improves
-# mAP." Explain in five or six sentences what is wrong, and which two experiments you would ask for.
+# mAP." Explain in five or six sentences what is wrong, and which experiments you would ask for.
 #
 # <details><summary>What a good answer says</summary>
 #

@@ -168,7 +168,7 @@ figures.show_distance_histograms(pairs.same, pairs.different, lines, "Features, 
 
 # %% [markdown]
 # We chose these thresholds on the validation people. On *these* people, each threshold accepts at most the promised share of
-# pairs of two different people. Does it keep this promise on the test people?
+# pairs of two different people. Do they keep this promise on the test people?
 
 # %%
 after = {name: ranking.pair_distances(test.distances[name], *sides) for name in before}

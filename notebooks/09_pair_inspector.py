@@ -143,8 +143,8 @@ for name, j in (("stranger", stranger), ("true match", match)):
 # ## 4 · The consistency loss of one pair
 #
 # **Formula (equation 5).** Take the maximum of each row, crop from the first to the last row above $t$, resize, and compute
-# the l2 distance $\lVert M^*_1 - M^*_2\rVert_2$. Here are these steps for the stranger, with a larger $t$ than ours. (If all
-# rows are above $t$, nothing is cropped.)
+# the l2 distance $\lVert M^*_1 - M^*_2\rVert_2$. Here are these steps for the stranger, at $t = 0.5$. (If all rows are
+# above $t$, nothing is cropped.)
 
 # %% Equation 5, for the picture that came first tags=["slide"]
 inspector.set(gallery=stranger, threshold=0.5)

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 10 · Failures and rank changes
 #
-# Notebook 09 looked at *one* failure and found a story for it. Here we look at all failures. **Which queries fail, in which
-# ways, and are the stories still true when we count?**
+# Notebook 09 looked at *one* failure and found a story that explains it. Here we look at all failures. **Which queries
+# fail, in which ways, and are the stories still true when we count?**
 #
 # ![Ranked galleries of three queries: right matches in a solid frame, wrong ones in a dashed frame](../figures/rankings.webp)
 #
@@ -58,7 +58,7 @@ rows += [{"model": "casn", **row} for row in casn.result.rows()]
 ck.evaluation.table(rows)
 
 # %% [markdown]
-# Each bar is one query, hardest first. A medium mean can come from a few very bad lists and many perfect ones, or from many
+# Each bar is one query, hardest first. A moderate mean can come from a few very bad lists and many perfect ones, or from many
 # mediocre lists. Which of the two is it here?
 
 # %%
@@ -184,9 +184,9 @@ sure = {name: table.confidence[chosen] for name, chosen in groups.items() if cho
 figures.show_distributions(sure, "p(same) of the query and its first picture", "How sure?")
 
 # %% [markdown]
-# Look at the scale. The values lie close together and stay far below 1, and there is a reason for it. Notebook 04 showed that
-# $z_1$ is close to a bias minus a norm of $f^-$. So it is largest near $f^- = 0$, and hardly any pair can get more than a
-# picture that is compared with *itself*:
+# Look at the horizontal axis: how close do the values come to 1? There is a limit, and a reason for it. Notebook 04 showed
+# that $z_1$ is close to a bias minus a norm of $f^-$. So it is largest near $f^- = 0$, and hardly any pair can get more
+# than a picture that is compared with *itself*:
 
 # %%
 f = casn.result.query.features[:1]
@@ -488,8 +488,8 @@ exercises.check_function(overlap, reference, cases, mistakes)
 #
 # 1. Why is a list of the largest gains no evidence?
 #
-# <details><summary>Answer</summary>Any two rankings have one, even two random rankings. The losses and the total
-# count.</details>
+# <details><summary>Answer</summary>Any two rankings have one, even two random ones. Count all gains and all losses
+# instead.</details>
 #
 # 2. Why can "p(same) of at least 0.9" select nothing?
 #

@@ -83,8 +83,8 @@ outlines = [tuple(s.mask(j) for s, j in zip(splits, pairs.pairs[p], strict=True)
 # | `correspondence` | the similarity of the features, divided over *pairs of places* of the two pictures | one forward pass |
 # | `integrated-gradients` | the gradient at each pixel, averaged on the way from grey to the picture | tens of passes |
 #
-# The plain mean explains nothing, so every other map has to do better. Each method shows in which places the score has its
-# cause; the correspondence also shows which place of one picture goes with which place of the other.
+# The plain mean explains nothing, so every other map has to do better. Only the correspondence also shows which place of
+# one picture goes with which place of the other.
 #
 # One function computes them all, except the correspondence, which is not a pair of maps:
 
@@ -110,8 +110,8 @@ figures.show_gallery_of_methods(pictures, gallery_of, labels, outlines, "Five an
 
 # %% [markdown]
 # **Look.** Cover the headings. Can you tell which row is the *wrong* match, where the map should show the reason for an
-# error? If you found a good story for one column, look at the next one: it would have given you another story, and just as
-# good a one.
+# error? If you found a good story for one column, look at the next column: it tells another one, and that sounds just as
+# good.
 #
 # The sixth method answers a question that two separate maps cannot: *which place goes with which?* With average pooling, the
 # inner product of two features is a sum over all pairs of cells, without remainder. Divided by both lengths it is the cosine:
@@ -136,23 +136,15 @@ sides = asked["siamese"].query[0], asked["siamese"].gallery[0]
 ck.notebook.show(pictures[0], sides, matrix=matrix, title="Siamese attention, and which places are similar")
 
 # %% [markdown]
-# **More methods.** First two more of our own: equation 4 without its share of the plain mean, and $z_1$ divided over the
-# places of both pictures. Then captum's. They use **gradients** down to the feature map or the pixels (Grad-CAM, guided
-# Grad-CAM, saliency, SmoothGrad), or they **hide** one window after the other and watch the score (occlusion).
+# **More methods.** First one more of our own: $z_1$ divided over the places of both pictures. Then captum's. They use
+# **gradients** down to the feature map or the pixels (Grad-CAM, guided Grad-CAM, saliency, SmoothGrad), or they **hide**
+# one window after the other and watch the score (occlusion).
 
 # %% Many answers, by captum tags=["slide"]
-others = [
-    "siamese-centred",
-    "score-decomposition",
-    "layer-gradcam",
-    "guided-gradcam",
-    "saliency",
-    "smoothgrad",
-    "occlusion",
-]
+others = ["score-decomposition", "layer-gradcam", "guided-gradcam", "saliency", "smoothgrad", "occlusion"]
 asked |= {name: explain.explain(model, *few, name, **cheap.get(name, {})).cpu() for name in others}
 gallery_of = {name: list(zip(asked[name].query, asked[name].gallery, strict=True)) for name in others}
-figures.show_gallery_of_methods(pictures, gallery_of, labels, outlines, "Seven more")
+figures.show_gallery_of_methods(pictures, gallery_of, labels, outlines, "Six more")
 
 # %% [markdown]
 # **Guided Grad-CAM can be empty, and this is not an error of the picture.** Guided backpropagation lets only positive
@@ -317,7 +309,7 @@ else:
 # is the same map moved to a random place, and with the plain mean.
 
 # %%
-judged = ["plain-mean", "siamese", "siamese-gradcam", "siamese-centred", "evidence", "saliency", "integrated-gradients"]
+judged = ["plain-mean", "siamese", "siamese-gradcam", "evidence", "saliency", "integrated-gradients"]
 maps = {}
 for name in judged:
     m = explain.explain(model, queries, galleries, name, **cheap.get(name, {})).cpu()
@@ -481,8 +473,9 @@ for number, of in enumerate(("p(same)", "AP")):
 # %% [markdown]
 # ## 9 · The league
 #
-# `casnkit league` runs all these tests for all methods on many more pairs. It was run on our drawn people, whatever data you
-# chose above, and the kit contains its table (`figures/results/league.csv`).
+# `casnkit league` runs all these tests for all methods on many more pairs. It was run on our drawn people, whatever data
+# you chose above, and the kit contains its table (`figures/results/league.csv`). `explain.METHODS[name].label` says in
+# words what a method is that you have not met.
 
 # %%
 from casnkit.explain.league import findings, league_head, league_tables, read_league
