@@ -617,13 +617,24 @@ def rows_only(images):
     return torch.cat([part * (n in (0, 3)) for n, part in enumerate(images.chunk(4, 2))], 2)
 
 
+def tried(function):
+    """Of a function: its result, and what it did to the pictures that it was given."""
+
+    def both(images):
+        given = images.clone()
+        return None if (found := function(given)) is None else (found, given - images)
+
+    return both
+
+
 noise = torch.rand(2, 3, 16, 8, generator=torch.Generator().manual_seed(0))
 cases = {"two tall pictures": (noise,), "two wide ones": (noise.transpose(2, 3),)}
 mistakes = {
-    "the middle has to go, and the border has to stay": lambda x: x - reference(x),
-    "only the middle columns of these rows, not the whole rows": rows_only,
+    "the middle has to go, and the border has to stay": tried(lambda x: x - reference(x)),
+    "only the middle columns of these rows, not the whole rows": tried(rows_only),
+    "make a copy first: the caller's pictures were changed": tried(lambda x: x.copy_(reference(x))),
 }
-exercises.check_function(without_middle, reference, cases, mistakes)
+exercises.check_function(tried(without_middle), tried(reference), cases, mistakes)
 
 # %% [markdown]
 # **4. Find the test.** A network embeds `without_middle(images)` with our trunk, so it recognises people by what is around

@@ -117,4 +117,10 @@ mistakes = {
         t * (np.var(m, ddof=1) / len(m) + np.var(b, ddof=1) / len(b)) ** 0.5,
     ),
 }
-exercises.check_function(compare, reference, cases, mistakes)
+
+
+def as_tuple(*case):
+    return None if (found := compare(*case)) is None else tuple(np.atleast_1d(found))
+
+
+exercises.check_function(as_tuple, reference, cases, mistakes)
