@@ -16,18 +16,18 @@
 # %% [markdown]
 # # 07 · Ranking with attention
 #
-# At test time the paper does not rank by features alone: it adds the distance between two pictures' attention. **Does
-# that help, how much attention is right, and who may decide it?**
+# At test time the paper does not rank by features alone. It adds a second distance: how much the attention of two pictures
+# differs. **Does that help, how much attention should be added, and on which people may we choose that?**
 #
-# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
+# ![Ranked galleries of three queries: right matches in a solid frame, wrong ones in a dashed frame](../figures/rankings.webp)
 #
-# **You will learn** how two distances are put on one scale and added (the paper's section 4), how to choose a setting
-# without looking at the test, how to tell a gain from luck, and how to break a result down by cameras.
+# **You will learn** how to put two distances on one scale and add them (the paper's section 4), how to choose a setting
+# without looking at the test, how to tell a real gain from chance, and how to break a result down by camera.
 #
-# **You need** `04_siamese_attention`; it helps to have met mAP in `01_data_and_protocol`. Pictures of your own need at least
-# four people in training: two of them are taken out to choose on.
+# **You need** `04_siamese_attention`; it helps to have met mAP in `01_data_and_protocol`. If you use your own pictures, they
+# must show at least four people in training: we set two of them aside to choose on.
 # **Runtime** under a minute at `smoke`; at `quick` two or three minutes on two cores the first time, most of it one training
-# without the validation people; at `paper` hours on a GPU. **Hardware** a laptop; only `paper` asks for a GPU.
+# without the validation people; at `paper` hours on a GPU. **Hardware** a laptop; only `paper` needs a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -42,15 +42,16 @@ import torch
 import casnkit as ck
 from casnkit import attention, evaluation, exercises, figures, ranking
 from casnkit.data.records import hold_out
-from casnkit.experiments import ablation
+from casnkit.experiments import ablation, report
 
 session = ck.notebook.start(profile, data)
 
 # %% [markdown]
 # ## 1 · Three groups of people
 #
-# **Idea.** Whatever we choose by looking at a result, we fit to that result. So the people are divided in three: on some
-# the network is *trained*, on others we *choose*, and on the rest we *report*, once. Nobody is in two groups.
+# **Idea.** If we choose a setting because it gives a good result on some people, that result is no longer a fair test. So we
+# divide the people into three groups. We *train* the network on the first, we *choose* settings on the second, and we
+# *report* on the third, once. No person is in two groups.
 
 # %%
 dataset = session.dataset
@@ -62,7 +63,7 @@ for name, split in groups.items():
 assert not set(training.train.identities) & set(validation.gallery.identities)
 
 # %% [markdown]
-# So this network has seen fewer people than the one of the other notebooks. That is the price of a fair choice.
+# This network therefore sees fewer people in training than the one in the other notebooks. A fair choice has this price.
 
 # %%
 apart = replace(session, dataset=training, folder=session.folder / "held-out")
@@ -72,42 +73,43 @@ chosen_on = evaluation.evaluate(model, validation, config, device=session.device
 evaluation.table(chosen_on.rows())
 
 # %% [markdown]
-# This table is of the *validation* people, in percent; `sum` adds both distances, with the share of attention that the run
-# was configured with (section 2 prints it). Which row would you take to the test? Write it down before you read on.
+# This table shows the *validation* people, in percent. `sum` adds both distances, with the share of attention that the run
+# was configured with (section 2 prints it). Which row would you use on the test people? Write it down before you read on.
 
 # %% [markdown]
 # ## 2 · Two distances, one scale
 #
-# **Idea.** Features and attention are both compared by an $l_2$ distance, but their numbers have nothing to do with each
-# other: other lengths, other spreads. Added as they are, the one that spreads more decides.
+# **Idea.** Features and attention are both compared by an $l_2$ distance, but the two distances have different units: the
+# vectors have different lengths and the values spread differently. If we add them as they are, the distance that spreads
+# more decides the ranking.
 
 # %%
 both = {name: chosen_on.distances[name] for name in ("features", "attention")}
-figures.show_distributions(both, "distance, lower is closer", "As they come")
+figures.show_distributions(both, "distance, lower is closer", "Before scaling")
 
 # %% [markdown]
-# **Formula.** Each distance is scaled before the two are added,
+# **Formula.** We scale each distance and then add the two:
 #
 # $$d(q, g) = (1 - w)\, N\big(d_f(q, g)\big) + w\, N\big(d_a(q, g)\big).$$
 #
-# $N$ maps to $[0, 1]$ (`minmax`) or to mean 0 and standard deviation 1 (`zscore`), either for each query's row or over the
-# whole matrix. $w = 0.5$ is the paper's sum, up to a factor that no ranking notices.
+# $N$ maps the distances to $[0, 1]$ (`minmax`), or to mean 0 and standard deviation 1 (`zscore`). It does so either for each
+# query's row or for the whole matrix. $w = 0.5$ is the paper's sum divided by two, and that does not change any ranking.
 
 # %%
 scaled = {
     f"{name}, {kind}": ranking.normalise_distances(both[name], kind) for kind in ("minmax", "zscore") for name in both
 }
-figures.show_distributions(scaled, "scaled distance", "On one scale, query by query", limits=(-3, 3))
+figures.show_distributions(scaled, "scaled distance", "Scaled query by query", limits=(-3, 3))
 
 # %% [markdown]
-# **Look** at how wide features and attention are after each scaling. A narrow distance is a quiet voice in the sum, at the
-# *same* weight. So normalisation and weight are one question, not two.
+# **Look** at the width of the two distributions after each scaling. At the *same* weight, a narrow distance has less
+# influence on the sum. So the normalisation and the weight have to be chosen together.
 
 # %% [markdown]
-# > **What the paper leaves open: the sum.** "Normalised and added" names neither the normalisation, nor what it runs over,
-# > nor why both should count the same. *Our choice:* the values printed below; `minmax` per query makes a query's ranking
-# > depend on no other query. *The evidence:* section 3 chooses on validation people, section 5 tests the choice, also over
-# > several seeds. *To switch:*
+# > **What the paper leaves open: the sum.** "Normalized and summed" does not say which normalisation is meant, what it runs
+# > over, or why both distances should count the same. *Our choice:* the values printed below. With `minmax` per query, the
+# > ranking of one query does not depend on the other queries. *The evidence:* section 3 chooses on validation people, and
+# > section 5 tests that choice, also over several seeds. *To switch:*
 # > `session.run("casn", ranking={"normalisation": "zscore", "normalise_per": "matrix", "attention_weight": 0.5})`.
 
 # %%
@@ -116,8 +118,9 @@ print({name: getattr(config.ranking, name) for name in ("normalisation", "normal
 # %% [markdown]
 # ## 3 · Choosing the weight
 #
-# Four normalisations, each weight in steps of a twentieth, on the validation people. `choose_weight` takes the highest
-# mAP, and of equal ones the smallest weight: features alone are cheaper.
+# We try four normalisations, and for each of them the weights in steps of a twentieth, on the validation people.
+# `choose_weight` takes the weight with the highest mAP. If two are equal, it takes the smaller one, because features alone
+# are cheaper.
 
 # %%
 people = (validation.query.pids, validation.query.camids, validation.gallery.pids, validation.gallery.camids)
@@ -134,13 +137,14 @@ print(f"on validation people {gain:+.1f} points of mAP against features alone")
 assert np.isclose(best.mean_ap[0], chosen_on.rankings["features"].mean_ap), "weight 0 is features alone"
 
 # %% [markdown]
-# That gain can only be zero or more: a weight of zero was among the choices. *The best of many always looks good on the
-# set that chose it.* What it is worth, only other people can say.
+# This gain cannot be negative: the weight zero was among the choices. *The best of many choices always looks good on the data
+# that it was chosen on.* Only other people can show what it is worth.
 #
-# ## 4 · A rival that knows no pair
+# ## 4 · A rival that never sees the pair
 #
-# Notebook 04 found the paper's map close to the plain mean of all channels. Then the plain mean's row profile might do as
-# well in the sum, at a fraction of the cost. It gets the same chance: a weight of its own, chosen on the same people.
+# Notebook 04 found that the paper's map is close to the plain mean of all channels. So the row profile of the plain mean
+# might help the sum just as much, at a fraction of the cost. We give it the same chance: its own weight, chosen on the same
+# people.
 
 
 # %%
@@ -160,7 +164,7 @@ print(f"share of the plain mean: {plain.best}, {100 * (plain.mean_ap.max() - pla
 # %% [markdown]
 # ## 5 · The test, once
 #
-# Everything is chosen. Now the people whom nobody has looked at.
+# All settings are chosen. Now we use the test people for the first time.
 
 # %%
 ways = {name: test.distances[name] for name in ("features", "attention")}
@@ -184,10 +188,10 @@ session.expect(results["features"].mean_ap > test.chance.mean_ap, "the features 
 evaluation.table([line(*item) for item in {**results, "chance": test.chance}.items()])
 
 # %% [markdown]
-# **Is a difference more than luck of the draw?** Had other people walked past the cameras, every number would be another.
-# Queries of one person rise and fall together, so we take each *person's* mean change against features alone and ask how
-# far the mean over people could be off (95 %). This covers the choice of people, *not* the luck of training: for that,
-# networks with several seeds are needed.
+# **Could a difference be chance?** With other people in the test set, every number would be different. Queries of one
+# person rise and fall together, so we take each *person's* mean change against features alone. From the spread over people we
+# compute a 95 % interval for the mean. It covers the choice of people. It does *not* cover the randomness of training: for
+# that we need networks with several seeds.
 
 
 # %%
@@ -207,12 +211,16 @@ for name in list(ways)[1:]:
     print(f"{name:20} {mean:+6.1f} ± {margin:.1f} points against features alone: {verdict}")
 
 # %% [markdown]
-# Read it in this order. *Attention alone* is a few numbers for a whole picture; it was never meant to find anybody by
-# itself. *The paper's sum* gives these few numbers half of the vote. *The weighted sum* gives them what they earned on other
-# people. And if *the plain mean* does as well, what helped is where the person stands in the picture, not the pair.
+# Read the rows in this order.
 #
-# Several seeds tell more than one notebook can. What `casnkit ablate` measured on our drawn people (`quick`), whatever data
-# you have chosen above: mAP in percent, in brackets the 95 % interval over seeds.
+# - *Attention alone* is a handful of numbers for a whole picture. Nobody expects it to find people by itself.
+# - *The paper's sum* gives these few numbers half of the weight.
+# - *The weighted sum* gives them the weight that was best on the validation people.
+# - *With the plain mean*: if this row is as good, the help came from where the person stands in the picture, not from the
+#   pair.
+#
+# One network is not enough to decide. Here is what `casnkit ablate` measured with several seeds on our drawn people
+# (`quick`), whatever data you chose above: mAP in percent, with the 95 % interval over seeds in brackets.
 
 # %%
 study = ablation.published("variants")
@@ -227,11 +235,27 @@ for group in groups:
 evaluation.table(rows) if rows else print(ablation.HOW_TO["variants"])
 
 # %% [markdown]
+# The control belongs beside it: the same sum with the plain mean, its weight chosen on validation people for each network.
+# If a network *without* attention gains as much from the plain mean, then the gain is not due to Siamese attention.
+
+# %%
+trainings = report.read_results("ablation")
+controls = []
+for (pooling, variant), group in trainings.groupby(["pooling", "variant"]) if trainings is not None else ():
+    group = group[group["study"] == "variants"]
+    if column := report.best_sum(group, "plain_"):
+        means = {"features": group["mean_ap"].mean(), "with the plain mean": group[column].mean()}
+        controls.append(
+            {"network": f"{variant} ({pooling})", "share": column.removeprefix("plain_" + report.CURVE), **means}
+        )
+evaluation.table(controls) if controls else print("This control has not been published yet.")
+
+# %% [markdown]
 # ## 6 · Camera by camera
 #
-# One number for all cameras hides where it fails. Each cell below ranks the queries of one camera against the pictures of
-# one other camera alone. On the diagonal there is nothing to find: pictures of the query's own camera do not count. (Where
-# nobody knows the cameras, there is one cell, and all pictures stand in it.)
+# A single number for all cameras hides where the ranking fails. Each cell below ranks the queries of one camera against the
+# pictures of one other camera. On the diagonal there is nothing to find: pictures from the query's own camera do not count.
+# (If the cameras are unknown, there is one cell, and it holds all pictures.)
 
 # %%
 sides = (query.pids, query.camids, gallery.pids, gallery.camids)
@@ -246,32 +270,34 @@ known = cells[cells["queries"] > 0]
 for name, k in {"hardest": known["mean_ap"].idxmin(), "easiest": known["mean_ap"].idxmax()}.items():
     row = known.loc[k]
     of, among = (ck.data.camera_text(int(row[f"{side} camera"])) for side in ("query", "gallery"))
-    print(f"{name}: {of} in {among}, mAP {row['mean_ap']:.1f} % with {row['queries']:.0f} queries")
+    print(f"{name}: {of} in {among}, mAP {row['mean_ap']:.1f} % (queries: {row['queries']:.0f})")
 mean_ap = cells.pivot(**grid, values="mean_ap")
 if len(known) > 1 and mean_ap.index.equals(mean_ap.columns):
     print(f"there and back differ by up to {np.nanmax(np.abs(mean_ap - mean_ap.T), initial=0):.0f} points")
 
 # %% [markdown]
-# Before you explain a dark cell by light or viewpoint, look at the small number in it: with twenty queries, one query more
-# or less is five points.
+# Before you explain a dark cell by light or viewpoint, look at the small number in it. With twenty queries, a single query
+# changes the result by five points.
 
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Two habits of the field remain: asking a picture's neighbours before ranking it, and drawing a line between "the same" and
-# "not the same". **What do they bring, and what do they cost?** Notebook `08_reranking_and_verification` measures both.
+# Two more steps are common in this field: to compare the neighbours of two pictures before ranking, and to choose a
+# threshold between "the same" and "not the same". **What do they gain, and what do they cost?** Notebook
+# `08_reranking_and_verification` measures both.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# Write your answer into the first cell of each exercise; the second cell checks it. Solutions:
 # [solutions/07_ranking_with_attention](solutions/07_ranking_with_attention.ipynb).
 #
-# **1. Predict.** Features alone, scaled by `minmax` *per query*. Does their ranking change: `"same"` or `"changes"`?
+# **1. Predict.** You scale the features' distances by `minmax` *per query* and rank by them alone. Does the ranking change:
+# `"same"` or `"changes"`?
 #
 # <details><summary>Hint</summary>
 #
-# What does subtracting a constant and dividing by a positive one do to the order of a row?
+# What happens to the order of a row when you subtract a constant from it and divide it by a positive number?
 #
 # </details>
 
@@ -282,18 +308,19 @@ my_prediction = None  # "same" or "changes"
 per_query = ranking.normalise_distances(ways["features"], "minmax", "query")
 plain_ap, scaled_ap = (evaluation.rank(d, dataset).mean_ap for d in (ways["features"], per_query))
 reasons = {
-    "same": "every row keeps its order; only a comparison between rows, as by a threshold, notices the difference",
-    "changes": "a row is shifted and stretched: can that make a larger distance smaller than another of that row?",
+    "same": "every row keeps its order; only a comparison between rows, such as a threshold, is affected",
+    "changes": "a row is shifted and stretched: can that make a larger distance smaller than another one in that row?",
 }
 exercises.check_choice(my_prediction, "same" if np.isclose(plain_ap, scaled_ap) else "changes", reasons)
 
 # %% [markdown]
 # **2. Work it out.** Three gallery pictures of one query have the scaled distances 0, 0.5 and 1 by features, and 1, 0.2 and 0
-# by attention. The share of attention $w$ rises from 0. At which $w$ does the *second* picture draw level with the first?
+# by attention. The share of attention $w$ rises from 0. At which $w$ do the first and the *second* picture have the same
+# distance?
 #
 # <details><summary>Hint</summary>
 #
-# Write $(1 - w)\,d_f + w\,d_a$ for both pictures and set them equal.
+# Write $(1 - w)\,d_f + w\,d_a$ for both pictures and set the two equal.
 #
 # </details>
 
@@ -306,16 +333,16 @@ shares = np.linspace(0, 1, 100_001)[:, None]
 sums = (1 - shares) * features + shares * attentive
 level = shares[(sums[:, 1] <= sums[:, 0]).argmax(), 0]
 mistakes = {
-    "there the third picture draws level with the first": shares[(sums[:, 2] <= sums[:, 0]).argmax(), 0],
+    "there the third picture is level with the first": shares[(sums[:, 2] <= sums[:, 0]).argmax(), 0],
     "features have the share 1 - w, not w": 1 - level,
-    "features count less, too, when attention counts more": 0.5 / 0.8,
+    "when attention counts more, features count less": 0.5 / 0.8,
 }
 exercises.check_number(my_weight, level, mistakes, tolerance=2e-3)
 
 
 # %% [markdown]
-# **3. Write it.** The weighted sum of two matrices of distances (Q, G), each scaled by `minmax` per query first: every row
-# runs from 0 to 1. $w$ is the share of the second matrix. No row has all values equal.
+# **3. Write it.** The weighted sum of two matrices of distances (Q, G). First scale each matrix by `minmax` per query, so
+# that every row runs from 0 to 1. $w$ is the share of the second matrix. You may assume that no row has all values equal.
 #
 # <details><summary>Hint</summary>
 #
@@ -350,8 +377,39 @@ mistakes = {
 exercises.check_function(weighted_sum, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** Weigh each *camera pair* differently: where is attention worth more than average?
+# **4. Explain.** A colleague tries twenty weights on the test people, reports the best one, and writes: "Attention improves
+# mAP." Explain in five or six sentences what is wrong, and which experiments you would ask for.
+#
+# <details><summary>What a good answer says</summary>
+#
+# - The weight was fitted to the test people. Weight zero is among the choices, so the reported gain cannot be negative, even
+#   if attention is pure noise. (1 point)
+# - The weight has to be chosen on other people and used once on the test people. (1 point)
+# - The change needs an interval over people, because queries of one person are not independent. (1 point)
+# - Several seeds are needed, because one network can be lucky. (1 point)
+# - A control is needed: the plain mean with a weight of its own. If it gains as much, the gain does not come from the pair's
+#   attention. (1 point)
+#
+# </details>
+#
+# **To go on.** Weigh each *pair of cameras* differently. Where does attention help more than average?
 # `ranking.camera_pairs(ways["attention"], *sides)` is a start.
+#
+# ## Recap
+#
+# 1. Why must both distances be scaled before they are added?
+#
+# <details><summary>Answer</summary>They have different units. Without scaling, the one with the larger spread
+# decides.</details>
+#
+# 2. Which group of people chooses the weight, and why not the test people?
+#
+# <details><summary>Answer</summary>The validation people. A result on the people that chose the weight is too good.</details>
+#
+# 3. The sum is better than features alone. What else has to be shown before the pair's attention gets the credit?
+#
+# <details><summary>Answer</summary>That the plain mean, with a weight of its own, gains less; over people and over
+# seeds.</details>
 #
 # ## References
 #

@@ -16,17 +16,18 @@
 # %% [markdown]
 # # 08 · Re-ranking and verification
 #
-# So far each gallery picture was judged by itself, and every query got a list. Two habits of the field change that. **What
-# does it bring to ask a picture's neighbours, and from which distance on may one say "the same person"?**
+# So far we compared a query with each gallery picture separately, and every query got a ranked list. This lesson adds two
+# common steps. **What do we gain when we also compare the neighbours of two pictures? And below which distance may we say
+# "the same person"?**
 #
-# ![Ranked galleries of some queries: right matches in a solid frame, wrong ones dashed](../figures/rankings.webp)
+# ![Ranked galleries of three queries: right matches in a solid frame, wrong ones in a dashed frame](../figures/rankings.webp)
 #
-# **You will learn** what re-ranking by mutual neighbours does, alone and *together* with attention, how a threshold is chosen
-# that keeps its promise, and why a sum that ranks well can be useless for a decision.
+# **You will learn** what re-ranking by mutual neighbours does, alone and *together* with attention, how to choose a threshold
+# and test whether it keeps its promise, and why a sum that ranks well can be useless for a decision.
 #
-# **You need** `07_ranking_with_attention`: the same network, trained without the validation people.
-# **Runtime** under a minute at `smoke`; at `quick` about a minute on two cores after notebook 07, else one training more; at
-# `paper` hours on a GPU. **Hardware** a laptop; only `paper` asks for a GPU.
+# **You need** `07_ranking_with_attention`: this lesson uses the same network, trained without the validation people.
+# **Runtime** under a minute at `smoke`; at `quick` about a minute on two cores after notebook 07, otherwise one more
+# training; at `paper` hours on a GPU. **Hardware** a laptop; only `paper` needs a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -46,7 +47,7 @@ session = ck.notebook.start(profile, data)
 # %% [markdown]
 # ## 1 · The network and the people
 #
-# As in notebook 07: one group of people to train on, one to choose on, one to report on.
+# As in notebook 07, we train on one group of people, choose settings on another, and report on a third.
 
 # %%
 dataset = session.dataset
@@ -63,20 +64,21 @@ best = ranking.choose_weight(*both.values(), *people)
 print(f"share of attention, chosen on the validation people: {best.best}")
 
 # %% [markdown]
-# ## 2 · Re-ranking: ask the neighbours
+# ## 2 · Re-ranking: compare the neighbours
 #
-# **Idea.** If $g$ is close to $q$, then the pictures *around* $g$ should be the pictures around $q$. Zhong et al. call two
-# pictures **k-reciprocal** neighbours if each is among the other's $k$ nearest. A picture that is close to everybody (grey
-# clothes, bad light) has few such neighbours.
+# **Idea.** If $q$ and $g$ show the same person, then the pictures that are close to $g$ should also be close to $q$. Zhong et
+# al. call two pictures **k-reciprocal** neighbours if each is among the $k$ nearest of the other. A picture that is close to
+# many different people (grey clothes, bad light) has few such neighbours.
 
 # %% [markdown]
-# **Formula.** Each picture $p$ gets a vector $V_p$ with $e^{-d(p, g)}$ for its reciprocal neighbours $g$ and $0$ elsewhere.
-# How far apart are two such vectors?
+# **Formula.** Each picture $p$ gets a vector $V_p$. Its entry for picture $g$ is $e^{-d(p, g)}$ if $g$ is a reciprocal
+# neighbour of $p$, and $0$ otherwise. The Jaccard distance $d_J$ compares two such vectors, and the final distance $d^*$ is a
+# weighted sum of both distances:
 #
 # $$d_J(q, g) = 1 - \frac{\sum_i \min(V_{q,i}, V_{g,i})}{\sum_i \max(V_{q,i}, V_{g,i})}, \qquad
 # d^* = (1 - \lambda)\, d_J + \lambda\, d.$$
 #
-# It needs the distances of *all* pictures among each other, so we make them for features and for attention.
+# This needs the distances between *all* pictures, so we compute them for features and for attention.
 
 # %%
 query, gallery, parts = dataset.query, dataset.gallery, (test.query, test.gallery)
@@ -87,8 +89,8 @@ features = ranking.Blocks(test.distances["features"], *of_features)
 attentive = ranking.Blocks(test.distances["attention"], *of_attention)
 
 # %% [markdown]
-# Who are a query's reciprocal neighbours? We look at one that the features solve neither well nor badly: its ten nearest
-# pictures. A ✓ marks those that have the query among *their* ten nearest, too.
+# Which pictures are reciprocal neighbours of a query? We take a query of medium difficulty and show its ten nearest pictures.
+# A ✓ marks the pictures that have the query among *their* ten nearest, too.
 
 # %%
 hard_to_easy = report.spread_queries(test.rankings["features"].average_precision, 3)
@@ -101,7 +103,8 @@ pictures = [query.image(i), *(gallery.image(j) for j in nearest)]
 figures.show_batch(pictures, [f"pid {query.pids[i]}", *captions], columns=11)
 
 # %% [markdown]
-# Now all ways together: attention before re-ranking (in the distance that is re-ranked), after it, or not at all.
+# Now we compare several ways: attention is added before re-ranking (to the distance that is re-ranked), after it, or not at
+# all.
 
 # %%
 sides = (query.pids, query.camids, gallery.pids, gallery.camids)
@@ -126,7 +129,7 @@ for after, before in compared.items():
     print(f"{after:31} against {before:18} {mean:+6.1f} ± {margin:.1f} points of average precision")
 
 # %% [markdown]
-# **Look at the ranks that moved.** The query whose average precision rose most, before and after:
+# **Look at the ranks that moved.** Here is the query whose average precision rose most, before and after:
 
 # %%
 risen = reranked["re-ranked features"].average_precision - reranked["features"].average_precision
@@ -139,9 +142,9 @@ moved = ranking.rank_changes(again["features"], again["re-ranked features"], *si
 ck.notebook.say(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in moved.items()))
 
 # %% [markdown]
-# **Two warnings.** Re-ranking reads the *whole* gallery and all *other queries* before it answers one: compare it only with
-# results that were allowed the same. And its size of neighbourhood ($k_1 = 20$ in the paper by Zhong et al.) was chosen for
-# galleries with some twenty pictures of each person; here it is:
+# **Two warnings.** Re-ranking uses the *whole* gallery and all *other queries* to answer one query, so compare it only with
+# methods that may do the same. Also, the size of the neighbourhood ($k_1 = 20$ in the paper by Zhong et al.) was chosen for
+# galleries with about twenty pictures of each person. In our gallery:
 
 # %%
 of_people = (gallery.pids > 0).sum()
@@ -150,9 +153,10 @@ print(f"pictures of a person in the gallery: {of_people / len(gallery.identities
 # %% [markdown]
 # ## 3 · Two pictures: the same person?
 #
-# **Idea.** A ranking has a first place even if the person is not there at all. A door, or an archive, needs a *decision*:
-# from which distance on do we say "the same"? There are two ways to be wrong. A **false accept** calls two people one, a
-# **false reject** calls one person two. One can be had for the other, and only for the other.
+# **Idea.** A ranked list always has a first place, even if the person is not in the gallery. An access control system needs
+# a *decision*: below which distance do we say "the same"? Two errors are possible. A **false accept** calls two people one
+# person. A **false reject** calls one person two people. If you move the threshold, one error becomes rarer and the other
+# becomes more frequent.
 
 # %%
 before = {name: ranking.pair_distances(chosen_on.distances[name], *people) for name in ("features", "attention")}
@@ -163,8 +167,8 @@ pairs = before["features"]
 figures.show_distance_histograms(pairs.same, pairs.different, lines, "Features, validation people")
 
 # %% [markdown]
-# The thresholds were chosen there: each accepts at most the promised share of pairs of two people *on these people*. On the
-# test people the promise is put to the test.
+# We chose these thresholds on the validation people. On *these* people, each threshold accepts at most the promised share of
+# pairs of two different people. Do they keep this promise on the test people?
 
 # %%
 after = {name: ranking.pair_distances(test.distances[name], *sides) for name in before}
@@ -184,9 +188,9 @@ for name, chosen in thresholds.items():
 evaluation.table(rows)
 
 # %% [markdown]
-# The last column depends on how often the question is asked about the same person at all; in a gallery of many people it
-# is rare, and even a small rate of false accepts adds up. The whole trade, for every threshold; the rings are the
-# thresholds above, where they landed on the test people:
+# The last column depends on how many of the pairs show one person. In a large gallery that share is small, and even a low
+# rate of false accepts produces many errors. The curve shows both rates for every threshold. The rings mark the thresholds
+# from above, with the rates that they have on the test people.
 
 # %%
 judged = {name: ranking.verify(pairs) for name, pairs in after.items()}
@@ -198,11 +202,11 @@ figures.show_roc(curves, rings, "Same person? Test people")
 # %%
 for name, v in judged.items():
     print(f"{name}: area {v.auc:.3f}, equal error rate {v.equal_error_rate:.1%}, {v.num_same} pairs of one person")
-session.expect(judged["features"].auc > 0.5, "the features decide no better than a coin")
+session.expect(judged["features"].auc > 0.5, "the features decide no better than chance")
 
 # %% [markdown]
-# **Why not the sum?** Scaled query by query, each query's closest picture is at distance 0, *whoever it shows*. That is
-# harmless in a ranking and fatal for a threshold:
+# **Why not use the sum?** If we scale query by query, the closest picture of every query has the distance 0, *even if it
+# shows another person*. That does no harm in a ranking, but it makes a threshold useless:
 
 # %%
 scaled = {"as it is": test.distances["features"]} | {
@@ -216,17 +220,18 @@ for name, distances in scaled.items():
 # %% [markdown]
 # ## A question for the next notebook
 #
-# Means over thousands of pairs say how often. They do not say *why this one*. **What would you see if you could take any
-# pair, turn every knob and watch both maps move?** Notebook `09_pair_inspector` lets you.
+# Averages over thousands of pairs tell you how often the network is wrong. They do not tell you *why* it is wrong for one
+# pair. **What would you see if you could open any pair, change every setting, and watch both maps change?** Notebook
+# `09_pair_inspector` lets you do that.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# Write your answer into the first cell of each exercise; the second cell checks it. Solutions:
 # [solutions/08_reranking_and_verification](solutions/08_reranking_and_verification.ipynb).
 #
-# **1. Predict.** All distances are *squared*. What changes in verification: `"the threshold"`, `"the area"` (under the curve
-# of decisions) or `"both"`?
+# **1. Predict.** You *square* all distances. What changes in verification: `"the threshold"`, `"the area"` (under the ROC
+# curve) or `"both"`?
 #
 # <details><summary>Hint</summary>
 #
@@ -243,35 +248,43 @@ areas = [ranking.verify(pairs[power]).auc for power in (1, 2)]
 points = [ranking.choose_thresholds(pairs[power], [0.1])[0.1].threshold for power in (1, 2)]
 changed = [not np.isclose(*values, atol=1e-6) for values in (points, areas)]
 turned_out = {(True, False): "the threshold", (False, True): "the area", (True, True): "both"}[tuple(changed)]
-reason = "the order of the pairs stays, so every share of them can still be accepted, from another number on"
+reason = "the order of the pairs stays the same, so the area does too; a threshold is a distance, so it is squared"
 reasons = dict.fromkeys(("the threshold", "the area", "both"), reason)
 exercises.check_choice(my_prediction, turned_out, reasons)
 
 # %% [markdown]
-# **2. Count.** A threshold has a false accept rate of 1 %. A guard holds one picture against an archive of 5,000 pictures
-# of other people. How many of them are called the same person, on average?
+# **2. Count.** A threshold has a false accept rate of 1 % and a false reject rate of 20 %. An archive has 5,000 pictures of
+# other people and 10 pictures of the person you look for. You compare one picture of this person with the whole archive. What
+# *share* of the accepted pictures shows the right person, on average (in [0, 1])?
 #
 # <details><summary>Hint</summary>
 #
-# The rate is a share of the pairs of two people. How many such pairs are there?
+# How many of the 5,000 are accepted? How many of the 10? The share is the second number divided by their sum.
 #
 # </details>
 
 # %% tags=["exercise"]
-my_alarms = None  # a number
+my_share = None  # a number in [0, 1]
 
 # %% tags=["check"]
-mistakes = {"1 % is a hundredth": 0.001 * 5000, "the rate is per pair, not per search": 0.01, "of 5,000": 0.01 * 500}
-exercises.check_number(my_alarms, 0.01 * 5000, mistakes, tolerance=0.5)
+wrong, right = 0.01 * 5000, (1 - 0.2) * 10
+mistakes = {
+    "that is the share of the wrong ones": wrong / (wrong + right),
+    "a fifth of the person's pictures is rejected": 10 / (wrong + 10),
+    "20 % are rejected, so 80 % are accepted": 2 / (wrong + 2),
+    "divide by all accepted pictures, right and wrong": right / wrong,
+    "divide by the accepted pictures, not by the archive": right / 5010,
+}
+exercises.check_number(my_share, right / (wrong + right), mistakes, tolerance=2e-3)
 
 # %% [markdown]
-# **3. Write it.** From a square matrix of distances (N, N) with zeros on the diagonal and no ties: which pictures are
-# k-reciprocal neighbours? Return a boolean (N, N) matrix; a picture is the first of its own k nearest.
+# **3. Write it.** You get a square matrix of distances (N, N), with zeros on the diagonal and no ties. Which pictures are
+# k-reciprocal neighbours? Return a boolean (N, N) matrix. Every picture counts as the first of its own k nearest.
 #
 # <details><summary>Hint</summary>
 #
-# `d.argsort(1).argsort(1)` is the rank of every picture in every row. When is $j$ among the $k$ nearest of $i$, and when
-# the other way round?
+# `d.argsort(1).argsort(1)` is the rank of every picture in every row. When is $j$ among the $k$ nearest of $i$, and when is
+# $i$ among the $k$ nearest of $j$?
 #
 # </details>
 
@@ -290,15 +303,45 @@ def reference(d, k):
 places = np.random.default_rng(0).random((2, 12, 3))
 cases = {f"k = {k}": (np.linalg.norm(p[:, None] - p, axis=2), k) for k, p in zip((2, 5), places, strict=True)}
 mistakes = {
-    "that is one-sided: j may not return it": lambda d, k: d.argsort(1).argsort(1) < k,
-    "both have to be near, not one of them": lambda d, k: (near := d.argsort(1).argsort(1) < k) | near.T,
+    "that is one-sided: i may not be among the nearest of j": lambda d, k: d.argsort(1).argsort(1) < k,
+    "both have to be near, not just one of them": lambda d, k: (near := d.argsort(1).argsort(1) < k) | near.T,
     "a picture is the first of its own k nearest": lambda d, k: (near := d.argsort(1).argsort(1) <= k) & near.T,
 }
 exercises.check_function(reciprocal, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** Choose $k_1$, $k_2$ and $\lambda$ of re-ranking on the validation people, too. Does the paper's choice hold up
-# here?
+# **4. Explain.** A company wants to open a door when a camera recognises a member of staff. It asks for "the method with the
+# best mAP". Explain in five or six sentences why mAP is the wrong number here, and what you would measure instead.
+#
+# <details><summary>What a good answer says</summary>
+#
+# - mAP judges the order of a list. A door needs a decision about one picture, and the person may not be in the list. (1
+#   point)
+# - The decision needs a threshold. It is chosen on other people and then tested. (1 point)
+# - Both errors have to be reported: false accepts (a stranger gets in) and false rejects (staff stay outside). Which one
+#   matters more is a question for the company. (1 point)
+# - How many of the accepted people are staff depends on how many strangers pass: see exercise 2. (1 point)
+# - A distance that is scaled query by query, such as the paper's sum, ranks well and is useless with a threshold. (1 point)
+#
+# </details>
+#
+# **To go on.** Choose $k_1$, $k_2$ and $\lambda$ of re-ranking on the validation people, too. Are the values of Zhong et al.
+# still the best ones here?
+#
+# ## Recap
+#
+# 1. When are two pictures k-reciprocal neighbours?
+#
+# <details><summary>Answer</summary>When each of them is among the k nearest pictures of the other.</details>
+#
+# 2. Why may a re-ranked result not be compared with one that was not re-ranked?
+#
+# <details><summary>Answer</summary>Re-ranking uses the whole gallery and all other queries to answer a single
+# query.</details>
+#
+# 3. You lower the threshold on the distance. Which error becomes rarer, and which becomes more frequent?
+#
+# <details><summary>Answer</summary>False accepts become rarer, false rejects become more frequent.</details>
 #
 # ## References
 #

@@ -16,19 +16,21 @@
 # %% [markdown]
 # # 09 · The pair inspector
 #
-# A network has put a stranger first. **Why?** Tables cannot say it; two pictures and two maps can, if one may take **any**
-# pair, turn every knob, and watch. This notebook is one instrument, and a short walk with it.
+# A network ranks a stranger first. **Why?** A table cannot tell you. You need to see the two pictures with their maps, and
+# you need to open **any** pair, change every setting, and watch what happens. This lesson introduces the tool for that, the
+# pair inspector, and takes you through it once.
 #
-# ![A query and a page of its ranked gallery; below, a pair with its maps and row profiles](../figures/inspector.webp)
+# ![The inspector in JupyterLab: the tabs, the strip with the ranked gallery, and below it a query and a wrong first match
+# with contours, row profiles, lines between similar cells, and the pair's numbers](../figures/inspector.webp)
 #
-# **You will learn** to read a ranked list by the protocol's rules, to ask of a wrong match what spoke for it, to see the
-# consistency loss (equation 5) in a single pair, and to test an explanation by hiding what it points at.
+# **You will learn** to read a ranked list by the rules of the protocol, to ask what made a wrong match look right, to see the
+# consistency loss (equation 5) for a single pair, and to test an explanation by hiding what it points at.
 #
 # **You need** `04_siamese_attention`; it helps to have met average precision in `01_data_and_protocol` and the sum of two
 # distances in `07_ranking_with_attention`.
-# **Runtime** under a minute at `smoke`; at `quick` a minute where the networks that come with the kit fit, else about five
-# minutes on two cores; at `paper` hours on a GPU for two trainings, or minutes where they are done. **Hardware** a laptop;
-# only `paper` asks for a GPU.
+# **Runtime** under a minute at `smoke`; at `quick` a minute if the networks that come with the kit fit your data, otherwise
+# about five minutes on two cores; at `paper` hours on a GPU for two trainings, or minutes if they are done. **Hardware** a
+# laptop; only `paper` needs a GPU.
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -45,10 +47,10 @@ from casnkit.ranking import ignored_mask
 session = ck.notebook.start(profile, data)
 
 # %% [markdown]
-# ## 1 · The instrument
+# ## 1 · The inspector
 #
-# Two networks are at hand: the baseline **IDE**, which learned names, and **CASN**, which was trained with both kinds of
-# attention besides. The next cell is all it takes.
+# We use two networks. The baseline **IDE** learned to name the people in the training set. **CASN** learned that too, and was
+# also trained with both kinds of attention. The next cell opens both in the inspector.
 
 # %%
 casn, ide = session.run("casn"), session.run("ide")
@@ -56,25 +58,32 @@ networks, kept = {"casn": casn, "ide": ide}, session.folder / "inspector"
 Inspector(networks, session.dataset, out=kept, notes=kept / "notes.json")
 
 # %% [markdown]
-# **Try this, in this order** (everything can also be reached with Tab, arrows and Enter):
+# **Try this, in this order.** Everything can also be done with the keyboard; the button `?` lists the keys.
 #
-# 1. *Another query:* the arrows beside its number, or a filter such as "first image wrong".
-# 2. *Page* through its ranked gallery. A solid blue frame and a check is the same person, a dashed orange one and a cross
-#    another; the line below says how many pictures the protocol leaves out for this query, and why.
-# 3. *Click a wrong one* that stands before a right one. Below, both pictures open with their maps.
-# 4. *Move the threshold t.* The contour and the two crop lines move; below which t does the match fall apart?
-# 5. Open **Compare**, and *compare with* the other network.
-# 6. *Drag a rectangle* over what the map likes: **What if** that were hidden? Does the stranger fall?
+# 1. *Choose another query:* use `‹` and `›` beside **Query**, or open the tab **Failures** and choose "first image wrong" in
+#    the list **Queries**.
+# 2. *Look at its ranked gallery,* the strip of pictures; `‹` and `›` at its ends turn the page. A solid blue frame and ✓ mean
+#    the same person, a dashed orange frame and ✗ another person. The line above the strip says how many pictures the protocol
+#    leaves out for this query, and why. **Show left-out** lists them, too.
+# 3. *Click a wrong picture* that stands before a right one. In the tab **Pair** you now see both pictures with their maps.
+#    Beside each map stands its row profile ("rows"), and at the right both profiles after cropping and resizing ("M*").
+# 4. *Move the slider* **Threshold t.** The contour and the crop lines move at once. How does the distance of the profiles
+#    change?
+# 5. *Point at a place in one picture.* With **Like with like** on, you see which places of the other picture are similar to
+#    it. Without pointing, the lines join the cells that are each other's best partner.
+# 6. Open the tab **Compare** and choose the other network in the list **Compare with**.
+# 7. *Drag a rectangle* over what the map marks as important. The tab **What if** opens and shows the pair and the ranking
+#    with this part hidden. Does the stranger lose its first place? Compare with the *control* beside it.
 #
-# Pictures, lists and states that you export lie beside the runs. Where widgets do not show, on a code-hosting site or on
-# paper, go on: every view has a static twin, made by one line. We shall now take the same walk in such lines, with a second
-# instrument that has no screen, so that yours stays as you leave it.
+# The tab **Notes and export** saves notes and files. If you do not see the inspector (on a code-hosting site or on paper),
+# simply read on: one line of code draws each view as a still picture. We now do the same steps in code. For this we use a
+# second inspector without a screen, so that yours stays as you leave it.
 
 # %% [markdown]
 # ## 2 · A query that goes wrong
 #
-# **Idea.** We do not pick an example that suits us; we say by which rule it is chosen. *Rule:* of all queries whose first
-# picture is wrong, the one with the **lowest average precision**. Where no query goes wrong, the hardest.
+# **Idea.** We do not pick an example that suits us. A rule chooses it, and we state the rule. *Rule:* of all queries whose
+# first picture is wrong, take the one with the **lowest average precision**. If no query goes wrong, take the hardest one.
 
 # %%
 inspector = Inspector(networks, session.dataset)
@@ -87,14 +96,15 @@ inspector.set(query=query)
 print("shown:", inspector.desk.place())
 
 # %% [markdown]
-# **Look.** First its ranked gallery, a page of ten. Which of the wrong ones would have fooled you, too?
+# **Look.** This is its ranked gallery, the first page of ten. Which of the wrong pictures would you have mistaken for the
+# person, too?
 
 # %%
 inspector.figure("ranking")
 
 # %% [markdown]
-# What the protocol does with this query is said in words, on screen and here. The average precision is computed for this
-# one query alone; it has to be *the same number* that `evaluate_ranking` finds when it ranks all of them.
+# The inspector says in words how the protocol treats this query. The average precision here is computed for this one query
+# alone. It must be *the same number* that `evaluate_ranking` finds when it ranks all queries together.
 
 # %%
 ranking = inspector.desk.ranking()
@@ -106,18 +116,18 @@ assert on_screen == in_table, "the screen and the library disagree"
 # %% [markdown]
 # ## 3 · Why did the stranger come first?
 #
-# **Idea.** Take the stranger, and beside it the true match that should have been there. The paper's figure 8 does the same:
-# in its part (a): the wrong first match, and the true one.
+# **Idea.** We show the stranger, and below it the true match that should have come first. The paper's figure 8 (a) compares
+# the same two pictures. In our picture, row (a) is the nearest stranger and row (b) the nearest true match.
 
 # %%
 inspector.figure("figure 8")
 
 # %% [markdown]
-# **Look at (a).** Compare three things: *where* the map is warm in either picture, *which rows* lie between the two crop
-# lines, and the shaded area between the two aligned profiles. A small area says that both pictures are looked at in the
-# same way. It does not say that they show the same person.
+# **Look at (a).** Compare three things: *where* the map is bright in each picture, *which rows* lie between the two crop
+# lines, and the shaded area between the two aligned profiles. A small area means that the network attends to the same rows
+# in both pictures. It does not mean that they show the same person.
 #
-# The network has three numbers for each pair. Do they agree?
+# The network gives three numbers for each pair. Do they agree?
 
 # %%
 stranger, match = ranking.first_of("wrong"), ranking.first_of("correct")
@@ -127,21 +137,22 @@ for name, j in (("stranger", stranger), ("true match", match)):
     print(f"{name:10} rank {ranking.tile(j).position:>3}: p(same) {pair.probability:.3f}, distance by {distances}")
 
 # %% [markdown]
-# A lower distance is closer. Where the stranger is ahead by one of them and behind by another, you have found *which* part
-# of the network is fooled.
+# A lower distance means a closer pair. If the stranger is closer by one distance and farther by the other, you know *which*
+# part of the network makes the mistake.
 #
-# ## 4 · The consistency loss, made visible
+# ## 4 · The consistency loss of one pair
 #
-# **Formula (equation 5).** Row-wise maximum, cut from the first to the last row above $t$, resized, then the l2 distance
-# $\lVert M^*_1 - M^*_2\rVert_2$. Here are the steps, for the stranger, with a $t$ larger than ours. (Where all
-# rows exceed it, nothing is cut.)
+# **Formula (equation 5).** Take the maximum of each row, crop from the first to the last row above $t$, resize, and compute
+# the l2 distance $\lVert M^*_1 - M^*_2\rVert_2$. Here are these steps for the stranger, at $t = 0.5$. (If all rows are
+# above $t$, nothing is cropped.)
 
 # %% Equation 5, for the picture that came first tags=["slide"]
 inspector.set(gallery=stranger, threshold=0.5)
 inspector.figure("alignment")
 
 # %% [markdown]
-# **And at another $t$?** The slider in the instrument shows it at once. In numbers, for several positions of the slider:
+# **What happens with another $t$?** The slider in the inspector shows it at once. Here are the numbers for several positions
+# of the slider:
 
 # %%
 maps = inspector.desk.maps(query, stranger)
@@ -151,10 +162,11 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
     print(f"t = {t:.1f}: {kept[0]} and {kept[1]} of {len(rows.aligned[0])} rows are kept, distance {rows.distance:.3f}")
 
 # %% [markdown]
-# > **What the paper leaves open: the threshold.** Equation 5 cuts "from the first to the last entry larger than $t$", and
-# > the paper names no $t$, nor what it is relative to. *Our choice:* a share of each map's own maximum; its value is printed
-# > below, and every run records it. *The evidence:* the table above, the distance of one and the same pair under several
-# > $t$. *To switch:* `session.run("casn", loss={"threshold": 0.3})` for training, `ranking={"threshold": 0.3}` for the test.
+# > **What the paper leaves open: the threshold.** Equation 5 crops from the first to the last element "larger than a certain
+# > threshold t". The paper gives no value, and it does not say whether $t$ is relative to anything. *Our choice:* a share of
+# > each map's own maximum. The value is printed below, and every run records it. *The evidence:* the table above, which gives
+# > the distance of the same pair under several $t$. *To switch:* `session.run("casn", loss={"threshold": 0.3})` for training,
+# > `ranking={"threshold": 0.3}` for the test.
 
 # %%
 inspector.set(threshold=options.threshold)
@@ -163,22 +175,22 @@ print(f"threshold {options.threshold}, mode {options.siamese_mode!r}, order of t
 # %% [markdown]
 # ## 5 · Two networks, one query
 #
-# **Idea.** Does the *other* network put the true matches higher? Each line below is one true match: its rank under IDE on
-# the left, under CASN on the right, rank 1 on top. Solid blue rises, dashed orange falls.
+# **Idea.** Does the *other* network rank the true matches higher? Each line below is one true match: its rank under IDE on
+# the left and under CASN on the right. Rank 1 is at the top. Solid blue lines rise, dashed orange lines fall.
 
 # %%
 inspector.set(other="ide")
 inspector.figure("ranks")
 
 # %% [markdown]
-# Ranks alone hide the pictures. The two lists, one under the other:
+# The ranks alone do not show which pictures moved. Here are the two lists, one below the other:
 
 # %%
 inspector.figure("compare")
 
 # %% [markdown]
-# And the same pair as each network sees it. IDE's pair classifier was never trained: its Siamese map shows what the *trunk*
-# finds active, and must not be read as a reason.
+# And here is the same pair as each network sees it. IDE's pair classifier was never trained. Its Siamese map only shows where
+# the *trunk* is active, so do not read it as a reason.
 
 # %%
 inspector.figure("pair")
@@ -186,16 +198,16 @@ inspector.figure("pair")
 # %% [markdown]
 # ## 6 · What if it could not see that?
 #
-# A map is a claim: *this is what speaks for "same"*. A claim can be tested. **Hide** what the map points at, show the
-# picture to the network again, and rank again. If the map is right, the probability must fall, and fall by more than when
-# something *else* of the same size is hidden.
+# A map makes a claim: *this part makes the network say "same"*. We can test the claim. We **hide** the part that the map
+# points at, show the picture to the network again, and rank again. If the map is right, the probability must fall, and it
+# must fall more than when we hide *another* part of the same size.
 
 # %%
 inspector.set(other="", gallery=stranger, hide="attended", share=0.25)
 inspector.figure("what_if")
 
 # %% [markdown]
-# The control: the *least* attended quarter. Only the difference between the two speaks for the map.
+# The control hides the *least* attended quarter instead. Only the difference between the two supports the map.
 
 # %%
 for kind in ("attended", "unattended"):
@@ -205,12 +217,17 @@ for kind in ("attended", "unattended"):
     print(f"{kind:10} quarter hidden: p(same) {before:.3f} -> {after:.3f}, rank of the stranger {old} -> {new}")
 
 # %% [markdown]
-# One pair proves nothing, and a hole in a picture is itself something that the network has never seen. The next notebook
-# asks the same of many pairs.
+# Read the two lines together. If p(same) falls as much in the second line as in the first, then this pair does not support
+# the map, however convincing it looks. The control is also a mild one: the least attended quarter is often background.
+# Notebook 10 uses a stricter one, a region of the same shape at a random place.
 #
-# ## 7 · The same map, with random weights
+# One pair proves nothing, and a hidden part looks like nothing that the network has seen in training. The next notebook
+# repeats this test with many pairs.
 #
-# The hardest question to a map is whether it would look the same if the network *had learned nothing*.
+# ## 7 · The same map with random weights
+#
+# This is the hardest test for a map: would it look the same if the network *had learned nothing*? The second pair below uses
+# the same network with random weights.
 
 # %%
 inspector.set(random_weights=True)
@@ -219,8 +236,8 @@ inspector.figure("pair")
 # %% [markdown]
 # ## 8 · A view is one line
 #
-# What is on screen is a handful of plain values. Saved, sent or printed in a paper's appendix, they bring the same view
-# back. This is the whole state of the instrument above:
+# What you see on the screen is described by a few plain values. You can save them, send them to a colleague, or print them in
+# the appendix of a paper, and they bring the same view back. This is the whole state of the inspector above:
 
 # %%
 inspector.set(random_weights=False)
@@ -231,9 +248,10 @@ assert inspector.state() == state
 ck.notebook.say(str(state))
 
 # %% [markdown]
-# ## 9 · Without the instrument
+# ## 9 · Without the inspector
 #
-# Whoever dislikes widgets needs only functions: arrays in, a figure out. These few lines work with any model of your own.
+# If you do not like widgets, you only need functions: you pass in arrays and get a figure back. These lines also work with
+# your own models.
 
 # %%
 row = report.ranking_row(session.dataset, casn.result.distances["sum"], query, f"query {query}")
@@ -245,14 +263,14 @@ report.pair_figure(casn.model, session.dataset, casn.info.config, casn.result, q
 # %% [markdown]
 # ## A question for the next notebook
 #
-# You have seen *one* query go wrong, and you have a story about it. A good story about one picture is easy to find.
-# **How many failures are of this kind, and which kinds are there?** Notebook `10_failures_and_rank_changes` goes through
-# all of them.
+# You have seen *one* query go wrong, and you probably have a story that explains it. It is easy to find a good story for one
+# picture. **How many failures are of this kind, and which other kinds are there?** Notebook `10_failures_and_rank_changes`
+# looks at all of them.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into the first cell of each exercise; the second one checks it. Solutions:
+# Write your answer into the first cell of each exercise; the second cell checks it. Solutions:
 # [solutions/09_pair_inspector](solutions/09_pair_inspector.ipynb).
 #
 # **1. Predict.** You raise the threshold $t$. Can the number of rows that are *kept* for a picture grow: `"never"`,
@@ -260,7 +278,7 @@ report.pair_figure(casn.model, session.dataset, casn.info.config, casn.result, q
 #
 # <details><summary>Hint</summary>
 #
-# Every row above the larger $t$ is above the smaller one, too. What does this say about the *first* such row?
+# Every row above the larger $t$ is also above the smaller one. What does this tell you about the *first* such row?
 #
 # </details>
 
@@ -272,20 +290,20 @@ bounds = np.array([pairs.rows_of(maps, float(t)).bounds for t in np.linspace(0, 
 steps = np.diff(bounds[..., 1] - bounds[..., 0] + 1, axis=0)
 turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
 reasons = {
-    "never": "what exceeds the larger t exceeds the smaller one, so the first row can only move down, the last one up",
-    "sometimes": "can a row exceed the larger t and not the smaller one?",
-    "always": "try t = 0.95 in the instrument",
+    "never": "a row above the larger t is above the smaller one, so the first row can only move down, the last one up",
+    "sometimes": "can a row be above the larger t and not above the smaller one?",
+    "always": "try t = 0.95 in the inspector",
 }
 exercises.check_choice(my_prediction, turned_out, reasons)
 
 # %% [markdown]
-# **2. Count.** Take the query of section 2 and its list by `sum`. At which ranks do its true matches stand, and what is its
-# average precision (in [0, 1], four digits) computed by hand from these ranks?
+# **2. Count.** Take the query of section 2 and its list by `sum`. At which ranks do its true matches stand? Compute its
+# average precision from these ranks (in [0, 1], four digits).
 #
 # <details><summary>Hint</summary>
 #
-# `ranking.ranking.position[ranking.matches]` are the ranks. At the $k$-th match (by rank) the precision is $k$ divided by
-# its rank; the mean over the matches is what you need.
+# `ranking.ranking.position[ranking.matches]` gives the ranks. At the $k$-th match (by rank) the precision is $k$ divided by
+# its rank. Average precision is the mean of these values.
 #
 # </details>
 
@@ -299,16 +317,17 @@ mistakes = {
     "that is the precision at the first match alone": precision[0],
     "that is the mean of 1/rank; at the k-th match, k pictures are right": (1 / ranks).mean(),
     "ranks count from 1": (places / (ranks + 1)).mean(),
+    "that is in percent": 100 * on_screen,
 }
 exercises.check_number(my_ap, on_screen, mistakes, tolerance=2e-4)
 
 # %% [markdown]
-# **3. Write it.** Which gallery pictures does the protocol leave out for one query? Return a boolean array (G,), true where
-# a picture does *not* count: junk (`pid` -1), and pictures of the query's own person by the query's own camera.
+# **3. Write it.** Which gallery pictures does the protocol leave out for one query? Return a boolean array (G,). It is true
+# where a picture does *not* count: junk (`pid` -1), and pictures of the query's own person from the query's own camera.
 #
 # <details><summary>Hint</summary>
 #
-# Two conditions joined with `|`; the second one is itself joined with `&`. Distractors (`pid` 0) count.
+# Join the two conditions with `|`; the second one itself needs `&`. Distractors (`pid` 0) count.
 #
 # </details>
 
@@ -327,15 +346,43 @@ people, cameras = np.array([5, 5, 0, -1, 7, 5, 7]), np.array([1, 2, 1, 1, 1, 1, 
 cases = {"person 5, camera 1": (5, 1, people, cameras), "person 7, camera 2": (7, 2, people, cameras)}
 mistakes = {
     "distractors (pid 0) count": lambda p, c, pids, camids: reference(p, c, pids, camids) | (pids == 0),
-    "another camera's pictures of the person count": lambda p, c, pids, camids: (pids == p) | (pids == -1),
+    "pictures of the person from other cameras count": lambda p, c, pids, camids: (pids == p) | (pids == -1),
     "other people seen by this camera count": lambda p, c, pids, camids: (camids == c) | (pids == -1),
     "junk never counts": lambda p, c, pids, camids: (pids == p) & (camids == c),
 }
 exercises.check_function(left_out, reference, cases, mistakes)
 
 # %% [markdown]
-# **To go on.** In the instrument, search for a wrong first picture that *hiding the background* puts right. Which method
-# (the list above the pair) would have told you to look there?
+# **4. Explain.** Find a wrong first match in the inspector. Write five or six sentences: what does the map point at, how
+# would you explain the mistake, and does the tab **What if** support your explanation?
+#
+# <details><summary>What a good answer says</summary>
+#
+# - It says by which rule the query was chosen, so that others can find it again. (1 point)
+# - It describes what the map shows, separately from what it is supposed to mean. (1 point)
+# - It makes a prediction before hiding: which part is hidden, and which number will fall. (1 point)
+# - It compares with the control, and not only with the picture as it is. (1 point)
+# - It says what one pair cannot show, and names a test with many pairs. (1 point)
+#
+# </details>
+#
+# **To go on.** Find a wrong first match that becomes right when you *hide the background* with a rectangle. Which method in
+# the list **Map** would have told you to look there?
+#
+# ## Recap
+#
+# 1. The profiles of two maps agree well. What does this say about the people in the pictures?
+#
+# <details><summary>Answer</summary>Only that the network attends to the same rows. They can be two different
+# people.</details>
+#
+# 2. You hide what a map points at, and p(same) falls. What else do you need before you believe the map?
+#
+# <details><summary>Answer</summary>A control: another part of the same size is hidden, and p(same) falls less.</details>
+#
+# 3. Why may the Siamese map of IDE not be read as a reason?
+#
+# <details><summary>Answer</summary>Its pair classifier was never trained, so there is no judgement to explain.</details>
 #
 # ## References
 #

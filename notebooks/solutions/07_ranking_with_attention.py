@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Solutions to 07 · Ranking with attention
 #
-# Each exercise of [notebook 07](../07_ranking_with_attention.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# For each exercise of [notebook 07](../07_ranking_with_attention.ipynb): an answer, the reason, and the same checking cell.
+# (What a good answer to the essay question says stands in the notebook.)
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -32,7 +32,7 @@ from casnkit import evaluation, exercises, ranking
 session = ck.notebook.start(profile, data)
 
 # %% [markdown]
-# What the exercises start from.
+# The exercises start from this.
 
 # %%
 dataset = session.dataset
@@ -41,7 +41,8 @@ ways = session.run("casn").result.distances
 # %% [markdown]
 # ## 1 · Scaled per query
 #
-# A row is shifted and stretched by positive numbers, so its order stays. Only the comparison between rows changes.
+# Each row is shifted by a constant and divided by a positive number, so its order stays the same. Only a comparison between
+# rows changes.
 
 # %% tags=["exercise"]
 my_prediction = "same"
@@ -50,13 +51,13 @@ my_prediction = "same"
 per_query = ranking.normalise_distances(ways["features"], "minmax", "query")
 plain_ap, scaled_ap = (evaluation.rank(d, dataset).mean_ap for d in (ways["features"], per_query))
 reasons = {
-    "same": "every row keeps its order; only a comparison between rows, as by a threshold, notices the difference",
-    "changes": "a row is shifted and stretched: can that make a larger distance smaller than another of that row?",
+    "same": "every row keeps its order; only a comparison between rows, such as a threshold, is affected",
+    "changes": "a row is shifted and stretched: can that make a larger distance smaller than another one in that row?",
 }
 exercises.check_choice(my_prediction, "same" if np.isclose(plain_ap, scaled_ap) else "changes", reasons)
 
 # %% [markdown]
-# ## 2 · When do two pictures draw level?
+# ## 2 · When are two pictures level?
 #
 # $(1 - w) \cdot 0 + w \cdot 1 = (1 - w) \cdot 0.5 + w \cdot 0.2$, so $w = 0.5 - 0.3\,w$ and $w = 0.5 / 1.3$.
 
@@ -69,9 +70,9 @@ shares = np.linspace(0, 1, 100_001)[:, None]
 sums = (1 - shares) * features + shares * attentive
 level = shares[(sums[:, 1] <= sums[:, 0]).argmax(), 0]
 mistakes = {
-    "there the third picture draws level with the first": shares[(sums[:, 2] <= sums[:, 0]).argmax(), 0],
+    "there the third picture is level with the first": shares[(sums[:, 2] <= sums[:, 0]).argmax(), 0],
     "features have the share 1 - w, not w": 1 - level,
-    "features count less, too, when attention counts more": 0.5 / 0.8,
+    "when attention counts more, features count less": 0.5 / 0.8,
 }
 exercises.check_number(my_weight, level, mistakes, tolerance=2e-3)
 
@@ -79,7 +80,7 @@ exercises.check_number(my_weight, level, mistakes, tolerance=2e-3)
 # %% [markdown]
 # ## 3 · The weighted sum
 #
-# Each row has its own minimum and maximum, kept as a column so that they can be subtracted from the row.
+# Each row has its own minimum and maximum. We keep them as columns, so that they can be subtracted from the rows.
 
 
 # %% tags=["exercise"]

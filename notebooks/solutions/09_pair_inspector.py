@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Solutions to 09 · The pair inspector
 #
-# Each exercise of [notebook 09](../09_pair_inspector.ipynb), with an answer,
-# why it is one, and the same checking cell.
+# For each exercise of [notebook 09](../09_pair_inspector.ipynb): an answer, the reason, and the same checking cell. (What a
+# good answer to the essay question says stands in the notebook.)
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -34,7 +34,7 @@ from casnkit.ranking import ignored_mask
 session = ck.notebook.start(profile, data)
 
 # %% [markdown]
-# What the exercises start from: the query of section 2, its list by the sum, and the maps beside the stranger.
+# The exercises start from this: the query of section 2, its list by the sum, and the maps of the query and the stranger.
 
 # %%
 inspector = Inspector({"casn": session.run("casn")}, session.dataset)
@@ -51,8 +51,8 @@ on_screen = ranking.ranking.average_precision
 # %% [markdown]
 # ## 1 · Predict
 #
-# What exceeds the larger $t$ exceeds the smaller one as well. So the *first* row above $t$ can only move down when $t$ grows,
-# the *last* one only up, and what lies between them cannot grow.
+# A row above the larger $t$ is also above the smaller one. So when $t$ grows, the *first* row above $t$ can only move down
+# and the *last* one can only move up. The number of rows between them cannot grow.
 
 # %% tags=["exercise"]
 my_prediction = "never"
@@ -62,17 +62,17 @@ bounds = np.array([pairs.rows_of(maps, float(t)).bounds for t in np.linspace(0, 
 steps = np.diff(bounds[..., 1] - bounds[..., 0] + 1, axis=0)
 turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
 reasons = {
-    "never": "what exceeds the larger t exceeds the smaller one, so the first row can only move down, the last one up",
-    "sometimes": "can a row exceed the larger t and not the smaller one?",
-    "always": "try t = 0.95 in the instrument",
+    "never": "a row above the larger t is above the smaller one, so the first row can only move down, the last one up",
+    "sometimes": "can a row be above the larger t and not above the smaller one?",
+    "always": "try t = 0.95 in the inspector",
 }
 exercises.check_choice(my_prediction, turned_out, reasons)
 
 # %% [markdown]
 # ## 2 · Count
 #
-# At the $k$-th true match, $k$ of the pictures up to there are right. Average precision is the mean of these shares, one for
-# each match.
+# At the $k$-th true match, $k$ of the pictures up to this rank are right. Average precision is the mean of these shares, one
+# for each match.
 
 # %% tags=["exercise"]
 ranks = np.sort(ranking.ranking.position[ranking.matches])
@@ -85,14 +85,15 @@ mistakes = {
     "that is the precision at the first match alone": precision[0],
     "that is the mean of 1/rank; at the k-th match, k pictures are right": (1 / ranks).mean(),
     "ranks count from 1": (places / (ranks + 1)).mean(),
+    "that is in percent": 100 * on_screen,
 }
 exercises.check_number(my_ap, on_screen, mistakes, tolerance=2e-4)
 
 # %% [markdown]
 # ## 3 · Write it
 #
-# Junk has no person, so it can be neither right nor wrong. A picture of the same person by the same camera is nearly a copy:
-# finding it is no achievement. Everything else counts, distractors too.
+# Junk shows no known person, so it can be neither right nor wrong. A picture of the same person from the same camera is
+# almost a copy, and finding it is too easy. Everything else counts, distractors too.
 
 
 # %% tags=["exercise"]
@@ -110,7 +111,7 @@ people, cameras = np.array([5, 5, 0, -1, 7, 5, 7]), np.array([1, 2, 1, 1, 1, 1, 
 cases = {"person 5, camera 1": (5, 1, people, cameras), "person 7, camera 2": (7, 2, people, cameras)}
 mistakes = {
     "distractors (pid 0) count": lambda p, c, pids, camids: reference(p, c, pids, camids) | (pids == 0),
-    "another camera's pictures of the person count": lambda p, c, pids, camids: (pids == p) | (pids == -1),
+    "pictures of the person from other cameras count": lambda p, c, pids, camids: (pids == p) | (pids == -1),
     "other people seen by this camera count": lambda p, c, pids, camids: (camids == c) | (pids == -1),
     "junk never counts": lambda p, c, pids, camids: (pids == p) & (camids == c),
 }

@@ -16,7 +16,8 @@
 # %% [markdown]
 # # Solutions to 11 · Captum comparison
 #
-# Each exercise of [notebook 11](../11_captum_comparison.ipynb), with an answer, why it is one, and the same checking cell.
+# For each exercise of [notebook 11](../11_captum_comparison.ipynb): an answer, the reason, and the same checking cell.
+# (What a good answer to the essay question says stands in the notebook.)
 
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
@@ -32,10 +33,9 @@ from casnkit import exercises, explain
 session = ck.notebook.start(profile, data)
 
 # %% [markdown]
-# What the exercises start from: the pairs of section 1, equation 4's maps, their curves, and the plain mean's sanity checks.
+# The exercises start from this: the pairs of section 1, and the sanity checks of the plain mean.
 
 # %%
-from casnkit.explain.faithfulness import faithfulness
 from casnkit.explain.league import choose_pairs
 from casnkit.explain.sanity import sanity_checks
 
@@ -51,27 +51,23 @@ few = queries[first], galleries[first]
 grey = explain.explain(model, *map(torch.zeros_like, few), "plain-mean").scores
 distinct = np.sort(np.unique(pairs.pairs[:, 0], return_index=True)[1])[:4]
 reports = {"plain-mean": sanity_checks("plain-mean", model, queries[distinct], galleries[distinct], every_step=False)}
-chosen, found = torch.from_numpy(pairs.kinds == "right"), explain.explain(model, queries, galleries, "siamese").cpu()
-maps = {"siamese": (found.query, found.gallery)}
-right_maps = [m[chosen] for m in maps["siamese"]]
-curves = {"siamese": faithfulness(retrieval, pairs.pairs[chosen], *right_maps, where="alternate", steps=6)}
 
 # %% [markdown]
 # ## 1 · Predict
 #
-# The plain mean is made of one picture's feature map alone. Another partner or another classifier does not change it, so
-# both correlations are 1, and a map that passes as an explanation must not have that. Only the trunk can change it.
+# The plain mean uses one picture's feature map only. Another partner or another classifier does not change it, so both
+# correlations are 1. An explanation must not have this property. Only another trunk changes the plain mean.
 
 # %% tags=["exercise"]
 my_prediction = "pair classifier and partner"
 
 # %% tags=["check"]
 lines = {name: reports["plain-mean"][name].value for name in ("pair classifier", "partner", "everything")}
-print({name: round(value, 3) for name, value in lines.items()})
+random_trunk = f"'everything' also makes the trunk random, and the trunk makes A ({lines['everything']:.2f} here)"
 reasons = {
-    "pair classifier and partner": "it is made of one picture's feature map: neither partner nor classifier takes part in it",
-    "pair classifier and everything": "'everything' makes the trunk random too, and the trunk makes A",
-    "partner and everything": "'everything' makes the trunk random too, and the trunk makes A",
+    "pair classifier and partner": "the map uses one picture's feature map only: neither the partner nor the classifier",
+    "pair classifier and everything": random_trunk,
+    "partner and everything": random_trunk,
 }
 turned_out = " and ".join(name for name, value in lines.items() if value > 1 - 1e-4)
 exercises.check_choice(my_prediction, turned_out, reasons)
@@ -79,8 +75,8 @@ exercises.check_choice(my_prediction, turned_out, reasons)
 # %% [markdown]
 # ## 2 · Count
 #
-# Whatever lies between, the gradients of a way add up to the difference between its ends: $z_1(q, g) - z_1(g, q)$. That it
-# is not zero is the order of section 8 in notebook 04.
+# Whatever lies on the way, the gradients add up to the difference between its two ends: $z_1(q, g) - z_1(g, q)$. It is not
+# zero, because $z_1$ depends on the order of the pair (notebook 04).
 
 # %% tags=["exercise"]
 my_sum = (explain.explain(model, *few).scores - explain.explain(model, *few[::-1]).scores)[0].item()
@@ -91,7 +87,7 @@ swapped = explain.explain(
 )
 added = (swapped.query.sum((1, 2)) + swapped.gallery.sum((1, 2)))[0].item()
 there, back = (explain.explain(model, *both).scores[0].item() for both in (few, few[::-1]))
-print(f"the maps add up to {added:+.4f}, give or take {abs(swapped.delta[0].item()):.4f}")
+assert abs(added - (there - back)) < abs(swapped.delta[0].item()) + 2e-3, "the maps add up to this difference"
 mistakes = {
     "from (g, q) to (q, g), not the other way round": back - there,
     "that is where the way ends; where does it begin?": there,
@@ -101,49 +97,81 @@ exercises.check_number(my_sum, there - back, mistakes, tolerance=2e-3 * (1 + abs
 
 # %% [markdown]
 # ## 3 · Write it
+#
+# We copy the pictures first, so that the caller's pictures stay as they are.
 
 
 # %% tags=["exercise"]
-def energy_inside(values, person):
-    """Share of the positive part of a map (H, W) that lies where person (H, W) is true, in [0, 1]."""
-    positive = np.maximum(values, 0)
-    return positive[person].sum() / positive.sum()
+def without_middle(images):
+    """A copy of the pictures (B, 3, H, W) in which the middle half of the rows and of the columns is 0."""
+    height, width = images.shape[2:]
+    changed = images.clone()
+    changed[:, :, height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 0
+    return changed
 
 
 # %% tags=["check"]
-from casnkit.explain import localisation
+def reference(images):
+    images, (height, width) = images.clone(), images.shape[2:]
+    images[:, :, height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 0
+    return images
 
 
-def reference(values, person):
-    return localisation.energy_inside(values[None], person[None])[0]
+def rows_only(images):
+    return torch.cat([part * (n in (0, 3)) for n, part in enumerate(images.chunk(4, 2))], 2)
 
 
-person = np.zeros((8, 4), bool)
-person[1:7, 1:3] = True
-noise = np.random.default_rng(0)
-cases = {"a map above zero": (noise.random((8, 4)), person), "a signed map": (noise.normal(size=(8, 4)), person)}
-cases["a large map, all on the person"] = (40.0 * person, person)
+def tried(function):
+    """Of a function: its result, and what it did to the pictures that it was given."""
+
+    def both(images):
+        given = images.clone()
+        return None if (found := function(given)) is None else (found, given - images)
+
+    return both
+
+
+noise = torch.rand(2, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+cases = {"two tall pictures": (noise,), "two wide ones": (noise.transpose(2, 3),)}
 mistakes = {
-    "values below zero speak against the score: they have no energy": lambda v, p: v[p].sum() / v.sum(),
-    "the sizes of negative values do not count either": lambda v, p: np.abs(v)[p].sum() / np.abs(v).sum(),
-    "divide by the map's sum, not by the person's area": lambda v, p: np.maximum(v, 0)[p].mean(),
+    "the middle has to go, and the border has to stay": tried(lambda x: x - reference(x)),
+    "only the middle columns of these rows, not the whole rows": tried(rows_only),
+    "make a copy first: the caller's pictures were changed": tried(lambda x: x.copy_(reference(x))),
 }
-exercises.check_function(energy_inside, reference, cases, mistakes)
+exercises.check_function(tried(without_middle), tried(reference), cases, mistakes)
 
 # %% [markdown]
-# ## 4 · Look closer
+# ## 4 · Find the test
 #
-# The answer depends on the network, so it is computed here.
+# The map can have weight in the middle, because the cells there also see the border. The similarity can be high for right
+# pairs, because a background helps: pictures of one person are often taken at the same places. Only hiding asks the network
+# itself: what it never sees cannot change its answer.
 
 # %% tags=["exercise"]
-blurred = faithfulness(retrieval, pairs.pairs[chosen], *right_maps, where="alternate", steps=6, fill="blur")
-my_answer = bool(blurred.gain("deletion").mean() < curves["siamese"].gain("deletion").mean())
+my_test = "hiding"
+
 
 # %% tags=["check"]
-right_maps = [m[chosen] for m in maps["siamese"]]
-again = faithfulness(retrieval, pairs.pairs[chosen], *right_maps, where="alternate", steps=6, fill="blur")
-gains = {"mean": curves["siamese"].gain("deletion"), "blur": again.gain("deletion")}
-print({fill: f"{100 * gain.mean():+.1f} points" for fill, gain in gains.items()})
-because = "what is hidden and what it is hidden with are one question; a verdict should survive both fillings"
-lower = str(bool(gains["blur"].mean() < gains["mean"].mean()))
-exercises.check_choice(None if my_answer is None else str(my_answer), lower, {"True": because, "False": because})
+class Background(torch.nn.Module):
+    """An embedding that sees only the border of a picture."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.trunk, self.pool = model.trunk, model.pool
+
+    def forward(self, images):
+        return self.pool(self.trunk(reference(images)))
+
+
+blind, alike = Background(model).eval(), torch.nn.functional.cosine_similarity
+m = explain.explain(blind, *few, "layer-gradcam", layer="trunk").query
+middle = (m - reference(m[:, None])[:, 0]).sum() / m.sum().clamp_min(1e-9)
+with torch.no_grad():
+    f_q, f_g, hidden = (blind(images) for images in (queries, galleries, reference(queries)))
+similar, moved = alike(f_q, f_g).cpu(), (alike(hidden, f_g) - alike(f_q, f_g)).abs().max().item()
+gap = (similar[torch.from_numpy(pairs.kinds == "right")].mean() - similar.mean()).item()
+told = f"the middle holds {middle:.0%} of its Grad-CAM map, although the network never sees it; right pairs are {gap:+.3f} "
+told += (
+    f"more similar than the mean; hiding the middle changes the similarity by {moved:.0e}: only hiding asks the network"
+)
+exercises.check_choice(my_test, "hiding", dict.fromkeys(("map", "similarity", "hiding"), told))
