@@ -249,6 +249,43 @@ exercises.check_function(share_on_person, reference, cases, mistakes)
 # **To go on.** Open the instrument on two pictures of your own: `casnkit inspect A.jpg B.jpg`. What does the network look at
 # when nobody is in the pictures?
 #
+# ## Recap
+#
+# Answer each question in your head, then open it.
+#
+# <details><summary>1. What is the difference between a query and a gallery picture?</summary>
+#
+# The query is searched for; the gallery is searched. Each query gets its own sorted list of the whole gallery.
+#
+# </details>
+#
+# <details><summary>2. A network has a rank-1 of 80 %. What can you say about its second places?</summary>
+#
+# Nothing: rank-1 counts the first picture alone. mAP looks at the places of all true matches.
+#
+# </details>
+#
+# <details><summary>3. Why does the plain mean stand beside each attention map?</summary>
+#
+# It knows neither the pair nor the person. If a map looks like it, the map shows where the network is active, and not why it
+# decided as it did.
+#
+# </details>
+#
+# ## Essay question
+#
+# Take a pair that the network gets wrong. Describe in half a page what the maps show, what a reader could conclude from
+# them, and what you would have to test before you believe this conclusion.
+#
+# <details><summary>Rubric (10 points)</summary>
+#
+# - 2: describes both maps without a story, with the places that are strong and weak.
+# - 3: names at least one conclusion that a reader could draw, and an alternative that fits the same maps.
+# - 3: proposes a test: hide the part, compare with the plain mean, or look at more pairs that a rule has chosen.
+# - 2: says that one pair is an example and proves nothing.
+#
+# </details>
+#
 # ## References
 #
 # M. Zheng, S. Karanam, Z. Wu, R. J. Radke: *Re-Identification with Consistent Attentive Siamese Networks*, CVPR 2019.
