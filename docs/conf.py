@@ -1,4 +1,4 @@
-"""The course as a site: ``python figures/make/site.py``. Notebooks are shown as they are kept, nothing is run."""
+"""The course as a site: ``python figures/make/site_of_course.py``. Notebooks are shown as they are kept, nothing is run."""
 
 from casnkit import __version__ as release  # noqa: F401
 
@@ -14,6 +14,7 @@ include_patterns = [
     "notebooks/*.ipynb",
     "notebooks/solutions/*.ipynb",
 ]
+exclude_patterns = ["docs/lecture.md"]  # slides
 html_theme = "furo"
 html_title = "casnkit"
 html_extra_path = ["../figures/page.html"]

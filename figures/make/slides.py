@@ -1,77 +1,101 @@
-"""A lecture of the pictures that are kept in the lessons, by nbconvert: ``python figures/make/slides.py``.
+"""The lecture: ``python figures/make/slides.py`` makes ``slides/lecture.html``, one file, and ``slides/lecture.pdf``.
 
-A code cell tagged ``slide`` becomes a slide: its title is the cell's own (in the paired script ``# %% Where do they look?
-tags=["slide"]``), its content what the cell shows, the text before it the speaker's notes. Each lesson opens with its
-title. The page is reveal.js; ``--reveal FOLDER`` takes an unpacked copy of it for a room without a network.
+The text is ``docs/lecture.md``: slides between rules (``---``), and after ``???`` what the speaker says. Formulas become
+MathML and pictures lie in the file, so it needs no network. Arrows turn the slides; N shows the notes.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import mimetypes
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import lessons
-import nbformat
-from nbconvert import SlidesExporter
-from nbformat.v4 import new_markdown_cell, new_notebook
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)")
-
-
-def lecture(books: Iterable[nbformat.NotebookNode]) -> nbformat.NotebookNode:
-    """One notebook of slides from executed lessons.
-
-    Raises:
-        ValueError: no cell is tagged ``slide``.
-    """
-    cells = [cell for book in books for cell in slides_of(book)]
-    if not cells:
-        raise ValueError("expected code cells tagged 'slide' in the notebooks, found none")
-    return new_notebook(cells=cells)
-
-
-def slides_of(book: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
-    """The slides of one lesson: its opening, then title, pictures and notes of each tagged cell."""
-    tagged = [i for i, cell in enumerate(book.cells) if "slide" in cell.metadata.get("tags", [])]
-    if not tagged:
-        return
-    heading, _, rest = book.cells[0].source.partition("\n")
-    question = re.findall(r"\*\*([^*]+\?)\*\*", rest.replace("\n", " "))[:1]
-    yield _text("\n\n".join([heading, *question]), "slide")
-    for i in tagged:
-        title = book.cells[i].metadata.get("title") or _heading_before(book.cells[:i])
-        yield _text(f"## {title}", "slide")
-        yield book.cells[i]
-        notes = book.cells[i - 1]
-        if notes.cell_type == "markdown":
-            yield _text(PICTURE.sub("", notes.source), "notes")
-
-
-def _text(source: str, kind: str) -> nbformat.NotebookNode:
-    return new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}})
+ROOT = Path(__file__).parents[2]
+TEXT = ROOT / "docs" / "lecture.md"
+STYLE = """
+@page { size: 1280px 720px; margin: 0; }
+* { box-sizing: border-box; } body { margin: 0; background: #fff; color: #1b1b1b; font: 28px/1.45 system-ui, sans-serif; }
+section { width: 1280px; height: 720px; padding: 40px 64px; overflow: hidden; display: flex; flex-direction: column;
+  break-after: page; margin: 0 auto; }
+h1 { font-size: 44px; margin: 0 0 18px; } h2 { font-size: 30px; font-weight: 400; margin: 0 0 18px; color: #444; }
+p, ul, ol, blockquote { margin: 0 0 16px; } li { margin: 0 0 8px; }
+blockquote { padding: 4px 0 4px 24px; border-left: 6px solid #0072b2; font-size: 32px; }
+p:has(> img) { flex: 1; min-height: 0; display: flex; justify-content: center; margin: 0; }
+img { max-width: 100%; max-height: 100%; object-fit: contain; } img[title=top] { width: 100%; object-fit: cover;
+  object-position: top; }
+math { font: 36px "STIX Two Math", "Latin Modern Math", math; } p math { font-size: 32px; }
+code { font-size: 30px; }
+a { color: #0072b2; } aside { display: none; }
+@media screen {
+  section { display: none; } section.now { display: flex; }
+  .told section.now { height: 560px; padding-bottom: 0; } .told section.now + aside { display: block; width: 1280px;
+    margin: 0 auto; padding: 12px 64px; background: #f2f2f2; font-size: 22px; }
+}
+"""
+SCRIPT = """
+const slides = [...document.querySelectorAll("section")];
+const show = (n) => { const at = Math.max(0, Math.min(slides.length - 1, n)); location.hash = at + 1;
+  slides.forEach((slide, k) => slide.classList.toggle("now", k === at)); };
+const now = () => (parseInt(location.hash.slice(1)) || 1) - 1;
+addEventListener("keydown", ({ key }) => {
+  if (["ArrowRight", "PageDown", " "].includes(key)) show(now() + 1);
+  if (["ArrowLeft", "PageUp"].includes(key)) show(now() - 1);
+  if (key === "n") document.body.classList.toggle("told"); });
+addEventListener("hashchange", () => show(now())); show(now());
+"""
 
 
-def _heading_before(cells: list[nbformat.NotebookNode]) -> str:
-    """The last heading above, without its number."""
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    return re.sub(r"^\d+ · ", "", re.findall(r"(?m)^#+ (.+)$", text)[-1])
+def lecture(text: str, folder: Path) -> str:
+    """The page of a lecture's text; pictures are looked for from ``folder``, and one that is missing is an error."""
+    markdown = MarkdownIt().use(dollarmath_plugin, renderer=_math)
+    parts = []
+    for slide in re.split(r"(?m)^---\n", text):
+        shown, _, told = slide.partition("???\n")
+        parts.append(f"<section>\n{markdown.render(shown)}</section>\n<aside>{markdown.render(told)}</aside>")
+    body = re.sub(r'src="([^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', "\n".join(parts))
+    title = re.findall(r"(?m)^# (.+)$", text)[0]
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n<script>{SCRIPT}</script></body></html>\n'
+    )
+
+
+def _math(formula: str, options: dict[str, bool]) -> str:
+    return convert(formula, display="block" if options["display_mode"] else "inline")
+
+
+def _data(path: Path) -> str:
+    kind = mimetypes.guess_type(path.name)[0] or "image/webp"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def write_pdf(page: Path) -> None:
+    """The page as a PDF beside it, a slide a page, by Debian's chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto(page.resolve().as_uri())
+        tab.pdf(path=page.with_suffix(".pdf"), prefer_css_page_size=True, print_background=True)
+        browser.close()
 
 
 def main() -> None:
-    """Choose the lessons' slides and write the lecture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", metavar="NN", help="numbers of the lessons, such as 00 03; default: all")
-    parser.add_argument("--reveal", default=SlidesExporter().reveal_url_prefix, help="address or folder of reveal.js")
-    parser.add_argument("--out", type=Path, default=Path("slides/lecture.html"))
-    options = parser.parse_args()
-    names = [name for name in lessons.LESSONS["name"] if options.only is None or name[:2] in options.only]
-    books = [nbformat.read(lessons.ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in names]
-    exporter = SlidesExporter(exclude_input=True, reveal_url_prefix=options.reveal)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(exporter.from_notebook_node(lecture(books))[0], encoding="utf-8")
-    print(options.out)
+    """Write the lecture."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "slides" / "lecture.html")
+    out = parser.parse_args().out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(lecture(TEXT.read_text(encoding="utf-8"), TEXT.parent), encoding="utf-8")
+    write_pdf(out)
+    print(out, out.with_suffix(".pdf"))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import lessons
 import nbformat
 import pages
 import pytest
-import slides
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+import site_of_course as site
+from nbformat.v4 import new_code_cell, new_notebook
 
+import slides
 from casnkit import __main__ as command_line
 from casnkit.data.imitate import imitate
 
@@ -114,24 +115,23 @@ def test_every_step_of_the_renewal_is_there() -> None:
             assert (ROOT / words[0]).is_file()
 
 
-def test_slides_are_the_tagged_pictures() -> None:
-    cells = [
-        new_markdown_cell("# 07 · A name\n\n**What is asked?**\n\n![A picture](../figures/x.png)"),
-        new_code_cell("set_up()", metadata={"tags": ["parameters"]}),
-        new_markdown_cell("## 1 · A heading\n\nSome words for the speaker."),
-        new_code_cell("draw()", metadata={"tags": ["slide"], "title": "Its own title"}),
-        new_code_cell("draw_more()", metadata={"tags": ["slide"]}),
-    ]
-    deck = slides.lecture([new_notebook(cells=cells)])
-    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in deck.cells]
-    assert kinds == ["slide", "slide", None, "notes", "slide", None]
-    assert deck.cells[0].source == "# 07 · A name\n\nWhat is asked?"
-    assert [cell.source for cell in deck.cells if cell.source.startswith("##")][::2] == [
-        "## Its own title",
-        "## A heading",
-    ]
-    with pytest.raises(ValueError, match="tagged 'slide'"):
-        slides.lecture([new_notebook(cells=cells[:2])])
+def test_the_lecture_is_one_file() -> None:
+    text = slides.TEXT.read_text(encoding="utf-8")
+    page = slides.lecture(text, slides.TEXT.parent)
+    assert page.count("<section>") == page.count("<aside>") == text.count("\n???\n") >= 20
+    assert page.count("<img") == text.count("![")
+    assert set(re.findall(r'src="(data:image/\w+|[^"]*)', page)) <= {"data:image/png", "data:image/webp"}
+    assert "<math" in page
+    assert "$$" not in page
+    with pytest.raises(FileNotFoundError, match="gone"):
+        slides.lecture("# One\n\n![A picture](gone.png)\n\n???\nWords.\n", slides.TEXT.parent)
+
+
+def test_the_site_has_every_lesson_and_no_dead_link(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "sphinx", *site.BUILD, str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    for name in lessons.LESSONS["name"]:
+        assert (tmp_path / "notebooks" / name / "index.html").read_text(encoding="utf-8").count("<img") > 1
 
 
 def test_lessons_run_at_a_profile_and_stay_as_they_are(tmp_path: Path) -> None:

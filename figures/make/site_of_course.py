@@ -1,4 +1,4 @@
-"""The course as a site, with the reference beside it: ``python figures/make/site.py`` writes ``site/index.html``.
+"""The course as a site, with the reference beside it: ``python figures/make/site_of_course.py`` writes ``site/index.html``.
 
 Lessons are shown with the outputs that are kept in them. Sphinx checks every link between pages, and pdoc makes the reference
 of the docstrings; both come with the extra ``docs``.
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+BUILD = ["--builder", "dirhtml", "--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", "docs", "."]
 
 
 def main() -> None:
@@ -19,19 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "site")
     out = parser.parse_args().out.resolve()
-    build = [
-        "sphinx",
-        "--builder",
-        "dirhtml",
-        "--fail-on-warning",
-        "--keep-going",
-        "--quiet",
-        "--conf-dir",
-        "docs",
-        ".",
-        out,
-    ]
-    reference = ["pdoc", "casnkit", "--output-directory", out / "reference", "--math", "--no-show-source"]
+    build, reference = ["sphinx", *BUILD, out], ["pdoc", "casnkit", "--output-directory", out / "reference", "--math"]
     for command in (build, reference):
         subprocess.run([sys.executable, "-m", *map(str, command)], cwd=ROOT, check=True)
     print(out / "index.html")
