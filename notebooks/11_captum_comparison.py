@@ -463,12 +463,17 @@ for number, of in enumerate(("p(same)", "AP")):
     print(f"{of} falls {'more' if more else 'NO more'} when the attended rows are hidden than when the others are")
 
 # %% [markdown]
-# **When the two lines disagree.** p(same) is about this one pair, and the pair classifier computes it. AP is about the whole
-# ranking, and it comes from the distances of the features. Equation 4's map is made for the first, not for the second. So it
-# can happen that hiding the attended rows lowers AP *less* than hiding other rows. Then the ranking depends on rows that the
-# map does not mark, and it would be wrong to say "these rows are why the match ranks first".
+# **If the control hurts as much or more**, this pair speaks against the map: the network depends on rows that the map does
+# not mark, and it would be wrong to say "these rows are why the match ranks first". Does that contradict section 6, where
+# the marked pixels may matter more than random ones? Not necessarily:
 #
-# And it is only one query. Section 6 is the average over many. Here you see *which* pictures took the places.
+# - Section 6 is a mean over many pairs, and this is one query.
+# - Here whole rows are hidden, with the background in them. The other rows may show more of the person.
+# - p(same) is about this pair, and the pair classifier computes it. AP is about the whole ranking, and it comes from the
+#   distances of the features. Equation 4's map is made for the first, so the two can also disagree with each other.
+#
+# So say which test you used whenever you report that "the attended region matters". What you see here and not in section 6 is
+# *which* pictures took the places.
 
 # %% [markdown]
 # ## 9 · The league
