@@ -4,6 +4,7 @@ An answer that is still ``None`` (or ``...``) is no mistake: notebooks run from 
 """
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,15 @@ class Verdict(str):
 
 
 def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], tolerance: float = 1e-3) -> Verdict:
-    """Compare a number with the right one, up to an absolute ``tolerance``.
+    """Compare a number, or a text such as ``"8/58"``, with the right one, up to an absolute ``tolerance``.
 
     ``mistakes``: what was done wrong -> the number that comes of it; such a number is answered with the mistake's name.
     """
     if answer is None or answer is ...:
         return Verdict("○ no answer yet: put a number in the cell above")
     try:
-        value = float(answer)
-    except (TypeError, ValueError):
+        value = float(Fraction(answer) if isinstance(answer, str) else answer)
+    except (TypeError, ValueError, ZeroDivisionError):
         return Verdict(f"✗ expected a number, got {type(answer).__name__}")
     if abs(value - expected) <= tolerance:
         return Verdict(f"✓ right: {expected:.4g}")
@@ -35,10 +36,11 @@ def check_number(answer: Any, expected: float, mistakes: Mapping[str, float], to
 
 
 def check_choice(answer: str | None, right: str, reasons: Mapping[str, str]) -> Verdict:
-    """Compare a prediction with what turned out to be ``right``; ``reasons``: choice -> what to say to who took it."""
+    """Compare a prediction with what turned out to be ``right``; ``reasons``: choice, in small letters -> what to say."""
     choices = ", ".join(map(repr, reasons))
     if answer is None or answer is ...:
         return Verdict(f"○ no answer yet: choose one of {choices}")
+    answer = answer.strip(" .\"'").lower() if isinstance(answer, str) else answer
     text = reasons.get(answer, f"expected one of {choices}, got {answer!r}")
     return Verdict(f"{'✓' if answer == right else '✗'} {text}")
 

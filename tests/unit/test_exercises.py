@@ -16,6 +16,9 @@ from casnkit.notebook.exercises import check_choice, check_function, check_numbe
         (None, "○ no answer yet"),
         (5.0004, "✓ right: 5"),
         (torch.tensor(5.0), "✓ right"),
+        ("10/2", "✓ right"),
+        (" 5.0", "✓ right"),
+        ("1/0", "✗ expected a number, got str"),
         (4, "✗ not yet: counted from 0"),
         (7, "✗ not yet: 7 is too large"),
         (-7, "✗ not yet: -7 is too small"),
@@ -31,6 +34,7 @@ def test_choice() -> None:
     reasons = {"rises": "no: look again", "falls": "yes: so it is"}
     assert check_choice(None, "falls", reasons) == "○ no answer yet: choose one of 'rises', 'falls'"
     assert check_choice("falls", "falls", reasons) == "✓ yes: so it is"
+    assert check_choice(' "Falls".', "falls", reasons) == "✓ yes: so it is"
     assert check_choice("rises", "falls", reasons) == "✗ no: look again"
     assert "expected one of" in check_choice("fals", "falls", reasons)
 
