@@ -110,7 +110,7 @@ for variant in ("ide", "casn"):
 names = {"network": "network", "ranked by": "ranked by", "rank_1": "rank-1", "rank_5": "rank-5", "mean_ap": "mAP"}
 ck.evaluation.table(rows, names)
 
-# %% Which queries are hard? tags=["slide"]
+# %%
 casn = seen["casn"]
 features, by_features = casn.rankings["features"], casn.distances["features"]
 session.expect(features.mean_ap > casn.chance.mean_ap, "the network ranks no better than chance")
@@ -131,7 +131,7 @@ figures.show_rankings([report.ranking_row(dataset, by_features, i, f"query {i}")
 # Each map stands beside the **plain mean** of all channels, which knows neither a pair nor a name. An explanation that looks
 # like the plain mean explains little.
 
-# %% Two kinds of attention tags=["slide"]
+# %%
 pair, model, maps = (query, gallery), casn.model, {}
 A_1, A_2 = (side.feature_maps[[i]].to(session.device) for side, i in zip((casn.query, casn.gallery), pair, strict=True))
 labels = [model.id_scores(model.pool(A)).argmax(1) for A in (A_1, A_2)]

@@ -52,7 +52,7 @@ session = ck.notebook.start(profile, data)
 # people: for each query picture we search the gallery for the same person. `open_dataset` refuses a set in which a person is
 # in the training part and in the test part.
 
-# %% The same people, six cameras tags=["slide"]
+# %%
 dataset = session.dataset
 query, gallery = dataset.query, dataset.gallery
 people = dataset.train.identities[:4]
@@ -107,7 +107,7 @@ else:
 # **Look-alikes.** Some people come in pairs that differ in *one part only*: shoes, a bag, hair. They make the set hard. They
 # are also useful: a good explanation of "these two are *not* the same" has to point at that part.
 
-# %% Two people, one difference tags=["slide"]
+# %%
 test = set(np.union1d(query.identities, gallery.identities).tolist())
 twins = lookalike_pairs(dataset.root) if dataset.tables else []
 twins = sorted(twins, key=lambda pair: pair[0] not in test)[:3]
@@ -199,7 +199,7 @@ few = small_gallery(q)
 # the query's person *from the query's own camera*. Those were taken in the same minute and in the same light. They are easy
 # to find, and finding them proves nothing.
 
-# %% One ranking, by hand tags=["slide"]
+# %%
 small = gallery.subset(few)
 ranking = ck.ranking.rank_gallery(distances[q, few], query.pids[q], query.camids[q], small.pids, small.camids)
 order = ranking.order

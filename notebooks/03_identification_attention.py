@@ -76,7 +76,7 @@ print(f"pid {train.pids[i]} is class {label.item()} of {model.num_ids}")
 # %% [markdown]
 # **Formula.** $A \in \mathbb{R}_{\geq 0}^{C \times h \times w}$.
 
-# %% What the network sees: channels tags=["slide"]
+# %%
 A = model.feature_map(x)
 assert A.min() >= 0
 strongest = A.mean((2, 3))[0].argsort(descending=True)[:15].tolist()
@@ -133,7 +133,7 @@ figures.show_channels(image, A[0, ends], [f"{k}: {w[0, k]:+.4f}" for k in ends],
 # raises the person's score, blue lowers it. Nothing is lost on the way: summed over all places, the finished map gives
 # $\langle \partial y_c/\partial f,\ f\rangle$, gradient times feature.
 
-# %% Attention grows, channel by channel tags=["slide"]
+# %%
 parts = w[0, :, None, None] * A[0]
 order = parts.sum((1, 2)).abs().argsort(descending=True)
 steps = [4**k for k in range(6) if 4**k < len(order)] + [len(order)]
@@ -271,7 +271,7 @@ print(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"), sep="\n")
 #
 # The picture, its attention, the mask, and what the mask leaves:
 
-# %% Cover what attention found tags=["slide"]
+# %%
 report.identification_figure(model, train, casn.info, name="casn")
 
 # %% [markdown]

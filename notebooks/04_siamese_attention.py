@@ -140,7 +140,7 @@ figures.show_weights(gradient[0], title="\u2202z_1 / \u2202f\u207b", label="grad
 # **Formula (equation 4).** $\alpha_k = 1$ where $\partial z_1/\partial f^-_k > 0$, else $0$. Only the sign of the gradient is
 # kept, its size is dropped. What remains is a list of channels that are *on*.
 
-# %% Which channels are on? tags=["slide"]
+# %%
 alpha, _ = attention.siamese_weights(gradient, difference, "paper")
 figures.show_indicators(alpha.cpu(), names, "\u03b1 for one query and its partners")
 
@@ -303,7 +303,7 @@ print(*ablation.evidence("pair_activation"), sep="\n")
 # | `signed` | $[\partial z_1/\partial f^- > 0]$ | $[\partial z_1/\partial f^- < 0]$ |
 # | `gradcam` | $\partial z_1/\partial f^-$ | $-\,\partial z_1/\partial f^-$ |
 
-# %% Four readings of one equation tags=["slide"]
+# %%
 modes = ("paper", "v1", "signed", "gradcam")
 maps = {mode: [m[0] for m in model.siamese_attention_of(A_1[:1], A_2[:1], mode=mode)] for mode in modes}
 maps["plain mean"] = [attention.mean_map(A)[0] for A in (A_1, A_2)]
@@ -470,7 +470,7 @@ print(f"Features against the best map: {100 * lead:+.1f} points.")
 # Every explanation needs this check: does it change when the thing that it claims to explain changes? We draw pairs of both
 # kinds and correlate the two maps of each mode with the plain means of the same feature maps.
 
-# %% How much of the map is about the pair? tags=["slide"]
+# %%
 rng = np.random.default_rng(session.seed)
 drawn = np.concatenate([rng.choice(np.flatnonzero(kind), 200) for kind in (same, different)])
 q, g = np.unravel_index(drawn, same.shape)

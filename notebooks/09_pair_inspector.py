@@ -146,7 +146,7 @@ for name, j in (("stranger", stranger), ("true match", match)):
 # the l2 distance $\lVert M^*_1 - M^*_2\rVert_2$. Here are these steps for the stranger, at $t = 0.5$. (If all rows are
 # above $t$, nothing is cropped.)
 
-# %% Equation 5, for the picture that came first tags=["slide"]
+# %%
 inspector.set(gallery=stranger, threshold=0.5)
 inspector.figure("alignment")
 

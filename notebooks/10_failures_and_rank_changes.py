@@ -75,7 +75,7 @@ inspector.figure("failures")
 # tab **Failures**). One of them asks for a high p(same). What counts as high depends on the network, so we use the value that
 # only a fifth of its first pictures exceed:
 
-# %% The kinds of failure, counted tags=["slide"]
+# %%
 table = inspector.desk.table()
 high = round(float(np.nanquantile(table.confidence, 0.8)), 3)
 for name, record in filters.FILTERS.items():

@@ -101,7 +101,7 @@ labels = [f"{pairs.kinds[p]}, p(same) {p_same[n, 1]:.2f}" for n, p in enumerate(
 # for the evidence $\big(|g_k| - \text{mean}\,|g|\big) \cdot \min(f_{1k}, f_{2k}) / f_{jk}$, with $g$ averaged on the way
 # from $f^- = 0$.
 
-# %% Many answers in one forward pass tags=["slide"]
+# %%
 five = ["plain-mean", "siamese", "siamese-gradcam", "evidence", "integrated-gradients"]
 cheap = {"integrated-gradients": {"steps": 10}, "smoothgrad": {"samples": 4}, "occlusion": {"window": (16, 16)}}
 asked = {name: explain.explain(model, *few, name, **cheap.get(name, {})).cpu() for name in five}
@@ -140,7 +140,7 @@ ck.notebook.show(pictures[0], sides, matrix=matrix, title="Siamese attention, an
 # **gradients** down to the feature map or the pixels (Grad-CAM, guided Grad-CAM, saliency, SmoothGrad), or they **hide**
 # one window after the other and watch the score (occlusion).
 
-# %% Many answers, by captum tags=["slide"]
+# %%
 others = ["score-decomposition", "layer-gradcam", "guided-gradcam", "saliency", "smoothgrad", "occlusion"]
 asked |= {name: explain.explain(model, *few, name, **cheap.get(name, {})).cpu() for name in others}
 gallery_of = {name: list(zip(asked[name].query, asked[name].gallery, strict=True)) for name in others}
@@ -166,7 +166,7 @@ print(
 #
 # Do the methods agree with each other? We correlate the maps of every two methods, on the coarsest grid of all:
 
-# %% Which methods say the same? tags=["slide"]
+# %%
 figures.show_agreement(list(asked), explain.agreement(asked))
 
 # %% [markdown]
@@ -360,7 +360,7 @@ curves = {
 blurred = faithfulness(retrieval, pairs.pairs[chosen], *(m[chosen] for m in maps["siamese"]), fill="blur", **how)
 curves["siamese, blurred"] = blurred
 
-# %% Deletion and insertion tags=["slide"]
+# %%
 figures.show_curves(curves)
 
 # %%
@@ -504,7 +504,7 @@ league_tables(league)["sanity"]
 # untrained network, and beside another partner. A star marks a value that is too high. *Sane*: all sanity checks passed.
 # The same as one picture:
 
-# %% The league tags=["slide"]
+# %%
 figures.show_league(league)
 
 # %% [markdown]
