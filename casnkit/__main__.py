@@ -162,7 +162,6 @@ def _add_data(group: Any) -> None:
     check = data.add_parser("check", help="recognise a folder, compare counts, name unreadable pictures")
     check.add_argument("path", type=Path)
     add_opening(check)
-    check.add_argument("--name", help=argparse.SUPPRESS)  # what --as was called
     check.set_defaults(command=_check_data)
 
 

@@ -105,7 +105,7 @@ def _expectation(name: str, found: dict[str, int], notes: list[str], given: bool
     # A damaged benchmark still has a sound part; a set that agrees nowhere is another one in the same layout.
     if benchmark and not given and not agrees:
         note = f"laid out like {name} but no count agrees: taken for a set of your own"
-        notes.append(f"{note} (--name {name} compares with the benchmark)")
+        notes.append(f"{note} (--as {name} compares with the benchmark)")
         return {}
     if benchmark.get("gallery junk") == 0:
         notes.append("the gallery comes without its junk images: same CMC and mAP, other re-ranking")

@@ -7,12 +7,16 @@ folder and renamed only when complete, so a reader sees the old file or the new 
 import contextlib
 import errno
 import json
+import math
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 class DiskFullError(ValueError):
@@ -85,6 +89,15 @@ def check_place(folder: str | os.PathLike) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"cannot write to {str(folder)[:300]}: {reason}; choose another folder") from error
+
+
+def disk_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array to fill, in a temporary file in ``$TMPDIR``. Raises ValueError, with the sizes, where there is no room."""
+    needed, place = math.prod(shape) * np.dtype(dtype).itemsize, tempfile.gettempdir()
+    if needed > (free := shutil.disk_usage(place).free):
+        sizes = f"{' x '.join(map(str, shape))} needs {needed / 2**30:.1f} GiB, {place} has {free / 2**30:.1f}"
+        raise ValueError(f"an array of {sizes}: set TMPDIR to a folder on a larger disk, or take fewer images")
+    return np.memmap(tempfile.TemporaryFile(), dtype, shape=shape)
 
 
 def results_path(name: str) -> Path:

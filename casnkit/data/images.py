@@ -6,8 +6,6 @@ the draws are per sample and from a CPU generator, so a seed gives the same pict
 """
 
 import math
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torchvision.transforms import v2
 from tqdm.contrib.concurrent import thread_map
 
 from casnkit.config import DataConfig, check_choice, check_count
+from casnkit.data.files import disk_array
 from casnkit.data.records import Split
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -165,9 +164,6 @@ def open_images(split: Split, size: tuple[int, int], device: torch.device, place
         in_memory = needed < 0.5 * psutil.virtual_memory().available
         place = "device" if on_device else "memory" if in_memory else "disk"
     if place == "disk":
-        if shutil.disk_usage(tempfile.gettempdir()).free < needed:
-            told = f"the decoded images need {needed / 2**30:.1f} GiB in {tempfile.gettempdir()}"
-            raise ValueError(f"{told}, which has less: set TMPDIR to a folder on a larger disk")
-        out = np.memmap(tempfile.TemporaryFile(), np.uint8, shape=(len(split), 3, *size))  # noqa: SIM115
+        out = disk_array((len(split), 3, *size), np.uint8)
     images = load_images(split, size, progress, out)
     return images.to(device) if place == "device" else images

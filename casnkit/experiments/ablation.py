@@ -143,14 +143,16 @@ def run_trial(trial: Trial, out: Path, device: str | None, keep: bool) -> None:
     if trial.on == "test" and trial.data.startswith("people:"):
         others = open_people(trial.data, VALIDATION_SEED)
         tests["validation_"] = evaluation.evaluate(model, others, config, device=device, progress=False)
-    options = FUSION_WEIGHTS, config.ranking.normalisation, config.ranking.normalise_per
+    options = {"normalisation": config.ranking.normalisation, "per": config.ranking.normalise_per}
     for prefix, seen in tests.items():
         known = seen.distances
         maps = seen if "attention" in known else evaluation.Evaluation.of(model, seen.dataset, config, device)
         ways = {"plain_": plain_distances(maps.query, maps.gallery, config.ranking.threshold)}
         ways |= {"": known["attention"]} if "attention" in known else {}
         for way, own in ways.items():
-            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(seen.dataset, known["features"], own, *options)
+            row[f"{prefix}{way}mean_ap_at_weight"] = at_weights(
+                seen.dataset, known["features"], own, weights=FUSION_WEIGHTS, **options
+            )
     row |= measure_claims(model, tested, config, trained)
     row |= {"seconds": round(time.perf_counter() - started, 1), "device": str(device), **runs.versions()}
     write_json(trial.row_file(out), row | {"config": config.to_dict()})
@@ -165,10 +167,10 @@ def plain_distances(query: ranking.Extracted, gallery: ranking.Extracted, thresh
     return torch.cdist(*(attention.aligned_profile(each, threshold) for each in maps)).numpy()
 
 
-def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, *options: Any) -> dict[str, float]:
-    """Mean average precision in percent by attention's weight in the sum; ``options``: weights, normalisation, per."""
+def at_weights(dataset: ReidDataset, features: np.ndarray, attention: np.ndarray, **options: Any) -> dict[str, float]:
+    """Mean average precision in percent by attention's weight in the sum; ``options`` as :func:`ranking.choose_weight`'s."""
     sides = [getattr(split, name) for split in (dataset.query, dataset.gallery) for name in ("pids", "camids")]
-    curve = ranking.choose_weight(features, attention, *sides, *options)
+    curve = ranking.choose_weight(features, attention, *sides, **options)
     return dict(zip(map(str, curve.weights.tolist()), (100 * curve.mean_ap).tolist(), strict=True))
 
 

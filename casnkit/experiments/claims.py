@@ -7,7 +7,6 @@ training identity that the network takes them for. The keys with ``_train`` expl
 """
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,21 +51,21 @@ def measure_claims(
     """
     rng = np.random.default_rng(0)
     splits, matched, same, different = draw_pairs(dataset, images // 2, pairs, rng)
-    seen = _take(model, splits, config)
-    results = _localised(maps_of(model, seen.found, matched, config), seen.masks, matched.T.reshape(-1))
-    results |= agreement(model, seen.found, same, different, config)
+    found, masks, parts = _take(model, splits, config)
+    results = _localised(maps_of(model, found, matched, config), masks, matched.T.reshape(-1))
+    results |= agreement(model, found, same, different, config)
     labels, pids = labels_of(dataset.train.pids)
     if trained and (str(dataset.root), pids.tolist()) == (trained.data["root"], trained.pid_of_label.tolist()):
         chosen = np.sort(rng.permutation(len(labels))[: max(images // 2, 1)])
-        own = _take(model, [dataset.train.subset(chosen)], config)
-        maps = {"ia_train": identification_maps(model, own.found, torch.from_numpy(labels[chosen]))}
-        maps["plain_train"] = attention.mean_map(own.found.feature_maps)
-        results = _localised(maps, own.masks, np.arange(len(chosen))) | results  # "uniform" is the test's
-        features = _take(model, [dataset.train], config).found.features
+        own, own_masks, _ = _take(model, [dataset.train.subset(chosen)], config)
+        maps = {"ia_train": identification_maps(model, own, torch.from_numpy(labels[chosen]))}
+        maps["plain_train"] = attention.mean_map(own.feature_maps)
+        results = _localised(maps, own_masks, np.arange(len(chosen))) | results  # "uniform" is the test's
+        features = _take(model, [dataset.train], config)[0].features
         frozen = siamese.frozen_pair_head(model, features, dataset.train, config)
-        measured = agreement(frozen, seen.found, same, different, config).items()
+        measured = agreement(frozen, found, same, different, config).items()
         results |= {name.replace("siamese", "frozen"): value for name, value in measured if "siamese" in name}
-    truth = {"person masks": seen.masks is not None, "body-part maps": seen.parts is not None}
+    truth = {"person masks": masks is not None, "body-part maps": parts is not None}
     truth["look-alikes in its test"] = bool(lookalikes_of(dataset))
     if lacking := ", ".join(name for name, there in truth.items() if not there):
         warnings.warn(f"{dataset.name} has no {lacking}: not all claims on attention are measured", stacklevel=2)
@@ -103,20 +102,13 @@ def _some_of(pairs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return pairs[np.sort(rng.permutation(len(pairs))[:count])]
 
 
-class _Seen(NamedTuple):
-    """What the network makes of N images, and the truth at its input size; None where the set has none."""
-
-    found: Extracted
-    masks: Tensor | None  # (N, H, W) bool
-    parts: Tensor | None  # (N, H, W) uint8, 0 = background
-
-
-def _take(model: CASN, splits: list[Split], config: Config) -> _Seen:
-    """All images of some splits, one after the other."""
+def _take(model: CASN, splits: list[Split], config: Config) -> tuple[Extracted, Tensor | None, Tensor | None]:
+    """What the network makes of all images of some splits, one after the other; their masks, (N, H, W) bool, and part maps,
+    (N, H, W) uint8, at its input size, None where the set has none."""
     splits, size = [s for s in splits if len(s)], (config.data.height, config.data.width)
     images = torch.cat([load_images(s, size, progress=False) for s in splits])
     truth = [[load(s, size) for s in splits] for load in (load_masks, load_parts)]
-    return _Seen(extract(model, images), *(None if any(t is None for t in each) else torch.cat(each) for each in truth))
+    return extract(model, images), *(None if any(t is None for t in each) else torch.cat(each) for each in truth)
 
 
 def maps_of(model: CASN, found: Extracted, pairs: np.ndarray, config: Config) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """What is compared in the ablation: arms, the worlds that they are trained in, the open points, and how each is chosen."""
 
 import itertools
+from collections import namedtuple
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,26 +13,19 @@ from casnkit.config import VARIANTS, Config, check_choice, profile
 from casnkit.data.files import results_path
 
 POOLINGS = ("gap", "stripes")
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # a variant, and what is moved from its defaults
-    "ide": ("ide", {}),
-    "ide, erased": ("ide", {"erase": 0.5}),  # random erasing in the place of attention
-    "bce": ("bce", {}),
-    "ide+sa": ("ide+sa", {}),
-    "ide+sa, margin": ("ide+sa", {"consistency_weight": 1.0, "consistency_margin": 0.5}),
-    "ide+ia": ("ide+ia", {}),
-    "ide+ia, mask": ("ide+ia", {"ia_gradient": "mask"}),
-    "casn": ("casn", {}),
-}
-# As many values of each arm's own strength are tried on other people, the default first; see :func:`chosen`.
-TRIES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "ide": ("learning_rate", (0.03, 0.02, 0.045)),
-    "ide, erased": ("erase", (0.5, 0.25, 0.75)),
-    "bce": ("sa_weight", (0.05, 0.2, 0.5)),
-    "ide+sa": ("consistency_weight", (0.2, 1.0, 5.0)),
-    "ide+sa, margin": ("consistency_margin", (0.5, 1.0, 1.5)),
-    "ide+ia": ("ia_weight", (0.5, 0.1, 1.0)),
-    "ide+ia, mask": ("ia_weight", (0.5, 0.1, 1.0)),
-    "casn": ("ia_weight", (0.5, 0.1, 1.0)),
+_MARGIN = {"consistency_weight": 1.0, "consistency_margin": 0.5}
+# a variant, what is moved from its defaults, and its own strength: the field of which as many values are tried for each arm
+# on other people, the default first; see :func:`chosen`
+Arm = namedtuple("Arm", "variant moved strength values")
+ARMS = {
+    "ide": Arm("ide", {}, "learning_rate", (0.03, 0.02, 0.045)),
+    "ide, erased": Arm("ide", {"erase": 0.5}, "erase", (0.5, 0.25, 0.75)),  # in the place of attention
+    "bce": Arm("bce", {}, "sa_weight", (0.05, 0.2, 0.5)),
+    "ide+sa": Arm("ide+sa", {}, "consistency_weight", (0.2, 1.0, 5.0)),
+    "ide+sa, margin": Arm("ide+sa", _MARGIN, "consistency_margin", (0.5, 1.0, 1.5)),
+    "ide+ia": Arm("ide+ia", {}, "ia_weight", (0.5, 0.1, 1.0)),
+    "ide+ia, mask": Arm("ide+ia", {"ia_gradient": "mask"}, "ia_weight", (0.5, 0.1, 1.0)),
+    "casn": Arm("casn", {}, "ia_weight", (0.5, 0.1, 1.0)),
 }
 WORLDS = {"": {}, "misaligned": {"crop": 0.06, "bad_crop": 0.3, "occluder": 0.3}}  # of the people's difficulty
 # By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
@@ -84,19 +78,19 @@ class Setting:
 
     def config(self, profile_name: str, seed: int, **changes: Any) -> Config:
         """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
-        variant, own = ARMS[self.variant]
-        changes = {**changes, **own, **self.chosen}
+        arm = ARMS[self.variant]
+        changes = {**changes, **arm.moved, **self.chosen}
         if self.point in TWO_GROUPS:
             for group in ("loss", "ranking"):
                 changes[group] = {**changes.get(group, {}), self.point: self.value}
         elif self.point:
             changes[self.point] = self.value
-        return profile(profile_name, variant=variant, pooling=self.pooling, seed=seed, **changes)
+        return profile(profile_name, variant=arm.variant, pooling=self.pooling, seed=seed, **changes)
 
 
 def chosen(arm: str) -> dict[str, Any]:
     """What the published study ``tries`` chose for an arm, by feature mAP on other people; the default without one."""
-    path, (name, values) = results_path("tries.csv"), TRIES[arm]
+    path, (*_, name, values) = results_path("tries.csv"), ARMS[arm]
     if not path.is_file():
         return {name: values[0]}
     own = pd.read_csv(path).query("variant == @arm").set_index("setting")["mean_ap"]
@@ -110,7 +104,7 @@ def arms(poolings: Iterable[str] = POOLINGS) -> list[Setting]:
 
 def tries() -> list[Setting]:
     """Every arm with every value of its strength."""
-    return [Setting(arm, "gap", name, value) for arm, (name, values) in TRIES.items() for value in values]
+    return [Setting(name, "gap", arm.strength, value) for name, arm in ARMS.items() for value in arm.values]
 
 
 def open_points(profile_name: str, points: Iterable[str] = (), pooling: str = "gap", **changes: Any) -> list[Setting]:

@@ -88,20 +88,17 @@ class WeightCurve:
 def choose_weight(
     features: Matrix,
     attention: Matrix,
-    query_pids: Ids,
-    query_camids: Ids,
-    gallery_pids: Ids,
-    gallery_camids: Ids,
+    *sides: Ids,
     weights: Sequence[float] = WEIGHTS,
     normalisation: str = "minmax",
     per: str = "query",
 ) -> WeightCurve:
-    """Rank by :func:`fuse` with each weight; choose by mean AP.
+    """Rank by :func:`fuse` with each weight; choose by mean AP. ``sides``: as in :func:`evaluate_ranking`.
 
     Choose on people who are neither in training nor in the test (:func:`casnkit.data.hold_out`): on the test the weight
     would be fitted to its own answer.
     """
-    tried, sides = np.unique(weights), (query_pids, query_camids, gallery_pids, gallery_camids)
+    tried = np.unique(weights)
     matrices = [normalise_distances(d, normalisation, per) for d in (features, attention)]
     mean_ap = np.array([evaluate_ranking(fuse(*matrices, w, "none"), *sides).mean_ap for w in tried.tolist()])
     return WeightCurve(tried, mean_ap, float(tried[mean_ap.argmax()]), normalisation, per)

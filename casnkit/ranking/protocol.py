@@ -13,8 +13,6 @@ trapezoid AP the mean of (o_i + p_i) / 2 (Market-1501's official script), the in
 """
 
 import math
-import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass
 from itertools import product
@@ -27,6 +25,7 @@ from numpy.typing import ArrayLike as Ids
 from torch import Tensor
 
 from casnkit.config import check_count
+from casnkit.data.files import disk_array
 from casnkit.data.records import DISTRACTOR_PID, JUNK_PID, UNKNOWN_CAMERA
 
 Matrix = np.ndarray | Tensor
@@ -278,17 +277,9 @@ def chunks(count: int, width: int, values: int | None = None) -> list[slice]:
 
 
 def new_matrix(*shape: int, dtype: type = np.float32) -> np.ndarray:
-    """An array to fill: in memory, or in a temporary file in ``$TMPDIR`` where it would take an eighth of what is free.
-
-    Raises ValueError, with the sizes, where there is no room for it on the disk either.
-    """
-    needed, place = math.prod(shape) * np.dtype(dtype).itemsize, tempfile.gettempdir()
-    if needed <= psutil.virtual_memory().available // 8:
-        return np.empty(shape, dtype)
-    if needed > (free := shutil.disk_usage(place).free):
-        told = f"a matrix {' x '.join(map(str, shape))} needs {needed / 2**30:.1f} GiB, {place} has {free / 2**30:.1f}"
-        raise ValueError(f"{told}: set TMPDIR to a folder on a larger disk, or rank fewer images")
-    return np.asarray(np.memmap(tempfile.TemporaryFile(), dtype, shape=shape))
+    """An array to fill: in memory, or where it would take an eighth of what is free as :func:`disk_array` makes it."""
+    fits = math.prod(shape) * np.dtype(dtype).itemsize <= psutil.virtual_memory().available // 8
+    return np.empty(shape, dtype) if fits else np.asarray(disk_array(shape, dtype))
 
 
 def _collapsed(distances: Matrix, query_pids: np.ndarray, gallery_pids: np.ndarray) -> int:

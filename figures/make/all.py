@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 BF16 = "--set precision=bf16"
 BEFORE = "positive_share=0.5 loss.threshold=0.5 ranking.threshold=0.5 ranking.attention_weight=0.5"
 STEPS = {
+    "scenes": "figures/make/scenes.py",
     "tries": f"-m casnkit ablate --study tries --processes 2 --publish {BF16}",
     "variants": f"-m casnkit ablate --study variants --pooling gap --seeds 5 --processes 2 --publish {BF16}",
     "stripes": f"-m casnkit ablate --study variants --pooling stripes --processes 2 --publish {BF16}",

@@ -78,7 +78,9 @@ def readings(trial: ablation.Trial, out: Path) -> Iterator[dict[str, Any]]:
             for normalisation, per in (("minmax", "query"), ("minmax", "matrix"), ("zscore", "query")):
                 row = trial.identity() | {"split": split, "mode": mode, "threshold": threshold}
                 row |= {"normalisation": normalisation, "per": per}
-                yield row | ablation.at_weights(dataset, features, distances, WEIGHTS, normalisation, per)
+                yield row | ablation.at_weights(
+                    dataset, features, distances, weights=WEIGHTS, normalisation=normalisation, per=per
+                )
 
 
 def best_readings(rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from casnkit.attention import attention_distance, mean_map
 from casnkit.data.imitate import imitate
 from casnkit.experiments import report
 from casnkit.experiments.ablation import Trial, evidence, open_people, plain_distances, run_trials
-from casnkit.experiments.design import ARMS, OPEN_POINTS, TRIES, Setting, arms, chosen, open_points, tries
+from casnkit.experiments.design import ARMS, OPEN_POINTS, Setting, arms, chosen, open_points, tries
 from casnkit.experiments.report import estimate, paired, pooled_deviation, smallest_difference
 from casnkit.ranking import Extracted
 
@@ -84,13 +84,12 @@ def test_variants_points_and_what_the_study_changed() -> None:
 
 
 def test_every_arm_has_as_many_tries_and_takes_the_best(tmp_path: Path, monkeypatch) -> None:
-    assert set(TRIES) == set(ARMS)
-    assert {len(values) for _, values in TRIES.values()} == {3}
-    found = [(s.variant, f"{s.point}={s.value}", 50 + (s.value == TRIES[s.variant][1][1])) for s in tries()]
+    assert {len(arm.values) for arm in ARMS.values()} == {3}
+    found = [(s.variant, f"{s.point}={s.value}", 50 + (s.value == ARMS[s.variant].values[1])) for s in tries()]
     pd.DataFrame(found, columns=["variant", "setting", "mean_ap"]).to_csv(tmp_path / "tries.csv")
     for folder, which in ((tmp_path, 1), (tmp_path / "nowhere", 0)):
         monkeypatch.setattr("casnkit.experiments.design.results_path", folder.joinpath)
-        for arm, (field, values) in TRIES.items():
+        for arm, (*_, field, values) in ARMS.items():
             assert chosen(arm) == {field: values[which]}
             (setting,) = (s for s in arms(["gap"]) if s.variant == arm)
             config = setting.config("quick", 3)

@@ -111,7 +111,7 @@ def test_a_large_matrix_is_a_file_if_the_disk_has_room(monkeypatch):
     assert type(found.base) is np.memmap
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=59))
-    with pytest.raises(ValueError, match=r"a matrix 3 x 5 needs .* set TMPDIR"):
+    with pytest.raises(ValueError, match=r"an array of 3 x 5 needs .* set TMPDIR"):
         new_matrix(3, 5)
 
 

@@ -1,5 +1,6 @@
 """Images: the oracle opens one file after the other with PIL, and augments one sample at a time with numpy slices."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,7 +97,7 @@ def test_wherever_images_live_they_are_the_same(split, place, monkeypatch):
     with pytest.raises(ValueError, match="device, memory, disk"):
         module.open_images(split, (8, 4), torch.device("cpu"), "moon", False)
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(ValueError, match="set TMPDIR"):  # too little memory: it goes to the disk, which is full
         module.open_images(split, (8, 4), torch.device("cpu"), "auto", False)
 

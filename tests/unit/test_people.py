@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scenes
 from PIL import Image
 
 from casnkit.data import people
@@ -20,7 +22,7 @@ from casnkit.data.files import DiskFullError
 from casnkit.data.people import DIFFICULTY, PARTS, SIZES, look, lookalike_pairs, read_attributes, synthesize, write
 from casnkit.data.people.body import draw_figure
 from casnkit.data.people.paint import View
-from casnkit.data.people.scene import CAMERAS
+from casnkit.data.people.scene import CAMERAS, PAINTED, SCENE_HEIGHT
 
 MARKET_NAME = re.compile(r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d{2}\.jpg")
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
@@ -106,6 +108,13 @@ def test_lookalikes_pictures_differ_inside_the_named_part_alone(start):
             assert not (differs & ~owned).any()
             visible[part] += int(differs.sum())
     assert all(count > 100 for count in visible.values())  # and it can be seen
+
+
+def test_the_shipped_scenes_are_those_that_the_script_paints():
+    with Image.open(PAINTED) as shipped:
+        image, state = scenes.painted(3)
+        assert np.array_equal(np.asarray(shipped)[2 * SCENE_HEIGHT : 3 * SCENE_HEIGHT], np.asarray(image))
+        assert json.loads(shipped.text["grain"])[2] == state
 
 
 @pytest.mark.parametrize("camid", CAMERAS)
