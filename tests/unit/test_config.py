@@ -13,8 +13,15 @@ from casnkit.config import (
     ModelConfig,
     assignments,
     paper_literal,
+    pcb_recipe,
     profile,
 )
+
+
+def test_pcbs_recipe():
+    striped = pcb_recipe(profile("paper"))
+    assert (striped.model.pooling, striped.data.height, striped.data.width) == ("stripes", 384, 128)
+    assert [share * striped.train.epochs for share in striped.train.milestones] == [40]
 
 
 @pytest.mark.parametrize("name", PROFILES)
