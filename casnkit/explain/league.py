@@ -143,8 +143,7 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
         if len(images):
             found.append(("look-alike", i, images[np.argmin(distances[images])], part))
     table = pd.DataFrame(found, columns=["kind", *SIDES, "part"]).astype({"kind": pd.CategoricalDtype(KINDS)})
-    table["turn"] = table.groupby("kind", observed=False).cumcount()  # kinds take turns; others fill up what one lacks
-    table = table.sort_values(["turn", "kind"]).head(count).sort_values(["kind", "turn"])
+    table = in_turns(table).head(count).sort_values(["kind", "turn"])
     pairs, kinds, size = np.array(table[list(SIDES)], np.int64), table.kind.to_numpy(str), retrieval.config.data
     if len(pairs) < 2:
         raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
@@ -158,6 +157,11 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     notes = () if len(pairs) == count else (f"{len(pairs)} pairs of {count}: the test set has no more of these kinds",)
     masks, parts = truth(load_masks, pairs), truth(load_parts, pairs[alike])
     return LeaguePairs(pairs, kinds, masks, parts, table.part.to_numpy(np.int64)[alike], notes)
+
+
+def in_turns(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each ``kind`` in turn, those of one kind in their order; where a kind has too few, the others fill up."""
+    return table.assign(turn=table.groupby("kind", observed=False).cumcount()).sort_values(["turn", "kind"])
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:

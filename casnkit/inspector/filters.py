@@ -49,20 +49,20 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
 
 def _line(found: QueryRanking) -> dict[str, Any]:
     """One query's line; NaN and -1 where it has none."""
-    ranking, margin = found.ranking, np.nan
-    right, wrong = (-1 if j is None else j for j in map(found.first_of, ("correct", "wrong")))
-    if min(right, wrong) >= 0:
-        near, far = found.distances[[right, wrong]].astype(float)
-        margin = (far - near) / max(far, near, 1e-12)
+    ranking, nearest = found.ranking, [found.first_of(status) for status in ("correct", "wrong")]
+    right, wrong = (np.nan if j is None else float(found.distances[j]) for j in nearest)
     return {
         "average_precision": ranking.average_precision,  # step AP
         "last_hit": ranking.position[found.matches].max(initial=-1),  # 1-based rank of the last true match
         "num_matches": len(found.matches),  # true matches that count
         "top": ranking.kept[:1].max(initial=-1),  # gallery index of the first image that counts
         "top_right": ranking.first_hit == 0,  # whether that is a true match
-        "nearest_wrong": wrong,  # gallery indices
-        "nearest_right": right,
-        "margin": margin,  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
+        "nearest_right": -1 if nearest[0] is None else nearest[0],  # gallery indices
+        "nearest_wrong": -1 if nearest[1] is None else nearest[1],
+        "right": right,  # their distances
+        "wrong": wrong,
+        "margin": (wrong - right)
+        / max(right, wrong, 1e-12),  # below 0: the nearest wrong is ahead of the nearest right
         "confidence": np.nan,  # p(same person) of the query and its first image, NaN where the network judges nothing
         "consistency": np.nan,  # attention distance (equation 5) of the query and its nearest true match
     }

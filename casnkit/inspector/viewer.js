@@ -399,15 +399,19 @@ class Sheet {
 
   /** A rectangle is drawn: Python hides it; without Python its share of the similarity is said. */
   finish() {
-    this.viewer.ask({ ask: "rectangle", ...this.box });
+    this.hide(this.box, { hide_in: this.box.side });
     this.viewer.dirty("status");
+  }
+
+  hide(rectangle, more = {}) {
+    this.viewer.ask({ ask: "set", changes: { rectangle, hide: "rectangle", tab: "what_if", ...more } });
   }
 
   clear() {
     const had = this.rectangle();
     Object.assign(this, { box: null, start: null, anchor: null, cursor: [null, null], hover: null });
     this.state.rectangle = null;
-    if (had) this.viewer.ask({ ask: "rectangle", side: had.side, rectangle: null });
+    if (had) this.hide(null);
     this.viewer.dirty("maps", "lines", "status");
   }
 
@@ -774,7 +778,10 @@ function drawFailures(viewer, { tiles = [], histograms = [], note }) {
 function histogram(viewer, { name, label, edges, counts, range }) {
   const [low, high] = [edges[0], edges.at(-1)], most = Math.max(...counts, 1), wide = high - low || 1;
   let [drawn, start] = [range, null];
-  const tell = (ends) => viewer.ask({ ask: "brush", name, low: ends?.[0] ?? null, high: ends?.[1] ?? null });
+  const tell = (ends) => {
+    const { [name]: own, ...ranges } = viewer.state.ranges ?? {};
+    viewer.ask({ ask: "set", changes: { ranges: ends ? { ...ranges, [name]: ends } : ranges } });
+  };
   const at = (event) => low + clamp(event.offsetX / event.target.clientWidth, 0, 1) * wide;
   const paint = (context, width, height) => counts.forEach((count, k) => {
     const [a, b] = [edges[k], edges[k + 1]], middle = (a + b) / 2, tall = (count / most) * height;
@@ -925,6 +932,7 @@ class Viewer {
 
   press({ name, value, message }) {
     if (name === "png") return this.save();
+    if (name === "clear") return this.ask({ ask: "set", changes: value });
     this.ask(name in this.state ? { ask: "set", changes: { [name]: value } } : { ask: name, ...message });
   }
 
@@ -1077,7 +1085,7 @@ class Viewer {
   page(by, strip = this.strip) {
     if (!this.canPage(by, strip)) return;
     if (this.view.pairs) strip.row.scrollBy({ left: by * strip.row.clientWidth * 0.9 });
-    else this.ask({ ask: "page", to: strip.about.page + by });
+    else this.ask({ ask: "set", changes: { page: strip.about.page + by } });
   }
 
   /** Keys stay inside the box: JupyterLab never sees them. */

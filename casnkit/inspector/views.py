@@ -21,6 +21,7 @@ from casnkit.inspector.pairs import MARKS, TILES, QueryRanking
 from casnkit.inspector.whatif import hides_of
 
 Section = dict[str, Any]
+ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
 MOST_OPTIONS = 400  # of a list to choose from; beyond, a number is typed
 MOST_FAILURES = 40  # tiles of the grid
 TARGETS = {"same": "same person", "different": "different people", "log-odds": "log-odds of same",
@@ -98,7 +99,11 @@ def _failure_controls(desk: Desk) -> list[Section]:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
     orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    return [*found, _select("order", "Order", orders), button("clear", label="All queries", hint="no filter, no range")]
+    return [
+        *found,
+        _select("order", "Order", orders),
+        button("clear", label="All queries", value=ALL, hint="no filter, no range"),
+    ]
 
 
 def _hide_controls(desk: Desk) -> list[Section]:
