@@ -40,18 +40,7 @@ from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
 
-__all__ = [
-    "PEOPLE_SIZES",
-    "LiveView",
-    "Session",
-    "Trained",
-    "default_folder",
-    "exercises",
-    "report",
-    "say",
-    "show",
-    "start",
-]
+__all__ = ["LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "show", "start"]
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
