@@ -19,7 +19,6 @@ import pandas as pd
 from casnkit.data import open_dataset
 from casnkit.data.files import atomic_path, read_text
 from casnkit.explain.league import KINDS, in_turns
-from casnkit.inspector import payload
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.views import pair_of, tile_of
 
@@ -66,8 +65,7 @@ def page_of(view: Mapping[str, Any], about: str = "") -> str:
     script, style = script + _START, "".join(styles)
     digests = {"script_hash": hashlib.sha256(script.encode()), "style_hash": hashlib.sha256(style.encode())}
     hashes = {name: f"sha256-{base64.b64encode(digest.digest()).decode()}" for name, digest in digests.items()}
-    whole = {"controls": {"pair": payload.LOOK}, **view}
-    data = json.dumps(whole, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(view, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return Template(skeleton).substitute(hashes, script=script, style=style, data=data, about=html.escape(about))
 
 

@@ -25,6 +25,18 @@ const LOOK = { // fields that the browser changes alone -> what is drawn again
 };
 const DEFAULTS = { tab: "pair", opacity: 0.55, threshold: 0.5, colours: "inferno", scale: "own", contour: true,
   correspondence: true, theme: "auto", projector: false, rectangle: null };
+const LOOKS = [ // controls of the same fields, and the button that saves what is on screen
+  { name: "opacity", kind: "range", label: "Opacity", min: 0, max: 1, step: 0.01 },
+  { name: "threshold", kind: "range", label: "Threshold t", min: 0, max: 0.99, step: 0.01, hint: "share of the map's maximum" },
+  { name: "colours", kind: "select", label: "Colours",
+    options: ["inferno", "cividis", "viridis", "grey"].map((name) => [name, name]) },
+  { name: "scale", kind: "select", label: "Scale", options: [["own", "each map's own maximum"], ["shared", "one for both maps"]] },
+  { name: "contour", kind: "check", label: "Contour at t" },
+  { name: "correspondence", kind: "check", label: "Like with like", hint: "a cell's partners in the other picture, and lines" },
+  { name: "projector", kind: "check", label: "Projector", hint: "larger letters and pictures" },
+  { name: "theme", kind: "select", label: "Theme", options: [["auto", "as the page"], ["light", "light"], ["dark", "dark"]] },
+  { name: "png", kind: "button", label: "Save as PNG", hint: "what is on screen, at twice its size" },
+];
 const KEYS = [
   ["← →", "on a tile or a picture: previous, next picture of the strip"],
   ["Page up, Page down", "other page of the strip"],
@@ -738,8 +750,12 @@ const TABS = {
 
 const stripsOf = (viewer, found) => found.filter(filled).map((about) => new Strip(viewer, viewer.openGallery, about));
 
-function drawCompare(viewer, { title, left, right, lines = [], table = [], note }) {
+function drawCompare(viewer, { title, left, right, table = [], note }) {
   const strips = stripsOf(viewer, [left, right]), [head = [], ...rows] = table;
+  const tiles = [left, right].map((strip) => strip?.tiles ?? []);
+  const places = tiles.map((listed) => new Map(listed.map(({ gallery }, k) => [gallery, k])));
+  const lines = [...new Map(tiles.flat().map(({ gallery, status }) => [gallery, status]))].map(([gallery, status]) => (
+    { from: places[0].get(gallery), to: places[1].get(gallery), status }));
   const slopes = canvasOf((context, width, height) => paintSlopes(viewer, slopes, strips, lines, context, height),
     { class: "ck-slopes", role: "img", "aria-label": `${lines.length} lines join the places of the same picture` });
   viewer.canvases.push(slopes);
@@ -1014,7 +1030,8 @@ class Viewer {
   }
 
   controlsOf(tab) {
-    const found = (this.view.controls?.[tab] ?? []).map((about) => drawControl(this, about));
+    const own = this.view.controls?.[tab] ?? [], all = tab === "pair" ? [...own, ...LOOKS] : own;
+    const found = all.map((about) => drawControl(this, about));
     return found.length > 0 && make("div", { class: "ck-controls", data: { of: tab } }, found);
   }
 

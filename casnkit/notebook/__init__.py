@@ -93,7 +93,7 @@ def show(
         pair = payload.pair(
             *sides, "unknown", [payload.method("map", title, values)], heading=title, correspondence=like
         )
-    display(Viewer(state=state.to_dict(), pair=pair, controls={"pair": payload.LOOK}))
+    display(Viewer(state=state.to_dict(), pair=pair))
     if pair["methods"]:
         show_twin(f"Twin of the viewer: {pair['heading']}", _twin(pair, state.threshold))
 

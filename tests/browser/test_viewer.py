@@ -235,8 +235,8 @@ def answered(tab: Any) -> Any:
     view = {
         "state": State().to_dict(), "strip": strip, "pair": pair(),
         "controls": {"": [payload.control("query", "select", "Query", options=[[7, "seven"], [8, "eight"]], value=7)],
-                     "pair": payload.LOOK, "notes": []},
-        "compare": {"left": strip, "right": strip, "lines": [{"gallery": 0, "from": 0, "to": 2, "status": "right"}]},
+                     "notes": []},
+        "compare": {"left": strip, "right": strip},
         "failures": {"tiles": tiles, "histograms": [histogram]},
         "what_if": {"pair": pair(), "before": strip, "after": strip, "numbers": [{"name": "AP", "text": "1"}]},
         "notes": {"text": HOSTILE, "tags": ["a"], "list": [{"query": 1, "gallery": 2, "text": HOSTILE}]},
