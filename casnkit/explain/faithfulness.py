@@ -19,7 +19,7 @@ from casnkit.evaluation import SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
 from casnkit.ranking import extract, feature_distances, matches_mask
 
-KINDS = ("deletion", "insertion")
+WAYS = ("deletion", "insertion")
 AXES = ("probability", "average_precision")
 
 
@@ -75,7 +75,7 @@ def faithfulness(
         shown = [random_like(m, dice) if name else m for m in maps]
         changed = enumerate(zip(pairs.tolist(), column, strict=True))
         curves = [_curves(retrieval, pair, k, shown[k][[p]], steps, fill, dice) for p, (pair, k) in changed]
-        for kind, values in zip(KINDS, np.stack(curves, 2), strict=True):
+        for kind, values in zip(WAYS, np.stack(curves, 2), strict=True):
             found[name + kind] = dict(zip(AXES, values, strict=True))
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     right = matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]]

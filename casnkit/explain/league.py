@@ -25,7 +25,7 @@ from casnkit.data.images import load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
-from casnkit.explain import faithfulness as hiding
+from casnkit.explain.faithfulness import AXES, WAYS, faithfulness
 from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.sanity import CHECKS, passes, sanity_checks
@@ -229,8 +229,8 @@ def _measure(
     )
     place = chosen.localisation(maps, seed).items()
     found = {("localisation", measure): (v.found, v.chance) for measure, v in place}
-    curves = hiding.faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
-    for kind, axis in itertools.product(hiding.KINDS, hiding.AXES):
+    curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
+    for kind, axis in itertools.product(WAYS, AXES):
         found["faithfulness", f"{kind}_{axis}"] = curves.gain(kind, axis), curves.area(f"random_{kind}", axis)
     first = np.sort(np.unique(chosen.pairs[:, 0], return_index=True)[1])  # different query images
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]

@@ -233,7 +233,6 @@ def feature_ablation(pair: PairModel, *, rows: int = 8) -> Found:
 
 
 def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
-    """captum's answer for both images."""
     images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
     return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
 

@@ -137,7 +137,6 @@ class Inspector:
             self.refresh() if message is None else self.ask(message)
 
     def _drop(self) -> None:
-        """Let the work go that is being done."""
         if self._job is not None:
             self._job[0].cancel()
         self._job, self.busy = None, {}
