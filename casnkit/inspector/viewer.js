@@ -946,10 +946,10 @@ class Viewer {
     }, WAIT);
   }
 
-  press({ name, value, message }) {
+  press({ name, value }) {
     if (name === "png") return this.save();
-    if (name === "clear") return this.ask({ ask: "set", changes: value });
-    this.ask(name in this.state ? { ask: "set", changes: { [name]: value } } : { ask: name, ...message });
+    const changes = name in this.state ? { [name]: value } : value; // of its own field, or of several
+    this.ask(changes ? { ask: "set", changes } : { ask: name });
   }
 
   /** Draw pieces again, all together, before the next frame. */
