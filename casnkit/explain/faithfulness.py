@@ -19,6 +19,7 @@ from casnkit.evaluation import SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask, pixel_ranks, random_like
 from casnkit.ranking import extract, feature_distances, matches_mask
 
+WAYS = ("deletion", "insertion")
 AXES = ("probability", "average_precision")
 
 
@@ -69,50 +70,36 @@ def faithfulness(
     if not len(pairs) == len(maps[0]) == len(maps[1]):
         raise ValueError(f"expected a map per pair, got {len(pairs)} pairs, {len(maps[0])} and {len(maps[1])} maps")
     column = np.arange(len(pairs)) % 2 if where == "alternate" else np.full(len(pairs), SIDES.index(where))
-    generator, found = Generator().manual_seed(seed), {}
+    dice, found = Generator().manual_seed(seed), {}
     for name in ("", "random_"):
-        shown = [random_like(m, generator) if name else m for m in maps]
-        changed = _seen_anew(retrieval, pairs, shown, column, steps, fill, generator)
-        for kind, features in zip(("deletion", "insertion"), changed, strict=True):
-            found[f"{name}{kind}"] = dict(zip(AXES, _scores(retrieval, pairs, column, features), strict=True))
+        shown = [random_like(m, dice) if name else m for m in maps]
+        changed = enumerate(zip(pairs.tolist(), column, strict=True))
+        curves = [_curves(retrieval, pair, k, shown[k][[p]], steps, fill, dice) for p, (pair, k) in changed]
+        for kind, values in zip(WAYS, np.stack(curves, 2), strict=True):
+            found[name + kind] = dict(zip(AXES, values, strict=True))
     q, g = retrieval.dataset.query, retrieval.dataset.gallery
     right = matches_mask(q.pids, q.camids, g.pids, g.camids)[pairs[:, 0], pairs[:, 1]]
     return Faithfulness(pairs, right, np.linspace(0, 1, steps + 1), found)
 
 
-def _seen_anew(
-    retrieval: Evaluation, pairs: np.ndarray, maps: list, column: np.ndarray, steps: int, fill: str, dice: Generator
-) -> tuple[Tensor, Tensor]:
-    """Features (P, steps + 1, D) of each pair's changed image along deletion, and along insertion."""
-    seen, deletion, insertion = (retrieval.query.features, retrieval.gallery.features), [], []
-    for p, k in enumerate(column):
-        image, whole = retrieval.images(SIDES[k], pairs[p, [k]]), seen[k][pairs[p, [k]]]
-        ranks = pixel_ranks(maps[k][[p]], image.shape[2:], dice).to(image.device)
-        counts = [round(ranks.numel() * step / steps) for step in range(1, steps + 1)]
-        counts = torch.tensor(counts, device=image.device)[:, None, None]
-        hidden = torch.cat([ranks < counts, ranks >= counts[:-1]])[:, None].float()
-        images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, dice)
-        changed = extract(retrieval.model, [images], keep_maps=False).features
-        deletion.append(torch.cat([whole, changed[:steps]]))
-        insertion.append(torch.cat([changed[steps - 1 :], whole]))
-    return torch.stack(deletion), torch.stack(insertion)
-
-
-def _scores(retrieval: Evaluation, pairs: np.ndarray, column: np.ndarray, changed: Tensor) -> list[np.ndarray]:
-    """Probability and average precision from the changed features (P, S, D)."""
-    count, points, _ = changed.shape
-    seen, is_query = (
-        (retrieval.query.features, retrieval.gallery.features),
-        torch.from_numpy(column == 0)[:, None, None],
-    )
-    query = torch.where(is_query, changed, seen[0][pairs[:, 0]][:, None]).flatten(0, 1)
-    gallery = torch.where(is_query, seen[1][pairs[:, 1]][:, None], changed).flatten(0, 1)
-    probability = pair_probability(retrieval.model, query, gallery).view(count, points)
-    normalise = retrieval.config.ranking.normalise_features
-    distances = feature_distances(query, seen[1], normalise).reshape(count, points, -1)
-    for p in np.flatnonzero(column == 1):  # one gallery image is another one now
-        own = seen[0][pairs[p, :1]]
-        distances[p, :, pairs[p, 1]] = feature_distances(own, changed[p], normalise)[0]
-    rows = zip(np.repeat(pairs[:, 0], points), distances.reshape(count * points, -1), strict=True)
-    precision = np.array([retrieval.rank(i, row).average_precision for i, row in rows])
-    return [probability.numpy(), precision.reshape(count, points)]
+def _curves(
+    retrieval: Evaluation, pair: Sequence[int], k: int, own: Tensor, steps: int, fill: str, dice: Generator
+) -> np.ndarray:
+    """(kinds, axes, steps + 1) for one pair, whose image ``k`` (0: the query) is changed by its map ``own``, (1, h, w)."""
+    whole = [seen.features[[i]] for seen, i in zip((retrieval.query, retrieval.gallery), pair, strict=True)]
+    image, normalise = retrieval.images(SIDES[k], [pair[k]]), retrieval.config.ranking.normalise_features
+    ranks = pixel_ranks(own, image.shape[2:], dice).to(image.device)
+    counts = [round(ranks.numel() * step / steps) for step in range(1, steps + 1)]
+    counts = torch.tensor(counts, device=image.device)[:, None, None]
+    hidden = torch.cat([ranks < counts, ranks >= counts[:-1]])[:, None].float()
+    images = apply_mask(image.repeat(len(hidden), 1, 1, 1), hidden, fill, dice)
+    changed, found = extract(retrieval.model, [images], keep_maps=False).features, []
+    for features in (torch.cat([whole[k], changed[:steps]]), torch.cat([changed[steps - 1 :], whole[k]])):
+        sides = [w.expand_as(features) for w in whole]
+        sides[k] = features
+        rows = feature_distances(sides[0], retrieval.gallery.features, normalise)
+        if k:  # of the whole gallery one image is another one now
+            rows[:, pair[1]] = feature_distances(whole[0], features, normalise)[0]
+        precision = [retrieval.rank(pair[0], row).average_precision for row in rows]
+        found.append([pair_probability(retrieval.model, *sides).numpy(), precision])
+    return np.array(found)

@@ -25,7 +25,7 @@ from casnkit.data.images import load_masks, load_parts
 from casnkit.data.people import PARTS, lookalike_pairs
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import SIDES, Evaluation
-from casnkit.explain.faithfulness import AXES, faithfulness
+from casnkit.explain.faithfulness import AXES, WAYS, faithfulness
 from casnkit.explain.localisation import MEASURES, bootstrap, chance, right_cue
 from casnkit.explain.methods import METHODS, explain
 from casnkit.explain.sanity import CHECKS, passes, sanity_checks
@@ -143,8 +143,7 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
         if len(images):
             found.append(("look-alike", i, images[np.argmin(distances[images])], part))
     table = pd.DataFrame(found, columns=["kind", *SIDES, "part"]).astype({"kind": pd.CategoricalDtype(KINDS)})
-    table["turn"] = table.groupby("kind", observed=False).cumcount()  # kinds take turns; others fill up what one lacks
-    table = table.sort_values(["turn", "kind"]).head(count).sort_values(["kind", "turn"])
+    table = in_turns(table).head(count).sort_values(["kind", "turn"])
     pairs, kinds, size = np.array(table[list(SIDES)], np.int64), table.kind.to_numpy(str), retrieval.config.data
     if len(pairs) < 2:
         raise ValueError(f"expected at least two pairs to compare, found {len(pairs)}: are there queries with matches?")
@@ -158,6 +157,11 @@ def choose_pairs(retrieval: Evaluation, count: int = 200, seed: int = 0) -> Leag
     notes = () if len(pairs) == count else (f"{len(pairs)} pairs of {count}: the test set has no more of these kinds",)
     masks, parts = truth(load_masks, pairs), truth(load_parts, pairs[alike])
     return LeaguePairs(pairs, kinds, masks, parts, table.part.to_numpy(np.int64)[alike], notes)
+
+
+def in_turns(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each ``kind`` in turn, those of one kind in their order; where a kind has too few, the others fill up."""
+    return table.assign(turn=table.groupby("kind", observed=False).cumcount()).sort_values(["turn", "kind"])
 
 
 def lookalikes_of(dataset: ReidDataset) -> list[tuple[int, int, str]]:
@@ -226,7 +230,7 @@ def _measure(
     place = chosen.localisation(maps, seed).items()
     found = {("localisation", measure): (v.found, v.chance) for measure, v in place}
     curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
-    for kind, axis in itertools.product(("deletion", "insertion"), AXES):
+    for kind, axis in itertools.product(WAYS, AXES):
         found["faithfulness", f"{kind}_{axis}"] = curves.gain(kind, axis), curves.area(f"random_{kind}", axis)
     first = np.sort(np.unique(chosen.pairs[:, 0], return_index=True)[1])  # different query images
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]

@@ -233,7 +233,6 @@ def feature_ablation(pair: PairModel, *, rows: int = 8) -> Found:
 
 
 def _attribute(method: Any, pair: PairModel, **options: Any) -> Any:
-    """captum's answer for both images."""
     images = pair.query.requires_grad_(), pair.gallery.requires_grad_()
     return method.attribute(images, additional_forward_args=pair.settled_labels() or None, **options)
 
@@ -253,12 +252,8 @@ class Method:
     work: Callable[..., Found]  # from a PairModel to its maps; its keyword-only arguments are the options
     signed: bool = False  # maps have values below zero, which speak against the target
     cost: str = "forward"  # one pass through the trunk; or "backward" (one there and back) or "many" (tens of passes)
-    targets: tuple[str, ...] = TARGETS  # the first stands in where "same" is asked and is not among them
-
-    @property
-    def needs_casn(self) -> bool:
-        """It works only with CASN's classifiers."""
-        return "similarity" not in self.targets
+    # the first stands in where "same" is asked and is not among them; without "similarity" it needs CASN's classifiers
+    targets: tuple[str, ...] = TARGETS
 
 
 _LABELS = {
@@ -360,8 +355,10 @@ def _checked_target(model: nn.Module, method: str, found: Method, target: str) -
     name = found.targets[0] if target == "same" and target not in found.targets else target
     if name not in found.targets:
         raise ValueError(f"method {method!r} explains {' or '.join(found.targets)}, got target {target!r}")
-    if not isinstance(model, CASN) and (found.needs_casn or name not in ("same", "different", "similarity")):
-        others = ", ".join(key for key, m in METHODS.items() if not m.needs_casn)
+    general = [key for key, m in METHODS.items() if "similarity" in m.targets]
+    if not isinstance(model, CASN) and (method not in general or name not in ("same", "different", "similarity")):
         needs = f"method {method!r} with target {name!r} needs the classifiers of a CASN; a {type(model).__name__}"
-        raise ValueError(f"{needs} can be explained by {others}, with the targets same, different and similarity")
+        raise ValueError(
+            f"{needs} can be explained by {', '.join(general)}, with the targets same, different and similarity"
+        )
     return name

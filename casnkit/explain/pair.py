@@ -19,7 +19,7 @@ from casnkit.data.images import is_dense
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation, pair_probability
 from casnkit.explain.masks import apply_mask
 from casnkit.models import CASN, eval_view
-from casnkit.ranking import Extracted, RankChanges, Ranking, extract, rank_changes
+from casnkit.ranking import Extracted, Ranking, extract
 
 PAIR_TARGETS = ("same", "different", "log-odds")
 TARGETS = (*PAIR_TARGETS, "identity", "agreement", "similarity")
@@ -173,7 +173,6 @@ class Counterfactual:
     distances_after: np.ndarray
     before: Ranking
     after: Ranking
-    changes: RankChanges | None  # every true match's rank; None where the query has no match
 
     @property
     def position(self) -> tuple[int, int]:
@@ -229,11 +228,8 @@ def counterfactual(
         rows[1] = _row_after(retrieval, i, j, where, new, ranked_by)
     features = [torch.cat([old[side].features, new[side].features]) for side in SIDES]
     probability = tuple(pair_probability(retrieval.model, *features).tolist())
-    changes, q, g = None, retrieval.dataset.query.subset([i]), retrieval.dataset.gallery
-    if before.first_hit >= 0:
-        changes = rank_changes(rows[0][None], rows[1][None], q.pids, q.camids, g.pids, g.camids)
     shown, after = changed[0].detach().cpu(), retrieval.rank(i, rows[1])
-    return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after, changes)
+    return Counterfactual(where, j, ranked_by, shown, hidden, probability, *rows, before, after)
 
 
 def _check_question(retrieval: Evaluation, query: int, gallery: int | None, where: str, ranked_by: str) -> None:

@@ -25,10 +25,9 @@ from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
-from casnkit.inspector.views import TABS, view_of
+from casnkit.inspector.views import ALL, TABS, view_of
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
-ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
 
 
 class Viewer(anywidget.AnyWidget):
@@ -138,7 +137,6 @@ class Inspector:
             self.refresh() if message is None else self.ask(message)
 
     def _drop(self) -> None:
-        """Let the work go that is being done."""
         if self._job is not None:
             self._job[0].cancel()
         self._job, self.busy = None, {}
@@ -231,16 +229,6 @@ def _step_query(by: int, inspector: Inspector) -> None:
     inspector.desk.set(query=found[place % len(found)])
 
 
-def _rectangle(inspector: Inspector, side: str = "query", **corners: Any) -> None:
-    drawn = {"side": side, **corners} if corners and None not in corners.values() else None
-    inspector.desk.set(rectangle=drawn, hide="rectangle", tab="what_if", **({"hide_in": side} if drawn else {}))
-
-
-def _brush(inspector: Inspector, name: str, low: float | None, high: float | None) -> None:
-    ranges = {key: limits for key, limits in inspector.desk.current.ranges.items() if key != name}
-    inspector.desk.set(ranges=ranges | ({} if low is None or high is None else {name: (low, high)}))
-
-
 def _note(inspector: Inspector, text: str, tags: Sequence[str]) -> None:
     desk = inspector.desk
     inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
@@ -252,8 +240,6 @@ def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
 
 
 REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads
-    "set": _set, "step": _step, "rectangle": _rectangle, "brush": _brush, "note": _note, "export": _export,
-    "page": lambda inspector, to: inspector.desk.set(page=to),
-    "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
-    "cancel": Inspector.cancel, "clear": lambda inspector: inspector.desk.set(**ALL),
+    "set": _set, "step": _step, "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
+    "note": _note, "export": _export, "cancel": Inspector.cancel,
 }  # fmt: skip

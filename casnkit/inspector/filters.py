@@ -3,7 +3,7 @@
 Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,20 +49,20 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
 
 def _line(found: QueryRanking) -> dict[str, Any]:
     """One query's line; NaN and -1 where it has none."""
-    ranking, margin = found.ranking, np.nan
-    right, wrong = (-1 if j is None else j for j in map(found.first_of, ("correct", "wrong")))
-    if min(right, wrong) >= 0:
-        near, far = found.distances[[right, wrong]].astype(float)
-        margin = (far - near) / max(far, near, 1e-12)
+    ranking, nearest = found.ranking, [found.first_of(status) for status in ("correct", "wrong")]
+    right, wrong = (np.nan if j is None else float(found.distances[j]) for j in nearest)
     return {
         "average_precision": ranking.average_precision,  # step AP
         "last_hit": ranking.position[found.matches].max(initial=-1),  # 1-based rank of the last true match
         "num_matches": len(found.matches),  # true matches that count
         "top": ranking.kept[:1].max(initial=-1),  # gallery index of the first image that counts
         "top_right": ranking.first_hit == 0,  # whether that is a true match
-        "nearest_wrong": wrong,  # gallery indices
-        "nearest_right": right,
-        "margin": margin,  # (distance of the nearest wrong - of the nearest right) / the larger; below 0: the wrong is ahead
+        "nearest_right": -1 if nearest[0] is None else nearest[0],  # gallery indices
+        "nearest_wrong": -1 if nearest[1] is None else nearest[1],
+        "right": right,  # their distances
+        "wrong": wrong,
+        "margin": (wrong - right)
+        / max(right, wrong, 1e-12),  # below 0: the nearest wrong is ahead of the nearest right
         "confidence": np.nan,  # p(same person) of the query and its first image, NaN where the network judges nothing
         "consistency": np.nan,  # attention distance (equation 5) of the query and its nearest true match
     }
@@ -72,7 +72,7 @@ class Filter(NamedTuple):
     """A choice of queries."""
 
     label: str  # on screen; {x} stands for the number
-    test: Callable[..., np.ndarray]  # (table, the other network's table, number) -> (Q,) bool
+    test: str  # as pandas' DataFrame.query takes it: of a table's columns, its gain, and the number @x
     value: float | None = None  # the number's default, or None where there is none
     limits: tuple[float, float, float] = (0.0, 1.0, 0.05)  # smallest and largest number, and the step
     other: bool = False  # whether a second network is needed
@@ -83,57 +83,45 @@ class Filter(NamedTuple):
         return self.label.format(x=f"{value:g}")
 
 
-def _wrong(t: np.recarray) -> np.ndarray:
-    return (t.num_matches > 0) & ~t.top_right
-
-
-def _inconsistent(t: np.recarray, other: np.recarray | None, x: float) -> np.ndarray:
-    known = t.consistency[np.isfinite(t.consistency)]
-    return t.consistency >= np.quantile(known, 1 - x) if len(known) else np.zeros(len(t.top), bool)
-
-
-def _gain(t: np.recarray, o: np.recarray) -> np.ndarray:
-    return o.average_precision - t.average_precision
-
-
+_WRONG = "num_matches > 0 and not top_right"
 FILTERS = {
-    "all": Filter("all queries", lambda t, o, x: np.ones(len(t.top), bool)),
-    "rank-1 wrong": Filter("first image wrong", lambda t, o, x: _wrong(t), why="what was taken for the person?"),
-    "AP below": Filter("AP below {x}", lambda t, o, x: t.average_precision < x, 0.5, why="hard queries"),
-    "better": Filter("AP better under the other network by more than {x}", lambda t, o, x: _gain(t, o) > x, 0.0,
-                     other=True, why="what does the other see?"),
-    "worse": Filter("AP worse under the other network by more than {x}", lambda t, o, x: -_gain(t, o) > x, 0.0,
-                    other=True, why="what did the other lose?"),
-    "confidently wrong": Filter("first image wrong with p(same) at least {x}",
-                                lambda t, o, x: _wrong(t) & (t.confidence >= x), 0.9, why="sure, and wrong"),
-    "deep match": Filter("a true match below rank {x}", lambda t, o, x: t.last_hit > x, 50.0, (1.0, 10000.0, 1.0),
+    "all": Filter("all queries", "index == index"),
+    "rank-1 wrong": Filter("first image wrong", _WRONG, why="what was taken for the person?"),
+    "AP below": Filter("AP below {x}", "average_precision < @x", 0.5, why="hard queries"),
+    "better": Filter("AP better under the other network by more than {x}", "gain > @x", 0.0, other=True,
+                     why="what does the other see?"),
+    "worse": Filter("AP worse under the other network by more than {x}", "-gain > @x", 0.0, other=True,
+                    why="what did the other lose?"),
+    "confidently wrong": Filter("first image wrong with p(same) at least {x}", f"{_WRONG} and confidence >= @x", 0.9,
+                                why="sure, and wrong"),
+    "deep match": Filter("a true match below rank {x}", "last_hit > @x", 50.0, (1.0, 10000.0, 1.0),
                          why="what makes the same person so different?"),
-    "inconsistent": Filter("attention to the nearest match among the {x} least consistent", _inconsistent, 0.1,
+    "inconsistent": Filter("attention to the nearest match among the {x} least consistent",
+                           "consistency >= consistency.quantile(1 - @x)", 0.1,
                            why="the two maps of one person disagree (equation 5)"),
-    "look-alike": Filter("a stranger nearer than the nearest match, or at most {x} farther",
-                         lambda t, o, x: t.margin <= x, 0.1, why="nearly the same distance: what decides?"),
-    "no match": Filter("no true match in the gallery", lambda t, o, x: t.num_matches == 0, why="left out of every mean"),
+    "look-alike": Filter("a stranger nearer than the nearest match, or at most {x} farther", "margin <= @x", 0.1,
+                         why="nearly the same distance: what decides?"),
+    "no match": Filter("no true match in the gallery", "num_matches == 0", why="left out of every mean"),
 }  # fmt: skip
-ORDERS = {  # label; key (table, the other network's) -> (Q,), smallest first, NaN last; whether it needs a second network
-    "data": ("as in the data", lambda t, o: np.arange(len(t.top)), False),
-    "AP": ("lowest AP first", lambda t, o: t.average_precision, False),
-    "change": ("largest change of AP first", lambda t, o: -np.abs(_gain(t, o)), True),
-    "confidence": ("most confident first image first", lambda t, o: -t.confidence, False),
-    "depth": ("deepest true match first", lambda t, o: -t.last_hit.astype(float), False),
-    "consistency": ("least consistent attention first", lambda t, o: -t.consistency, False),
+ORDERS = {  # label; of what the smallest comes first, as pandas' DataFrame.eval takes it; whether a second network is needed
+    "data": ("as in the data", "index", False),
+    "AP": ("lowest AP first", "average_precision", False),
+    "change": ("largest change of AP first", "-abs(gain)", True),
+    "confidence": ("most confident first image first", "-confidence", False),
+    "depth": ("deepest true match first", "-last_hit", False),
+    "consistency": ("least consistent attention first", "-consistency", False),
 }
-HISTOGRAMS = {  # quantities to be brushed: label, values, limits
-    "AP": ("average precision", lambda t: t.average_precision, (0.0, 1.0)),
-    "margin": ("margin of the nearest match before the nearest stranger", lambda t: t.margin, None),
-    "p": ("p(same) of the first image", lambda t: t.confidence, (0.0, 1.0)),
+HISTOGRAMS = {  # quantities to be brushed: label, column, limits
+    "AP": ("average precision", "average_precision", (0.0, 1.0)),
+    "margin": ("margin of the nearest match before the nearest stranger", "margin", None),
+    "p": ("p(same) of the first image", "confidence", (0.0, 1.0)),
 }
 
 
 def histogram(table: np.recarray, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """(counts, edges) of all queries; those without the quantity are left out."""
-    _, values_of, limits = HISTOGRAMS[name]
-    values = values_of(table)
-    return np.histogram(values[np.isfinite(values)], bins, limits)
+    _, column, limits = HISTOGRAMS[name]
+    return np.histogram(table[column][np.isfinite(table[column])], bins, limits)
 
 
 def needs(state: State) -> tuple[bool, bool]:
@@ -150,10 +138,10 @@ def choose(table: np.recarray, other: np.recarray | None, state: State) -> list[
     """Queries that pass a filter and the brushed ranges, in order. Raises ValueError where another network is needed."""
     if needs(state)[1] and other is None:
         raise ValueError("this filter or order compares two networks: choose one to compare with")
-    passed = FILTERS[state.filter].test(table, other, state.filter_value)
+    gain = np.nan if other is None else other.average_precision - table.average_precision
+    found = pd.DataFrame(table).assign(gain=gain)
+    found = found.query(FILTERS[state.filter].test, local_dict={"x": state.filter_value})
     for brushed, (low, high) in state.ranges.items():
-        values = HISTOGRAMS[brushed][1](table)
-        passed = passed & (values >= low) & (values <= high)
-    chosen = np.flatnonzero(passed)
-    keys = ORDERS[state.order][1](table, other)[chosen].astype(float)
-    return chosen[np.argsort(keys, kind="stable")].tolist()  # NaN is sorted last
+        found = found[found[HISTOGRAMS[brushed][1]].between(low, high)]
+    keys = pd.Series(found.eval(ORDERS[state.order][1]), found.index)
+    return keys.sort_values(kind="stable").index.tolist()  # NaN is sorted last

@@ -132,7 +132,16 @@ class Library:
                  device: str | torch.device | None = None) -> None:  # fmt: skip
         about = {"root": dataset.root, "kind": dataset.name}
         self.query, self.gallery = (Pictures(**vars(getattr(dataset, side)) | about) for side in SIDES)
-        self.sources, self.dataset, self.device = named_sources(sources), dataset, device
+        if not isinstance(sources, Mapping):  # a folder's name, or the whole path where two have the same
+            folders = [sources] if isinstance(sources, (str, Path)) else list(sources)
+            names = [Path(folder).name for folder in folders]
+            sources = {n if names.count(n) == 1 else str(f): f for n, f in zip(names, folders, strict=True)}
+        if not sources:
+            raise ValueError(
+                "expected at least one network (a run's folder, or a model with its configuration), got none"
+            )
+        self.sources = {str(name): source for name, source in sources.items()}
+        self.dataset, self.device = dataset, device
         self.opened: dict[str, Network | str] = {}  # or why it cannot be
 
     def open_steps(self, name: str) -> Steps:
@@ -152,7 +161,6 @@ class Library:
         self.opened[name] = Network(model, data, config, *seen, distances, name=name)
 
     def _look(self, model: CASN, config: Config) -> Generator[tuple[int, int], None, list[Extracted]]:
-        """Features and feature maps of all pictures."""
         size, done, found = (config.data.height, config.data.width), 0, []
         for pictures in (self.query, self.gallery):
             count, kept = len(pictures), None
@@ -168,17 +176,6 @@ class Library:
         return found
 
 
-def named_sources(sources: Mapping[str, Source] | Sequence[Any] | str | Path) -> dict[str, Source]:
-    """Sources by name; run folders by the folder's name, or the whole path where two have the same."""
-    if not isinstance(sources, Mapping):
-        folders = [sources] if isinstance(sources, (str, Path)) else list(sources)
-        names = [Path(folder).name for folder in folders]
-        sources = {n if names.count(n) == 1 else str(f): f for n, f in zip(names, folders, strict=True)}
-    if not sources:
-        raise ValueError("expected at least one network (a run's folder, or a model with its configuration), got none")
-    return {str(name): source for name, source in sources.items()}
-
-
 def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Config, Any]:
     """Model, configuration and, where the source has one, the evaluation."""
     if isinstance(source, (str, Path)):
@@ -186,8 +183,7 @@ def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Con
         return model, info.config, None
     source = tuple(source)
     if len(source) not in (2, 3):
-        raise ValueError(
-            f"expected a run's folder, (model, config) or (model, result, info), got {len(source)} entries"
-        )
+        found = f"got {len(source)} entries"
+        raise ValueError(f"expected a run's folder, (model, config) or (model, result, info), {found}")
     model, *result, last = source
     return model, getattr(last, "config", last), result[0] if result else None

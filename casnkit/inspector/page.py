@@ -14,15 +14,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import pandas as pd
+
 from casnkit.data import open_dataset
 from casnkit.data.files import atomic_path, read_text
-from casnkit.inspector import payload
+from casnkit.explain.league import KINDS, in_turns
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.views import pair_of, tile_of
 
 FOLDER, FILES = Path(__file__).parent, ("page.html", "viewer.js", "page.css", "viewer.css")
 MOST, COUNT = 50, 24  # pairs of a page, and those that are chosen by the rule
-KINDS = ("right", "wrong", "look-alike")
 RULE = (
     "How the pairs were chosen. Right: the nearest true match of a query for which it ranks first. Wrong: what ranks first "
     "and is another person. Look-alike: the nearest other person of a query for which a true match ranks first. Of each "
@@ -64,38 +65,19 @@ def page_of(view: Mapping[str, Any], about: str = "") -> str:
     script, style = script + _START, "".join(styles)
     digests = {"script_hash": hashlib.sha256(script.encode()), "style_hash": hashlib.sha256(style.encode())}
     hashes = {name: f"sha256-{base64.b64encode(digest.digest()).decode()}" for name, digest in digests.items()}
-    whole = {"controls": {"pair": payload.LOOK}, **view}
-    data = json.dumps(whole, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(view, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return Template(skeleton).substitute(hashes, script=script, style=style, data=data, about=html.escape(about))
 
 
 def telling_pairs(desk: Desk, count: int = COUNT) -> list[tuple[int, int]]:
     """(query, gallery image) by :data:`RULE`: right ones, wrong ones and look-alikes, in that order."""
-    found: dict[str, list[tuple[float, int, int]]] = {kind: [] for kind in KINDS}
-    for i in range(len(desk.dataset.query)):
-        ranking = desk.ranking(i)
-        stranger, hit = ranking.first_of("wrong"), ranking.ranking.first_hit
-        if hit < 0:
-            continue
-        candidates = {"wrong" if hit else "right": ranking.first()} | ({} if hit else {"look-alike": stranger})
-        for kind, j in candidates.items():
-            if j is not None:
-                found[kind].append((float(ranking.distances[j]), i, j))
-    return _chosen({kind: sorted(pairs) for kind, pairs in found.items()}, count)
-
-
-def _chosen(found: Mapping[str, list], count: int) -> list[tuple[int, int]]:
-    """The closest of each kind in turn, a query only once, until there are enough; then kind by kind."""
-    queues, taken, used = {kind: iter(pairs) for kind, pairs in found.items()}, {kind: [] for kind in found}, set()
-    while queues and len(used) < count:
-        for kind in list(queues):
-            pair = next(((i, j) for _, i, j in queues[kind] if i not in used), None)
-            if pair is None:
-                del queues[kind]
-            elif len(used) < count:
-                taken[kind].append(pair)
-                used.add(pair[0])
-    return [pair for pairs in taken.values() for pair in pairs]
+    table = pd.DataFrame(desk.table()).rename_axis("query").reset_index().query("num_matches > 0")
+    near = {side: table.assign(gallery=table[f"nearest_{side}"], distance=table[side]) for side in ("right", "wrong")}
+    parts = near["right"][table.top_right], near["wrong"][~table.top_right], near["wrong"][table.top_right]
+    found = pd.concat(dict(zip(KINDS, parts, strict=True)), names=["kind"]).reset_index("kind").query("gallery >= 0")
+    found = found.sort_values(["distance", "query"]).astype({"kind": pd.CategoricalDtype(KINDS)})
+    chosen = in_turns(in_turns(found).drop_duplicates("query")).head(count).sort_values(["kind", "turn"])
+    return list(chosen[["query", "gallery"]].itertuples(index=False, name=None))
 
 
 def add_parser(group: Any) -> None:

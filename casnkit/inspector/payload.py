@@ -16,26 +16,12 @@ from PIL import Image
 
 from casnkit.explain.correspondence import mutual_best
 
-COLOURS = ("inferno", "cividis", "viridis", "grey")
 _LARGEST = 2**15 - 1  # of the whole numbers in which a correspondence travels
 
 
 def control(name: str, kind: str, label: str, **fields: Any) -> dict[str, Any]:
     """A native control for a field of the state, or a button for an action; ``options``: [(value, text), ...]."""
     return {"name": name, "kind": kind, "label": label, **fields}
-
-
-LOOK = [  # how a pair is drawn: the browser answers these without asking
-    control("opacity", "range", "Opacity", min=0, max=1, step=0.01),
-    control("threshold", "range", "Threshold t", min=0, max=0.99, step=0.01, hint="share of the map's maximum"),
-    control("colours", "select", "Colours", options=[[name, name] for name in COLOURS]),
-    control("scale", "select", "Scale", options=[["own", "each map's own maximum"], ["shared", "one for both maps"]]),
-    control("contour", "check", "Contour at t"),
-    control("correspondence", "check", "Like with like", hint="a cell's partners in the other picture, and lines"),
-    control("projector", "check", "Projector", hint="larger letters and pictures"),
-    control("theme", "select", "Theme", options=[["auto", "as the page"], ["light", "light"], ["dark", "dark"]]),
-    control("png", "button", "Save as PNG", hint="what is on screen, at twice its size"),
-]
 
 
 def jpeg(image: Image.Image, rows: int, quality: int = 88) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from casnkit.config import Settings, check_choice, one_of, within
 from casnkit.evaluation import RANKED_BY, SIDES
 from casnkit.explain.masks import FILLS
-from casnkit.inspector.payload import COLOURS
 
 CORNERS = ("x0", "y0", "x1", "y1")
 
@@ -32,7 +31,7 @@ class State(Settings):
     target: str = "same"
     beside: str = "nothing"  # more maps of the same pair, out of views.BESIDE
     random_weights: bool = False  # the map of the same network with random weights too
-    colours: str = one_of("inferno", COLOURS)
+    colours: str = one_of("inferno", ("inferno", "cividis", "viridis", "grey"))
     opacity: float = within(0.55, 0, 1)  # of the map over the image
     threshold: float = within(0.5, 0, 0.999)  # t of equation 5
     scale: str = one_of("own", ("own", "shared"))  # a map's colours are divided by its own maximum, or that of both

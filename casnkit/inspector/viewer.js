@@ -25,6 +25,18 @@ const LOOK = { // fields that the browser changes alone -> what is drawn again
 };
 const DEFAULTS = { tab: "pair", opacity: 0.55, threshold: 0.5, colours: "inferno", scale: "own", contour: true,
   correspondence: true, theme: "auto", projector: false, rectangle: null };
+const LOOKS = [ // controls of the same fields, and the button that saves what is on screen
+  { name: "opacity", kind: "range", label: "Opacity", min: 0, max: 1, step: 0.01 },
+  { name: "threshold", kind: "range", label: "Threshold t", min: 0, max: 0.99, step: 0.01, hint: "share of the map's maximum" },
+  { name: "colours", kind: "select", label: "Colours",
+    options: ["inferno", "cividis", "viridis", "grey"].map((name) => [name, name]) },
+  { name: "scale", kind: "select", label: "Scale", options: [["own", "each map's own maximum"], ["shared", "one for both maps"]] },
+  { name: "contour", kind: "check", label: "Contour at t" },
+  { name: "correspondence", kind: "check", label: "Like with like", hint: "a cell's partners in the other picture, and lines" },
+  { name: "projector", kind: "check", label: "Projector", hint: "larger letters and pictures" },
+  { name: "theme", kind: "select", label: "Theme", options: [["auto", "as the page"], ["light", "light"], ["dark", "dark"]] },
+  { name: "png", kind: "button", label: "Save as PNG", hint: "what is on screen, at twice its size" },
+];
 const KEYS = [
   ["← →", "on a tile or a picture: previous, next picture of the strip"],
   ["Page up, Page down", "other page of the strip"],
@@ -399,15 +411,19 @@ class Sheet {
 
   /** A rectangle is drawn: Python hides it; without Python its share of the similarity is said. */
   finish() {
-    this.viewer.ask({ ask: "rectangle", ...this.box });
+    this.hide(this.box, { hide_in: this.box.side });
     this.viewer.dirty("status");
+  }
+
+  hide(rectangle, more = {}) {
+    this.viewer.ask({ ask: "set", changes: { rectangle, hide: "rectangle", tab: "what_if", ...more } });
   }
 
   clear() {
     const had = this.rectangle();
     Object.assign(this, { box: null, start: null, anchor: null, cursor: [null, null], hover: null });
     this.state.rectangle = null;
-    if (had) this.viewer.ask({ ask: "rectangle", side: had.side, rectangle: null });
+    if (had) this.hide(null);
     this.viewer.dirty("maps", "lines", "status");
   }
 
@@ -734,8 +750,12 @@ const TABS = {
 
 const stripsOf = (viewer, found) => found.filter(filled).map((about) => new Strip(viewer, viewer.openGallery, about));
 
-function drawCompare(viewer, { title, left, right, lines = [], table = [], note }) {
+function drawCompare(viewer, { title, left, right, table = [], note }) {
   const strips = stripsOf(viewer, [left, right]), [head = [], ...rows] = table;
+  const tiles = [left, right].map((strip) => strip?.tiles ?? []);
+  const places = tiles.map((listed) => new Map(listed.map(({ gallery }, k) => [gallery, k])));
+  const lines = [...new Map(tiles.flat().map(({ gallery, status }) => [gallery, status]))].map(([gallery, status]) => (
+    { from: places[0].get(gallery), to: places[1].get(gallery), status }));
   const slopes = canvasOf((context, width, height) => paintSlopes(viewer, slopes, strips, lines, context, height),
     { class: "ck-slopes", role: "img", "aria-label": `${lines.length} lines join the places of the same picture` });
   viewer.canvases.push(slopes);
@@ -774,7 +794,10 @@ function drawFailures(viewer, { tiles = [], histograms = [], note }) {
 function histogram(viewer, { name, label, edges, counts, range }) {
   const [low, high] = [edges[0], edges.at(-1)], most = Math.max(...counts, 1), wide = high - low || 1;
   let [drawn, start] = [range, null];
-  const tell = (ends) => viewer.ask({ ask: "brush", name, low: ends?.[0] ?? null, high: ends?.[1] ?? null });
+  const tell = (ends) => {
+    const { [name]: own, ...ranges } = viewer.state.ranges ?? {};
+    viewer.ask({ ask: "set", changes: { ranges: ends ? { ...ranges, [name]: ends } : ranges } });
+  };
   const at = (event) => low + clamp(event.offsetX / event.target.clientWidth, 0, 1) * wide;
   const paint = (context, width, height) => counts.forEach((count, k) => {
     const [a, b] = [edges[k], edges[k + 1]], middle = (a + b) / 2, tall = (count / most) * height;
@@ -923,9 +946,10 @@ class Viewer {
     }, WAIT);
   }
 
-  press({ name, value, message }) {
+  press({ name, value }) {
     if (name === "png") return this.save();
-    this.ask(name in this.state ? { ask: "set", changes: { [name]: value } } : { ask: name, ...message });
+    const changes = name in this.state ? { [name]: value } : value; // of its own field, or of several
+    this.ask(changes ? { ask: "set", changes } : { ask: name });
   }
 
   /** Draw pieces again, all together, before the next frame. */
@@ -1006,7 +1030,8 @@ class Viewer {
   }
 
   controlsOf(tab) {
-    const found = (this.view.controls?.[tab] ?? []).map((about) => drawControl(this, about));
+    const own = this.view.controls?.[tab] ?? [], all = tab === "pair" ? [...own, ...LOOKS] : own;
+    const found = all.map((about) => drawControl(this, about));
     return found.length > 0 && make("div", { class: "ck-controls", data: { of: tab } }, found);
   }
 
@@ -1077,7 +1102,7 @@ class Viewer {
   page(by, strip = this.strip) {
     if (!this.canPage(by, strip)) return;
     if (this.view.pairs) strip.row.scrollBy({ left: by * strip.row.clientWidth * 0.9 });
-    else this.ask({ ask: "page", to: strip.about.page + by });
+    else this.ask({ ask: "set", changes: { page: strip.about.page + by } });
   }
 
   /** Keys stay inside the box: JupyterLab never sees them. */

@@ -21,6 +21,7 @@ from casnkit.inspector.pairs import MARKS, TILES, QueryRanking
 from casnkit.inspector.whatif import hides_of
 
 Section = dict[str, Any]
+ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
 MOST_OPTIONS = 400  # of a list to choose from; beyond, a number is typed
 MOST_FAILURES = 40  # tiles of the grid
 TARGETS = {"same": "same person", "different": "different people", "log-odds": "log-odds of same",
@@ -81,7 +82,6 @@ def _pair_controls(desk: Desk) -> list[Section]:
         _select("beside", "Beside", [(name, words) for name, (words, _) in BESIDE.items()]),
         check("random_weights", label="Random weights"),
         button("pinned", label=pin[0], value=pin[1], hint="keep the gallery picture to compare"),
-        *payload.LOOK,
     ]
 
 
@@ -98,7 +98,11 @@ def _failure_controls(desk: Desk) -> list[Section]:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
     orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    return [*found, _select("order", "Order", orders), button("clear", label="All queries", hint="no filter, no range")]
+    return [
+        *found,
+        _select("order", "Order", orders),
+        button("clear", label="All queries", value=ALL, hint="no filter, no range"),
+    ]
 
 
 def _hide_controls(desk: Desk) -> list[Section]:
@@ -203,11 +207,6 @@ def pair_of(desk: Desk, j: int | None = None) -> Section:
 def _compared(desk: Desk) -> Section:
     sides, names = desk.sides(), desk.library.gallery
     left, right = (_strip_of(desk, ranking, ranking.label) for ranking in sides)
-    places = [{tile["gallery"]: k for k, tile in enumerate(strip["tiles"])} for strip in (left, right)]
-    lines = [
-        {"from": places[0].get(j), "to": places[1].get(j), "status": MARKS[sides[1].tile(j).status][0]}
-        for j in dict.fromkeys([*places[0], *places[1]])
-    ]
     rows = [["true match", *(f"rank: {side.label}" for side in sides), "places"]]
     for j in sides[1].matches[:MOST_FAILURES].tolist():
         before, after = (side.tile(j).position for side in sides)
@@ -216,7 +215,7 @@ def _compared(desk: Desk) -> Section:
     untrained = dict.fromkeys(side.network.name for side in sides if not side.network.pair_trained)
     note = " ".join(f"{name} judges nothing: it ranks by features alone." for name in untrained)
     title = f"query {desk.current.query}: {len(sides[1].matches)} true matches under two rankings"
-    return {"title": title, "left": left, "right": right, "lines": lines, "table": rows, "note": note}
+    return {"title": title, "left": left, "right": right, "table": rows, "note": note}
 
 
 def _failed(desk: Desk) -> Section:

@@ -40,18 +40,7 @@ from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
 
-__all__ = [
-    "PEOPLE_SIZES",
-    "LiveView",
-    "Session",
-    "Trained",
-    "default_folder",
-    "exercises",
-    "report",
-    "say",
-    "show",
-    "start",
-]
+__all__ = ["LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "show", "start"]
 
 PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
@@ -104,7 +93,7 @@ def show(
         pair = payload.pair(
             *sides, "unknown", [payload.method("map", title, values)], heading=title, correspondence=like
         )
-    display(Viewer(state=state.to_dict(), pair=pair, controls={"pair": payload.LOOK}))
+    display(Viewer(state=state.to_dict(), pair=pair))
     if pair["methods"]:
         show_twin(f"Twin of the viewer: {pair['heading']}", _twin(pair, state.threshold))
 

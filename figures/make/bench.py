@@ -350,7 +350,7 @@ def inspector_times(inspector: ck.Inspector, rounds: int) -> Times:
 
     for k, query in enumerate(np.random.default_rng(0).permutation(len(inspector.desk.dataset.query))[:rounds]):
         clock("another query", ask="set", changes={"query": int(query)})
-        clock("page", ask="page", to=1)
+        clock("page", ask="set", changes={"page": 1})
         clock("first map", ask="set", changes={"gallery": viewer.strip["tiles"][1 + k % 9]["gallery"]})
         clock("another method", ask="set", changes={"method": ("plain-mean", "siamese")[k % 2]})
     return times

@@ -235,8 +235,8 @@ def answered(tab: Any) -> Any:
     view = {
         "state": State().to_dict(), "strip": strip, "pair": pair(),
         "controls": {"": [payload.control("query", "select", "Query", options=[[7, "seven"], [8, "eight"]], value=7)],
-                     "pair": payload.LOOK, "notes": []},
-        "compare": {"left": strip, "right": strip, "lines": [{"gallery": 0, "from": 0, "to": 2, "status": "right"}]},
+                     "notes": []},
+        "compare": {"left": strip, "right": strip},
         "failures": {"tiles": tiles, "histograms": [histogram]},
         "what_if": {"pair": pair(), "before": strip, "after": strip, "numbers": [{"name": "AP", "text": "1"}]},
         "notes": {"text": HOSTILE, "tags": ["a"], "list": [{"query": 1, "gallery": 2, "text": HOSTILE}]},
@@ -258,7 +258,7 @@ def test_what_is_asked_of_python(answered: Any) -> None:
     tab.keyboard.press("PageDown")
     tab.locator("[data-control=query]").select_option("8")
     assert sent() == [
-        {"ask": "set", "changes": {"gallery": 2}}, {"ask": "step", "by": 1}, {"ask": "page", "to": 1},
+        {"ask": "set", "changes": {"gallery": 2}}, {"ask": "step", "by": 1}, {"ask": "set", "changes": {"page": 1}},
         {"ask": "set", "changes": {"query": 8}},
     ]  # fmt: skip
     assert tab.evaluate("window.leaked") == 0
@@ -294,7 +294,8 @@ def test_every_tab_is_drawn_and_asks(answered: Any) -> None:
     tab.mouse.move(box["x"] + box["width"] * 3 / 4, box["y"] + 9, steps=3)
     tab.mouse.up()
     asked = tab.evaluate("window.sent.at(-1)")
-    assert asked["ask"] == "brush"
-    assert (asked["low"], asked["high"]) == pytest.approx((0.25, 0.75), abs=0.01)
+    assert asked["ask"] == "set"
+    (limits,) = asked["changes"]["ranges"].values()
+    assert limits == pytest.approx([0.25, 0.75], abs=0.01)
     tab.evaluate("window.close()")
     assert tab.locator(".casnkit").count() == 0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from casnkit.explain import METHODS, explain
 from casnkit.models import CASN
 
-GENERAL = [name for name, m in METHODS.items() if not m.needs_casn]
+GENERAL = [name for name, m in METHODS.items() if "similarity" in m.targets]
 FAST = {"occlusion": {"window": (16, 8)}, "integrated-gradients": {"steps": 2}, "smoothgrad": {"samples": 2}}
 
 

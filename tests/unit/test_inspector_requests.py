@@ -193,10 +193,11 @@ def test_brushing_a_histogram_filters(inspector: Inspector) -> None:
     histogram = inspector.viewer.failures["histograms"][0]
     ap = inspector.desk.table().average_precision
     assert sum(histogram["counts"]) == np.isfinite(ap).sum()
-    assert not ask(inspector, "brush", name="AP", low=0.0, high=0.3)
+    assert not ask(inspector, "set", changes={"ranges": {"AP": [0.0, 0.3]}})
     tiles = inspector.viewer.failures["tiles"]
     assert [tile["query"] for tile in tiles] == np.flatnonzero(ap <= 0.3).tolist()[: views.MOST_FAILURES]
-    ask(inspector, "brush", name="AP", low=None, high=None)
+    (clear,) = (control for control in inspector.viewer.controls["failures"] if control["name"] == "clear")
+    ask(inspector, "set", changes=clear["value"])
     assert inspector.desk.candidates() == list(range(len(ap)))
 
 
@@ -205,7 +206,8 @@ def test_brushing_a_histogram_filters(inspector: Inspector) -> None:
 
 def test_hiding_shows_the_new_first_ten_and_a_control_of_the_same_size(inspector: Inspector) -> None:
     inspector.set(query=4)
-    assert not ask(inspector, "rectangle", side="query", x0=0.25, y0=0.5, x1=0.75, y1=1)
+    drawn = {"side": "query", "x0": 0.25, "y0": 0.5, "x1": 0.75, "y1": 1}
+    assert not ask(inspector, "set", changes={"rectangle": drawn, "hide": "rectangle", "tab": "what_if"})
     shown, outcome = inspector.viewer.what_if, inspector.desk.outcome()
     network = inspector.desk.network()
     image = network.images("query", [4])
@@ -239,10 +241,11 @@ def test_hides(inspector: Inspector) -> None:
     "message",
     [None, 3, {}, {"ask": "eval"}, {"ask": ["set"]}, {"ask": "set"},
      {"ask": "set", "changes": {"method": [], "filter": {}}}, {"ask": "set", "changes": 3},
-     {"ask": "export", "kind": "exe"}, {"ask": "export", "kind": "png", "path": "/tmp/x"}, {"ask": "page", "to": "x"},
-     {"ask": "step", "by": 0.5}, {"ask": "note", "text": 3}, {"ask": "brush", "name": "x", "low": 0, "high": 1},
+     {"ask": "export", "kind": "exe"}, {"ask": "export", "kind": "png", "path": "/tmp/x"},
+     {"ask": "set", "changes": {"page": "x"}},
+     {"ask": "step", "by": 0.5}, {"ask": "note", "text": 3}, {"ask": "set", "changes": {"ranges": {"x": [0, 1]}}},
      {"ask": "note", "text": "x", "tags": 3},
-     {"ask": "rectangle", "side": "query", "x0": -1, "y0": 0, "x1": 1, "y1": 1}],
+     {"ask": "set", "changes": {"rectangle": {"side": "query", "x0": -1, "y0": 0, "x1": 1, "y1": 1}}}],
 )  # fmt: skip
 def test_a_visitor_gets_words_and_writes_nothing(inspector: Inspector, message: Any, tmp_path: Path) -> None:
     before = inspector.viewer.state, sorted(tmp_path.rglob("*"))
@@ -255,9 +258,9 @@ def test_walking(inspector: Inspector) -> None:
     order = inspector.desk.ranking().ranking.kept.tolist()
     ask(inspector, "step", by=1)
     assert inspector.desk.gallery == order[1]
-    ask(inspector, "page", to=1)
+    ask(inspector, "set", changes={"page": 1})
     assert [tile["gallery"] for tile in inspector.viewer.strip["tiles"]] == order[10:20]
-    ask(inspector, "page", to=10**9)
+    ask(inspector, "set", changes={"page": 10**9})
     assert inspector.desk.current.page == inspector.desk.ranking().pages() - 1
     inspector.set(query=1, gallery=int(inspector.desk.ranking(1).ranking.kept[25]))
     assert inspector.desk.current.page == 2
@@ -270,7 +273,7 @@ def test_walking(inspector: Inspector) -> None:
     (pin,) = (control for control in inspector.viewer.controls["pair"] if control["name"] == "pinned")
     ask(inspector, "set", changes={"pinned": pin["value"]})
     assert inspector.desk.current.pinned == inspector.desk.gallery
-    assert set(REQUESTS) >= {"set", "page", "step", "rectangle", "brush", "note", "export", "cancel"}
+    assert set(REQUESTS) >= {"set", "step", "note", "export", "cancel"}
 
 
 def test_an_export_travels_to_the_browser_and_no_path_does(

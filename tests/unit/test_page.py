@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from casnkit import notebook
 from casnkit.__main__ import main
 from casnkit.inspector import core, page, payload
-from casnkit.inspector.pairs import QueryRanking
 
 HOSTILE = '</script><script>alert(1)</script> "q" \u202e \udc80'
 
@@ -76,20 +76,11 @@ def test_a_page_that_cannot_be_is_refused_before_any_work(count: int, name: str,
 
 def test_telling_pairs_follow_their_rule() -> None:
     """Five queries by hand: two right (their look-alikes are farther), two wrong, one without a match."""
-    table = [
-        ([1, 9], "correct wrong"),
-        ([2, 3], "correct wrong"),
-        ([5, 1], "correct wrong"),
-        ([4, 1], "correct distractor"),
-    ]
-    rankings = []
-    for distances, status in [*table, ([1, 2], "wrong wrong")]:
-        order, status = np.argsort(distances), np.array(status.split())
-        first = next((k for k, j in enumerate(order) if status[j] == "correct"), -1)
-        network = SimpleNamespace(rank=lambda _, __, found=(order, status, first): SimpleNamespace(
-            kept=found[0], status=found[1], first_hit=found[2]))  # fmt: skip
-        rankings.append(QueryRanking(network, len(rankings), "features", np.array(distances)))
-    desk = SimpleNamespace(dataset=SimpleNamespace(query=range(5)), ranking=rankings.__getitem__)
+    columns = "right", "wrong", "top_right", "nearest_right", "nearest_wrong", "num_matches"
+    lines = [(1, 9, True, 0, 1, 1), (2, 3, True, 0, 1, 1), (5, 1, False, 0, 1, 1), (4, 1, False, 0, 1, 1),
+             (np.nan, 1, False, -1, 0, 0)]  # fmt: skip
+    table = pd.DataFrame(lines, columns=columns).to_records(index=False)
+    desk = SimpleNamespace(table=lambda: table)
     assert page.telling_pairs(desk, 4) == [
         (0, 0),
         (2, 1),
