@@ -48,8 +48,6 @@ const KEYS = [
 ];
 const LINES = 12, FINE = 8, WAIT = 150, KEPT = 96; // lines; steps within a cell; ms until Python is told; pictures
 
-// ---- small things ----
-
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // control and direction marks
@@ -87,8 +85,6 @@ function image(src) {
   return images.get(src);
 }
 const decoded = (sources) => Promise.all(sources.filter(Boolean).map((src) => image(src).decode().catch(() => null)));
-
-// ---- arithmetic: what attention.py computes, for one map ----
 
 function rowProfile(values, [height, width]) {
   const rows = Array.from({ length: height }, (_, r) => Math.max(...values.slice(r * width, (r + 1) * width)));
@@ -247,8 +243,6 @@ class Correspondence {
   }
 }
 
-// ---- canvases: `paint(context, width, height)` draws on screen and into an exported picture alike ----
-
 const canvasOf = (paint, given = {}) => Object.assign(make("canvas", given), { paint });
 
 function repaint(canvas) {
@@ -281,8 +275,6 @@ function write(context, text, x, y, textAlign, fillStyle) {
   Object.assign(context, { fillStyle, font: "12px system-ui, sans-serif", textBaseline: "top", textAlign });
   context.fillText(text, x, y);
 }
-
-// ---- a pair: two pictures, maps, profiles, likeness, numbers ----
 
 class Sheet {
   constructor(viewer, pair, extra) {
@@ -629,8 +621,6 @@ class Sheet {
   }
 }
 
-// ---- controls: native elements, drawn from their description ----
-
 const KINDS = { // kind -> element; `valueOf` reads its value
   select: ({ options }) => make("select", {}, options.map(([value, text, title]) => make("option", { value, title }, text))),
   number: ({ min, max, step }) => make("input", { type: "number", min, max, step: step ?? "any" }),
@@ -664,8 +654,6 @@ function valueOf(input, { kind, options }) {
   if (kind === "number" || kind === "range") return input.value === "" ? null : Number(input.value);
   return kind === "select" ? options[input.selectedIndex][0] : input.value; // its own value: a number stays one
 }
-
-// ---- strips of tiles ----
 
 /** A row of tiles; `open` is called with the one that was clicked. Tiles that stay are kept: nothing flickers. */
 class Strip {
@@ -737,8 +725,6 @@ function fillTile(el, tile) {
   el.lastChild.replaceChildren(bold([glyph(status), rank, pinned && "⚲"].filter(Boolean).join(" ")), " ", clean(distance));
   return el;
 }
-
-// ---- tabs: section -> name and what draws it; an entry here is a tab ----
 
 const TABS = {
   pair: ["Pair", (viewer, pair) => [viewer.sheet(pair)]],
@@ -838,18 +824,15 @@ function drawNotes(viewer, { text, tags = [], saved, list = [], exports = [] }) 
   const labels = make("input", { value: tags.join(", "), placeholder: "tags, with commas", "aria-label": "tags" });
   const tagged = () => labels.value.split(",").map((tag) => tag.trim()).filter(Boolean);
   const save = button({ onclick: () => viewer.ask({ ask: "note", text: area.value, tags: tagged() }) }, "Save the note");
-  const open = ({ query, gallery }) => viewer.ask({ ask: "set", changes: { query, gallery, tab: "pair" } });
+  const open = ({ query }) => viewer.ask({ ask: "set", changes: { query, tab: "pair" } });
   const file = (kind) => viewer.ask({ ask: "export", kind, view: "pair" });
   const files = exports.map(([kind, label]) => button({ onclick: () => file(kind) }, label));
-  const entries = list.map((note) => make("li", {}, button({ onclick: () => open(note) },
-    `query ${note.query}, gallery ${note.gallery}`), " ", bold(note.tags?.join(", ")), " ", note.text));
+  const entries = list.map((note) => make("li", {},
+    button({ onclick: () => open(note) }, `query ${note.query}`), " ", bold(note.tags?.join(", ")), " ", note.text));
   return [viewer.controlsOf("notes"), make("div", { class: "ck-write" }, area, labels, save, span("ck-note", saved)),
     make("div", { class: "ck-controls" }, files), make("ul", { class: "ck-list" }, entries)];
 }
 
-// ---- the whole ----
-
-const EMPTY = "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys.";
 const SERIES = { light: ["#332288", "#aa4499"], dark: ["#b9a7ff", "#ec95d8"] }; // query and gallery in the profiles
 const STEPS = { // keys on a tile or a picture
   ArrowLeft: (viewer) => viewer.step(-1), ArrowRight: (viewer) => viewer.step(1),
@@ -878,7 +861,8 @@ class Viewer {
     this.strip = new Strip(this, (tile) => (tile.pair != null ? this.choose(tile.pair) : this.openGallery(tile)));
     this.body = make("div", { class: "ck-tab", role: "tabpanel" });
     this.notice = make("div");
-    this.line = make("p", { class: "ck-status", data: { empty: EMPTY } });
+    const empty = "Point at a picture, or touch it; drag to draw a rectangle. Press ? for keys.";
+    this.line = make("p", { class: "ck-status", data: { empty } });
     this.live = make("div", { class: "ck-hidden", "aria-live": "polite" });
     this.help = make("dialog", { class: "ck-help" }, make("h3", {}, "Keys"), make("dl", {}, KEYS.map(([key, what]) =>
       [make("dt", {}, key), make("dd", {}, what)])), button({ onclick: () => this.help.close() }, "Close"));
@@ -1152,8 +1136,6 @@ function download(name, blob) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
-
-// ---- a picture of what is on screen ----
 
 const QUIET = ".ck-controls, .ck-hidden, .ck-turn, input, select, textarea"; // no part of it
 
