@@ -66,7 +66,7 @@ def test_the_house_is_thin() -> None:
     assert max(sizes.values()) <= 440
     assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10800
     assert len(house.root_entries()) <= 16
-    assert house.tracked_bytes() <= 15 * 2**20
+    assert house.tracked_bytes() <= 22 * 2**20
 
 
 def public(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]:
