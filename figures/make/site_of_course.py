@@ -23,6 +23,7 @@ def main() -> None:
     build, reference = ["sphinx", *BUILD, out], ["pdoc", "casnkit", "--output-directory", out / "reference", "--math"]
     for command in (build, reference):
         subprocess.run([sys.executable, "-m", *map(str, command)], cwd=ROOT, check=True)
+    (out / "index.html").write_text('<!doctype html><meta http-equiv="refresh" content="0; url=docs/index.html">\n')
     print(out / "index.html")
 
 
