@@ -1,4 +1,4 @@
-"""The lecture: ``python figures/make/slides.py`` makes ``slides/lecture.html``, one file, and ``slides/lecture.pdf``.
+"""The lecture: ``python figures/make/slides.py`` makes ``site/lecture.html``, one file, and ``site/lecture.pdf``.
 
 The text is ``docs/lecture.md``: slides between rules (``---``), and after ``???`` what the speaker says. Formulas become
 MathML and pictures lie in the file, so it needs no network. Arrows turn the slides; N shows the notes.
@@ -90,7 +90,7 @@ def write_pdf(page: Path) -> None:
 def main() -> None:
     """Write the lecture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "slides" / "lecture.html")
+    parser.add_argument("--out", type=Path, default=ROOT / "site" / "lecture.html")
     out = parser.parse_args().out
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(lecture(TEXT.read_text(encoding="utf-8"), TEXT.parent), encoding="utf-8")
