@@ -13,9 +13,9 @@ import nbformat
 import pages
 import pytest
 import site_of_course as site
+import slides
 from nbformat.v4 import new_code_cell, new_notebook
 
-import slides
 from casnkit import __main__ as command_line
 from casnkit.data.imitate import imitate
 
