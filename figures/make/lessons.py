@@ -83,7 +83,7 @@ def _tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     if output.output_type == "execute_result":
         output.execution_count = None
     texts = output if output.output_type == "stream" else output.data
-    for name in {"text", "text/plain", "text/html"} & set(texts):
+    for name in {"text", "text/plain", "text/html", "text/markdown"} & set(texts):
         texts[name] = texts[name].replace(os.environ["CASNKIT_DATA"], "$CASNKIT_DATA").replace(f"{ROOT}/", "../")
     if "image/png" in output.get("data", {}):
         output.data.pop("text/html", None)  # holds the picture once more
