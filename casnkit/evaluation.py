@@ -74,8 +74,9 @@ class Evaluation:
         streamed = keep_maps and needed > free // 2
         for split in (dataset.query, dataset.gallery):
             read = partial(_batches, split, size)
-            batches, keep = read(np.arange(first, len(split), world), progress), keep_maps and not streamed
-            found = ranking.extract(model, batches, device=device, keep_maps=keep, progress=progress)
+            mine, keep = np.arange(first, len(split), world), keep_maps and not streamed
+            how = {"keep_maps": keep, "progress": progress, "count": len(mine)}
+            found = ranking.extract(model, read(mine, progress), device=device, **how)
             features, maps = (_gathered(values, len(split), accelerator) for values in vars(found).values())
             maps = StreamedMaps(model, read, np.arange(len(split)), *shape) if streamed else maps
             sides.append(Extracted(features, maps))

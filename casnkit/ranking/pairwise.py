@@ -55,7 +55,7 @@ class StreamedMaps:
 
     def to(self, *device: object) -> Tensor:
         """These maps as a tensor."""
-        return extract(self.model, self.load(self.numbers)).feature_maps.to(*device)
+        return extract(self.model, self.load(self.numbers), count=len(self)).feature_maps.to(*device)
 
     def mean(self, dim: int) -> Tensor:
         """Their mean over ``dim``, not the first one."""
@@ -84,28 +84,37 @@ def extract(
     device: torch.device | str | None = None,
     keep_maps: bool = True,
     progress: bool = False,
+    count: int | None = None,
 ) -> Extracted:
     """Features and feature maps of all images, on the CPU, with the network in eval mode and without gradients.
 
-    ``images`` are (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats. The model
-    is moved to ``device`` if one is given; every submodule keeps the mode (train or eval) that it had.
+    ``images`` are (N, 3, H, W) uint8, seen ``batch_size`` at a time, or batches (b, 3, H, W) of normalised floats, of which
+    an iterator says by ``count`` how many images they hold. The model is moved to ``device`` if one is given; every
+    submodule keeps the mode (train or eval) that it had.
     """
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8 or not pictures.is_dense(images):
             found = f"{images.layout} {images.dtype}"
             raise ValueError(f"expected uint8 images, or [tensor] for normalised ones, got {found}")
-        images = map(pictures.normalise, images.split(check_count("batch_size", batch_size)) if len(images) else ())
-    model, features, maps = unwrapped(model, CASN), [], []
+        count = len(images)
+        images = map(pictures.normalise, images.split(check_count("batch_size", batch_size)) if count else ())
+    elif count is None:
+        images = list(images)
+        count = sum(map(len, images))
+    model, whole, done = unwrapped(model, CASN), [], 0
     model = eval_view(model if device is None else model.to(device))
     with torch.no_grad():
         for batch in tqdm(images, desc="features and maps", unit="batch", leave=False, disable=not progress):
             feature_map = model.feature_map(batch)
-            features.append(model.pool(feature_map).float().cpu())
-            if keep_maps:
-                maps.append(feature_map.float().cpu())
-    if not features:
-        raise ValueError("expected at least one image, got none")
-    return Extracted(_joined(features), _joined(maps) if keep_maps else None)
+            found = [model.pool(feature_map), feature_map][: 1 + keep_maps]
+            # made once, for all images: small results that are kept between large ones that are not tear memory to pieces
+            whole = whole or [torch.empty(count, *values.shape[1:]) for values in found]
+            for rows, values in zip(whole, found, strict=True):
+                rows[done : done + len(batch)] = values
+            done += len(batch)
+    if not done or done != count:
+        raise ValueError(f"expected at least one image, and as many as count says, got {done} of {count}")
+    return Extracted(*whole)
 
 
 def feature_distances(
@@ -151,14 +160,6 @@ def shortlist(
         index.add(scale(part).numpy())
     squares, near = index.search(scale(query_features.float()).numpy(), min(count, index.ntotal))
     return near, np.sqrt(squares.clip(0))
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """One tensor; each part is freed as it is copied, so that a gallery's maps are never held twice."""
-    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
-    for target in whole.split([len(part) for part in parts]):
-        target.copy_(parts.pop(0))
-    return whole
 
 
 class PairwiseResult(NamedTuple):
