@@ -31,7 +31,7 @@ from casnkit.ranking.protocol import chunks, new_matrix
 SIDES = ("query", "gallery")
 RANKED_BY = ("features", "attention", "sum")
 CANDIDATES = "These are candidates, not identifications: somebody is always nearest, also to a person who is not there."
-READ_AT_ONCE = 2048  # images that are decoded together
+READ_AT_ONCE, BATCH = 2048, 64  # images that are decoded together, and those that the network sees together
 LARGE = 50_000  # a gallery of more images is searched by faiss
 HEADINGS = {f"rank_{k}": f"rank-{k}" for k in (1, 5, 10, 20)}
 HEADINGS |= {"mean_ap": "mAP", "mean_ap_trapezoid": "mAP (trapezoid)", "mean_inp": "mINP"}
@@ -66,10 +66,15 @@ class Evaluation:
         Feature maps that would take more than half of the free memory are computed again where they are needed.
         """
         model, (first, world) = unwrapped(model, CASN), _share(accelerator)
-        size, sides = (config.data.height, config.data.width), []
+        size, sides, memory = (config.data.height, config.data.width), [], psutil.virtual_memory()
+        together = (
+            3 * math.prod(size) * (min(READ_AT_ONCE, len(dataset.gallery)) + 3 * 4 * BATCH)
+        )  # the first layers too
+        if together > memory.total:
+            needs = f"at least {together / 2**30:,.0f} GiB of memory, this machine has {memory.total / 2**30:,.0f}"
+            raise ValueError(f"images of {size[0]}x{size[1]} (height x width) need {needs}: choose smaller ones")
         shape = ranking.extract(model, [torch.zeros(1, 3, *size)], device=device).feature_maps.shape[1:]
         needed = 4 * math.prod(shape) * (len(dataset.query) + len(dataset.gallery)) * world
-        memory = psutil.virtual_memory()
         free = memory.available if world == 1 else memory.total  # all processes must decide alike
         streamed = keep_maps and needed > free // 2
         for split in (dataset.query, dataset.gallery):
@@ -310,7 +315,7 @@ def _closest(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
 def _batches(split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False) -> Iterator[Tensor]:
     """Normalised images, a batch at a time; as many are decoded together as memory holds easily."""
     for part in chunks(len(index), 1, READ_AT_ONCE):
-        yield from map(normalise, load_images(split.subset(index[part]), size, progress=progress).split(64))
+        yield from map(normalise, load_images(split.subset(index[part]), size, progress=progress).split(BATCH))
 
 
 def _share(accelerator: Any) -> tuple[int, int]:

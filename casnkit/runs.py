@@ -305,7 +305,10 @@ def load_checkpoint(run: str | Path) -> tuple[dict[str, Tensor] | None, int]:
             epoch = int(file.stem.removeprefix("epoch-"))
             if log and epoch > log[-1]["epoch"]:
                 raise ValueError(f"{file} is no state of this run, whose log ends with epoch {log[-1]['epoch']}")
-            return read_tensors(file), epoch
+            tensors = read_tensors(file)
+            if not _part(tensors, "momentum.") and read_run(run).config.train.momentum:
+                raise ValueError(f"{file} has lost the optimiser's momentum: no run goes on from it as it was")
+            return tensors, epoch
         except ValueError as error:
             warnings.warn(f"{error}; trying the state before it", stacklevel=2)
     if (file := Path(run) / WEIGHTS["last"]).is_file():

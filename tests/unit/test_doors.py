@@ -101,7 +101,7 @@ def test_a_run_that_fails_at_once_leaves_nothing_and_blocks_nothing(dataset, tmp
     assert runs.read_run(tmp_path / "run").config == config(epochs=1)
 
 
-def test_what_cannot_fit_is_refused_with_the_estimate(monkeypatch):
+def test_what_cannot_fit_is_refused_with_the_estimate(dataset, monkeypatch):
     settings = config(variant="ide", batch_size=10)
     weights = sum(p.numel() for p in ck.CASN.from_config(5, settings.model).parameters())
     for total, images in ((4 * weights, 0), (12 * weights + 1000, 0)):
@@ -118,6 +118,10 @@ def test_what_cannot_fit_is_refused_with_the_estimate(monkeypatch):
             ValueError, match=r"needs at least [\d,]+ GiB of memory, this machine has|no network has such"
         ):
             runs.blueprint(config(**changes), 5, "cpu", images=2 * changes.get("batch_size", 4))
+    with pytest.raises(
+        ValueError, match=r"images of 10000000x16 \(height x width\) need at least [\d,]+ GiB of memory"
+    ):
+        ck.evaluation.evaluate(ck.CASN(5, "small"), dataset, config(height=10**7), progress=False)
 
 
 def test_the_best_weights_are_loaded_and_no_random_number_is_taken(dataset, run):
