@@ -13,27 +13,16 @@ from scipy.stats import t as student
 
 from casnkit import evaluation, figures
 from casnkit.data.files import results_path
-from casnkit.experiments.design import ARMS
+from casnkit.experiments.design import ARMS, MEASURES
 
 # the CSV that holds each
 STUDIES = {"variants": "ablation", "misaligned": "ablation", "tries": "tries", "open-points": "open-points"}
-HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
+HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name}` measures it" for name in STUDIES}
 SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
-RANKING = {"rank_1": "rank-1", "mean_ap": "mAP", "attention_mean_ap": "mAP, attention alone"}
-RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mAP, weighted sum"}
-# What the paper says of attention, each beside the plain mean of the feature map.
-ONE_IMAGE = {"coverage_ia_train": "IA covers, train", "coverage_ia": "IA covers", "spill_ia": "IA spills"}
-ONE_IMAGE |= {"energy_inside_ia": "IA inside", "coverage_plain": "plain covers", "spill_plain": "plain spills"}
-ONE_IMAGE |= {"energy_inside_plain": "plain inside", "energy_inside_uniform": "chance inside"}
-PAIRS = {"distance_same_siamese": "SA apart", "distance_same_frozen": "frozen head's apart"}
-PAIRS |= {"distance_same_plain": "plain apart", "auc_siamese": "SA agrees (AUC)", "auc_frozen": "frozen head's (AUC)"}
-PAIRS |= {"auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
-PAIRS |= {"cue_pairs_different": "not-same right cue", "cue_pairs_plain": "plain right cue"}
-PAIRS |= {"cue_pairs_plain_chance": "chance right cue"}
 # A trained pair classifier is held against one that equation 3 alone trained on the frozen network without attention.
 FAIR = {f"{measure}_siamese": f"{measure}_frozen" for measure in ("distance_same", "auc")}
-HEADINGS = RANKING | ONE_IMAGE | PAIRS
+HEADINGS = {name: heading for table in MEASURES.values() for name, heading in table.items()}
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
 CURVE = "mean_ap_at_weight."  # columns, also after "validation_"; a weight of attention follows
@@ -168,7 +157,7 @@ def best_sum(group: pd.DataFrame, way: str = "") -> str:
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """The :func:`summary` of a published study (variants, open-points, or open-points-POINT-POINT for some of them); None
     where there is none yet. ``folder``: of the CSV files; default: those of the kit."""
-    rows = read_results("open-points" if study.startswith("open-points") else STUDIES[study], folder)
+    rows = read_results(STUDIES.get(study, "open-points"), folder)
     return None if rows is None or study not in set(rows["study"]) else summary(rows[rows["study"] == study])
 
 
@@ -244,7 +233,7 @@ def cell(change: Estimate | None) -> str:
 def tables(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> dict[str, Any]:
     """The study as tables, a line for each setting: ``ranking`` and, with attention measured, ``one image`` and ``pairs``."""
     entries, found = result["groups"], {}
-    for title, headings in {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}.items():
+    for title, headings in MEASURES.items():
         known, rows = [name for name in headings if any(name in entry["numbers"] for entry in entries)], []
         for entry in entries:
             numbers, changes = entry["numbers"], entry["differences"]

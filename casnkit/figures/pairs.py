@@ -1,4 +1,4 @@
-"""Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
+"""Two images with their maps: row profiles, and the distance of equation 5 as an area."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -176,28 +176,6 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     distance = np.linalg.norm(aligned[0] - aligned[1])
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
-
-
-@figure_style()
-def show_difference(
-    map_1: Any,
-    map_2: Any,
-    titles: Sequence[str] = ("map 1", "map 2"),
-    title: str = "Difference of two maps",
-    aspect: float = 2.0,
-) -> Figure:
-    """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    first, second = map(scaled, _checked_maps((map_1, map_2), 0))
-    limit = float(np.abs(first - second).max()) or 1.0
-    figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES['own maximum']}", layout="compressed")
-    share, signed = (style.ATTENTION_COLOURS, 0, 1), (style.DIFFERENCE_COLOURS, -limit, limit)
-    panels = (first, titles[0], share), (second, titles[1], share), (first - second, "first \u2212 second", signed)
-    for ax, (values, head, (colours, low, high)) in zip(figure.subplots(1, 3), panels, strict=True):
-        ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect * values.shape[1] / values.shape[0])
-        ax.set_title(fold(head, 20), size=style.SMALL)
-        style.frame(ax)
-        colour_bar(ax, colours, low, high, pad=0.02)
-    return figure
 
 
 @figure_style()

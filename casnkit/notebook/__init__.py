@@ -4,7 +4,6 @@
 """
 
 import base64
-import contextlib
 import functools
 import hashlib
 import io
@@ -128,7 +127,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Session:
-    """Settings of one notebook; runs are kept in ``folder``, and those of ``casnkit demo`` are reused where they fit."""
+    """Settings of one notebook; runs are kept in ``folder``."""
 
     profile: str
     dataset: ReidDataset
@@ -186,12 +185,8 @@ class Session:
         train(self.dataset, config, folder, device=self.device, progress=show is None, on_epoch=show)
 
     def _folder(self, config: Config) -> Path:
-        """Of the demonstration if it fits, else one for these settings on these people."""
+        """For these settings on these people."""
         wanted = [config.to_dict(), str(self.dataset.root), self.dataset.train.identities.tolist()]
-        with contextlib.suppress(ValueError):  # no run there, or one of an older kit
-            demo = runs.read_run(self.folder / "demo" / config.variant)
-            if [demo.config.to_dict(), demo.data["root"], demo.pid_of_label.tolist()] == wanted:
-                return self.folder / "demo" / config.variant
         wanted += [self.dataset.opening] if self.dataset.opening else []
         choices = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]

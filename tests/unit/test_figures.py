@@ -104,7 +104,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "rankings": lambda: figures.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
     "pair": lambda: figures.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
     "alignment": lambda: figures.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
-    "difference": lambda: figures.show_difference(MAPS[0], 0 * MAPS[0], (HOSTILE, HOSTILE), HOSTILE),
     "identification": lambda: figures.show_identification(IMAGES, MAPS, MASKS, IMAGES, [HOSTILE, "", "id 3"], HOSTILE),
     "maps": lambda: figures.show_maps(IMAGES, {HOSTILE: MAPS, "Siamese attention": MAPS}, labels=["a"] * 3),
     "methods": lambda: figures.show_gallery_of_methods([IMAGES[:2]], {name: [MAPS[:2]] for name in MANY}, [HOSTILE]),
@@ -244,16 +243,11 @@ def test_an_outline_follows_its_mask_and_a_pair_has_one_scale():
     np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
 
 
-def test_signed_channels_and_differences_are_symmetric_around_white():
+def test_signed_channels_are_symmetric_around_white():
     signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
     shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
     expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
     np.testing.assert_allclose(shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10], expected, atol=1)
-    first, second = peak(2, 1), peak(8, 3)
-    image = figures.show_difference(first, second).axes[2].images[0]
-    expected = first / first.max() - second / second.max()
-    np.testing.assert_allclose(image.get_array(), expected)
-    assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
@@ -401,7 +395,6 @@ def test_league_is_ordered_and_coloured_and_far_off_differences_are_arrows():
         (lambda: figures.as_mask(np.zeros((40, 96)), person()), "swapped"),
         (lambda: figures.overlay(person(), np.full((9, 5), np.nan)), "attention: expected finite values"),
         (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
-        (lambda: figures.show_difference(np.ones((9, 5)), np.ones((5, 9))), r"\(9,5\) \(5,9\)"),
         (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
         (lambda: figures.show_batch([person()] * 5, ["a"] * 6), "longer"),
         (lambda: figures.show_rankings([ranking(["right"])]), "status"),

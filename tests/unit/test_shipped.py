@@ -83,4 +83,9 @@ def test_the_wheel_holds_every_package_and_the_published_results() -> None:
     found = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "casnkit").rglob("__init__.py")}
     assert set(settings["packages"]) == found | {"casnkit.experiments.weights", "casnkit.results"}
     assert settings["package-dir"]["casnkit.results"] == "figures/results"
+    patterns = [
+        (ROOT.joinpath(*name.split(".")), each) for name, own in settings["package-data"].items() for each in own
+    ]
+    packed = {file for folder, pattern in patterns for file in folder.glob(pattern)}
+    assert {file for file in (ROOT / "casnkit").rglob("*.*") if file.suffix not in (".py", ".pyc")} <= packed
     assert files.results_path("ablation.csv").is_file()
