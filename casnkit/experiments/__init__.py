@@ -21,6 +21,7 @@ from casnkit.data.records import SPLITS, ReidDataset
 from casnkit.models import CASN
 
 FOLDER = Path(__file__).parent / "weights"
+PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 
 
 def shipped_name(variant: str, pooling: str = "gap") -> str:

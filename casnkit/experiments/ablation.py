@@ -31,14 +31,13 @@ from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.files import check_place, read_json, write_json, write_text
 from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
-from casnkit.experiments import report
+from casnkit.experiments import PEOPLE, report
 from casnkit.experiments.claims import measure_claims
 from casnkit.experiments.design import OPEN_POINTS, POOLINGS, WORLDS, Setting, arms, open_points, tries
 from casnkit.experiments.report import HOW_TO, STUDIES, estimate, model_name, picture, published, verdict, verdicts
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
-PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 TRIES_SEED = 10  # of the trainings that choose an arm's strength: one that no comparison uses

@@ -13,21 +13,19 @@ from casnkit.config import GROUPS, VARIANTS, Config, check_choice, profile
 from casnkit.data.files import read_json, results_path
 
 POOLINGS = ("gap", "stripes")
-_STUDY = read_json(Path(__file__).with_name("study.json"))
+STUDY = read_json(Path(__file__).with_name("study.json"))  # and the measures, the paper's claims on them, a caption
 # a variant, what is moved from its defaults, and its own strength: the field of which as many values are tried for each arm
 # on other people, the default first; see :func:`chosen`
 Arm = namedtuple("Arm", "variant moved strength values")
-ARMS = {name: Arm(**arm) for name, arm in _STUDY["arms"].items()}
-MEASURES = _STUDY["measures"]  # by table: names and headings of what the paper says, each beside the plain mean
+ARMS = {name: Arm(**arm) for name, arm in STUDY["arms"].items()}
 WORLDS = {"": {}, "misaligned": {"crop": 0.06, "bad_crop": 0.3, "occluder": 0.3}}  # of the people's difficulty
 _FIELDS = {setting.name: setting for group in GROUPS.values() for setting in fields(group)}
 # By open point of the design: the variants on which it acts, and its values (by default all that the configuration allows);
 # the default among them is skipped.
 OPEN_POINTS: dict[str, tuple[Iterable[str], Iterable[Any]]] = {
     name: (point["on"], point.get("values") or _FIELDS[name].metadata["choices"])
-    for name, point in _STUDY["open points"].items()
+    for name, point in STUDY["open points"].items()
 }
-TWO_GROUPS = {"siamese_mode", "pair_order", "threshold", "profile_scale"}  # fields of the loss and of the ranking
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,9 @@ class Setting:
         """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
         arm = ARMS[self.variant]
         changes = {**changes, **arm.moved, **self.chosen}
-        if self.point in TWO_GROUPS:
-            for group in ("loss", "ranking"):
-                changes[group] = {**changes.get(group, {}), self.point: self.value}
-        elif self.point:
-            changes[self.point] = self.value
+        changes.pop(self.point, None)
+        for group in (name for name, kind in GROUPS.items() if self.point in kind.__dataclass_fields__):
+            changes[group] = {**changes.get(group, {}), self.point: self.value}  # in both that have one of that name
         return profile(profile_name, variant=arm.variant, pooling=self.pooling, seed=seed, **changes)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from casnkit import evaluation, figures
 from casnkit.data.files import results_path
-from casnkit.experiments.design import ARMS, MEASURES
+from casnkit.experiments.design import ARMS, STUDY
 
 # the CSV that holds each
 STUDIES = {"variants": "ablation", "misaligned": "ablation", "tries": "tries", "open-points": "open-points"}
@@ -22,26 +22,11 @@ SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
 # A trained pair classifier is held against one that equation 3 alone trained on the frozen network without attention.
 FAIR = {f"{measure}_siamese": f"{measure}_frozen" for measure in ("distance_same", "auc")}
-HEADINGS = {name: heading for table in MEASURES.values() for name, heading in table.items()}
+HEADINGS = {name: heading for table in STUDY["measures"].values() for name, heading in table.items()}
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
 CURVE = "mean_ap_at_weight."  # columns, also after "validation_"; a weight of attention follows
-CLAIMS_CAPTION = (
-    "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
-    "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
-    "Apart: 100 times the distance of equation 5 between maps of one person, lower agrees more; agrees: the same distance as "
-    "a matcher, area under its ROC curve, chance 50. Both are held against a pair classifier that equation 3 alone trained "
-    "on the frozen network without attention (frozen head). Right cue: share of "
-    "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
-    "Between asterisks where the difference to the network without attention is clear."
-)
-CLAIMS = {
-    "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
-    "distance_same_siamese": ("SA brings the maps of one person together", ("bce", "ide+sa", "ide+sa, margin", "casn")),
-    "auc_siamese": ("SA tells people apart by maps", ("bce", "ide+sa", "ide+sa, margin", "casn")),
-    "rank_1": ("finds people better", tuple(ARMS)),
-    "mean_ap": ("finds people better", tuple(ARMS)),
-}
+CLAIMS_CAPTION = " ".join(STUDY["caption"])
 
 
 class Estimate(NamedTuple):
@@ -171,13 +156,13 @@ def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
 def verdicts(result: Mapping[str, Any]) -> list[str]:
     """The paper's claims, each with what the study's intervals say of it, written by rule."""
     lines = []
-    for entry, (name, (claim, those)) in itertools.product(result["groups"], CLAIMS.items()):
+    for entry, (name, paper) in itertools.product(result["groups"], STUDY["claims"].items()):
         change = entry["differences"].get(name)
-        if change and entry["variant"] in those:
+        if change and entry["variant"] in paper.get("arms", ARMS):
             texts = ["yes, {}", "no, the contrary: {}"][:: -1 if name.startswith("distance") else 1]  # lower is closer
             text = verdict(change, *texts, "not decided, {}", "one seed, {}: nothing to say")
             numbers = f"{change:+} over {change.count} seeds"
-            lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
+            lines.append(f"{model_name(entry):11} {paper['claim']} ({HEADINGS[name]}): {text.format(numbers)}")
     return lines
 
 
@@ -233,7 +218,7 @@ def cell(change: Estimate | None) -> str:
 def tables(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> dict[str, Any]:
     """The study as tables, a line for each setting: ``ranking`` and, with attention measured, ``one image`` and ``pairs``."""
     entries, found = result["groups"], {}
-    for title, headings in MEASURES.items():
+    for title, headings in STUDY["measures"].items():
         known, rows = [name for name in headings if any(name in entry["numbers"] for entry in entries)], []
         for entry in entries:
             numbers, changes = entry["numbers"], entry["differences"]

@@ -31,7 +31,7 @@ from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
-from casnkit.experiments import fits
+from casnkit.experiments import PEOPLE, fits
 from casnkit.figures.images import as_images, as_map
 from casnkit.inspector import State, payload
 from casnkit.inspector.core import Viewer, show_twin
@@ -40,8 +40,6 @@ from casnkit.notebook import exercises, report
 from casnkit.training import train
 
 __all__ = ["LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "show", "start"]
-
-PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
 
 def start(
@@ -55,7 +53,7 @@ def start(
     """
     profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
     ck.profile(profile)  # an unknown one is refused
-    dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data, **opening), runs.pick_device()
+    dataset, device = open_dataset(PEOPLE[profile] if data == "people" else data, **opening), runs.pick_device()
     if why := unfit(dataset, to_train=True):
         raise ValueError(why)
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
