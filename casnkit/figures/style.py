@@ -12,7 +12,6 @@ import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -112,20 +111,14 @@ def figure_png(figure: Figure, dpi: float = 100, kind: str = ".png", **metadata:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 150) -> Path:
-    """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
+    """Write a figure as PNG, atomically, and return the path.
 
-    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
-    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
+    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``. Without it, or for
+    another kind of file, a ``ValueError`` is raised; ``figure.savefig`` writes those.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
-    kind = path.suffix.lower()
-    if not alt or kind not in _METADATA:
-        raise ValueError(f"expected a .png, .svg or .pdf and alternative text, got {path.name!r} and {alt!r}")
-    data = figure_png(figure, dpi, kind, **{"Subject" if kind == ".pdf" else "Description": alt})
-    if kind == ".svg":  # <desc> right behind the opening tag, where browsers and screen readers look for it
-        head, _, rest = data.decode().partition("<svg")
-        tag, _, body = rest.partition(">")
-        data = f'{head}<svg{tag} role="img">\n <desc>{escape(alt)}</desc>{body}'.encode()
+    if not alt or path.suffix.lower() != ".png":
+        raise ValueError(f"expected a .png and alternative text, got {path.name!r} and {alt!r}")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(figure_png(figure, dpi, Description=alt))
     return path

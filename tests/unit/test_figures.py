@@ -250,19 +250,15 @@ def test_signed_channels_are_symmetric_around_white():
     np.testing.assert_allclose(shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10], expected, atol=1)
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_files_are_the_same_twice_and_described(tmp_path, kind):
-    paths = [tmp_path / "new" / f"{name}.{kind}" for name in "ab"]
+def test_files_are_the_same_twice_and_described(tmp_path):
+    paths = [tmp_path / "new" / f"{name}.png" for name in "ab"]
     for path in paths:
         figures.save_figure(figures.show_batch([person()], ["id $1$"]), path, "Tom & <Eva>")
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert sorted(paths[0].parent.iterdir()) == paths
-    if kind == "svg":
-        assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
-    if kind == "png":
-        with Image.open(paths[0]) as image:
-            assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
-    for name, alt in ((f"c.{kind}", "  \n"), ("c.jpg", "x")):
+    with Image.open(paths[0]) as image:
+        assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
+    for name, alt in (("c.png", "  \n"), ("c.jpg", "x")):
         with pytest.raises(ValueError, match="alternative text"):
             figures.save_figure(Figure(), tmp_path / name, alt)
     assert len(list(tmp_path.iterdir())) == 1
