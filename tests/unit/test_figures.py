@@ -158,8 +158,6 @@ def test_nothing_is_cut_overlaps_or_is_too_small(name: str) -> None:
         box = text.get_window_extent()
         assert -1 <= box.x0 <= box.x1 <= width + 1, f"{text.get_text()!r} is cut at the side"
         assert -1 <= box.y0 <= box.y1 <= height + 1, f"{text.get_text()!r} is cut above or below"
-        if text.get_text().endswith("\n "):  # room that is kept for another text
-            box = box.from_extents(box.x0, box.y0 + box.height / (1 + text.get_text().count("\n")), box.x1, box.y1)
         boxes += [(text.get_text(), box)] if not text.get_rotation() else []
     for (first, a), (second, b) in itertools.combinations(boxes, 2):
         across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -214,9 +212,10 @@ def test_verdict_and_shared_scale_of_a_pair():
     right, wrong = ("✓", BLUE), ("✗", ORANGE)
     for same, probability, verdict in ((True, 0.9, right), (False, 0.9, wrong), (True, 0.1, wrong)):
         figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability)
-        assert (figure.artists[0].get_text()[0], figure.artists[0].get_color()) == verdict
+        heading = figure.subfigs[0].texts[0]
+        assert (heading.get_text()[0], heading.get_color()) == verdict
     maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-    row = ("a pair", (person(), person()), maps)
+    row = (person(), person()), maps, "a pair"
     own, shared = (figures.show_pairs([row], normalisation=how) for how in hows)
     assert [figure.axes[5].patches[5].get_width() for figure in (own, shared)] == pytest.approx([1, 0.2])
 
