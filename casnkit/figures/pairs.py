@@ -77,7 +77,7 @@ def show_pairs(
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, own, (images, maps, heading, *colour) in zip(parts, ratios, pairs, strict=True):
         look_of_heading = {"size": style.NORMAL, "weight": "normal", "color": (*colour, style.INK)[0]}
-        part.suptitle(fold(heading, 11 * size[0]), x=0, ha="left", **look_of_heading)
+        part.suptitle(fold(heading, 12 * size[0]), x=0, ha="left", **look_of_heading)
         widths = *(width for ratio in own for width in (tall * ratio, tall * ratio, 0.75)), 1.45
         axes = part.subplots(1, 7, width_ratios=widths)
         limits = [float(values.max()) for values in maps]
