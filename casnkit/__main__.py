@@ -84,7 +84,7 @@ def _demo(options: argparse.Namespace) -> None:
     out, device = options.out, ck.runs.pick_device(options.device)
     check_place(out)
     _first_look(out, device)
-    dataset = ck.open_dataset(ck.notebook.PEOPLE_SIZES[options.profile])
+    dataset = ck.open_dataset(ck.experiments.PEOPLE[options.profile])
     print(dataset, flush=True)
     rows, first = [], {}
     for seed, variant in itertools.product(range(options.seeds), ("ide", "casn")):  # stopped, it goes on from there

@@ -218,14 +218,14 @@ class Config:
         """
         values = self.to_dict()
         for name, value in changes.items():
-            owners = [group for group in _GROUPS if name in values[group]]
+            owners = [group for group in GROUPS if name in values[group]]
             if name == "variant":
                 check_choice(name, value, VARIANTS)
                 terms = dict(VARIANTS[value])
                 if terms["consistency_weight"] and values["loss"]["consistency_weight"]:
                     del terms["consistency_weight"]  # a weight of one's own stays
                 values["loss"] |= terms
-            elif name in _GROUPS:
+            elif name in GROUPS:
                 values[name] = values[name] | value if isinstance(value, Mapping) else value
             elif len(owners) == 1:
                 values[owners[0]][name] = value
@@ -233,7 +233,7 @@ class Config:
                 groups, example = " and ".join(owners), f"{owners[0]}={{{name!r}: ...}}"
                 raise ValueError(f"{name!r} stands in the groups {groups}: write {example}")
             else:
-                raise _unknown(repr(name), name, [setting for group in _GROUPS for setting in values[group]])
+                raise _unknown(repr(name), name, [setting for group in GROUPS for setting in values[group]])
         return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,18 +244,18 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """The inverse of :meth:`to_dict`; unknown or ill-typed fields are a ValueError."""
         for group in values.keys() - {"profile"}:
-            check_choice("group of settings", group, _GROUPS)
-        groups = {name: make_settings(name, values.get(name, {})) for name in _GROUPS}
+            check_choice("group of settings", group, GROUPS)
+        groups = {name: make_settings(name, values.get(name, {})) for name in GROUPS}
         check_choice("profile", values.get("profile", "paper"), PROFILES)
         return cls(profile=values.get("profile", "paper"), **groups)
 
 
-_GROUPS = {"model": ModelConfig, "loss": LossConfig, "data": DataConfig, "train": TrainConfig, "ranking": RankingConfig}
+GROUPS = {"model": ModelConfig, "loss": LossConfig, "data": DataConfig, "train": TrainConfig, "ranking": RankingConfig}
 
 
 def make_settings(group: str, values: Mapping[str, Any]) -> Any:
     """A group's dataclass from settings by name, as ``run.json`` holds them. ValueError for unknown ones, wrong values."""
-    known = _GROUPS[group].__dataclass_fields__
+    known = GROUPS[group].__dataclass_fields__
     if not isinstance(values, Mapping):
         raise ValueError(f"{group}: expected settings by name, got {values!r}")
     values = dict(values)
@@ -263,7 +263,7 @@ def make_settings(group: str, values: Mapping[str, Any]) -> Any:
         raise ValueError("model.feature: this setting went away, only 'pooled' can still be read; train again")
     for name in values.keys() - known:
         raise _unknown(f"{group}.{name}", name, known)
-    return _GROUPS[group](**values)
+    return GROUPS[group](**values)
 
 
 def _unknown(title: str, name: str, known: Collection[str]) -> ValueError:
@@ -328,7 +328,7 @@ def pcb_recipe(config: Config) -> Config:
 def assignments(given: Iterable[str]) -> dict[str, Any]:
     """``NAME=VALUE`` or ``GROUP.NAME=VALUE`` of a command line, as changes for :meth:`Config.replace`."""
     changes: dict[str, Any] = {}
-    hints = {name: hint for kind in _GROUPS.values() for name, hint in get_type_hints(kind).items()}
+    hints = {name: hint for kind in GROUPS.values() for name, hint in get_type_hints(kind).items()}
     for assignment in given:
         name, equals, value = map(str.strip, assignment.partition("="))
         if not equals:

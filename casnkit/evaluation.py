@@ -307,9 +307,8 @@ def _fuse(features: np.ndarray, attention: np.ndarray, config: Config) -> np.nda
 
 def _closest(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns and values of the ``count`` smallest distances of each row, in no order."""
-    last = min(count, distances.shape[1]) - 1
-    near = [np.argpartition(distances[rows], last, axis=1)[:, : last + 1] for rows in chunks(*distances.shape)]
-    return np.concatenate(near), np.take_along_axis(distances, np.concatenate(near), 1)
+    found = torch.from_numpy(distances).topk(min(count, distances.shape[1]), largest=False, sorted=False)
+    return found.indices.numpy(), found.values.numpy()
 
 
 def _batches(split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False) -> Iterator[Tensor]:

@@ -81,12 +81,8 @@ def _features(make: Callable[[], nn.Module], last_stride: int) -> nn.Module:
 
 
 def _vgg16() -> SimpleNamespace:
-    features = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)  # without a classifier of 120 million weights
-    for layer in features:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    return SimpleNamespace(features=features)
+    layers = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=True)
+    return SimpleNamespace(features=layers)  # without a classifier of 120 million weights
 
 
 class Trunk(NamedTuple):

@@ -1,7 +1,8 @@
 r"""``open_dataset``: every set that casnkit reads, opened by name or recognised by what lies in a folder.
 
-:data:`READERS`, at the end, has one entry for each set. Opening reads names, never pixels, and fetches nothing; what a reader
-of the results must know (the variant, rules that are off, files left out) comes back as ``dataset.notes``.
+:data:`READERS`, at the end, has one entry for each set, with its facts from ``benchmarks.json``. Opening reads names, never
+pixels, and fetches nothing; what a reader of the results must know (the variant, rules that are off, files left out) comes
+back as ``dataset.notes``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ RAW_FILE, PROTOCOL_FILE = "cuhk-03.mat", "cuhk03_new_protocol_config_{}.mat"  # 
 MSMT_LINE = r"(?P<path>(?:.*/)?[^/_]+_[^/_]+_(?P<camid>\d+)_[^/]*) (?P<pid>\d{1,9})\s*$"
 # what scipy's reader of MATLAB files raises: the fourth for files of version 7.3, the last for empty ones
 UNREADABLE = LookupError, ValueError, TypeError, NotImplementedError, OSError, scipy.io.matlab.MatReadError
-MSMT_LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
 
 
 def open_dataset(
@@ -210,8 +210,8 @@ def _begins_named(name: str, folder: Path) -> bool:
         return False
     if not reader.called or re.fullmatch(reader.called, folder.name, re.IGNORECASE):
         return True
-    pairs = zip(places, reader.counts[:5:2], strict=True)
-    return all(place and sum(1 for _ in pictures_below(place)) == count for place, count in pairs)
+    counts = [reader.counts.get(f"{split} images") for split in SPLITS]
+    return all(p and sum(1 for _ in pictures_below(p)) == n for p, n in zip(places, counts, strict=True))
 
 
 def _read_halved(name: str, root: Path, notes: list[str], **_: Any) -> Found:
@@ -338,7 +338,7 @@ def _read_msmt17(name: str, root: Path, notes: list[str], **_: Any) -> Found:
 
     The lists count training and test people from 0 each; here they are 1, 2, ... together, for 0 means distractor.
     """
-    folder, files = _choose(name, root), ["list_train.txt", "list_val.txt", *MSMT_LISTS[1:]]
+    folder, files = _choose(name, root), ["list_train.txt", "list_val.txt", *READERS[name].folders[1:]]
     files = [file for file in files if (folder / file).is_file()]
     table = pd.concat([_read_list(folder / file) for file in files])
     training = table.split == "train"
@@ -370,10 +370,10 @@ class Reader:
     """All that the kit knows of a data set."""
 
     where: str  # one sentence on where the set can be had
-    counts: tuple[int | None, ...] = ()  # that its authors give, in the order of COUNTED
+    counts: Mapping[str, int] = field(default_factory=dict)  # that its authors give: "train images", ...
     read: Callable[..., Found] = _read_named  # (name, root, notes, **options): finds the set at or below root
     begins_in: Callable[[str, Path], bool] = _begins_named  # (name, folder): do the names in a folder fit the set?
-    folders: tuple[str, ...] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
+    folders: Sequence[str] = MARKET_FOLDERS  # of training, query and gallery pictures, or files that mark the set
     pattern: str = MARKET_NAME  # of a picture's name, with a "/" of its path from the split's folder: pid, camid
     sign: str = ""  # a pattern that tells the set by its names where the other one reads names of several sets
     called: str = ""  # a pattern of the folder's name, where other sets have the same layout
@@ -395,44 +395,16 @@ def _holds_all(name: str, folder: Path) -> bool:
     return holds(folder, READERS[name].folders)
 
 
-PEOPLE = "It is generated: `casnkit data synthesize` writes it."
-OWN = "Own pictures need one folder for each person, in train/, query/ and gallery/ or all in one."
-CUHK03 = "Ready-made folders and .mat files of the protocol: https://github.com/zhunzhong07/person-re-ranking; "
-CUHK03 += "cuhk-03.mat comes from https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html."
-DUKE = "DukeMTMC-reID was withdrawn by its authors in 2019: casnkit reads a copy that you hold and fetches none."
-OCCLUDED = "Lists for a copy of DukeMTMC-reID: https://github.com/lightas/Occluded-DukeMTMC-Dataset."
-MARKET = "The authors hand it out at https://zheng-lab-anu.github.io/Project/project_reid.html."
-AUTHORS = "Ask its authors for it: "
-# where the others can be had, and their counts
-MSMT17 = "It is given on request at https://www.pkuvmc.com/dataset.html.", (32621, 1041, 11659, 3060, 82161, 15, 3060)
-VERI = AUTHORS + "https://github.com/JDAI-CV/VeRidataset.", (37778, 576, 1678, 200, 11579, 20, 200)
-LTCC = AUTHORS + "https://naiq.github.io/LTCC_Perosn_ReID.html.", (9576, 77, 493, 75, 7050, 12, 75)
-PRCC = AUTHORS + "https://www.isee-ai.cn/~yangqize/clothing.html.", (17896, 150, 3873, 71, 3384, 3, 71)
-VIPER = AUTHORS + "https://vision.soe.ucsc.edu/node/178.", (632, 316, 316, 316, 316, 2, 316)
-MARS_COUNTS = (8298, 625, 1980, 626, 10200, 6, None, None, 870)
-MARS = AUTHORS + "https://zheng-lab-anu.github.io/Project/project_mars.html.", MARS_COUNTS
-CUHK_COUNTS = (7365, 767, 1400, 700, 5332, 2, 700), (7368, 767, 1400, 700, 5328, 2, 700)
-DUKE_SIGN = r"-?\d+_c\d+_f"
-MSMT_NAME = r"(?P<pid>\d{4})_\d{3}_(?P<camid>\d\d)_\d{4}(morning|noon|afternoon)"
-PRCC_PATH = r"(?=.*\b(?P<camid>[ABC])[/_]).*/(?P<pid>\d+)/[^/]*$"  # train/001/A_x.jpg, C/002/x.jpg
-MARS_NAME = r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T\d{4}F\d{3}"
-TRACKLETS = "pictures, not videos: the first of each tracklet"
-CLOTHES = "queries wear other clothes (rgb/test/C) than the gallery (rgb/test/A); the same clothes (B) are not read"
-READERS = {  # a folder is taken for the first set that begins in it
-    "people": Reader(PEOPLE, (), _read_people, lambda _, folder: any(folder.glob("people.*json"))),
-    "occluded-duke": Reader(OCCLUDED, (15618, 702, 2210, 519, 17661, 8, 1110), sign=DUKE_SIGN, called=".*occluded.*"),
-    "dukemtmc-reid": Reader(DUKE, (16522, 702, 2228, 702, 17661, 8), sign=DUKE_SIGN),
-    "cuhk03-np-detected": Reader(CUHK03, CUHK_COUNTS[0], _read_cuhk03, _begins_cuhk03, called="detected"),
-    "cuhk03-np-labeled": Reader(CUHK03, CUHK_COUNTS[1], _read_cuhk03, _begins_cuhk03, called="labeled"),
-    "market1501": Reader(MARKET, (12936, 751, 3368, 750, 19732, 6, 750, 2798, 3819)),
-    "msmt17": Reader(*MSMT17, _read_msmt17, _holds_all, MSMT_LISTS, MSMT_NAME),
-    "veri776": Reader(*VERI, folders=("image_train", "image_query", "image_test")),
-    "ltcc": Reader(*LTCC, folders=("train", "query", "test"), pattern=r"(?P<pid>\d+)_\d+_c(?P<camid>\d+)_", first=1),
-    "prcc": Reader(*PRCC, folders=("rgb/train", "rgb/test/C", "rgb/test/A"), pattern=PRCC_PATH, note=CLOTHES),
-    "viper": Reader(*VIPER, _read_halved, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camid>[ab])/(?P<pid>\d+)_"),
-    "mars": Reader(*MARS, _read_mars, _holds_all, ("bbox_train", "bbox_test", "info"), MARS_NAME, note=TRACKLETS),
-    "folder": Reader(OWN, (), read_own, lambda *_: False),  # begins nowhere: taken where nothing else does
+_CUHK03 = {"read": _read_cuhk03, "begins_in": _begins_cuhk03}
+_CODE = {  # of sets that are not three folders of pictures whose names say all
+    "people": {"read": _read_people, "begins_in": lambda _, folder: any(folder.glob("people.*json"))},
+    "cuhk03-np-detected": _CUHK03,
+    "cuhk03-np-labeled": _CUHK03,
+    "msmt17": {"read": _read_msmt17, "begins_in": _holds_all},
+    "viper": {"read": _read_halved},
+    "mars": {"read": _read_mars, "begins_in": _holds_all},
+    "folder": {"read": read_own, "begins_in": lambda *_: False},  # taken where no other set begins
 }
-COUNTED = ("train images", "train identities", "query images", "query identities", "gallery images", "cameras")
-COUNTED += ("gallery identities", "gallery distractors", "gallery junk")
-EXPECTED = {name: dict(zip(COUNTED, reader.counts, strict=False)) for name, reader in READERS.items() if reader.counts}
+_KNOWN = read_json(Path(__file__).with_name("benchmarks.json"))  # a folder is taken for the first set that begins in it
+READERS = {name: Reader(**facts, **_CODE.get(name, {})) for name, facts in _KNOWN.items()}
+EXPECTED = {name: reader.counts for name, reader in READERS.items() if reader.counts}

@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from casnkit import runs
-from casnkit.config import VARIANTS, Config
+from casnkit.config import VARIANTS, Config, check_choice
 from casnkit.data.files import read_json
 from casnkit.data.people import DIFFICULTY
 from casnkit.data.records import SPLITS, ReidDataset
 from casnkit.models import CASN
 
 FOLDER = Path(__file__).parent / "weights"
+PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 
 
 def shipped_name(variant: str, pooling: str = "gap") -> str:
@@ -38,11 +39,9 @@ def load_shipped(
     variant: str = "casn", pooling: str = "gap", device: str | torch.device = "cpu"
 ) -> tuple[CASN, runs.RunInfo]:
     """A trained network that comes with the kit, in eval mode and float32, and what is known of it."""
-    place, known = FOLDER / shipped_name(variant, pooling), list_shipped()
-    if place.name not in known:
-        known = ", ".join(known) or "none"
-        raise ValueError(f"expected a network {place.name} in {FOLDER}, found {known}: figures/make/ship.py makes all")
-    return runs.load_model(place, device)
+    name = shipped_name(variant, pooling)
+    check_choice("network of the kit", name, list_shipped())
+    return runs.load_model(FOLDER / name, device)
 
 
 def load_run(run: str | Path, device: str | torch.device = "cpu", which: str = "last") -> tuple[CASN, runs.RunInfo]:

@@ -28,17 +28,16 @@ from tqdm.auto import tqdm
 from casnkit import attention, evaluation, figures, ranking, runs, training
 from casnkit.config import PROFILES, Config, assignments, check_choice
 from casnkit.data import ReidDataset, open_dataset
-from casnkit.data.files import atomic_path, check_place, read_json, write_json, write_text
+from casnkit.data.files import check_place, read_json, write_json, write_text
 from casnkit.data.people import DIFFICULTY, SIZES, synthesize
 from casnkit.data.records import hold_out
-from casnkit.experiments import report
+from casnkit.experiments import PEOPLE, report
 from casnkit.experiments.claims import measure_claims
 from casnkit.experiments.design import OPEN_POINTS, POOLINGS, WORLDS, Setting, arms, open_points, tries
 from casnkit.experiments.report import HOW_TO, STUDIES, estimate, model_name, picture, published, verdict, verdicts
 
 __all__ = ["HOW_TO", "OPEN_POINTS", "estimate", "evidence", "picture", "published", "report", "run_trials", "verdicts"]
 
-PEOPLE = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}  # what a profile trains on
 VALIDATION_SEED = 1  # of the generator: people who are neither trained on nor tested on
 HOLD_OUT = 0.2  # share of the training identities that a study on validation takes from a set that cannot be drawn anew
 TRIES_SEED = 10  # of the trainings that choose an arm's strength: one that no comparison uses
@@ -212,7 +211,6 @@ def add_parser(group: Any) -> None:
     ablate.add_argument("--processes", type=int, default=1, help="trials at a time; default: 1")
     ablate.add_argument("--out", type=Path, default=Path("runs/ablation"), help="default: runs/ablation")
     ablate.add_argument("--read-only", action="store_true", help="train nothing: report the rows that are there")
-    ablate.add_argument("--publish", action="store_true", help="renew figures/ and the pages' numbers in this folder")
     ablate.set_defaults(command=run_study)
 
 
@@ -232,8 +230,6 @@ def run_study(options: argparse.Namespace) -> None:
     rows.to_csv(out / "table.csv", index=False)
     write_text(image.with_suffix(".txt"), text + "\n")
     print(f"{text}\ntable: {out / 'table.csv'}\nresult: {image.with_suffix('.txt')}")
-    if options.publish:
-        publish(rows, options.study, image)
 
 
 def plan(options: argparse.Namespace) -> list[Trial]:
@@ -257,19 +253,3 @@ def plan(options: argparse.Namespace) -> list[Trial]:
     grid = itertools.product(seeds, settings)
     configs = [(setting, setting.config(options.profile, seed, **changes)) for seed, setting in grid]
     return [Trial(study, setting, config, data, ", ".join(options.set), on) for setting, config in configs]
-
-
-def publish(rows: pd.DataFrame, study: str, image: Path) -> None:
-    """Put a study's rows into ``figures/results`` in this folder, in the place of the same trainings' former ones; rows
-    of the same study with another base compare with nothing and go. The picture of a whole study goes to ``figures``."""
-    path, this = Path("figures/results") / f"{STUDIES[study]}.csv", rows.iloc[0]
-    keys, known = {*report.IDENTITY, *report.HEADINGS}, report.read_results(path.stem, path.parent)
-    rows = rows[[name for name in rows if name in keys or report.CURVE in name]]
-    if known is not None:
-        known = known[(known["study"] != this["study"]) | (known["common"] == this["common"])]
-    rows = pd.concat([known, rows]).drop_duplicates(report.IDENTITY, keep="last")
-    with atomic_path(path) as temporary:
-        rows.round(6).to_csv(temporary, index=False)
-    if image.is_file() and this["study"] in STUDIES:
-        with atomic_path(Path("figures") / image.name) as temporary:
-            shutil.copyfile(image, temporary)

@@ -1,69 +1,31 @@
-"""What is compared in the ablation: arms, the worlds that they are trained in, the open points, and how each is chosen."""
+"""What is compared in the ablation (``study.json``): arms, the worlds that they are trained in, open points, measures."""
 
 import itertools
 from collections import namedtuple
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from casnkit import attention
-from casnkit.config import VARIANTS, Config, check_choice, profile
-from casnkit.data.files import results_path
+from casnkit.config import GROUPS, VARIANTS, Config, check_choice, profile
+from casnkit.data.files import read_json, results_path
 
 POOLINGS = ("gap", "stripes")
-_MARGIN = {"consistency_weight": 1.0, "consistency_margin": 0.5}
+STUDY = read_json(Path(__file__).with_name("study.json"))  # and the measures, the paper's claims on them, a caption
 # a variant, what is moved from its defaults, and its own strength: the field of which as many values are tried for each arm
 # on other people, the default first; see :func:`chosen`
 Arm = namedtuple("Arm", "variant moved strength values")
-ARMS = {
-    "ide": Arm("ide", {}, "learning_rate", (0.03, 0.02, 0.045)),
-    "ide, erased": Arm("ide", {"erase": 0.5}, "erase", (0.5, 0.25, 0.75)),  # in the place of attention
-    "bce": Arm("bce", {}, "sa_weight", (0.05, 0.2, 0.5)),
-    "ide+sa": Arm("ide+sa", {}, "consistency_weight", (0.2, 1.0, 5.0)),
-    "ide+sa, margin": Arm("ide+sa", _MARGIN, "consistency_margin", (0.5, 1.0, 1.5)),
-    "ide+ia": Arm("ide+ia", {}, "ia_weight", (0.5, 0.1, 1.0)),
-    "ide+ia, mask": Arm("ide+ia", {"ia_gradient": "mask"}, "ia_weight", (0.5, 0.1, 1.0)),
-    "casn": Arm("casn", {}, "ia_weight", (0.5, 0.1, 1.0)),
-}
+ARMS = {name: Arm(**arm) for name, arm in STUDY["arms"].items()}
 WORLDS = {"": {}, "misaligned": {"crop": 0.06, "bad_crop": 0.3, "occluder": 0.3}}  # of the people's difficulty
-# By open point of the design: the variants on which it acts, and its values; the default among them is skipped.
-OPEN_POINTS: dict[str, tuple[tuple[str, ...], Iterable[Any]]] = {
-    "masked_batchnorm": (("ide+ia",), ("update", "batch", "running")),
-    "ia_score": (("ide+ia",), ("logit", "probability", "sigmoid", "log")),
-    "map_statistics": (("ide+ia",), ("running", "batch")),
-    "ia_gradient": (("ide+ia",), ("network", "mask")),
-    "ia_weight": (("ide+ia",), (0.1, 0.5, 1.0)),
-    "ia_start": (("ide+ia",), (0.0, 0.3, 0.6)),
-    "mask_slope": (("ide+ia",), (5.0, 10.0, 20.0)),
-    "mask_centre": (("ide+ia",), (0.3, 0.5, 0.7)),
-    "mask_fill": (("ide+ia",), ("mean", "black", "blur")),
-    "weight_gradient": (("ide+ia",), ("first", "second")),
-    "sa_weight": (("ide+sa",), (0.05, 0.5)),
-    "consistency_weight": (("ide+sa",), (0.2, 5.0)),
-    "consistency_margin": (("ide+sa",), (None, 1.0)),
-    "profile_scale": (("ide+sa",), attention.SCALES),
-    "sa_start": (("ide+sa",), (0.0, 0.5)),
-    "positive_share": (("ide", "ide+sa"), (0.25, 0.5, 0.75)),
-    "across_cameras": (("ide+sa",), (True, False)),
-    "anchor_share": (("ide",), (1.0, 0.5)),
-    "reduction": (("ide",), ("mean", "sum")),
-    "pair_activation": (("ide+sa",), ("relu", "none")),
-    "pair_norm": (("ide+sa",), (False, True)),
-    "siamese_mode": (("ide+sa",), attention.MODES),
-    "pair_rate": (("ide+sa",), (1.0, 5.0, 20.0, 50.0)),
-    "pair_weight_decay": (("ide+sa",), (None, 5e-4, 0.0)),
-    "pair_order": (("ide+sa",), ("given", "both")),
-    "threshold": (("ide+sa",), (0.2, 0.5)),
-    "id_activation": (("ide",), ("relu", "none")),
-    "id_dropout": (("ide",), (0.0, 0.5)),
-    "learning_rate": (("ide",), (0.01, 0.03, 0.06)),
-    "trunk_rate": (("ide",), (1.0, 0.3)),
-    "weight_decay": (("ide",), (5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
-    "erase": (("ide",), (0.0, 0.5)),
+_FIELDS = {setting.name: setting for group in GROUPS.values() for setting in fields(group)}
+# By open point of the design: the variants on which it acts, and its values (by default all that the configuration allows);
+# the default among them is skipped.
+OPEN_POINTS: dict[str, tuple[Iterable[str], Iterable[Any]]] = {
+    name: (point["on"], point.get("values") or _FIELDS[name].metadata["choices"])
+    for name, point in STUDY["open points"].items()
 }
-TWO_GROUPS = {"siamese_mode", "pair_order", "threshold", "profile_scale"}  # fields of the loss and of the ranking
 
 
 @dataclass(frozen=True)
@@ -80,11 +42,9 @@ class Setting:
         """The configuration of one training; ``changes`` hold for the whole study and give way to the setting's own."""
         arm = ARMS[self.variant]
         changes = {**changes, **arm.moved, **self.chosen}
-        if self.point in TWO_GROUPS:
-            for group in ("loss", "ranking"):
-                changes[group] = {**changes.get(group, {}), self.point: self.value}
-        elif self.point:
-            changes[self.point] = self.value
+        changes.pop(self.point, None)
+        for group in (name for name, kind in GROUPS.items() if self.point in kind.__dataclass_fields__):
+            changes[group] = {**changes.get(group, {}), self.point: self.value}  # in both that have one of that name
         return profile(profile_name, variant=arm.variant, pooling=self.pooling, seed=seed, **changes)
 
 

@@ -13,46 +13,20 @@ from scipy.stats import t as student
 
 from casnkit import evaluation, figures
 from casnkit.data.files import results_path
-from casnkit.experiments.design import ARMS
+from casnkit.experiments.design import ARMS, STUDY
 
 # the CSV that holds each
 STUDIES = {"variants": "ablation", "misaligned": "ablation", "tries": "tries", "open-points": "open-points"}
-HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name} --publish` does it" for name in STUDIES}
+HOW_TO = {name: f"nothing is published yet: `casnkit ablate --study {name}` measures it" for name in STUDIES}
 SETTING = ["pooling", "variant", "setting"]
 SHOWN = ("rank_1", "mean_ap")  # with their differences
-RANKING = {"rank_1": "rank-1", "mean_ap": "mAP", "attention_mean_ap": "mAP, attention alone"}
-RANKING |= {"paper_sum_mean_ap": "mAP, the paper's sum", "weighted_mean_ap": "mAP, weighted sum"}
-# What the paper says of attention, each beside the plain mean of the feature map.
-ONE_IMAGE = {"coverage_ia_train": "IA covers, train", "coverage_ia": "IA covers", "spill_ia": "IA spills"}
-ONE_IMAGE |= {"energy_inside_ia": "IA inside", "coverage_plain": "plain covers", "spill_plain": "plain spills"}
-ONE_IMAGE |= {"energy_inside_plain": "plain inside", "energy_inside_uniform": "chance inside"}
-PAIRS = {"distance_same_siamese": "SA apart", "distance_same_frozen": "frozen head's apart"}
-PAIRS |= {"distance_same_plain": "plain apart", "auc_siamese": "SA agrees (AUC)", "auc_frozen": "frozen head's (AUC)"}
-PAIRS |= {"auc_plain": "plain agrees (AUC)", "cue_pairs_siamese": "SA right cue"}
-PAIRS |= {"cue_pairs_different": "not-same right cue", "cue_pairs_plain": "plain right cue"}
-PAIRS |= {"cue_pairs_plain_chance": "chance right cue"}
 # A trained pair classifier is held against one that equation 3 alone trained on the frozen network without attention.
 FAIR = {f"{measure}_siamese": f"{measure}_frozen" for measure in ("distance_same", "auc")}
-HEADINGS = RANKING | ONE_IMAGE | PAIRS
+HEADINGS = {name: heading for table in STUDY["measures"].values() for name, heading in table.items()}
 IDENTITY = ["study", "common", "profile", "split", "data", "identities", "queries", "gallery", "device"]
 IDENTITY += ["casnkit", "python", "torch", "point", "setting", "variant", "pooling", "seed"]
 CURVE = "mean_ap_at_weight."  # columns, also after "validation_"; a weight of attention follows
-CLAIMS_CAPTION = (
-    "Covers: share of the person above half of the map's maximum (train: of training images, explained by their true "
-    "identity). Spills: share of that area beside the person. Inside: share of the map that lies on the person. "
-    "Apart: 100 times the distance of equation 5 between maps of one person, lower agrees more; agrees: the same distance as "
-    "a matcher, area under its ROC curve, chance 50. Both are held against a pair classifier that equation 3 alone trained "
-    "on the frozen network without attention (frozen head). Right cue: share of "
-    "look-alike pairs with more weight per pixel on the one part that differs; not-same: Grad-CAM of -z_1. "
-    "Between asterisks where the difference to the network without attention is clear."
-)
-CLAIMS = {
-    "coverage_ia_train": ("IA makes attention cover more of the person", ("ide+ia", "casn")),
-    "distance_same_siamese": ("SA brings the maps of one person together", ("bce", "ide+sa", "ide+sa, margin", "casn")),
-    "auc_siamese": ("SA tells people apart by maps", ("bce", "ide+sa", "ide+sa, margin", "casn")),
-    "rank_1": ("finds people better", tuple(ARMS)),
-    "mean_ap": ("finds people better", tuple(ARMS)),
-}
+CLAIMS_CAPTION = " ".join(STUDY["caption"])
 
 
 class Estimate(NamedTuple):
@@ -168,7 +142,7 @@ def best_sum(group: pd.DataFrame, way: str = "") -> str:
 def published(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """The :func:`summary` of a published study (variants, open-points, or open-points-POINT-POINT for some of them); None
     where there is none yet. ``folder``: of the CSV files; default: those of the kit."""
-    rows = read_results("open-points" if study.startswith("open-points") else STUDIES[study], folder)
+    rows = read_results(STUDIES.get(study, "open-points"), folder)
     return None if rows is None or study not in set(rows["study"]) else summary(rows[rows["study"] == study])
 
 
@@ -182,13 +156,13 @@ def read_results(name: str, folder: Path | None = None) -> pd.DataFrame | None:
 def verdicts(result: Mapping[str, Any]) -> list[str]:
     """The paper's claims, each with what the study's intervals say of it, written by rule."""
     lines = []
-    for entry, (name, (claim, those)) in itertools.product(result["groups"], CLAIMS.items()):
+    for entry, (name, paper) in itertools.product(result["groups"], STUDY["claims"].items()):
         change = entry["differences"].get(name)
-        if change and entry["variant"] in those:
+        if change and entry["variant"] in paper.get("arms", ARMS):
             texts = ["yes, {}", "no, the contrary: {}"][:: -1 if name.startswith("distance") else 1]  # lower is closer
             text = verdict(change, *texts, "not decided, {}", "one seed, {}: nothing to say")
             numbers = f"{change:+} over {change.count} seeds"
-            lines.append(f"{model_name(entry):11} {claim} ({HEADINGS[name]}): {text.format(numbers)}")
+            lines.append(f"{model_name(entry):11} {paper['claim']} ({HEADINGS[name]}): {text.format(numbers)}")
     return lines
 
 
@@ -244,7 +218,7 @@ def cell(change: Estimate | None) -> str:
 def tables(result: Mapping[str, Any], table: Callable[[list], Any] = evaluation.table) -> dict[str, Any]:
     """The study as tables, a line for each setting: ``ranking`` and, with attention measured, ``one image`` and ``pairs``."""
     entries, found = result["groups"], {}
-    for title, headings in {"ranking": RANKING, "one image": ONE_IMAGE, "pairs": PAIRS}.items():
+    for title, headings in STUDY["measures"].items():
         known, rows = [name for name in headings if any(name in entry["numbers"] for entry in entries)], []
         for entry in entries:
             numbers, changes = entry["numbers"], entry["differences"]

@@ -9,7 +9,7 @@ _NAMES = {
     "style": "figure_png figure_style save_figure",
     "images": "as_image as_mask overlay upsample show_batch show_channels show_film "
     "show_gallery_of_methods show_identification show_maps",
-    "pairs": "map_limits show_alignment show_difference show_pair show_pairs show_thresholds",
+    "pairs": "show_alignment show_pair show_pairs show_thresholds",
     "curves": "show_cmc show_curves show_distance_histograms show_distributions show_losses show_precision "
     "show_ranks show_roc show_sanity show_weight_curve show_weights",
     "grids": "STATUSES show_agreement show_camera_pairs show_differences show_indicators show_league show_rankings",

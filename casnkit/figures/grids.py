@@ -34,16 +34,14 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
     """
     columns, lines = min(columns, max(len(row["statuses"]) for row in rows) or 1), []
     for row in rows:
-        marked = gallery_row(row)
-        for start in range(0, len(row["statuses"]) or 1, columns):
-            part = slice(start, start + columns)
-            line = Row([None, *marked.images[part]], ["query", *marked.heads[part]])
-            line.frames = [(style.INK, "-", 1.4), *marked.frames[part]]
-            line.captions = [f"id {row['query_pid']}\ncam {row['query_camid']}", *marked.captions[part]]
-            if not start:
-                line.images[0] = as_image(row["query_image"], "query image")
-                line.title = row.get("title", "") if len(row["statuses"]) else "no gallery image to rank"
-            lines.append(line)
+        caption, frame = f"id {row['query_pid']}\ncam {row['query_camid']}", (style.INK, "-", 1.4)
+        query = as_image(row["query_image"], "query image"), "query", caption, frame
+        tiles, words = gallery_tiles(row), row.get("title", "") if len(row["statuses"]) else "no gallery image to rank"
+        for start in range(0, len(tiles) or 1, columns):
+            images, heads, captions, frames = zip(query, *tiles[start : start + columns], strict=True)
+            if start:
+                images, words = (None, *images[1:]), ""
+            lines.append(Row(images, heads, captions, title=words, frames=frames))
     found, keys = {status for row in rows for status in row["statuses"]}, []
     for glyph, colour, line, width, text in (MARKS[status] for status in MARKS if status in found):
         look = {"edgecolor": colour, "linestyle": line, "linewidth": width, "fill": False}
@@ -51,21 +49,20 @@ def show_rankings(rows: Sequence[Mapping[str, Any]], title: str = "", columns: i
     return sheet(lines, title, columns + 1, widest=0.95, keys=keys)
 
 
-def gallery_row(row: Mapping[str, Any]) -> Row:
-    """The gallery images of a ranking as a row of pictures with their marks; a ranking that does not fit is refused."""
+def gallery_tiles(row: Mapping[str, Any]) -> list[tuple]:
+    """Picture, rank with its mark, caption and frame of a ranking's gallery images; one that does not fit is refused."""
     if unknown := set(row["statuses"]) - set(MARKS):
         raise ValueError(f"expected a status out of {', '.join(STATUSES)}, got {', '.join(map(repr, unknown))}")
-    out, rank = Row([], [], [], frames=[]), 0
+    tiles, rank = [], 0
     columns = as_images(row["gallery_images"]), *(row[key] for key in ("statuses", "distances", "pids", "camids"))
     for image, status, distance, pid, camid in zip(*columns, strict=True):
         glyph, *frame, _ = MARKS[status]
         counted = status not in ("junk", "same_camera")
         rank += counted
-        out.images.append(image if counted else (255 - (255 - image.astype(float)) * 0.45).astype(np.uint8))
-        out.heads.append(f"{rank} {glyph}" if counted else glyph)
-        out.frames.append(tuple(frame))
-        out.captions.append(f"{distance:.3f}\nid {pid}\ncam {camid if camid >= 0 else '?'}")
-    return out
+        shown = image if counted else (255 - (255 - image.astype(float)) * 0.45).astype(np.uint8)
+        caption = f"{distance:.3f}\nid {pid}\ncam {camid if camid >= 0 else '?'}"
+        tiles.append((shown, f"{rank} {glyph}" if counted else glyph, caption, frame))
+    return tiles
 
 
 @figure_style()

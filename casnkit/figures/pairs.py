@@ -1,4 +1,4 @@
-"""Two images with their maps: row profiles, the distance of equation 5 as an area, and differences."""
+"""Two images with their maps: row profiles, and the distance of equation 5 as an area."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
 
 from casnkit.attention import aligned_profile, crop_bounds
 from casnkit.figures import style
@@ -17,7 +16,6 @@ from casnkit.figures.style import figure_style, fold, new_figure, short
 _NAMES = ("image 1", "image 2")
 
 
-@figure_style()
 def show_pair(
     image_1: Any,
     image_2: Any,
@@ -36,28 +34,9 @@ def show_pair(
     are known: whether it is the ``same`` person, the pair classifier's ``probability`` of that, and the ``distance`` of the
     two features.
     """
-    images, maps = as_images((image_1, image_2)), _checked_maps((map_1, map_2), threshold)
-    ratios = [image.shape[1] / image.shape[0] for image in images]
-    tall = min(2.8, 2.3 / sum(ratios))  # inches; the sum of all widths stays on the page
     note = f"Bars: largest value of each row; t = {threshold:g} of their maximum. Pale rows are cut off (equation 5)."
-    size = min(style.PAGE_WIDTH, 2 * tall * sum(ratios) + 4.1), tall + 2.1
-    figure = new_figure(*size, f"{title} \u00b7 {SCALES['own maximum']}", note, "compressed")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.1)
-    axes = _draw_beside(figure, tall, images, maps, threshold, map_limits(*maps, "own maximum"), titles)
-    for ax in axes[[1, 4]]:
-        colour_bar(ax, style.ATTENTION_COLOURS, 0, 1, cax=ax.inset_axes((0, -0.2 / tall, 1, 0.1 / tall)))
-    _write_verdict(figure.texts[0], same, probability, distance)
-    return figure
-
-
-def _draw_beside(figure: Any, tall: float, images: Sequence[np.ndarray], *drawn: Any, **look: Any) -> np.ndarray:
-    """:func:`draw_pair` in seven new axes of a figure, pictures ``tall`` inches high; returns the axes."""
-    widths = [part for image in images for part in (*[tall * image.shape[1] / image.shape[0]] * 2, 0.75)]
-    axes = figure.subplots(1, 7, width_ratios=[*widths, 1.45])
-    draw_pair(axes, images, *drawn, **look)
-    for ax, width in zip(axes[[2, 5, 6]], (0.75, 0.75, 1.45), strict=True):
-        ax.set_box_aspect(tall / width)
-    return axes
+    row = (image_1, image_2), (map_1, map_2), *_verdict(same, probability, distance)
+    return show_pairs([row], threshold, title=title, note=note, titles=titles)
 
 
 def draw_pair(
@@ -86,25 +65,29 @@ def draw_pair(
 @figure_style()
 def show_pairs(
     rows: Sequence[tuple], threshold: float = 0.5, normalisation: str = "own maximum", title: str = "", note: str = "",
-    contour: bool = False, **look: Any,
+    contour: bool = False, titles: Sequence[str] = ("query", "gallery"), **look: Any,
 ) -> Figure:  # fmt: skip
-    """Pairs one under the other: (heading, two images, two maps) each, otherwise as :func:`draw_pair`."""
-    tall = 2.6  # inches of a picture
-    figure = new_figure(
-        style.PAGE_WIDTH, len(rows) * (tall + 1.15) + 1, f"{title} \u00b7 {SCALES[normalisation]}", note
-    )
-    for part, (heading, images, maps) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
-        part.suptitle(fold(heading, 105), x=0.02, ha="left", size=style.NORMAL, weight="normal")
-        images, maps = as_images(images), _checked_maps(maps, threshold)
-        limits, names = map_limits(*maps, normalisation), ("query", "gallery")
-        _draw_beside(part, tall, images, maps, threshold, limits, names, look=look, contour=contour)
+    """Pairs one under the other: two images, two maps, heading and maybe its colour each, otherwise as :func:`draw_pair`."""
+    pairs = [(as_images(images), _checked_maps(maps, threshold), *heading) for images, maps, *heading in rows]
+    ratios = [[image.shape[1] / image.shape[0] for image in images] for images, *_ in pairs]
+    widest = max(map(sum, ratios))
+    tall = min(2.8, 2.3 / widest)  # inches of a picture; the sum of all widths stays on the page
+    size = min(style.PAGE_WIDTH, 2 * tall * widest + 4.1), len(rows) * (tall + 1.2) + 0.9
+    figure = new_figure(*size, f"{title} \u00b7 {SCALES[normalisation]}", note)
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, own, (images, maps, heading, *colour) in zip(parts, ratios, pairs, strict=True):
+        look_of_heading = {"size": style.NORMAL, "weight": "normal", "color": (*colour, style.INK)[0]}
+        part.suptitle(fold(heading, 12 * size[0]), x=0, ha="left", **look_of_heading)
+        widths = *(width for ratio in own for width in (tall * ratio, tall * ratio, 0.75)), 1.45
+        axes = part.subplots(1, 7, width_ratios=widths)
+        limits = [float(values.max()) for values in maps]
+        limits = limits if normalisation == "own maximum" else [max(limits)] * 2
+        draw_pair(axes, images, maps, threshold, limits, titles, look, contour)
+        for k in (2, 5, 6):
+            axes[k].set_box_aspect(tall / widths[k])
+        for ax in axes[[1, 4]]:
+            colour_bar(ax, style.ATTENTION_COLOURS, 0, 1, cax=ax.inset_axes((0, -0.2 / tall, 1, 0.1 / tall)))
     return figure
-
-
-def map_limits(map_1: np.ndarray, map_2: np.ndarray, normalisation: str) -> tuple[float, float]:
-    """What each map is divided by: ``"own maximum"`` or, for both the larger one, ``"shared"``."""
-    own = float(map_1.max()), float(map_2.max())
-    return own if normalisation == "own maximum" else (max(own), max(own))
 
 
 def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
@@ -113,20 +96,18 @@ def _checked_maps(maps: Sequence, threshold: float) -> list[np.ndarray]:
     return [as_map(values, f"map {i}") for i, values in enumerate(maps, 1)]
 
 
-def _write_verdict(heading: Text, same: bool | None, probability: float | None, distance: float | None) -> None:
-    """Below the heading: a mark once both truth and judgement are known, then both in words."""
+def _verdict(same: bool | None, probability: float | None, distance: float | None) -> tuple[str, str]:
+    """A mark once both truth and judgement are known, then both in words; the colour."""
     judged = probability is not None and probability >= 0.5
     words = [
         probability is not None and f"judged {'same' if judged else 'different'}, p(same) = {probability:.2f}",
         same is not None and f"truth: {'same person' if same else 'different people'}",
         distance is not None and f"feature distance {distance:.3f}",
     ]
-    text, colour = " \u00b7 ".join(filter(None, words)), style.INK
-    if same is not None and probability is not None:
-        mark, colour = ("\u2713", style.BLUE) if judged == bool(same) else ("\u2717", style.ORANGE)
-        text = f"{mark} {text}"
-    heading.set_text(heading.get_text() + "\n ")  # room for one more line
-    heading.figure.add_artist(Annotation(text, (0, 0), xycoords=heading, color=colour, va="bottom"))
+    text = " \u00b7 ".join(filter(None, words))
+    if same is None or probability is None:
+        return text, style.INK
+    return (f"\u2713 {text}", style.BLUE) if judged == bool(same) else (f"\u2717 {text}", style.ORANGE)
 
 
 def _cropped(attention: np.ndarray, threshold: float, limit: float | None = None) -> tuple[np.ndarray, int, int]:
@@ -176,28 +157,6 @@ def _draw_aligned(ax: Axes, maps: Sequence[np.ndarray], threshold: float) -> Non
     distance = np.linalg.norm(aligned[0] - aligned[1])
     ax.set_title(f"aligned rows\n\u2113\u2082 distance {distance:.3f}", size=style.SMALL)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, handlelength=1.6, columnspacing=0.8)
-
-
-@figure_style()
-def show_difference(
-    map_1: Any,
-    map_2: Any,
-    titles: Sequence[str] = ("map 1", "map 2"),
-    title: str = "Difference of two maps",
-    aspect: float = 2.0,
-) -> Figure:
-    """Two maps (h, w) of one image (``aspect``: its height over its width) and their difference, symmetric around zero."""
-    first, second = map(scaled, _checked_maps((map_1, map_2), 0))
-    limit = float(np.abs(first - second).max()) or 1.0
-    figure = new_figure(6.4, 1.5 * aspect + 1.5, f"{title} \u00b7 {SCALES['own maximum']}", layout="compressed")
-    share, signed = (style.ATTENTION_COLOURS, 0, 1), (style.DIFFERENCE_COLOURS, -limit, limit)
-    panels = (first, titles[0], share), (second, titles[1], share), (first - second, "first \u2212 second", signed)
-    for ax, (values, head, (colours, low, high)) in zip(figure.subplots(1, 3), panels, strict=True):
-        ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect * values.shape[1] / values.shape[0])
-        ax.set_title(fold(head, 20), size=style.SMALL)
-        style.frame(ax)
-        colour_bar(ax, colours, low, high, pad=0.02)
-    return figure
 
 
 @figure_style()

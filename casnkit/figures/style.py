@@ -12,7 +12,6 @@ import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -24,47 +23,24 @@ from matplotlib.text import Text
 
 from casnkit.data.files import atomic_path
 
+_LOOK = matplotlib.rc_params_from_file(Path(__file__).with_name("casnkit.mplstyle"), use_default_template=False)
 PAGE_WIDTH = 9.0  # inches
-SMALL, NORMAL, LARGE = 9.0, 10.0, 12.0  # points
-BLUE, ORANGE, GREY, LIGHT, INK, NOTE = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9", "#222222", "#555555"
+SMALL, NORMAL = _LOOK["legend.fontsize"], _LOOK["font.size"]  # points
+INK, GREY, LIGHT = (_LOOK[name] for name in ("text.color", "axes.edgecolor", "grid.color"))
+BLUE, ORANGE, NOTE = "#0072B2", "#D55E00", "#555555"
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 ATTENTION_COLOURS, MASK_COLOURS, DIFFERENCE_COLOURS = "inferno", "cividis", "RdBu_r"
 # Runs, methods and the two images of a pair: never the blue and orange that mean right and wrong.
 _COLOURS = ("#332288", "#AA4499", "#117733", "#999933", "#882255", "#44AA99")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 3)))
 SERIES = tuple(zip(_COLOURS, _LINES, "os^DvP", strict=True))
-_FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
-_KNOWN_CHARACTERS = frozenset(get_font(findfont(_FONT)).get_charmap())
-_SMALL_TEXTS = ("axes.labelsize", "figure.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize")
-_RC = {
-    "font.family": _FONT,
-    "font.size": NORMAL,
-    "axes.titlesize": NORMAL,
-    "figure.titlesize": LARGE,
-    "figure.titleweight": "bold",
-    "axes.titlelocation": "left",
-    **dict.fromkeys(_SMALL_TEXTS, SMALL),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
-    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    "text.parse_math": False,  # a "$" in a file name is a dollar sign
-    "axes.axisbelow": True,
-    "grid.color": LIGHT,
-    "grid.linewidth": 0.6,
-    "image.interpolation": "nearest",
-    "legend.handlelength": 3.2,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "casnkit",
-    "svg.fonttype": "none",  # text stays text
-    "pdf.fonttype": 42,
-}
+_KNOWN_CHARACTERS = frozenset(get_font(findfont(*_LOOK["font.family"])).get_charmap())
 _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 
 
 def figure_style() -> AbstractContextManager[None]:
     """The kit's style, as a ``with`` block or a decorator; matplotlib's settings are restored afterwards."""
-    return matplotlib.style.context(_RC, after_reset=True)
+    return matplotlib.style.context(_LOOK, after_reset=True)
 
 
 class Picture(Figure):
@@ -135,20 +111,14 @@ def figure_png(figure: Figure, dpi: float = 100, kind: str = ".png", **metadata:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 150) -> Path:
-    """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` with its alternative text, atomically, and return the path.
+    """Write a figure as PNG, atomically, and return the path.
 
-    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``, the SVG's
-    ``<desc>``, the PDF's subject. Without it, or for another kind of file, a ``ValueError`` is raised.
+    ``alt`` says what the picture shows, for a reader who cannot see it: the PNG's text ``Description``. Without it, or for
+    another kind of file, a ``ValueError`` is raised; ``figure.savefig`` writes those.
     """
     path, alt = Path(path), " ".join(str(alt or "").split())
-    kind = path.suffix.lower()
-    if not alt or kind not in _METADATA:
-        raise ValueError(f"expected a .png, .svg or .pdf and alternative text, got {path.name!r} and {alt!r}")
-    data = figure_png(figure, dpi, kind, **{"Subject" if kind == ".pdf" else "Description": alt})
-    if kind == ".svg":  # <desc> right behind the opening tag, where browsers and screen readers look for it
-        head, _, rest = data.decode().partition("<svg")
-        tag, _, body = rest.partition(">")
-        data = f'{head}<svg{tag} role="img">\n <desc>{escape(alt)}</desc>{body}'.encode()
+    if not alt or path.suffix.lower() != ".png":
+        raise ValueError(f"expected a .png and alternative text, got {path.name!r} and {alt!r}")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(figure_png(figure, dpi, Description=alt))
     return path

@@ -60,7 +60,7 @@ def _pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
         images = _images_of(desk, j)
         images[state.hide_in == "gallery"] = hidden[0] if hidden else images[state.hide_in == "gallery"]
         whom = f"query {state.query} ({people.query.who(state.query)}), gallery {j} ({people.gallery.who(j)})"
-        shown.append((f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}", images, maps))
+        shown.append((images, maps, f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}"))
     scale, title = {"own": "own maximum"}.get(state.scale, state.scale), METHODS[state.method].label
     look = {"opacity": state.opacity, "colormap": state.colours, "contour": state.contour}
     return figures.show_pairs(shown, state.threshold, scale, f"{title} \u00b7 t = {state.threshold:g}", note, **look)

@@ -3,11 +3,8 @@
 ``session = ck.notebook.start("quick", "people")``, and then ``model, result, info = session.run("casn")``.
 """
 
-import base64
-import contextlib
 import functools
 import hashlib
-import io
 import json
 import os
 import textwrap
@@ -32,7 +29,7 @@ from casnkit.data import ReidDataset, Split, camera_text, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.images import load_images, normalise
 from casnkit.data.records import SPLITS, unfit
-from casnkit.experiments import fits
+from casnkit.experiments import PEOPLE, fits
 from casnkit.figures.images import as_images, as_map
 from casnkit.inspector import State, payload
 from casnkit.inspector.core import Viewer, show_twin
@@ -41,8 +38,6 @@ from casnkit.notebook import exercises, report
 from casnkit.training import train
 
 __all__ = ["LiveView", "Session", "Trained", "default_folder", "exercises", "report", "say", "show", "start"]
-
-PEOPLE_SIZES = {"smoke": "people:tiny", "quick": "people:quick", "paper": "people:market"}
 
 
 def start(
@@ -56,7 +51,7 @@ def start(
     """
     profile, data = os.environ.get("CASNKIT_PROFILE", profile), os.environ.get("CASNKIT_DATASET", data)
     ck.profile(profile)  # an unknown one is refused
-    dataset, device = open_dataset(PEOPLE_SIZES[profile] if data == "people" else data, **opening), runs.pick_device()
+    dataset, device = open_dataset(PEOPLE[profile] if data == "people" else data, **opening), runs.pick_device()
     if why := unfit(dataset, to_train=True):
         raise ValueError(why)
     for facts in (runs.versions(), {"device": device, "profile": profile, "seed": seed}):
@@ -75,36 +70,21 @@ def say(*lines: str) -> None:
         print(textwrap.fill(line, 115, subsequent_indent="  "))
 
 
-def show(
-    pair: Any, maps: Sequence | None = None, matrix: Any = None, title: str = "Siamese attention", **look: Any
-) -> None:
+def show(images: Sequence, maps: Sequence, matrix: Any = None, title: str = "Siamese attention", **look: Any) -> None:
     """One pair in the viewer: live where there is a kernel, a picture behind it for a page without one.
 
-    ``pair``: two images as ``figures.show_pair`` takes them, with their ``maps`` (h, w) and, where it is known, the
-    ``matrix`` (h1 * w1, h2 * w2) of ``explain.correspondence``; or a pair made by ``inspector.payload.pair``. ``look``:
-    fields of ``inspector.State``, such as ``threshold``.
+    Two images as ``figures.show_pair`` takes them, with their ``maps`` (h, w) and, where it is known, the ``matrix``
+    (h1 * w1, h2 * w2) of ``explain.correspondence``. ``look``: fields of ``inspector.State``, such as ``threshold``.
     """
-    state = State.from_dict(look)
-    if maps is not None:
-        sides = [payload.picture(Picture.fromarray(x), f"image {k}") for k, x in enumerate(as_images(pair), 1)]
-        values, like = [as_map(one) for one in maps], {}
-        if matrix is not None:
-            like = payload.correspondence(matrix, [m.shape for m in values])
-        pair = payload.pair(
-            *sides, "unknown", [payload.method("map", title, values)], heading=title, correspondence=like
-        )
+    state, names, values = State.from_dict(look), ("image 1", "image 2"), [as_map(one) for one in maps]
+    pictures = [Picture.fromarray(image) for image in as_images(images)]
+    like = {} if matrix is None else payload.correspondence(matrix, [m.shape for m in values])
+    method = payload.method("map", title, values)
+    sides = map(payload.picture, pictures, names)
+    pair = payload.pair(*sides, "unknown", [method], heading=title, correspondence=like)
     display(Viewer(state=state.to_dict(), pair=pair))
-    if pair["methods"]:
-        show_twin(f"Twin of the viewer: {pair['heading']}", _twin(pair, state.threshold))
-
-
-def _twin(pair: Mapping[str, Any], threshold: float) -> bytes:
-    method = pair["methods"][0]
-    maps = [np.reshape(values, grid) for values, grid in zip(method["maps"], method["grid"], strict=True)]
-    sources = (base64.b64decode(pair[side]["src"].partition(",")[2]) for side in ("query", "gallery"))
-    images = [Picture.open(io.BytesIO(source)) for source in sources]
-    titles = [pair[side]["title"] for side in ("query", "gallery")]
-    return figures.figure_png(figures.show_pair(*images, *maps, threshold, titles, title=method["title"]), dpi=120)
+    twin = figures.show_pair(*pictures, *values, state.threshold, names, title=title)
+    show_twin(f"Twin of the viewer: {title}", figures.figure_png(twin, dpi=120))
 
 
 def default_folder() -> Path:
@@ -128,7 +108,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Session:
-    """Settings of one notebook; runs are kept in ``folder``, and those of ``casnkit demo`` are reused where they fit."""
+    """Settings of one notebook; runs are kept in ``folder``."""
 
     profile: str
     dataset: ReidDataset
@@ -186,12 +166,8 @@ class Session:
         train(self.dataset, config, folder, device=self.device, progress=show is None, on_epoch=show)
 
     def _folder(self, config: Config) -> Path:
-        """Of the demonstration if it fits, else one for these settings on these people."""
+        """For these settings on these people."""
         wanted = [config.to_dict(), str(self.dataset.root), self.dataset.train.identities.tolist()]
-        with contextlib.suppress(ValueError):  # no run there, or one of an older kit
-            demo = runs.read_run(self.folder / "demo" / config.variant)
-            if [demo.config.to_dict(), demo.data["root"], demo.pid_of_label.tolist()] == wanted:
-                return self.folder / "demo" / config.variant
         wanted += [self.dataset.opening] if self.dataset.opening else []
         choices = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.dataset.name, self.profile, config.variant.replace("+", "_"), config.model.pooling]

@@ -19,9 +19,9 @@ import casnkit
 from casnkit.config import Config, profile
 from casnkit.data.people import SIZES
 from casnkit.data.readers import recognise
+from casnkit.experiments import PEOPLE
 from casnkit.losses import CASNLoss
 from casnkit.models import CASN, seeded
-from casnkit.notebook import PEOPLE_SIZES
 from casnkit.runs import pick_device
 from casnkit.training import make_optimiser
 
@@ -49,7 +49,7 @@ def examine(options: argparse.Namespace) -> int:
     findings += [find_packages("packages", importlib.metadata.requires("casnkit") or ())]
     findings += [find_packages("widgets", together), ("device", "ok", computes, ""), *find_data(usual, "note")]
     findings += [found for root in options.data for found in find_data(root, "missing")]
-    for name, people in PEOPLE_SIZES.items() if not options.no_speed else ():
+    for name, people in PEOPLE.items() if not options.no_speed else ():
         config, size = profile(name, weights=None), SIZES[people.removeprefix("people:")]
         steps = config.train.epochs * math.ceil(size.train_images / config.data.batch_size)
         step = step_seconds(config, size.train_ids, device)

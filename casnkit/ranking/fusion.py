@@ -147,20 +147,14 @@ def rerank(blocks: Blocks, k1: int = 20, k2: int = 6, lambda_value: float = 0.3)
     return (1 - lambda_value) * _jaccard_distances(encoded, queries) + np.float32(lambda_value) * given
 
 
-def rerank_with_attention(
-    features: Blocks,
-    attention: Blocks,
-    attention_weight: float = 0.5,
-    normalisation: str = "minmax",
-    per: str = "query",
-) -> dict[str, np.ndarray]:
+def rerank_with_attention(features: Blocks, attention: Blocks, attention_weight: float = 0.5) -> dict[str, np.ndarray]:
     """What re-ranking and attention do alone and together: (Q, G) distances by name, ready for the protocol.
 
     ``features``, ``attention`` and their ``sum`` (see :func:`fuse`); each of them ``re-ranked``; and ``re-ranked features +
     attention``, added after re-ranking. The ``sum`` that is re-ranked divides each distance by the largest of all its
     blocks: scaled per query, a pair would have two distances, and be reciprocal or not for no reason of the images.
     """
-    options, scaled = (attention.query_gallery, attention_weight, normalisation, per), []
+    options, scaled = (attention.query_gallery, attention_weight), []
     for blocks in (features, attention):
         largest = np.float32(max(block.max(initial=0) for block in vars(blocks).values()) or 1)
         scaled.append([block / largest for block in vars(blocks).values()])

@@ -12,7 +12,6 @@ derivative has two values as well; without an activation it is constant. Other p
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -163,10 +162,9 @@ def shortlist(
 
 
 class PairwiseResult(NamedTuple):
-    """(Q, G) float32 distances, or (Q, K) to the listed images, lower is closer; and the seconds that they took."""
+    """What :func:`attention_distances` gives."""
 
-    distances: np.ndarray
-    seconds: float
+    distances: np.ndarray  # (Q, G) float32, or (Q, K) to the listed images, lower is closer
 
 
 def attention_distances(
@@ -190,7 +188,7 @@ def attention_distances(
     (Q, K), the only pairs that are computed. Raises ValueError for maps missing or not finite, shapes that do not fit the
     model, or an unknown name.
     """
-    started, model = time.perf_counter(), unwrapped(model, CASN)
+    model = unwrapped(model, CASN)
     _check(model, query, gallery, mode, order)
     if precision not in PRECISIONS or not 0 <= threshold < 1:
         known = ", ".join(PRECISIONS)
@@ -216,7 +214,7 @@ def attention_distances(
         batches = _maps(model, query, gallery, index, mode, order)
         found = torch.cat([attention.attention_distance(*maps, threshold, scale) for maps in batches])
         distances[:] = found.float().numpy().reshape(distances.shape)
-    return PairwiseResult(distances, time.perf_counter() - started)
+    return PairwiseResult(distances)
 
 
 def pair_maps(

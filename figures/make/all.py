@@ -14,17 +14,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BF16 = "--set precision=bf16"
+PUBLISH = " && figures/make/publish.py"
 BEFORE = "positive_share=0.5 loss.threshold=0.5 ranking.threshold=0.5 ranking.attention_weight=0.5"
 STEPS = {
     "scenes": "figures/make/scenes.py",
-    "tries": f"-m casnkit ablate --study tries --processes 2 --publish {BF16}",
-    "variants": f"-m casnkit ablate --study variants --pooling gap --seeds 5 --processes 2 --publish {BF16}",
-    "stripes": f"-m casnkit ablate --study variants --pooling stripes --processes 2 --publish {BF16}",
-    "misaligned": f"-m casnkit ablate --study misaligned --seeds 5 --processes 2 --publish {BF16}",
-    "open-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
-    f"{BF16} {BEFORE} pair_rate=1.0 pair_weight_decay=none",
-    "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 --publish "
-    f"--points pair_rate siamese_mode pair_activation pair_order {BF16}",
+    "tries": f"-m casnkit ablate --study tries --processes 2 {BF16}{PUBLISH}",
+    "variants": f"-m casnkit ablate --study variants --pooling gap --seeds 5 --processes 2 {BF16}{PUBLISH}",
+    "stripes": f"-m casnkit ablate --study variants --pooling stripes --processes 2 {BF16}{PUBLISH}",
+    "misaligned": f"-m casnkit ablate --study misaligned --seeds 5 --processes 2 {BF16}{PUBLISH}",
+    "open-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 "
+    f"{BF16} {BEFORE} pair_rate=1.0 pair_weight_decay=none{PUBLISH}",
+    "siamese-points": "-m casnkit ablate --study open-points --seeds 2 --processes 2 "
+    f"--points pair_rate siamese_mode pair_activation pair_order {BF16}{PUBLISH}",
     "control": "figures/make/control.py --processes 2",
     "correspondence": "figures/make/correspondence.py --ablation runs/ablation",
     "test-time": f"figures/make/readings.py {BF16}",
@@ -46,11 +47,14 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the commands and run none")
     options = parser.parse_args()
     for name in options.step:
-        print(f"[{name}] python {STEPS[name]}", flush=True)
+        print(f"[{name}] python {STEPS[name].replace('&& ', '&& python ')}", flush=True)
         if options.list:
             continue
         started = time.perf_counter()
-        status = subprocess.run([sys.executable, *STEPS[name].split()], cwd=ROOT).returncode
+        for command in STEPS[name].split(" && "):
+            status = subprocess.run([sys.executable, *command.split()], cwd=ROOT).returncode
+            if status:
+                break
         if status:
             print(f"[{name}] failed; rerun `python figures/make/all.py --step {name}` to continue there")
             return status

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pages
 import pandas as pd
+import publish
 import pytest
 import readings
 import torch
@@ -212,11 +213,13 @@ def test_command_from_nothing_to_published_rows(tmp_path, monkeypatch, capsys) -
     options += ["--points", "id_activation"]
     assert main([*options, "--read-only"]) == 2
     assert "none of 2 trials is finished" in capsys.readouterr().err
-    assert main([*options, "--publish"]) == 0
+    assert main(options) == 0
     assert "id_activation=none" in capsys.readouterr().out
+    publish.publish(Path("runs/ablation"), Path("figures"))
     assert not list(Path("runs/ablation/runs").iterdir()), "the weights of a sweep are dropped"
     first = pd.read_csv("figures/results/open-points.csv")
-    assert main([*options, "--read-only", "--publish"]) == 0
+    assert main([*options, "--read-only"]) == 0
+    publish.publish(Path("runs/ablation"), Path("figures"))
     pd.testing.assert_frame_equal(pd.read_csv("figures/results/open-points.csv"), first)
 
 

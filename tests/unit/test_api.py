@@ -54,9 +54,10 @@ def test_labels_of_every_whole_kind(kind, net, images):
     assert torch.equal(*(CASNLoss()(net, *images, each, each)["total"] for each in (labels, WHOLE)))
 
 
-@pytest.mark.parametrize(
-    "labels", [[1.0, 2.0], ["1", "2"], [[1], [1, 2]], WHOLE.to_sparse(), WHOLE.to("meta"), WHOLE > 1]
-)
+ODD = [1.0, 2.0], ["1", "2"], [[1], [1, 2]], WHOLE.to_sparse(), WHOLE.to("meta"), WHOLE > 1
+
+
+@pytest.mark.parametrize("labels", [*ODD, [0, 5], [-1, 0], [0], [[0, 1]]])
 def test_other_labels_are_refused(labels, net, images):
     with pytest.raises(ValueError, match=r"expected 2 whole numbers in 0 \.\. 4 as labels"):
         net.identification_attention(images[0], labels)

@@ -104,7 +104,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "rankings": lambda: figures.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
     "pair": lambda: figures.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
     "alignment": lambda: figures.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
-    "difference": lambda: figures.show_difference(MAPS[0], 0 * MAPS[0], (HOSTILE, HOSTILE), HOSTILE),
     "identification": lambda: figures.show_identification(IMAGES, MAPS, MASKS, IMAGES, [HOSTILE, "", "id 3"], HOSTILE),
     "maps": lambda: figures.show_maps(IMAGES, {HOSTILE: MAPS, "Siamese attention": MAPS}, labels=["a"] * 3),
     "methods": lambda: figures.show_gallery_of_methods([IMAGES[:2]], {name: [MAPS[:2]] for name in MANY}, [HOSTILE]),
@@ -159,8 +158,6 @@ def test_nothing_is_cut_overlaps_or_is_too_small(name: str) -> None:
         box = text.get_window_extent()
         assert -1 <= box.x0 <= box.x1 <= width + 1, f"{text.get_text()!r} is cut at the side"
         assert -1 <= box.y0 <= box.y1 <= height + 1, f"{text.get_text()!r} is cut above or below"
-        if text.get_text().endswith("\n "):  # room that is kept for another text
-            box = box.from_extents(box.x0, box.y0 + box.height / (1 + text.get_text().count("\n")), box.x1, box.y1)
         boxes += [(text.get_text(), box)] if not text.get_rotation() else []
     for (first, a), (second, b) in itertools.combinations(boxes, 2):
         across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -215,9 +212,10 @@ def test_verdict_and_shared_scale_of_a_pair():
     right, wrong = ("✓", BLUE), ("✗", ORANGE)
     for same, probability, verdict in ((True, 0.9, right), (False, 0.9, wrong), (True, 0.1, wrong)):
         figure = figures.show_pair(person(), person(), peak(2, 2), peak(3, 2), 0.5, ("a", "b"), same, probability)
-        assert (figure.artists[0].get_text()[0], figure.artists[0].get_color()) == verdict
+        heading = figure.subfigs[0].texts[0]
+        assert (heading.get_text()[0], heading.get_color()) == verdict
     maps, hows = (peak(5, 2), peak(5, 2, value=0.2)), ("own maximum", "shared")
-    row = ("a pair", (person(), person()), maps)
+    row = (person(), person()), maps, "a pair"
     own, shared = (figures.show_pairs([row], normalisation=how) for how in hows)
     assert [figure.axes[5].patches[5].get_width() for figure in (own, shared)] == pytest.approx([1, 0.2])
 
@@ -244,31 +242,22 @@ def test_an_outline_follows_its_mask_and_a_pair_has_one_scale():
     np.testing.assert_array_equal(shown[:, WIDTH + 4 :], figures.overlay(person(), 0 * second, vmax=4))
 
 
-def test_signed_channels_and_differences_are_symmetric_around_white():
+def test_signed_channels_are_symmetric_around_white():
     signs = np.array([[1.0, 0.0], [-1.0, 0.5]])
     shown = figures.show_channels(person(), [signs], ["a"], signed=True).axes[0].images[1].get_array()
     expected = matplotlib.colormaps["RdBu_r"]([[1.0, 0.5], [0.0, 0.75]])[..., :3] * 255
     np.testing.assert_allclose(shown.reshape(2, HEIGHT // 2, 2, WIDTH // 2, 3)[:, 10, :, 10], expected, atol=1)
-    first, second = peak(2, 1), peak(8, 3)
-    image = figures.show_difference(first, second).axes[2].images[0]
-    expected = first / first.max() - second / second.max()
-    np.testing.assert_allclose(image.get_array(), expected)
-    assert image.get_clim() == (-np.abs(expected).max(), np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_files_are_the_same_twice_and_described(tmp_path, kind):
-    paths = [tmp_path / "new" / f"{name}.{kind}" for name in "ab"]
+def test_files_are_the_same_twice_and_described(tmp_path):
+    paths = [tmp_path / "new" / f"{name}.png" for name in "ab"]
     for path in paths:
         figures.save_figure(figures.show_batch([person()], ["id $1$"]), path, "Tom & <Eva>")
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert sorted(paths[0].parent.iterdir()) == paths
-    if kind == "svg":
-        assert "<desc>Tom &amp; &lt;Eva&gt;</desc>" in paths[0].read_text()
-    if kind == "png":
-        with Image.open(paths[0]) as image:
-            assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
-    for name, alt in ((f"c.{kind}", "  \n"), ("c.jpg", "x")):
+    with Image.open(paths[0]) as image:
+        assert (image.info["Description"], set(image.info)) == ("Tom & <Eva>", {"Description", "dpi"})
+    for name, alt in (("c.png", "  \n"), ("c.jpg", "x")):
         with pytest.raises(ValueError, match="alternative text"):
             figures.save_figure(Figure(), tmp_path / name, alt)
     assert len(list(tmp_path.iterdir())) == 1
@@ -401,7 +390,6 @@ def test_league_is_ordered_and_coloured_and_far_off_differences_are_arrows():
         (lambda: figures.as_mask(np.zeros((40, 96)), person()), "swapped"),
         (lambda: figures.overlay(person(), np.full((9, 5), np.nan)), "attention: expected finite values"),
         (lambda: figures.overlay(person(), MAPS[0], opacity=55), "opacity"),
-        (lambda: figures.show_difference(np.ones((9, 5)), np.ones((5, 9))), r"\(9,5\) \(5,9\)"),
         (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
         (lambda: figures.show_batch([person()] * 5, ["a"] * 6), "longer"),
         (lambda: figures.show_rankings([ranking(["right"])]), "status"),

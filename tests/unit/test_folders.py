@@ -126,8 +126,9 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 def test_names_of_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = imitate("market1501", tmp_path / "my cafe")
     assert [ck.open_dataset(*how).name for how in ((str(root),), ("market1501", root))] == ["my cafe", "market1501"]
-    labeled = dataclasses.replace(readers.READERS["cuhk03-np-labeled"], counts=(16, 4, 6, 3, 14))
-    monkeypatch.setitem(readers.READERS, "cuhk03-np-labeled", labeled)
+    known, counts = readers.READERS, {"train images": 16, "query images": 6, "gallery images": 14}
+    labeled = dataclasses.replace(known["cuhk03-np-labeled"], counts=counts)
+    monkeypatch.setitem(known, "cuhk03-np-labeled", labeled)
     assert ck.open_dataset(str(root)).name == "cuhk03-np-labeled", "its counts tell it"
     for path in (root / "bounding_box_train").iterdir():
         path.unlink()

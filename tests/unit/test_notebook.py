@@ -30,12 +30,7 @@ def test_a_run_is_trained_once_and_others_beside_it(market: Session, tmp_path: P
     _, result, _ = again = market.run("ide", epochs=1)
     assert again.log == first.log, "the log holds each epoch's speed: equal only if nothing was trained again"
     assert result.rankings["features"].mean_ap == first.result.rankings["features"].mean_ap
-    (place,) = market.folder.iterdir()
-    other = market.run("ide", epochs=1, weight_decay=0.0)
-    (beside,) = set(market.folder.iterdir()) - {place}
-    shutil.copytree(beside, market.folder / "demo" / "ide")
-    shutil.rmtree(beside)
-    assert market.run("ide", epochs=1, weight_decay=0.0).log == other.log, "the demonstration's"
+    assert market.run("ide", epochs=1, weight_decay=0.0).log != first.log
     assert market.run("ide", epochs=1).log == first.log, "other settings are another run beside it"
     shutil.rmtree(tmp_path / "data")
     imitate("market1501", tmp_path / "data", shape=Shape(num_train=5))

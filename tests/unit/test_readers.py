@@ -142,7 +142,7 @@ def test_a_new_reader_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         notes.append("read by the new one")
         return root, [(split, f"{split}.jpg", i + 1, 1) for i, split in enumerate(("train", "query", "gallery"))]
 
-    entry = readers.Reader("It is nowhere.", (), read, lambda _, folder: (folder / "new.txt").is_file())
+    entry = readers.Reader("It is nowhere.", {}, read, lambda _, folder: (folder / "new.txt").is_file())
     monkeypatch.setitem(readers.READERS, "new", entry)
     touch(tmp_path / "deep", {"": ["new.txt"]})
     data = open_dataset(str(tmp_path))

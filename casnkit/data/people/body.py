@@ -9,35 +9,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from casnkit.data.people.look import PALETTE, Difficulty, Person, Rng, palette
+from casnkit.data.people.look import LOOKS, PALETTE, Difficulty, Person, Rng, palette
 from casnkit.data.people.paint import FOLDS, Cloth, Colour, Column, Layer, Point, Solid, View, paint
 
-FIGURE_HEIGHTS = {"short": 0.955, "medium": 1.0, "tall": 1.04}
-_BUILDS = {"slim": 0.88, "average": 1.0, "broad": 1.17}
-_HEADS = {"short": 1.07, "medium": 1.0, "tall": 0.95}
 _DEPTH = 0.62  # of the trunk, relative to its width
 # hands swing with the gait, rest in a pocket, hold a phone, hold a strap: how often, and the angles of upper arm and
 # forearm, outwards and inwards
 _GESTURES = (0.74, 0.14, 0.08, 0.04)
 _ANGLES = (None, (-0.35, 0.3, 0.3, 0.25), (0.3, 2.3, 0.15, 0.3), (0.1, 2.5, 0.4, 0.35))
 
-_UPPER = {  # looseness, hem, depth of the neckline, thickness of the sleeves
-    "tshirt": (0.004, 0.475, 0.16, 1.0),
-    "shirt": (0.007, 0.462, 0.2, 1.02),
-    "hoodie": (0.014, 0.468, 0.0, 1.18),
-    "jacket": (0.016, 0.458, 0.12, 1.2),
-    "coat": (0.018, 0.27, 0.12, 1.22),
-}
-_SKIRTS = {"skirt": 0.3, "longskirt": 0.13}  # their hems
-_FLARE = {"slim": 0.0, "straight": 0.018, "wide": 0.045}
-_TROUSERS = {"slim": (0.058, 0.04, 0.026), "straight": (0.064, 0.047, 0.036), "wide": (0.07, 0.058, 0.052)}
-_SOLES = {"sneakers": 0.028, "boots": 0.03, "flats": 0.022}
-
 _OFF_WHITE = (225.0, 225.0, 222.0)
-_COLOURS = {  # of what is no cloth
-    "hair": palette("black 1a1616 darkbrown 3a261c brown 62422a blond be985c grey 969492 ginger 964e28"),
-    "skin": palette("light e8bea6 medium ce9c7c tan aa7656 dark 6c4836"),
-}
+_COLOURS = {"hair": palette("hair_colours"), "skin": palette("skin_colours")}  # of what is no cloth
 _SLOTS = ("upper", "second", "lower", "bag", "shoe", "hat", "hair", "skin")
 _EGG = np.array([(np.cos(angle), float(np.sin(angle)) ** 0.8) for angle in np.linspace(0.0, np.pi, 11)]).T
 
@@ -81,11 +63,11 @@ class _Figure(dict):
     def __init__(self, person: Person, view: View, rng: Rng, difficulty: Difficulty) -> None:
         super().__init__(person.attributes)
         wobble = 1.0 + 0.03 * np.random.default_rng([person.look, 1]).standard_normal(6).clip(-2, 2)
-        build, male = _BUILDS[self["build"]], self["frame"] == "male"
+        build, male = LOOKS["builds"][self["build"]], self["frame"] == "male"
         base = (0.124, 0.108, 0.094, 0.096) if male else (0.108, 0.095, 0.078, 0.101)
         growth = (0.6 + 0.4 * build, build, 0.1 + 0.9 * build * build**0.4, build)
         limb = (0.95 if male else 0.86) * (0.45 + 0.55 * build) * wobble[4]
-        head = _HEADS[self["height"]] * (1.0 if male else 0.97) * wobble[5]
+        head = LOOKS["head_sizes"][self["height"]] * (1.0 if male else 0.97) * wobble[5]
         self.frame = _Frame(*(np.array(base) * wobble[:4] * growth).tolist(), float(limb), float(head))
         phase = rng.uniform(0, 2 * np.pi)  # of the walk; one in five hardly moves
         stride = difficulty.pose * (rng.uniform(0.65, 1.15) if rng.random() < 0.8 else rng.uniform(0.05, 0.2))
@@ -111,17 +93,18 @@ class _Figure(dict):
 
     def legs(self) -> Iterator[Solid]:
         size, lower, pattern, view = self.frame.limb, self["lower"], self["lower_pattern"], self.view
-        colour, shoe, sole = self.dye("lower", "lower_colour"), self.dye("shoe", "shoe_colour"), _SOLES[self["shoes"]]
+        hems, sole = LOOKS["skirt_hems"], LOOKS["soles"][self["shoes"]]
+        colour, shoe = self.dye("lower", "lower_colour"), self.dye("shoe", "shoe_colour")
         trimmed = pattern in ("sidestripe", "hem") and sum(colour) < 480
         trim = _OFF_WHITE if trimmed else tuple(min(245.0, value * 1.1 + 18) for value in colour)
         upper = shin = cloth = Cloth(colour, trim, pattern=pattern)
-        thigh, knee, ankle = (radius * size for radius in _TROUSERS[self["lower_fit"]])
-        if lower in _SKIRTS:
+        thigh, knee, ankle = (radius * size for radius in LOOKS["trouser_legs"][self["lower_fit"]].values())
+        if lower in hems:
             upper, shin, thigh, knee, ankle = self.bare, self.bare, 0.056 * size, 0.042 * size, 0.028 * size
         elif lower == "shorts":
             upper, shin = cloth._replace(cut=0.82, skin=self.skin), self.bare
             thigh, knee, ankle = thigh * 1.08, 0.043 * size, 0.03 * size
-        tucked = lower in _SKIRTS or self["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
+        tucked = lower in hems or self["lower_fit"] != "wide"  # boots over the trousers, or under wide ones
         for hip, knees, ankles, toes in self.leg_joints:
             depth = view.depth(ankles) + 2 * view.depth(hip)
             dim, order = 0.86 if depth < -0.06 else 1.0, 1.0 + depth * 0.4
@@ -133,15 +116,15 @@ class _Figure(dict):
                 top, low = ankles + 0.38 * (knees - ankles), order + (0.0005 if tucked else -0.1)
                 radii = (max(ankle, 0.03) * 1.22 + 0.003, max(ankle, 0.03) * 1.12)
                 yield view.limb(low, "shoes", Cloth(shoe, folds=0.5), top, ankles, radii, dim)
-        if lower in _SKIRTS:
+        if lower in hems:
             spread = max(0.03, *(abs(knees[2]) for _, knees, _, _ in self.leg_joints))
-            hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, _FLARE[self["lower_fit"]]
+            hip, waist, flare = self.frame.hip + 0.004, self.frame.waist, LOOKS["flare"][self["lower_fit"]]
             wide = (waist + 0.004, hip, hip + flare * 0.5, hip * 0.98 + flare)
             deep = (waist * 0.68, hip * 0.72, hip * 0.68 + spread * 0.4, hip * 0.55 + spread * 0.8 + flare)
-            yield view.turned(2.0, "legs", cloth, ((0.59, 0.52, 0.42, _SKIRTS[lower]), wide, deep, 0, 0))
+            yield view.turned(2.0, "legs", cloth, ((0.59, 0.52, 0.42, hems[lower]), wide, deep, 0, 0))
 
     def trunk(self) -> Iterator[Solid]:
-        coat, (fit, hem, neckline, _) = self["upper"] == "coat", _UPPER[self["upper"]]
+        coat, (fit, hem, neckline, _) = self["upper"] == "coat", LOOKS["upper_cut"][self["upper"]].values()
         throat = (224.0, 224.0, 220.0) if coat else self.skin
         colours = (self.dye("upper", "upper_colour"), self.dye("second", "upper_second"), throat)
         cloth = Cloth(*colours, pattern=self["upper_pattern"], folds=1.3, neckline=neckline)
@@ -164,7 +147,7 @@ class _Figure(dict):
         sleeve = Cloth(self.dye("upper", "sleeve_colour"), self.dye("second", "sleeve_second"), pattern=pattern)
         short = sleeve._replace(cut=0.62, skin=self.skin)
         upper, fore = {"none": (bare, bare), "short": (short, bare), "long": (sleeve, sleeve)}[self["sleeves"]]
-        thick = size * _UPPER[self["upper"]][3]
+        thick = size * LOOKS["upper_cut"][self["upper"]]["sleeves"]
         radii = (0.036 * thick, 0.03 * thick, 0.023 * (thick if self["sleeves"] == "long" else size))
         for shoulder, elbow, hand in self.arm_joints:
             far = view.depth(shoulder) < -0.04

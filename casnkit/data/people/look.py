@@ -3,11 +3,13 @@
 Colours follow what streets look like, so that many people share an attribute and only the combination tells them apart.
 """
 
+import json
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 
@@ -69,65 +71,21 @@ class Difficulty:
 DIFFICULTY = Difficulty()
 
 
+# Tables: names of colours (rrggbb; those of clothes in the order in which Difficulty.colours takes them), what is worn how
+# often, each attribute's body part, measures of bodies and clothes in body heights, and the cameras.
+LOOKS = json.loads(Path(__file__).with_name("looks.json").read_text(encoding="utf-8"))
+
+
 def palette(table: str) -> dict[str, tuple[int, ...]]:
-    """RGB by name, from a text ``"name rrggbb name rrggbb ..."``."""
-    words = table.split()
-    return {name: tuple(bytes.fromhex(code)) for name, code in zip(words[::2], words[1::2], strict=True)}
+    """RGB by name."""
+    return {name: tuple(bytes.fromhex(code)) for name, code in LOOKS[table].items()}
 
 
-PALETTE = palette("""
-    black 222226  grey 808286  navy 263058  white e4e4e0  blue 3460b0  red b2282c  beige c4ac86  green 307042
-    brown 68462e  pink de8ca4  yellow e2bc3c  lightblue 88b2d6  purple 6a4286  orange dc742c  darkgrey 484a50  olive 626238
-""")  # in the order in which Difficulty.colours takes them
-_WORN = {  # how often each of them is worn as an upper garment, as a lower one or a bag, and as shoes
-    "upper": (18, 11, 9, 11, 8, 7, 6, 5, 5, 5, 4, 5, 3, 3, 6, 4),
-    "lower": (22, 11, 16, 5, 14, 2, 8, 2, 6, 1, 1, 4, 1, 1, 9, 5),
-    "shoe": (28, 8, 6, 22, 5, 5, 6, 2, 10, 3, 2, 1, 1, 2, 5, 1),
-}
-
-# what is drawn first, and how often; the rest depends on it
-_CHOICES = {
-    "frame": {"male": 5, "female": 5},
-    "build": {"slim": 3, "average": 5, "broad": 2.5},
-    "height": {"short": 3, "medium": 5, "tall": 3},
-    "skin": {"light": 4, "medium": 4, "tan": 2, "dark": 2},
-    "hair_colour": {"black": 5, "darkbrown": 4, "brown": 3, "blond": 2.5, "grey": 1.5, "ginger": 1},
-    "hat": {"none": 15, "cap": 2.5, "beanie": 1.5, "brimmed": 1, "hood": 1},
-    "glasses": {"none": 4, "glasses": 1},
-    "upper": {"tshirt": 4, "shirt": 3, "hoodie": 3, "jacket": 3.5, "coat": 1.7},
-    "lower": {"trousers": 7, "shorts": 2.5},
-    "lower_fit": {"slim": 4, "straight": 4, "wide": 1.5},
-    "lower_pattern": {"plain": 8, "sidestripe": 1.2, "faded": 1.8},
-    "bag": {"none": 8, "backpack": 5, "shoulder": 2.5, "crossbody": 2.5, "handbag": 2},
-    "bag_side": {"left": 1, "right": 1},
-    "shoes": {"sneakers": 6.5, "boots": 1.2, "flats": 2.3},
-}
-_HAIR = {"male": {"short": 8, "bald": 1.2, "long": 0.8}, "female": {"short": 2, "long": 5, "bun": 2, "ponytail": 2}}
-_LOWER_FEMALE = {"trousers": 6, "shorts": 1.5, "skirt": 2.5, "longskirt": 1.5}
-_PATTERNS = {
-    "tshirt": {"plain": 4, "hstripes": 2, "logo": 3, "dots": 1, "block": 1},
-    "shirt": {"plain": 3, "vstripes": 2, "checks": 3, "dots": 1},
-    "hoodie": {"plain": 4, "logo": 3, "block": 2, "hstripes": 1},
-    "jacket": {"plain": 2, "open": 4, "zip": 2, "block": 2, "checks": 0.7},
-    "coat": {"plain": 3, "open": 2, "zip": 2, "checks": 1},
-}
-_SLEEVES = {"tshirt": {"short": 6, "none": 1}, "shirt": {"long": 6, "short": 2}}  # of the others: long
-_HOODED = ("hoodie", "jacket", "coat")
-
-_ATTRIBUTES = {
-    "body": ("frame", "build", "height", "skin"),
-    "hair": ("hair", "hair_colour", "hat", "hat_colour"),
-    "face": ("glasses",),
-    "torso": ("upper", "upper_colour", "upper_pattern", "upper_second"),
-    "arms": ("sleeves", "sleeve_colour", "sleeve_pattern", "sleeve_second"),
-    "legs": ("lower", "lower_colour", "lower_fit", "lower_pattern"),
-    "bag": ("bag", "bag_colour", "bag_side"),
-    "shoes": ("shoes", "shoe_colour"),
-}
-ATTRIBUTE_PART = {name: part for part, names in _ATTRIBUTES.items() for name in names}
+PALETTE = palette("colours")
+ATTRIBUTE_PART = {name: part for part, names in LOOKS["attributes"].items() for name in names}
 """The part of each attribute; ``"body"`` marks those of the whole figure, which look-alikes always share."""
 
-_LOOKALIKE_PARTS = {"hair": 2.0, "torso": 3.0, "arms": 1.5, "bag": 2.5, "legs": 2.5, "shoes": 1.5}
+_HOODED = ("hoodie", "jacket", "coat")
 _RECOLOURED = {"torso": "upper_colour", "arms": "sleeve_colour", "legs": "lower_colour", "shoes": "shoe_colour"}
 
 
@@ -142,7 +100,7 @@ def _pick(rng: Rng, choices: Mapping[str, float]) -> str:
 
 def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> str:
     """One of the palette's first ``colours``, as often as the garment has it, clearly ``unlike`` another one."""
-    weights = dict(list(zip(PALETTE, _WORN[garment], strict=True))[:colours])
+    weights = dict(list(LOOKS["worn"][garment].items())[:colours])
     if unlike is not None:  # told apart at a glance
         steps = {name: np.linalg.norm(np.subtract(PALETTE[name], PALETTE[unlike])) for name in weights}
         weights = {name: weight for name, weight in weights.items() if steps[name] > 85}
@@ -152,10 +110,10 @@ def _colour(rng: Rng, colours: int, garment: str, unlike: str | None = None) -> 
 def draw_person(rng: Rng, difficulty: Difficulty) -> Person:
     """Draw one person's attributes."""
     colour = partial(_colour, rng, difficulty.colours)
-    a = {name: _pick(rng, choices) for name, choices in _CHOICES.items()}
-    a["hair"] = _pick(rng, _HAIR[a["frame"]])
+    a = {name: _pick(rng, choices) for name, choices in LOOKS["choices"].items()}
+    a["hair"] = _pick(rng, LOOKS["hair_of_frame"][a["frame"]])
     if a["frame"] == "female":
-        a["lower"] = _pick(rng, _LOWER_FEMALE)
+        a["lower"] = _pick(rng, LOOKS["lower_of_frame"]["female"])
     if a["hat"] == "hood" and a["upper"] not in _HOODED:
         a["hat"] = "none"
     if a["upper"] == "coat" and a["lower"] in ("skirt", "shorts"):  # would be hidden
@@ -164,9 +122,9 @@ def draw_person(rng: Rng, difficulty: Difficulty) -> Person:
         a["lower_pattern"] = "hem" if a["lower_pattern"] == "faded" else "plain"
     a["hat_colour"] = colour("upper") if a["hat"] != "none" else "none"
     a["upper_colour"] = colour("upper")
-    a["upper_pattern"] = _pick(rng, _PATTERNS[a["upper"]])
+    a["upper_pattern"] = _pick(rng, LOOKS["patterns"][a["upper"]])
     a["upper_second"] = colour("upper", a["upper_colour"]) if a["upper_pattern"] != "plain" else "none"
-    a["sleeves"] = _pick(rng, _SLEEVES.get(a["upper"], {"long": 1}))
+    a["sleeves"] = _pick(rng, LOOKS["sleeves"].get(a["upper"], {"long": 1}))
     contrast = rng.random() < 0.15
     a["sleeve_colour"] = colour("upper", a["upper_colour"]) if contrast else a["upper_colour"]
     a["sleeve_pattern"] = "striped" if a["upper_pattern"] == "hstripes" and not contrast else "plain"
@@ -180,7 +138,8 @@ def draw_person(rng: Rng, difficulty: Difficulty) -> Person:
 
 def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Person, str]:
     """Somebody who differs from ``person`` in exactly one body part, clearly, and that part's name."""
-    part = _pick(rng, _LOOKALIKE_PARTS)
+    part = _pick(rng, LOOKS["lookalike_parts"])
+    choices = LOOKS["choices"]
     a, colour = dict(person.attributes), partial(_colour, rng, difficulty.colours)
     if part in _RECOLOURED:
         name = _RECOLOURED[part]
@@ -194,7 +153,7 @@ def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Pe
         a["hat_colour"] = colour("upper", a["hat_colour"])
     elif part == "hair" and rng.random() < 0.5:
         unfit = ("none",) if a["upper"] in _HOODED else ("none", "hood")
-        a["hat"] = _pick(rng, {name: weight for name, weight in _CHOICES["hat"].items() if name not in unfit})
+        a["hat"] = _pick(rng, {name: weight for name, weight in choices["hat"].items() if name not in unfit})
         names = [name for name in list(PALETTE)[: difficulty.colours] if name not in ("black", "brown", "grey")]
         a["hat_colour"] = _pick(rng, dict.fromkeys(names, 1.0))
     elif part == "hair":
@@ -206,9 +165,9 @@ def draw_lookalike(rng: Rng, person: Person, difficulty: Difficulty) -> tuple[Pe
     elif part == "bag" and a["bag"] != "none" and rng.random() < 0.6:
         a["bag"] = a["bag_colour"] = a["bag_side"] = "none"
     elif part == "bag":
-        a["bag"] = _pick(rng, {name: n for name, n in _CHOICES["bag"].items() if name not in (a["bag"], "none")})
+        a["bag"] = _pick(rng, {name: n for name, n in choices["bag"].items() if name not in (a["bag"], "none")})
         a["bag_colour"] = colour("upper", a["upper_colour"])
-        a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, _CHOICES["bag_side"])
+        a["bag_side"] = "both" if a["bag"] == "backpack" else _pick(rng, choices["bag_side"])
     return Person(a, person.look), part
 
 

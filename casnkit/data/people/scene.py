@@ -4,14 +4,14 @@ A scene is one wide picture of a camera, the same for every seed; an image's bac
 """
 
 import json
-from collections import namedtuple
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from casnkit.data.people.look import HEIGHT, WIDTH, Difficulty, Rng
+from casnkit.data.people.look import HEIGHT, LOOKS, WIDTH, Difficulty, Rng
 from casnkit.data.people.paint import CANVAS, SUPERSAMPLING, Layer, View
 
 SCENE_WIDTH, SCENE_HEIGHT = 760, 300
@@ -23,15 +23,7 @@ PAINTED = Path(__file__).with_name("scenes.png")  # by figures/make/scenes.py: o
 # factors of red, green and blue; saturation, gain and gamma; blur in pixels, noise in grey levels; its habitual viewpoint
 # in radians (0 = front), and how far it looks down, as a sine; a person's height at the nearest foot row, in scene pixels;
 # where the light comes from (-1 left .. 1 right) and how hard it is; the share of the resolution that survives
-Camera = namedtuple("Camera", "balance saturation gain gamma blur noise turn pitch height light sun detail")
-CAMERAS = {
-    1: Camera((1.0, 1.0, 1.0), 1.05, 1.05, 0.95, 0.35, 2.5, 0.25, 0.16, 150, -0.7, 1.0, 1.0),
-    2: Camera((1.02, 1.04, 0.9), 1.12, 1.0, 1.05, 0.45, 3.0, 2.8, 0.2, 145, 0.8, 1.1, 0.85),
-    3: Camera((1.1, 0.98, 0.86), 0.9, 0.92, 1.1, 0.4, 4.0, 1.45, 0.12, 155, -0.4, 0.5, 1.0),
-    4: Camera((0.92, 1.0, 1.12), 0.95, 1.02, 0.9, 0.5, 4.5, -1.35, 0.14, 150, 0.5, 0.6, 0.75),
-    5: Camera((0.98, 1.0, 1.05), 0.8, 1.12, 0.85, 0.35, 3.5, -0.6, 0.22, 140, 0.7, 0.9, 0.8),
-    6: Camera((1.04, 0.99, 0.98), 0.85, 0.82, 1.2, 0.55, 6.0, 2.2, 0.18, 145, -0.8, 0.7, 0.7),
-}
+CAMERAS = {int(camid): SimpleNamespace(**facts) for camid, facts in LOOKS["cameras"].items()}
 
 
 @lru_cache(maxsize=len(CAMERAS))
@@ -99,7 +91,9 @@ def _noise_bank() -> np.ndarray:
     return (0.8 * grey + 0.5 * colour).astype(np.float32)
 
 
-def photograph(pixels: np.ndarray, camera: Camera, rng: Rng, difficulty: Difficulty) -> tuple[Image.Image, int]:
+def photograph(
+    pixels: np.ndarray, camera: SimpleNamespace, rng: Rng, difficulty: Difficulty
+) -> tuple[Image.Image, int]:
     """The camera's optics, colour response, exposure and noise; no pixel moves. The image and its JPEG quality."""
     strength = difficulty.camera
     saturated = camera.saturation * np.eye(3) + (1 - camera.saturation) * np.full((3, 3), 1 / 3)

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from casnkit.data.files import atomic_path, read_json, write_json
 from casnkit.data.people import look
-from casnkit.data.people.body import FIGURE_HEIGHTS, draw_figure
+from casnkit.data.people.body import draw_figure
 from casnkit.data.people.look import Difficulty, Job, Rng
 from casnkit.data.people.paint import SUPERSAMPLING, Layer, Point, View
 from casnkit.data.people.scene import CAMERAS, COLUMNS, FOOT_ROWS, ROWS, SCENE_WIDTH, background, draw_thing, photograph
@@ -51,7 +51,8 @@ def draw(job: Job, seed: int, difficulty: Difficulty) -> tuple[Image.Image, np.n
     x += 14 * rng.standard_normal()
     foot = float(np.clip(foot + 5 * rng.standard_normal(), *FOOT_ROWS))
     near = (foot - FOOT_ROWS[0]) / (FOOT_ROWS[1] - FOOT_ROWS[0])
-    tall = camera.height * (0.82 + 0.18 * near) * (FIGURE_HEIGHTS[person.attributes["height"]] if person else 1.0)
+    grown = look.LOOKS["heights"][person.attributes["height"]] if person else 1.0
+    tall = camera.height * (0.82 + 0.18 * near) * grown
     centre, middle, height = _detect(rng, job, x, foot, tall, difficulty)
     left, top, zoom = centre - height / 4, middle - height / 2, look.HEIGHT / height
     light = (difficulty.light * sun, camera.light + 0.15 * float(rng.standard_normal()), 0.75)
