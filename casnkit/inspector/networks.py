@@ -110,7 +110,8 @@ class Network(Evaluation):
             return np.asarray(self.distances[ranked_by][queries])
         if ranked_by != "sum":
             return self.between(self.query.subset(queries), self.gallery, ranked_by)
-        both = [self.part(queries, kind) for kind in RANKED_BY[:2]]
+        one = int(queries[0]) if len(queries) == 1 else None  # whose rows are remembered
+        both = [self.part(queries, kind) if one is None else self.row(one, kind)[None] for kind in RANKED_BY[:2]]
         return np.stack([self.fused(int(i), *rows) for i, *rows in zip(queries, *both, strict=True)])
 
     def one(self, side: str, i: int) -> Extracted:

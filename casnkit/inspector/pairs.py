@@ -151,13 +151,15 @@ class QueryRanking:
         network, i, terms = self.network, self.query, {}
         options, data = network.config.ranking, network.dataset
         query, gallery = network.one("query", i), network.one("gallery", j)
-        distances = [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
-        whole = len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features"
-        if network.pair_trained and whole and options.normalise_per == "query":
+        if network.pair_trained and (len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features"):
+            rows = [network.row(i, kind) for kind in RANKED_BY[:2]]
+            distances = [float(row[j]) for row in rows]
+        else:
+            rows, distances = [], [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
+        if rows and options.normalise_per == "query":
             weights = 1 - options.attention_weight, options.attention_weight
-            for name, weight in zip(RANKED_BY[:2], weights, strict=True):
-                row = normalise_distances(network.row(i, name)[None], options.normalisation, "query")
-                terms[name] = float(row[0, j]), weight
+            for name, row, weight in zip(RANKED_BY, rows, weights, strict=False):
+                terms[name] = float(normalise_distances(row[None], options.normalisation, "query")[0, j]), weight
         probability = float(pair_probability(network.model, query.features, gallery.features)[0])
         pids = int(data.query.pids[i]), int(data.gallery.pids[j])
         same = pids[0] == pids[1] > 0 if self.truth and min(pids) >= 0 else None
