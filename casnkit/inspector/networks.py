@@ -12,7 +12,7 @@ from PIL import Image
 
 from casnkit.config import Config
 from casnkit.data.images import MEAN_COLOUR, load_images, normalise
-from casnkit.data.records import JUNK_PID, SPLITS, ReidDataset, Split, camera_text
+from casnkit.data.records import JUNK_PID, NO_TRUTH, SPLITS, ReidDataset, Split, camera_text
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation
 from casnkit.experiments import load_run
 from casnkit.explain.sanity import randomised
@@ -22,7 +22,6 @@ from casnkit.ranking.protocol import new_matrix
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
 Steps = Generator[tuple[int, int], None, None]  # long work in slices that keeps its result: yields (done, total)
-NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 WHOLE = 20_000_000  # distances that are kept as one matrix
 CHUNK = 32  # pictures or queries between two breaths
 

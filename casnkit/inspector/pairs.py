@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from casnkit import attention
-from casnkit.data.records import JUNK_PID
+from casnkit.data.records import JUNK_PID, NO_TRUTH
 from casnkit.evaluation import RANKED_BY, pair_probability
 from casnkit.explain import explain
-from casnkit.inspector.networks import NO_TRUTH, Network
+from casnkit.inspector.networks import Network
 from casnkit.ranking import Ranking, extract, normalise_distances, pair_maps
 
 Maps = tuple[np.ndarray, np.ndarray]

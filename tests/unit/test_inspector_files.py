@@ -137,7 +137,8 @@ def test_a_page_holds_its_pairs(inspector: Inspector, tmp_path: Path) -> None:
 
 def test_two_plain_pictures_suffice(write_picture: Callable[..., Path], tmp_path: Path) -> None:
     paths = [str(write_picture(tmp_path / f"{name}.jpg", (k, 90, 60))) for k, name in enumerate(("a", "b & <i>"))]
-    inspector = command.inspect(paths, out=tmp_path / "out")
+    run, data = command.chosen(paths)
+    inspector = Inspector(run, data, out=tmp_path / "out")
     tiles = inspector.viewer.strip["tiles"]
     assert [(tile["status"], tile["name"]) for tile in tiles] == [("unknown", "b & <i>.jpg")]
     assert "truth" not in inspector.viewer.pair["verdict"]
@@ -206,5 +207,5 @@ def test_the_notebook_that_is_served_opens_the_inspector_and_ends_with_it(
     assert "--no-browser" in served["arguments"]
     assert "http://127.0.0.1:" in capsys.readouterr().out
     found: dict[str, Any] = {}
-    exec("".join(served["notebook"]["cells"][0]["source"]).replace("inspect(", "shown = inspect("), found)
+    exec("".join(served["notebook"]["cells"][0]["source"]).replace("show(", "shown = show("), found)
     assert len(found["shown"].strip["tiles"]) == 1
