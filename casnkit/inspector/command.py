@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib.util
-import json
 import secrets
 import signal
 import socket
@@ -18,14 +17,15 @@ import safetensors
 
 import casnkit as ck
 from casnkit.data import ReidDataset, Split, open_dataset
-from casnkit.data.files import read_json
+from casnkit.data.files import read_json, write_json
 from casnkit.data.records import NO_TRUTH
 from casnkit.inspector.notes import Notes
 
 KIT = (
     Path(__file__).parents[1] / "experiments" / "weights"
 )  # its networks; the command loads no torch, the page's kernel does
-CELL = """from casnkit.inspector.command import show
+CELL = """# Shift and Enter: the inspector appears below
+from casnkit.inspector.command import show
 show({what!r}, {device!r}, {out!r})"""
 
 
@@ -72,13 +72,12 @@ def of_pictures(paths: Sequence[str]) -> ReidDataset:
 
 def check(what: Sequence[str], device: str | None, out: Path) -> None:
     """Raise ValueError for what can be seen to be wrong before any network is asked."""
-    run, _ = chosen(what)
-    folder = Path(run) if Path(run).is_dir() else KIT / run
+    folder = KIT / chosen(what)[0]  # an absolute path stays one
     Notes(out / "notes.json")
     read_json(folder / "run.json")
     for file in folder.glob("model.safetensors"):
         try:
-            safetensors.safe_open(file, "numpy").keys()
+            safetensors.safe_open(file, "numpy")
         except safetensors.SafetensorError as error:
             raise ValueError(f"expected the weights of a network in {file}, found otherwise ({error})") from error
     if device:
@@ -90,6 +89,10 @@ def command(options: argparse.Namespace) -> None:
     device, out = options.device, options.out.expanduser().absolute()
     what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
     check(what, device, out)
+    cell = {"cell_type": "code", "id": "inspector", "metadata": {}, "outputs": [], "execution_count": None}
+    cell["source"] = CELL.format(what=what, device=device, out=str(out))
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": about, "cells": [cell]}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port, token = probe.getsockname()[1], secrets.token_hex(16)
@@ -98,36 +101,17 @@ def command(options: argparse.Namespace) -> None:
     else:
         serve = ["jupyterlab", "inspector.ipynb", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
         address = f"http://127.0.0.1:{port}/lab/tree/inspector.ipynb?token={token}"
-        press = "In the page that opens, press Shift and Enter. (With `pip install voila` it needs no key.)\n"
+        press = "Press Shift and Enter in the page that opens. (With `pip install voila` it needs no key.)\n"
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
-        notebook = notebook_of(CELL.format(what=what, device=device, out=str(out)))
-        (Path(folder) / "inspector.ipynb").write_text(notebook, encoding="utf-8")
+        write_json(Path(folder) / "inspector.ipynb", notebook)
         print(f"the inspector: {address}\n{press}Ctrl-C stops it.", flush=True)
-        _serve([*serve, *["--no-browser"] * options.no_browser], folder)
-
-
-def notebook_of(source: str) -> str:
-    """A notebook of one cell, as JSON."""
-    cell = {
-        "cell_type": "code",
-        "id": "inspector",
-        "source": source,
-        "metadata": {},
-        "outputs": [],
-        "execution_count": None,
-    }
-    about = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": about, "cells": [cell]})
-
-
-def _serve(arguments: Sequence[str], folder: str) -> None:
-    """Run a server in a folder until it, or this process, is stopped."""
-    with open(Path(folder) / "log.txt", "w+") as log, contextlib.ExitStack() as end:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too, as Ctrl-C does
-        end.callback(signal.signal, signal.SIGTERM, before)
-        server = subprocess.Popen([sys.executable, "-m", *arguments], cwd=folder, stderr=log)
-        end.callback(server.wait)
-        end.callback(server.terminate)
-        if status := server.wait():
-            log.seek(0)
-            raise ValueError(f"the server stopped with status {status}: {log.read()[-500:]}")
+        with open(Path(folder) / "log.txt", "w+") as log, contextlib.ExitStack() as end:
+            arguments = [sys.executable, "-m", *serve, *["--no-browser"] * options.no_browser]
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too, as Ctrl-C does
+            end.callback(signal.signal, signal.SIGTERM, before)
+            server = subprocess.Popen(arguments, cwd=folder, stderr=log)
+            end.callback(server.wait)
+            end.callback(server.terminate)
+            if status := server.wait():
+                log.seek(0)
+                raise ValueError(f"the server stopped with status {status}: {log.read()[-500:]}")

@@ -769,7 +769,6 @@ function paintSlopes(viewer, canvas, strips, lines, context, height) {
     if (a != null) stroke(context, [a, 2, b ?? a, b == null ? height * 0.3 : height - 2]);
     else if (b != null) stroke(context, [b, height * 0.7, b, height - 2]);
   }
-  context.setLineDash([]);
 }
 
 function drawFailures(viewer, { tiles = [], histograms = [], note }) {

@@ -175,11 +175,7 @@ def test_hostile_names_are_text(opened: Any) -> None:
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-MISSING = {
-    (2, "right"): "could not read it",
-    (3, "unknown"): "it judges nothing",
-    (4, "junk"): "gallery picture is 0 everywhere",
-}
+MISSING = {(2, "right"): "could not read it", (3, "unknown"): "it judges nothing", (4, "junk"): "is 0 everywhere"}
 
 
 @pytest.mark.parametrize(("number", "status"), MISSING)
@@ -275,12 +271,7 @@ def test_what_is_asked_of_python(answered: Any) -> None:
 
 def test_every_tab_is_drawn_and_asks(answered: Any) -> None:
     tab = answered
-    drawn = {
-        "compare": ".ck-slopes",
-        "failures": ".ck-histogram",
-        "what_if": "[data-picture=query]",
-        "notes": "textarea",
-    }
+    drawn = {"compare": ".ck-slopes", "failures": ".ck-histogram", "what_if": "canvas", "notes": "textarea"}
     for name, element in drawn.items():
         tab.locator(f"[data-control=tab-{name}]").click()
         tab.wait_for_selector(element)
