@@ -137,9 +137,7 @@ class Library:
             names = [Path(folder).name for folder in folders]
             sources = {n if names.count(n) == 1 else str(f): f for n, f in zip(names, folders, strict=True)}
         if not sources:
-            raise ValueError(
-                "expected at least one network (a run's folder, or a model with its configuration), got none"
-            )
+            raise ValueError("expected a network (a run's folder, or a model with its configuration), got none")
         self.sources = {str(name): source for name, source in sources.items()}
         self.dataset, self.device = dataset, device
         self.opened: dict[str, Network | str] = {}  # or why it cannot be
@@ -183,7 +181,6 @@ def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Con
         return model, info.config, None
     source = tuple(source)
     if len(source) not in (2, 3):
-        found = f"got {len(source)} entries"
-        raise ValueError(f"expected a run's folder, (model, config) or (model, result, info), {found}")
+        raise ValueError(f"expected a run, (model, config) or (model, result, info), got {len(source)} entries")
     model, *result, last = source
     return model, getattr(last, "config", last), result[0] if result else None

@@ -151,11 +151,9 @@ class QueryRanking:
         network, i, terms = self.network, self.query, {}
         options, data = network.config.ranking, network.dataset
         query, gallery = network.one("query", i), network.one("gallery", j)
-        if network.pair_trained and (len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features"):
-            rows = [network.row(i, kind) for kind in RANKED_BY[:2]]
-            distances = [float(row[j]) for row in rows]
-        else:
-            rows, distances = [], [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
+        whole = network.pair_trained and (len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features")
+        rows = [network.row(i, kind) for kind in RANKED_BY[:2]] if whole else []
+        distances = [row[j] for row in rows] or [network.between(query, gallery, by)[0, 0] for by in RANKED_BY[:2]]
         if rows and options.normalise_per == "query":
             weights = 1 - options.attention_weight, options.attention_weight
             for name, row, weight in zip(RANKED_BY, rows, weights, strict=False):
@@ -163,7 +161,7 @@ class QueryRanking:
         probability = float(pair_probability(network.model, query.features, gallery.features)[0])
         pids = int(data.query.pids[i]), int(data.gallery.pids[j])
         same = pids[0] == pids[1] > 0 if self.truth and min(pids) >= 0 else None
-        return Pair(network, probability, same, *distances, terms)
+        return Pair(network, probability, same, *map(float, distances), terms)
 
 
 class Rows(NamedTuple):

@@ -97,11 +97,8 @@ def _failure_controls(desk: Desk) -> list[Section]:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
     orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    return [
-        *found,
-        _select("order", "Order", orders),
-        button("clear", label="All queries", value=ALL, hint="no filter, no range"),
-    ]
+    clear = button("clear", label="All queries", value=ALL, hint="no filter, no range")
+    return [*found, _select("order", "Order", orders), clear]
 
 
 def _hide_controls(desk: Desk) -> list[Section]:
