@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import lazy_loader
 
 import casnkit as ck
-from casnkit.config import PROFILES, VARIANTS, assignments
 from casnkit.data.files import check_place, write_json
 
+pd = lazy_loader.load("pandas")
 DATA_HELP = "a folder with a benchmark or one's own pictures, or 'people' (drawn, the default)"
 OPENING = ("name", "name_pattern", "camera_pattern", "ignore_cameras")
 SETTINGS = ("backbone", "weights", "epochs", "learning_rate", "warmup", "clip_norm", "batch_size", "seed")
@@ -73,7 +73,9 @@ def parser(command: str = "") -> argparse.ArgumentParser:
 def _add_demo(group: Any) -> None:
     demo = group.add_parser("demo", help="draw people, train the baseline and CASN, compare them, save pictures")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for runs, results and pictures")
-    demo.add_argument("--profile", choices=PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes")
+    demo.add_argument(
+        "--profile", choices=ck.config.PROFILES[:2], default="quick", help="smoke takes seconds, quick minutes"
+    )
     demo.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     demo.set_defaults(command=_demo)
 
@@ -176,9 +178,11 @@ def _add_train(group: Any) -> None:
     train = group.add_parser("train", help="train one network, or go on with a run that was stopped")
     train.add_argument("--data", default="people", help=DATA_HELP)
     add_opening(train)
-    train.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
+    train.add_argument("--profile", choices=ck.config.PROFILES, default="quick", help="default: quick")
     train.add_argument("--out", type=Path, help="the run's folder; default: runs/DATA-PROFILE-POOLING-VARIANT-SEED")
-    train.add_argument("--variant", choices=VARIANTS, default="casn", help="which losses are on; default: casn")
+    train.add_argument(
+        "--variant", choices=ck.config.VARIANTS, default="casn", help="which losses are on; default: casn"
+    )
     train.add_argument("--pooling", choices=("gap", "stripes"), default="gap", help="gap = IDE, stripes = PCB")
     for name in SETTINGS:
         train.add_argument(f"--{name.replace('_', '-')}", help="as in casnkit/config.py; default: the profile's")
@@ -192,7 +196,7 @@ def _add_train(group: Any) -> None:
 def _train(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("variant", "pooling", *SETTINGS)}
     given = [f"{name}={value}" for name, value in given.items() if value is not None]
-    config = ck.profile(options.profile, **assignments([*given, *options.set]))
+    config = ck.profile(options.profile, **ck.config.assignments([*given, *options.set]))
     dataset, validate = open_data(options, options.data), None
     if why := ck.data.records.unfit(dataset, to_train=True):
         raise ValueError(why)

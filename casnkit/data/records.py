@@ -24,6 +24,7 @@ MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # the sam
 JUNK_PID = -1
 DISTRACTOR_PID = 0
 UNKNOWN_CAMERA = -1
+NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # never PostScript: Pillow hands it to another program
 
 

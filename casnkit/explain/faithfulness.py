@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.integrate import trapezoid
 from torch import Generator, Tensor
 
 from casnkit.config import check_choice, check_count
@@ -37,7 +37,7 @@ class Faithfulness:
     def area(self, kind: str, axis: str = "probability") -> np.ndarray:
         """(P,) area under each pair's curve by trapezoids, in [0, 1]; precision of right pairs alone, NaN for others."""
         check_choice("axis", axis, AXES)
-        areas = trapezoid(self.curves[kind][axis], self.shares, axis=1)
+        areas = scipy.integrate.trapezoid(self.curves[kind][axis], self.shares, axis=1)
         return np.where(self.right | (axis == "probability"), areas, np.nan)
 
     def gain(self, kind: str, axis: str = "probability") -> np.ndarray:

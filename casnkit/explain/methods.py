@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import lazy_loader
 import torch
 import torch.nn.functional as F
-from captum import attr
 from torch import Tensor, nn
 
 from casnkit import attention
@@ -24,6 +24,7 @@ from casnkit.config import check_choice, check_count
 from casnkit.explain.pair import PAIR_TARGETS, TARGETS, PairMaps, PairModel, checked_images
 from casnkit.models import CASN, seeded, unwrapped
 
+captum = lazy_loader.load("captum")  # a second to import, and most methods do without
 Found = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
 _COPIES_AT_ONCE = 32  # pairs in one pass of a gradient method that makes many copies
 _WINDOWS_AT_ONCE = 64  # pairs in one pass of a method that hides windows
@@ -136,7 +137,7 @@ def layer_gradcam(pair: PairModel) -> Found:
     pair.leaves()  # raises for a layer that is called more often, or gives no map
     layer = pair.model.trunk if pair.is_casn else pair.layer[0]
     options = {"additional_forward_args": pair.settled_labels() or None, "relu_attributions": True}
-    found = attr.LayerGradCam(pair, layer).attribute((pair.query, pair.gallery), **options)
+    found = captum.attr.LayerGradCam(pair, layer).attribute((pair.query, pair.gallery), **options)
     return found[:, 0].chunk(2)
 
 
@@ -147,18 +148,18 @@ def guided_gradcam(pair: PairModel, *, interpolate: str = "bilinear") -> Found:
     coarse = [F.interpolate(m[:, None], pair.query.shape[2:], mode=interpolate) for m in layer_gradcam(pair)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
-        fine = _attribute(attr.GuidedBackprop(pair), pair)
+        fine = _attribute(captum.attr.GuidedBackprop(pair), pair)
     return tuple((g * m).sum(1) for g, m in zip(fine, coarse, strict=True))
 
 
 def saliency(pair: PairModel) -> Found:
     """|d score / d pixel|, the largest of the three colours (Simonyan et al. 2014)."""
-    return tuple(g.amax(1) for g in _attribute(attr.Saliency(pair), pair))
+    return tuple(g.amax(1) for g in _attribute(captum.attr.Saliency(pair), pair))
 
 
 def input_x_gradient(pair: PairModel) -> Found:
     """Pixel times gradient, summed over colours; signed. A pixel of the mean colour gets nothing."""
-    return tuple(g.sum(1) for g in _attribute(attr.InputXGradient(pair), pair))
+    return tuple(g.sum(1) for g in _attribute(captum.attr.InputXGradient(pair), pair))
 
 
 def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: int = 0) -> Found:
@@ -167,7 +168,7 @@ def smoothgrad(pair: PairModel, *, samples: int = 16, noise: float = 0.3, seed: 
     options["nt_samples_batch_size"] = min(samples, max(1, _COPIES_AT_ONCE // len(pair.query)))
     with seeded(None, 0):  # captum draws from torch's own random state
         torch.manual_seed(check_count("seed", seed, 0))
-        found = _attribute(attr.NoiseTunnel(attr.Saliency(pair)), pair, abs=False, **options)
+        found = _attribute(captum.attr.NoiseTunnel(captum.attr.Saliency(pair)), pair, abs=False, **options)
     return tuple(g.abs().amax(1) for g in found)
 
 
@@ -186,7 +187,7 @@ def integrated_gradients(pair: PairModel, *, baseline: str = "zero", steps: int 
     check_choice("of", of, ("pair", "each"))
     options = {"n_steps": check_count("steps", steps), "return_convergence_delta": True}
     options["internal_batch_size"] = max(_COPIES_AT_ONCE, len(pair.query))
-    ask = partial(_attribute, attr.IntegratedGradients(pair), pair, **options)
+    ask = partial(_attribute, captum.attr.IntegratedGradients(pair), pair, **options)
     first, second = starts[baseline]
     if of == "pair":
         found, delta = ask(baselines=(first, second))
@@ -214,7 +215,7 @@ def occlusion(pair: PairModel, *, window: Sequence[int] | None = None, stride: S
     options["perturbations_per_eval"] = max(1, _WINDOWS_AT_ONCE // len(query))
 
     def ask(forward: Callable[..., Tensor], images: Tensor, other: Tensor) -> Tensor:
-        found = attr.Occlusion(forward).attribute(images, additional_forward_args=(other, *labels), **options)
+        found = captum.attr.Occlusion(forward).attribute(images, additional_forward_args=(other, *labels), **options)
         return found[:, 0].to(images.dtype)  # all colours are equal; captum answers in float32
 
     first = ask(lambda images, other, *y: score(embed(images), other, *y), pair.query, gallery)

@@ -10,8 +10,8 @@ import copy
 from collections.abc import Mapping
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -55,7 +55,7 @@ def alpha_facts(model: CASN, features_1: Tensor, features_2: Tensor) -> dict[str
         "weaker_weighted": float((weaker * sizes).sum() / sizes.sum()),
         "swap_overlap": float((both / either.clamp_min(1)).mean()),
         "swap_chance": float((expected / (share + turned_share - expected).clamp_min(1e-9)).mean()),
-        "norm_rank_correlation": float(spearmanr(same.cpu(), -difference.norm(dim=1).cpu()).statistic),
+        "norm_rank_correlation": float(scipy.stats.spearmanr(same.cpu(), -difference.norm(dim=1).cpu()).statistic),
         "p_at_zero": float(at_zero),
         "p_largest": float(same.max()),
         "p_bound": float(torch.sigmoid(last.bias[1] - last.bias[0]).detach()) if bounded else 1.0,

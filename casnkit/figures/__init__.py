@@ -15,5 +15,5 @@ _NAMES = {
     "grids": "STATUSES show_agreement show_camera_pairs show_differences show_indicators show_league show_rankings",
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={module: names.split() for module, names in _NAMES.items()}
+    __name__, submodules=list(_NAMES), submod_attrs={module: names.split() for module, names in _NAMES.items()}
 )

@@ -1,6 +1,5 @@
 """The pair inspector: state (plain values) -> sections of plain JSON -> one viewer in the browser that draws them."""
 
-from casnkit.inspector.core import Inspector
-from casnkit.inspector.state import State
+import lazy_loader
 
-__all__ = ["Inspector", "State"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"core": ["Inspector"], "state": ["State"]})

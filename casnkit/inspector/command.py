@@ -13,16 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import safetensors
 
+import casnkit as ck
 from casnkit.data import ReidDataset, Split, open_dataset
-from casnkit.experiments import list_shipped
-from casnkit.inspector.core import Inspector
-from casnkit.inspector.networks import NO_TRUTH
+from casnkit.data.files import read_json, write_json
+from casnkit.data.records import NO_TRUTH
+from casnkit.inspector.notes import Notes
 
-CELL = """import casnkit as ck
-from casnkit.inspector.command import inspect
-inspect({what!r}, {device!r}, {out!r}).viewer"""
+KIT = (
+    Path(__file__).parents[1] / "experiments" / "weights"
+)  # its networks; the command loads no torch, the page's kernel does
+CELL = """# Shift and Enter: the inspector appears below
+from casnkit.inspector.command import show
+show({what!r}, {device!r}, {out!r})"""
 
 
 def add_parser(group: Any) -> None:
@@ -35,15 +39,24 @@ def add_parser(group: Any) -> None:
     parser.set_defaults(command=command)
 
 
-def inspect(what: Sequence[str], device: str | None = None, out: str | Path = "inspector") -> Inspector:
-    """The inspector of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
+def chosen(what: Sequence[str]) -> tuple[str, ReidDataset]:
+    """The run and the data of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
     what = list(map(str, what))
-    run = what.pop(0) if what and (what[0] in list_shipped() or (Path(what[0]) / "run.json").is_file()) else "gap-casn"
+    run = (
+        what.pop(0) if what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT)) else "gap-casn"
+    )
     if len(what) == 1 and not Path(what[0]).is_file():
-        data = open_dataset(what[0])
-    else:
-        data = of_pictures(what) if what else open_dataset("people")
-    return Inspector({Path(run).name: run}, data, device=device, out=out)
+        return run, open_dataset(what[0])
+    return run, of_pictures(what) if what else open_dataset("people")
+
+
+def show(what: Sequence[str], device: str | None = None, out: str | Path = "inspector") -> Any:
+    """The inspector's screen, for a notebook; where there can be none, one sentence says why."""
+    try:
+        run, data = chosen(what)
+        return ck.Inspector({Path(run).name: run}, data, device=device, out=out).viewer
+    except (ValueError, OSError) as error:
+        return print(f"casnkit: {error}")
 
 
 def of_pictures(paths: Sequence[str]) -> ReidDataset:
@@ -57,25 +70,41 @@ def of_pictures(paths: Sequence[str]) -> ReidDataset:
     return ReidDataset(NO_TRUTH, files[0].parent, Split([], [], [], "train"), split, split)
 
 
+def check(what: Sequence[str], device: str | None, out: Path) -> None:
+    """Raise ValueError for what can be seen to be wrong before any network is asked."""
+    folder = KIT / chosen(what)[0]  # an absolute path stays one
+    Notes(out / "notes.json")
+    read_json(folder / "run.json")
+    for file in folder.glob("model.safetensors"):
+        try:
+            safetensors.safe_open(file, "numpy")
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"expected the weights of a network in {file}, found otherwise ({error})") from error
+    if device:
+        ck.runs.pick_device(device)
+
+
 def command(options: argparse.Namespace) -> None:
     """Write a small notebook into a temporary folder, and serve it by voila where it is installed, else by JupyterLab."""
-    device, out = options.device, str(options.out.expanduser().absolute())
+    device, out = options.device, options.out.expanduser().absolute()
     what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
-    inspect(what, device, out).close()  # what cannot be shown is said here
-    cell = nbformat.v4.new_code_cell(CELL.format(what=what, device=device, out=out))
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    check(what, device, out)
+    cell = {"cell_type": "code", "id": "inspector", "metadata": {}, "outputs": [], "execution_count": None}
+    cell["source"] = CELL.format(what=what, device=device, out=str(out))
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": about, "cells": [cell]}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port, token = probe.getsockname()[1], secrets.token_hex(16)
     if importlib.util.find_spec("voila"):
-        serve, address = ["voila", "inspector.ipynb", f"--port={port}"], f"http://127.0.0.1:{port}/"
+        serve, address, press = ["voila", "inspector.ipynb", f"--port={port}"], f"http://127.0.0.1:{port}/", ""
     else:
         serve = ["jupyterlab", "inspector.ipynb", f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
         address = f"http://127.0.0.1:{port}/lab/tree/inspector.ipynb?token={token}"
+        press = "Press Shift and Enter in the page that opens. (With `pip install voila` it needs no key.)\n"
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="casnkit-") as folder:
-        nbformat.write(notebook, Path(folder) / "inspector.ipynb")
-        print(f"the inspector: {address}\nCtrl-C stops it.", flush=True)
+        write_json(Path(folder) / "inspector.ipynb", notebook)
+        print(f"the inspector: {address}\n{press}Ctrl-C stops it.", flush=True)
         with open(Path(folder) / "log.txt", "w+") as log, contextlib.ExitStack() as end:
             arguments = [sys.executable, "-m", *serve, *["--no-browser"] * options.no_browser]
             before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too, as Ctrl-C does

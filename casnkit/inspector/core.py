@@ -1,5 +1,7 @@
 """The inspector: a desk, the viewer in the browser that shows it, what a browser may ask for, and static twins of it all."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import contextlib
@@ -7,18 +9,17 @@ import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import torch
 import traitlets
 from IPython.display import display
-from matplotlib.figure import Figure
 
+from casnkit import figures
 from casnkit.config import check_choice
 from casnkit.data.files import atomic_path
 from casnkit.data.records import ReidDataset
-from casnkit.figures import figure_png
 from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
 from casnkit.inspector.networks import Source, printable
@@ -26,6 +27,9 @@ from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
 from casnkit.inspector.views import ALL, TABS, view_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # loaded when the first figure is drawn
 
 PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
 
@@ -161,7 +165,7 @@ class Inspector:
         """The view as plain values, for JSON."""
         return self.desk.current.to_dict()
 
-    def load_state(self, values: Mapping[str, Any]) -> "Inspector":
+    def load_state(self, values: Mapping[str, Any]) -> Inspector:
         """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
         self.set(**State.from_dict(values).to_dict())
         return self
@@ -199,7 +203,7 @@ class Inspector:
         display(self.viewer)
         state, drawn = self.desk.current, []
         view = state.tab if state.tab in FIGURES else "pair"
-        self._tried(lambda: drawn.append(figure_png(self.figure(view), 120)), state)
+        self._tried(lambda: drawn.append(figures.figure_png(self.figure(view), 120)), state)
         show_twin(f"Twin of the inspector: {view} view of query {state.query}, {state.network}", *drawn)
 
 

@@ -19,6 +19,7 @@ from casnkit.inspector.pairs import LARGE_GALLERY, TILES, QueryRanking
 from casnkit.inspector.state import State
 from casnkit.inspector.whatif import HIDES, Outcome, try_hiding
 
+MOST_OPTIONS = 400  # of a list of queries to choose from; beyond, a number is typed
 FRESH = {"gallery": None, "pinned": None, "page": 0, "rectangle": None}  # what another query begins with
 HIDDEN = ("query", "method", "target", "hide", "hide_in", "rectangle", "share", "fill")  # what an outcome depends on
 
@@ -45,7 +46,8 @@ class Desk:
         self.patient = True  # whether one waits for long work; a screen does not, and does it in slices
         self.current, self._tables, self._outcome = State(), {}, ((), None)
         self._ranking = lru_cache(64)(lambda network, i, by: QueryRanking(network, i, by, network.row(i, by)))
-        self._maps = lru_cache(128)(pairs.maps_of)
+        self._maps, self._pair = lru_cache(128)(pairs.maps_of), lru_cache(64)(QueryRanking.pair)
+        self.whose = lru_cache(MOST_OPTIONS)(self.library.query.who)
         self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
         self.hints: list[str] = []  # what must be said of networks and pictures
         for name in self.library.sources:
@@ -136,7 +138,7 @@ class Desk:
 
     def pair(self, j: int | None = None) -> pairs.Pair:
         """The query and a gallery image (default: the chosen one): every number that is said of them."""
-        return self.ranking().pair(self.gallery if j is None else j)
+        return self._pair(self.ranking(), self.gallery if j is None else j)
 
     def sides(self) -> tuple[QueryRanking, QueryRanking]:
         """The query's rankings that are compared: of the other network and of the chosen one; without another, by features
@@ -201,7 +203,7 @@ class Desk:
 
     def forget(self) -> None:
         """Let all go that was computed; asked again, it is computed again."""
-        for kept in (self._ranking, self._maps, self.thumbnail):
+        for kept in (self._ranking, self._maps, self._pair, self.thumbnail):
             kept.cache_clear()
         self._outcome = (), None
         self._tables.clear()

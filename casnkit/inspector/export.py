@@ -1,22 +1,25 @@
 """The screen as matplotlib figures drawn from the same state, and a view, a ranking or a state as a file."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from casnkit import figures
 from casnkit.config import check_choice
 from casnkit.explain import METHODS
-from casnkit.figures import style
 from casnkit.inspector import filters, views
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.networks import printable
 from casnkit.inspector.pairs import QueryRanking
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _pair(desk: Desk) -> Figure:
@@ -84,23 +87,23 @@ def _ranks(desk: Desk) -> Figure:
     return figures.show_ranks(*ranks, [side.label for side in sides], title)
 
 
-@style.figure_style()
 def _failures(desk: Desk) -> Figure:
     """Average precision of the listed queries in their order, the chosen one marked; histograms, what is brushed shaded."""
-    table, found, ranges = desk.table(), desk.candidates(), desk.current.ranges
-    figure = style.new_figure(9.0, 5.2, f"{len(found)} of {len(table.top)} queries: {desk.words()}")
-    axes = figure.subplot_mosaic([["queries"] * len(filters.HISTOGRAMS), list(filters.HISTOGRAMS)])
-    marked = [style.INK if i == desk.current.query else style.LIGHT for i in found]
-    ap = np.nan_to_num(table.average_precision[found])
-    axes["queries"].bar(np.arange(1, len(found) + 1), ap, color=marked, width=0.9)
-    axes["queries"].set(ylim=(0, 1), ylabel="AP", xlabel="place in the list", xlim=(0.4, max(1, len(found)) + 0.6))
-    for name, (label, *_) in filters.HISTOGRAMS.items():
-        counts, edges = filters.histogram(table, name)
-        axes[name].bar(edges[:-1], counts, np.diff(edges), align="edge", color=style.LIGHT)
-        axes[name].set(ylabel="queries", xlabel=style.fold(label, 30))
-        if name in ranges:
-            axes[name].axvspan(*ranges[name], color=style.BLUE, alpha=0.2)
-    return figure
+    table, found, ranges, style = desk.table(), desk.candidates(), desk.current.ranges, figures.style
+    with style.figure_style():
+        figure = style.new_figure(9.0, 5.2, f"{len(found)} of {len(table.top)} queries: {desk.words()}")
+        axes = figure.subplot_mosaic([["queries"] * len(filters.HISTOGRAMS), list(filters.HISTOGRAMS)])
+        marked = [style.INK if i == desk.current.query else style.LIGHT for i in found]
+        ap = np.nan_to_num(table.average_precision[found])
+        axes["queries"].bar(np.arange(1, len(found) + 1), ap, color=marked, width=0.9)
+        axes["queries"].set(ylim=(0, 1), ylabel="AP", xlabel="place in the list", xlim=(0.4, max(1, len(found)) + 0.6))
+        for name, (label, *_) in filters.HISTOGRAMS.items():
+            counts, edges = filters.histogram(table, name)
+            axes[name].bar(edges[:-1], counts, np.diff(edges), align="edge", color=style.LIGHT)
+            axes[name].set(ylabel="queries", xlabel=style.fold(label, 30))
+            if name in ranges:
+                axes[name].axvspan(*ranges[name], color=style.BLUE, alpha=0.2)
+        return figure
 
 
 FIGURES: dict[str, Callable[[Desk], Figure]] = {
@@ -143,8 +146,8 @@ def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
         return f"{_file_stem(desk, 'state')}.json", f"{json.dumps(desk.current.to_dict(), indent=2)}\n".encode()
     view = view if view in FIGURES else "pair"
     figure = FIGURES[view](desk)
-    about = {"Subject" if kind == "pdf" else "Description": style.describe(figure)}
-    return f"{_file_stem(desk, view)}.{kind}", style.figure_png(figure, 200, f".{kind}", **about)
+    about = {"Subject" if kind == "pdf" else "Description": figures.style.describe(figure)}
+    return f"{_file_stem(desk, view)}.{kind}", figures.figure_png(figure, 200, f".{kind}", **about)
 
 
 def _file_stem(desk: Desk, view: str) -> str:

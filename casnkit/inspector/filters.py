@@ -51,6 +51,7 @@ def _line(found: QueryRanking) -> dict[str, Any]:
     """One query's line; NaN and -1 where it has none."""
     ranking, nearest = found.ranking, [found.first_of(status) for status in ("correct", "wrong")]
     right, wrong = (np.nan if j is None else float(found.distances[j]) for j in nearest)
+    margin = (wrong - right) / max(right, wrong, 1e-12)
     return {
         "average_precision": ranking.average_precision,  # step AP
         "last_hit": ranking.position[found.matches].max(initial=-1),  # 1-based rank of the last true match
@@ -61,8 +62,7 @@ def _line(found: QueryRanking) -> dict[str, Any]:
         "nearest_wrong": -1 if nearest[1] is None else nearest[1],
         "right": right,  # their distances
         "wrong": wrong,
-        "margin": (wrong - right)
-        / max(right, wrong, 1e-12),  # below 0: the nearest wrong is ahead of the nearest right
+        "margin": margin,  # below 0: the nearest wrong is ahead of the nearest right
         "confidence": np.nan,  # p(same person) of the query and its first image, NaN where the network judges nothing
         "consistency": np.nan,  # attention distance (equation 5) of the query and its nearest true match
     }

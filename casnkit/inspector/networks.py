@@ -12,7 +12,7 @@ from PIL import Image
 
 from casnkit.config import Config
 from casnkit.data.images import MEAN_COLOUR, load_images, normalise
-from casnkit.data.records import JUNK_PID, SPLITS, ReidDataset, Split, camera_text
+from casnkit.data.records import JUNK_PID, NO_TRUTH, SPLITS, ReidDataset, Split, camera_text
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation
 from casnkit.experiments import load_run
 from casnkit.explain.sanity import randomised
@@ -22,7 +22,6 @@ from casnkit.ranking.protocol import new_matrix
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
 Steps = Generator[tuple[int, int], None, None]  # long work in slices that keeps its result: yields (done, total)
-NO_TRUTH = "pictures"  # the name of a data set of which nobody knows who is who
 WHOLE = 20_000_000  # distances that are kept as one matrix
 CHUNK = 32  # pictures or queries between two breaths
 
@@ -110,7 +109,8 @@ class Network(Evaluation):
             return np.asarray(self.distances[ranked_by][queries])
         if ranked_by != "sum":
             return self.between(self.query.subset(queries), self.gallery, ranked_by)
-        both = [self.part(queries, kind) for kind in RANKED_BY[:2]]
+        one = int(queries[0]) if len(queries) == 1 else None  # whose rows are remembered
+        both = [self.part(queries, kind) if one is None else self.row(one, kind)[None] for kind in RANKED_BY[:2]]
         return np.stack([self.fused(int(i), *rows) for i, *rows in zip(queries, *both, strict=True)])
 
     def one(self, side: str, i: int) -> Extracted:
@@ -137,9 +137,7 @@ class Library:
             names = [Path(folder).name for folder in folders]
             sources = {n if names.count(n) == 1 else str(f): f for n, f in zip(names, folders, strict=True)}
         if not sources:
-            raise ValueError(
-                "expected at least one network (a run's folder, or a model with its configuration), got none"
-            )
+            raise ValueError("expected a network (a run's folder, or a model with its configuration), got none")
         self.sources = {str(name): source for name, source in sources.items()}
         self.dataset, self.device = dataset, device
         self.opened: dict[str, Network | str] = {}  # or why it cannot be
@@ -183,7 +181,6 @@ def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Con
         return model, info.config, None
     source = tuple(source)
     if len(source) not in (2, 3):
-        found = f"got {len(source)} entries"
-        raise ValueError(f"expected a run's folder, (model, config) or (model, result, info), {found}")
+        raise ValueError(f"expected a run, (model, config) or (model, result, info), got {len(source)} entries")
     model, *result, last = source
     return model, getattr(last, "config", last), result[0] if result else None

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from casnkit import attention
-from casnkit.data.records import JUNK_PID
+from casnkit.data.records import JUNK_PID, NO_TRUTH
 from casnkit.evaluation import RANKED_BY, pair_probability
 from casnkit.explain import explain
-from casnkit.inspector.networks import NO_TRUTH, Network
+from casnkit.inspector.networks import Network
 from casnkit.ranking import Ranking, extract, normalise_distances, pair_maps
 
 Maps = tuple[np.ndarray, np.ndarray]
@@ -151,17 +151,17 @@ class QueryRanking:
         network, i, terms = self.network, self.query, {}
         options, data = network.config.ranking, network.dataset
         query, gallery = network.one("query", i), network.one("gallery", j)
-        distances = [float(network.between(query, gallery, kind)[0, 0]) for kind in RANKED_BY[:2]]
-        whole = len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features"
-        if network.pair_trained and whole and options.normalise_per == "query":
+        whole = network.pair_trained and (len(network.gallery) <= LARGE_GALLERY or self.ranked_by != "features")
+        rows = [network.row(i, kind) for kind in RANKED_BY[:2]] if whole else []
+        distances = [row[j] for row in rows] or [network.between(query, gallery, by)[0, 0] for by in RANKED_BY[:2]]
+        if rows and options.normalise_per == "query":
             weights = 1 - options.attention_weight, options.attention_weight
-            for name, weight in zip(RANKED_BY[:2], weights, strict=True):
-                row = normalise_distances(network.row(i, name)[None], options.normalisation, "query")
-                terms[name] = float(row[0, j]), weight
+            for name, row, weight in zip(RANKED_BY, rows, weights, strict=False):
+                terms[name] = float(normalise_distances(row[None], options.normalisation, "query")[0, j]), weight
         probability = float(pair_probability(network.model, query.features, gallery.features)[0])
         pids = int(data.query.pids[i]), int(data.gallery.pids[j])
         same = pids[0] == pids[1] > 0 if self.truth and min(pids) >= 0 else None
-        return Pair(network, probability, same, *distances, terms)
+        return Pair(network, probability, same, *map(float, distances), terms)
 
 
 class Rows(NamedTuple):

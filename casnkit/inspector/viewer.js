@@ -680,7 +680,7 @@ class Strip {
     const shown = tiles.map((tile, n) => {
       const key = [tile.pair ?? tile.gallery, tile.src, tile.query_src].join(" ");
       const kept = !this.tiles.has(key) && before.get(key);
-      const el = kept || button({ class: "ck-tile", onclick: () => this.open(el.about) });
+      const el = kept || tileFor(this.open);
       this.tiles.set(this.tiles.has(key) ? `${key} ${n}` : key, el);
       return fillTile(el, tile);
     });
@@ -708,6 +708,9 @@ class Strip {
     this.viewer.page(by, this);
   }
 }
+
+/** An empty tile. A listener keeps the scope it is made in: in a Strip's `draw` that would be all tiles ever shown. */
+const tileFor = (open) => button({ class: "ck-tile", onclick: ({ currentTarget }) => open(currentTarget.about) });
 
 function fillTile(el, tile) {
   const { status, rank, caption, distance, name, chosen, pinned } = tile;
@@ -766,11 +769,10 @@ function paintSlopes(viewer, canvas, strips, lines, context, height) {
     if (a != null) stroke(context, [a, 2, b ?? a, b == null ? height * 0.3 : height - 2]);
     else if (b != null) stroke(context, [b, height * 0.7, b, height - 2]);
   }
-  context.setLineDash([]);
 }
 
 function drawFailures(viewer, { tiles = [], histograms = [], note }) {
-  const shown = tiles.map((tile) => fillTile(button({ class: "ck-tile", onclick: () => viewer.openQuery(tile) }), tile));
+  const shown = tiles.map((tile) => fillTile(tileFor((about) => viewer.openQuery(about)), tile));
   const charts = make("div", { class: "ck-histograms" }, histograms.map((about) => histogram(viewer, about)));
   const grid = tiles.length ? make("div", { class: "ck-grid" }, shown) : noteOf("No query fits.");
   return [viewer.controlsOf("failures"), charts, noteOf(note), grid];

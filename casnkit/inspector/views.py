@@ -14,7 +14,7 @@ from casnkit.explain.league import read_league
 from casnkit.explain.masks import FILLS
 from casnkit.explain.pair import Counterfactual
 from casnkit.inspector import filters, payload
-from casnkit.inspector.desk import Desk
+from casnkit.inspector.desk import MOST_OPTIONS, Desk
 from casnkit.inspector.networks import printable
 from casnkit.inspector.notes import Note
 from casnkit.inspector.pairs import MARKS, TILES, QueryRanking
@@ -22,7 +22,6 @@ from casnkit.inspector.whatif import hides_of
 
 Section = dict[str, Any]
 ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
-MOST_OPTIONS = 400  # of a list to choose from; beyond, a number is typed
 MOST_FAILURES = 40  # tiles of the grid
 TARGETS = {"same": "same person", "different": "different people", "log-odds": "log-odds of same",
            "identity": "the identities", "agreement": "one identity", "similarity": "feature similarity"}  # fmt: skip
@@ -62,7 +61,7 @@ def _top_controls(desk: Desk) -> list[Section]:
     found, people, query, hint = desk.candidates(), desk.library.query, desk.current.query, desk.place()
     if len(found) <= MOST_OPTIONS:
         listed = found if query in found else [query, *found]
-        choose = _select("query", "Query", [(i, f"{i}: {people.who(i)}") for i in listed], hint=hint)
+        choose = _select("query", "Query", [(i, f"{i}: {desk.whose(i)}") for i in listed], hint=hint)
     else:
         choose = payload.control("query", "number", "Query", hint=hint, min=0, max=len(people) - 1, step=1)
     return [
@@ -98,11 +97,8 @@ def _failure_controls(desk: Desk) -> list[Section]:
         limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
         found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
     orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    return [
-        *found,
-        _select("order", "Order", orders),
-        button("clear", label="All queries", value=ALL, hint="no filter, no range"),
-    ]
+    clear = button("clear", label="All queries", value=ALL, hint="no filter, no range")
+    return [*found, _select("order", "Order", orders), clear]
 
 
 def _hide_controls(desk: Desk) -> list[Section]:

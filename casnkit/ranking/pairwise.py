@@ -281,7 +281,7 @@ class _Blocks:
         queries = min(len(query), _multiple(int(block**0.5)))
         images, asking = (np.arange(len(gallery)), None) if near is None else (np.unique(near), self.side(query))
         for held in chunks(len(images), 1, max(1, budget // (math.prod(g) * (4 + item)))):
-            whole = self.side(gallery.subset(images[held]))
+            whole = self.side(gallery.subset(held if near is None else images[held]))  # a slice is no copy
             for rows in chunks(len(query), 1, queries) if near is None else ():
                 side = self.side(query.subset(rows))
                 found = torch.empty(len(side.maps), len(whole.maps), device=self.device)

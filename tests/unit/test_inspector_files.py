@@ -137,7 +137,8 @@ def test_a_page_holds_its_pairs(inspector: Inspector, tmp_path: Path) -> None:
 
 def test_two_plain_pictures_suffice(write_picture: Callable[..., Path], tmp_path: Path) -> None:
     paths = [str(write_picture(tmp_path / f"{name}.jpg", (k, 90, 60))) for k, name in enumerate(("a", "b & <i>"))]
-    inspector = command.inspect(paths, out=tmp_path / "out")
+    run, data = command.chosen(paths)
+    inspector = Inspector(run, data, out=tmp_path / "out")
     tiles = inspector.viewer.strip["tiles"]
     assert [(tile["status"], tile["name"]) for tile in tiles] == [("unknown", "b & <i>.jpg")]
     assert "truth" not in inspector.viewer.pair["verdict"]
@@ -149,22 +150,22 @@ def test_two_plain_pictures_suffice(write_picture: Callable[..., Path], tmp_path
 @pytest.mark.parametrize(
     ("what", "words"),
     [(["nowhere/at/all"], "nowhere"), (["one.jpg"], "at least two pictures"), (["one.jpg", "text.jpg"], "text.jpg"),
-     (["gap-casn", "one.jpg", "gone.jpg"], "gone.jpg")],
+     (["gap-casn", "one.jpg", "gone.jpg"], "gone.jpg"), (["run", "one.jpg", "one.jpg"], "expected JSON"),
+     (["half", "one.jpg", "one.jpg"], "expected the weights")],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_one_sentence(
-    what: list[str],
-    words: str,
-    write_picture: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
+    what: list[str], words: str, write_picture: Callable[..., Path], tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "one.jpg")
-    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "run/run.json", "half/run.json", "half/model.safetensors"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("{}" if name == "half/run.json" else "no picture")
     assert main(["inspect", *what, "--no-browser"]) == 2
     assert words in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.jpg", "text.jpg"]
+    command.show(what)
+    assert capsys.readouterr().out.startswith("casnkit: ")  # where the command cannot see it, the page says it
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "one.jpg", "run", "text.jpg"]
 
 
 SERVER = """import json, os, sys, time
@@ -206,5 +207,5 @@ def test_the_notebook_that_is_served_opens_the_inspector_and_ends_with_it(
     assert "--no-browser" in served["arguments"]
     assert "http://127.0.0.1:" in capsys.readouterr().out
     found: dict[str, Any] = {}
-    exec("".join(served["notebook"]["cells"][0]["source"]).replace("inspect(", "shown = inspect("), found)
+    exec("".join(served["notebook"]["cells"][0]["source"]).replace("show(", "shown = show("), found)
     assert len(found["shown"].strip["tiles"]) == 1
