@@ -28,6 +28,7 @@ html_math_renderer = "mathml"
 html_static_path = html_css_files = ["site.css"]
 nb_execution_mode = "off"
 nb_number_source_lines = False
+nb_render_markdown_format = "gfm"  # tables that a cell shows
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]  # the viewer is shown by the picture that is kept beside it
