@@ -52,7 +52,7 @@ def main() -> None:
     """Take the frames, and keep them as one animated picture with its text."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "page.html"
-        subprocess.run([sys.executable, "-m", "casnkit", "page", "--out", path], check=True)
+        subprocess.run([sys.executable, "-m", "casnkit", "page", "--count", "6", "--out", path], check=True)
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
         page.goto(path.as_uri())
