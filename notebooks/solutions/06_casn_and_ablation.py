@@ -23,7 +23,6 @@ profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
 
 # %%
-
 import numpy as np
 
 import casnkit as ck
