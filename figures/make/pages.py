@@ -204,15 +204,16 @@ def found() -> list[str]:
     """What was found, in five sentences that are made of the tables."""
     table, lines = comparisons(), [] if finished() else [UNFINISHED]
     by_measure = {measure: named(own) for measure, own in table.groupby("measure")}
-    lines.append(
+    better = (
         f"**Do these networks find people better?** By features, against IDE, in points of mAP, over {table['seeds'].min()} "
         f"seeds and after a correction for {len(table)} comparisons: {by_measure['mAP']}."
     )
     if (against := controlled()) is not None:
-        lines.append(
-            f"**Much of that is the learning rate.** The tries chose {chosen('ide')['learning_rate']} for IDE; all others "
-            f"kept {profile('quick').train.learning_rate}. Against IDE at that rate: {named(against)}."
+        better += (
+            f" Much of that is the learning rate: the tries chose {chosen('ide')['learning_rate']} for IDE, all others kept "
+            f"{profile('quick').train.learning_rate}; against IDE at that rate: {named(against)}."
         )
+    lines.append(better)
     lines.append(
         "**Does attention help in the test?** By the sum of both distances, against IDE with the row profile of its "
         f"channels' plain mean: {by_measure['fused mAP']}."
@@ -230,6 +231,13 @@ def found() -> list[str]:
         f"picture 1 is weaker ({weaker.min():.0f} to {weaker.max():.0f} % of them); exchanging the pictures keeps "
         f"{swap.min():.0f} to {swap.max():.0f} % of alpha. And equation 5, with a larger weight, collapses to one profile "
         "for everybody."
+    )
+    rows = results("correspondence").query("study == 'variants' and variant == 'casn'")
+    same = 100 * rows.groupby("matrix")["same_part"].mean()
+    lines.append(
+        f"**Cell by cell, the similarity joins equal parts of the body** in {same['cosine']:.0f} % of its weight, and in "
+        f"{same['excess']:.0f} % of what two separate maps cannot tell (CASN, {rows['seed'].nunique()} seeds); chance is "
+        f"{same['chance']:.0f} %, plain position {same['position']:.0f} %."
     )
     return lines
 
