@@ -31,8 +31,6 @@ from casnkit.inspector.views import ALL, TABS, view_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # loaded when the first figure is drawn
 
-PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
-
 
 class Viewer(anywidget.AnyWidget):
     """The viewer in the browser: one synced dict for each section of the view."""
@@ -126,13 +124,24 @@ class Inspector:
             self.desk.patient = True
         return None
 
-    async def _work(self, job: Pending, message: Any) -> None:
-        """Long work on the event loop: a slice, a breath for the page, the next slice; then what was asked for."""
-        try:
-            await asyncio.sleep(PAUSE)
-            for done, total in job.steps:
+    async def _work(self, pending: Pending, message: Any) -> None:
+        """Long work beside the event loop, which hears the page meanwhile; then what was asked for."""
+        job, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def wanted() -> bool:
+            return self._job is not None and self._job[0] is job and not job.done()
+
+        def tell(done: int, total: int) -> None:
+            if wanted():
                 self.viewer.busy = self.busy = {**self.busy, "done": done, "total": total}
-                await asyncio.sleep(PAUSE)
+
+        def progress(done: int, total: int) -> None:  # in the other thread
+            if not wanted():
+                raise asyncio.CancelledError
+            loop.call_soon_threadsafe(tell, done, total)
+
+        try:
+            await asyncio.to_thread(pending.function, progress)
         except (ValueError, OSError, RuntimeError) as error:
             self.cancel()
             self.refresh(error=error)

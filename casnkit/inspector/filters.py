@@ -3,7 +3,6 @@
 Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
 """
 
-from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +11,18 @@ import pandas as pd
 from casnkit.attention import attention_distance
 from casnkit.config import check_choice
 from casnkit.evaluation import pair_probability
-from casnkit.inspector.networks import CHUNK, WHOLE, Network
+from casnkit.inspector.networks import Network, Progress
 from casnkit.inspector.pairs import QueryRanking
 from casnkit.inspector.state import State
 from casnkit.ranking import pair_maps
 from casnkit.ranking.protocol import chunks
 
+WHOLE = 20_000_000  # distances that are kept as one matrix
+CHUNK = 32  # queries between two words of progress
 
-def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, np.recarray]:
-    """A network's table, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
+
+def table_of(network: Network, ranked_by: str, progress: Progress) -> np.recarray:
+    """A network's table. A matrix that is small enough is kept: later rankings are taken from it."""
     count, lines, rows = len(network.query), [], []
     small = count * len(network.gallery) <= WHOLE
     for part in np.array_split(np.arange(count), -(-count // CHUNK)):
@@ -28,7 +30,7 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
         ranked = [QueryRanking(network, i, ranked_by, row) for i, row in zip(part.tolist(), distances, strict=True)]
         lines += map(_line, ranked)
         rows += [distances] if small else []
-        yield len(lines), count
+        progress(len(lines), count)
     if rows:
         network.distances.setdefault(ranked_by, np.concatenate(rows))
     table = pd.DataFrame(lines).to_records(index=False)
@@ -43,7 +45,7 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
         pairs = np.arange(len(i))[:, None].repeat(2, axis=1)
         maps = pair_maps(network.model, *sides, pairs, options.siamese_mode, options.pair_order)
         table.consistency[i] = attention_distance(*maps, options.threshold)
-        yield count, count
+        progress(count, count)
     return table
 
 
