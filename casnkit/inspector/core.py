@@ -26,7 +26,7 @@ from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
-from casnkit.inspector.views import ALL, TABS, view_of
+from casnkit.inspector.views import TABS, view_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # loaded when the first figure is drawn
@@ -158,7 +158,11 @@ class Inspector:
         """Stop what is being computed, and show again what was before it was asked for."""
         if self._job is not None:
             before = self._job[1]
-            self.desk.current = before.changed(ALL | {"tab": "pair"}) if before == self.desk.current else before
+            self.desk.current = (
+                before.changed({"tab": "pair", "filter": "all", "order": "data", "ranges": {}})
+                if before == self.desk.current
+                else before
+            )
             self._drop()
 
     def set(self, **changes: Any) -> State:

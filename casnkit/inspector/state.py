@@ -5,13 +5,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from casnkit.config import Settings, check_choice, one_of, within
+from casnkit.data.files import read_json
 from casnkit.evaluation import RANKED_BY, SIDES
 from casnkit.explain.masks import FILLS
 
 CORNERS = ("x0", "y0", "x1", "y1")
+SCREEN = read_json(Path(__file__).with_name("screen.json"))  # what is on it and no code: controls, filters, words
 
 
 @dataclass(frozen=True)
