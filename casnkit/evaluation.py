@@ -68,9 +68,8 @@ class Evaluation:
         """
         model, (first, world) = unwrapped(model, CASN), _share(accelerator)
         size, sides, memory = (config.data.height, config.data.width), [], psutil.virtual_memory()
-        together = (
-            3 * math.prod(size) * (min(READ_AT_ONCE, len(dataset.gallery)) + 3 * 4 * BATCH)
-        )  # the first layers too
+        # what the first layers give too
+        together = 3 * math.prod(size) * (min(READ_AT_ONCE, len(dataset.gallery)) + 3 * 4 * BATCH)
         if together > memory.total:
             needs = f"at least {together / 2**30:,.0f} GiB of memory, this machine has {memory.total / 2**30:,.0f}"
             raise ValueError(f"images of {size[0]}x{size[1]} (height x width) need {needs}: choose smaller ones")

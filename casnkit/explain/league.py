@@ -223,10 +223,7 @@ def _measure(
     model, count, ask = retrieval.model, len(chosen.pairs), partial(explain, method=name, **options)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
     asked = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
-    maps, seconds = (
-        [torch.cat([getattr(a, side) for a in asked]).float() for side in SIDES],
-        sum(a.seconds for a in asked),
-    )
+    maps = [torch.cat([getattr(a, side) for a in asked]).float() for side in SIDES]
     place = chosen.localisation(maps, seed).items()
     found = {("localisation", measure): (v.found, v.chance) for measure, v in place}
     curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
@@ -236,7 +233,7 @@ def _measure(
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]
     checks = sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).values
     found |= {("sanity", name): (values, np.nan) for name, values in checks.items()}
-    found["speed", "seconds_per_pair"] = np.full(count, seconds / count), np.nan
+    found["speed", "seconds_per_pair"] = np.full(count, sum(a.seconds for a in asked) / count), np.nan
     tables = {key: pd.DataFrame({"value": value, "chance": by_chance}) for key, (value, by_chance) in found.items()}
     return pd.concat(tables, names=["test", "measure", "pair"]).reset_index()
 

@@ -21,9 +21,7 @@ from casnkit.data.files import read_json, write_json
 from casnkit.data.records import NO_TRUTH
 from casnkit.inspector.notes import Notes
 
-KIT = (
-    Path(__file__).parents[1] / "experiments" / "weights"
-)  # its networks; the command loads no torch, the page's kernel does
+KIT = Path(__file__).parents[1] / "experiments" / "weights"  # networks; the command loads no torch, the kernel does
 CELL = """# Shift and Enter: the inspector appears below
 from casnkit.inspector.command import show
 show({what!r}, {device!r}, {out!r})"""
@@ -42,9 +40,8 @@ def add_parser(group: Any) -> None:
 def chosen(what: Sequence[str]) -> tuple[str, ReidDataset]:
     """The run and the data of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
     what = list(map(str, what))
-    run = (
-        what.pop(0) if what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT)) else "gap-casn"
-    )
+    named = what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT))
+    run = what.pop(0) if named else "gap-casn"
     if len(what) == 1 and not Path(what[0]).is_file():
         return run, open_dataset(what[0])
     return run, of_pictures(what) if what else open_dataset("people")

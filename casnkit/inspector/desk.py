@@ -44,11 +44,8 @@ class Desk:
         self.dataset, self.library, self.progress = dataset, Library(sources, dataset, device), progress
         self.notes: Notes | None = None  # of the screen's user
         self.patient = True  # whether one waits for long work; a screen does not
-        self.current, self._tables, self._outcome = State(), {}, ((), None)
-        self._ranking = lru_cache(64)(lambda network, i, by: QueryRanking(network, i, by, network.row(i, by)))
-        self._maps, self._pair = lru_cache(128)(pairs.maps_of), lru_cache(64)(QueryRanking.pair)
-        self.whose = lru_cache(MOST_OPTIONS)(self.library.query.who)
-        self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
+        self.current = State()
+        self.forget()
         self.hints: list[str] = []  # what must be said of networks and pictures
         for name in self.library.sources:
             try:
@@ -131,6 +128,25 @@ class Desk:
         """The gallery image that is looked at."""
         return self.ranking().first() if self.current.gallery is None else self.current.gallery
 
+    @property
+    def key(self) -> str:
+        """The query's path below the data set, under which notes of it are kept."""
+        return self.library.query.key(self.current.query)
+
+    def step(self, by: int) -> None:
+        """To another gallery image, so many places on in the ranking."""
+        order = self.ranking().order(self.current.show_ignored).tolist()
+        place = order.index(self.gallery) + by if self.gallery in order else 0
+        self.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else self.gallery)
+
+    def turn(self, by: int) -> None:
+        """To another query, so many places on in the list, round and round."""
+        found, query = self.candidates(), self.current.query
+        if not found:
+            raise ValueError("no query fits the filter: choose another filter, or all queries")
+        place = found.index(query) + by if query in found else min(by, 0)
+        self.set(query=found[place % len(found)])
+
     def maps(self, i: int, j: int, method: str = "", target: str = "", random: bool = False) -> pairs.Maps:
         """The two maps of a pair, not normalised, by a method (default: the state's)."""
         method, target = (method, target) if method else (self.current.method, self.current.target)
@@ -204,8 +220,9 @@ class Desk:
 
     def forget(self) -> None:
         """Let all go that was computed; asked again, it is computed again."""
-        for kept in (self._ranking, self._maps, self._pair, self.thumbnail):
-            kept.cache_clear()
-        self._outcome = (), None
-        self._tables.clear()
+        self._tables, self._outcome = {}, ((), None)
+        self._ranking = lru_cache(64)(lambda network, i, by: QueryRanking(network, i, by, network.row(i, by)))
+        self._maps, self._pair = lru_cache(128)(pairs.maps_of), lru_cache(64)(QueryRanking.pair)
+        self.whose = lru_cache(MOST_OPTIONS)(self.library.query.who)
+        self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
         self.library.opened.clear()

@@ -21,7 +21,7 @@ SCREEN = read_json(Path(__file__).with_name("screen.json"))  # what is on it and
 class State(Settings):
     """One view of the inspector. Names of networks, methods, filters and the like are checked where they are known."""
 
-    tab: str = "pair"
+    tab: str = one_of("pair", SCREEN["controls"])
     query: int = within(0, 0)
     gallery: int | None = within(None, 0)  # the gallery image that is looked at; None: the first of the ranking
     pinned: int | None = within(None, 0)  # a second gallery image, to compare with

@@ -241,9 +241,9 @@ def effects(desk: Desk, found: Counterfactual) -> list[Section]:
 def _noted(desk: Desk) -> Section:
     desk.notes.read()
     pictures, kept = desk.library.query, desk.notes.notes
-    own, number = pictures.key(desk.current.query), {pictures.key(i): i for i in range(len(pictures))}
+    number = {pictures.key(i): i for i in range(len(pictures))}
     listed = [{"query": number.get(key), **note._asdict()} for key, note in kept.items()]
-    found = {**kept.get(own, Note())._asdict(), "saved": f"on {printable(own)}", "list": listed}
+    found = {**kept.get(desk.key, Note())._asdict(), "saved": f"on {printable(desk.key)}", "list": listed}
     return found | {"exports": list(SCREEN["exports"].items())}
 
 
@@ -257,8 +257,8 @@ TABS: dict[str, tuple[Callable[[Desk], Section], Callable[[Desk], Section]]] = {
 }
 
 
-def _controls(tab: str, own: Section) -> list[Section]:
-    listed = [(control, own.get(control["name"], {})) for control in SCREEN["controls"][tab]]
+def _controls(known: list[Section], own: Section) -> list[Section]:
+    listed = [(control, own.get(control["name"], {})) for control in known]
     return [control | found for control, found in listed if found is not None]
 
 
@@ -266,8 +266,9 @@ def view_of(desk: Desk) -> dict[str, Section]:
     """All sections of the open tab; those of other tabs are empty."""
     tab, ranking, found = desk.current.tab, desk.ranking(), {name: {} for name in ("strip", *TABS)}
     found["state"] = desk.current.to_dict() | {"ranked_by": desk.ranked_by(), "gallery": desk.gallery}
-    opened = {name: _controls(name, own(desk)) if name == tab else [] for name, (own, _) in TABS.items()}
-    found["controls"] = {"": _controls("", _top(desk)), **opened}
+    own, section = TABS[tab]
+    shown = {"": _controls(SCREEN["top"], _top(desk)), tab: _controls(SCREEN["controls"][tab], own(desk))}
+    found["controls"] = {name: [] for name in TABS} | shown
     if tab in ("pair", "notes"):
         found["strip"] = _strip_of(desk, ranking, ranking.label, desk.current.page)
-    return found | {tab: TABS[tab][1](desk)}
+    return found | {tab: section(desk)}
