@@ -15,10 +15,11 @@ from typing import Any
 
 import casnkit as ck
 from casnkit.data import ReidDataset, Split, open_dataset
-from casnkit.data.files import write_json
+from casnkit.data.files import read_json, write_json
 from casnkit.data.records import NO_TRUTH
 from casnkit.inspector.notes import Notes
 
+KIT = Path(__file__).parents[1] / "experiments" / "weights"  # networks; the command loads no torch, the kernel does
 CELL = """# Shift and Enter: the inspector appears below
 from casnkit.inspector.command import show
 show({what!r}, {device!r}, {out!r})"""
@@ -37,7 +38,7 @@ def add_parser(group: Any) -> None:
 def chosen(what: Sequence[str]) -> tuple[str, ReidDataset]:
     """The run and the data of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
     what = list(map(str, what))
-    named = what and any((place / what[0] / "run.json").is_file() for place in (Path(), ck.experiments.FOLDER))
+    named = what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT))
     run = what.pop(0) if named else "gap-casn"
     if len(what) == 1 and not Path(what[0]).is_file():
         return run, open_dataset(what[0])
@@ -68,9 +69,10 @@ def command(options: argparse.Namespace) -> None:
     """Write a small notebook into a temporary folder, and serve it by voila where it is installed, else by JupyterLab."""
     device, out = options.device, options.out.expanduser().absolute()
     what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
-    Notes(out / "notes.json")  # what cannot be opened is said here, before a server runs
-    ck.runs.pick_device(device)
-    ck.experiments.load_run(chosen(what)[0])
+    Notes(out / "notes.json")  # these are refused before a server runs; weights are read, and refused, in the page
+    read_json(KIT / chosen(what)[0] / "run.json")  # an absolute path stays one
+    if device:
+        ck.runs.pick_device(device)
     cell = {"cell_type": "code", "id": "inspector", "metadata": {}, "outputs": [], "execution_count": None}
     cell["source"] = CELL.format(what=what, device=device, out=str(out))
     about = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
