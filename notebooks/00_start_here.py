@@ -30,6 +30,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # of no importance here; "smoke", "quick" or "paper" in the notebooks that train
 data = "people:tiny"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -64,7 +66,8 @@ inspector
 # 1. **Point at a cell** of one picture. The lines lead to the cells of the other picture that are most like it.
 # 2. **Click another picture** in the strip on top. A blue frame and a check is the same person, a dashed orange frame and a
 #    cross is another.
-# 3. **Move the threshold** $t$. The network compares both pictures row by row, between the two lines.
+# 3. **Move the threshold** $t$. The network compares both pictures row by row. It starts at the first row that is brighter
+#    than $t$ (a share of the map's maximum) and ends at the last one; two dashed lines mark them.
 # 4. **Drag a rectangle** over what you would look at yourself, and open *What if*: does the network still think the same?
 # 5. Choose another network or another method, and look at the same pair again.
 #
@@ -76,12 +79,14 @@ inspector
 #
 # The network does not judge one pair alone. A picture is searched for: the **query**. The **gallery** is searched, and all
 # its pictures are sorted by their distance from the query. Here is the list of the query above, the closest picture first.
+# Below each picture stand its distance (without a unit, lower is closer), the person's number (*id*) and the camera's
+# (*cam*). **AP**, the average precision, says how good the whole list is: 100 % if all right pictures come first.
 
 # %%
 inspector.figure("ranking")
 
 # %% [markdown]
-# Every picture carries a person's number (`pid`) and a camera's (`camid`). Nobody in these pictures was seen in training:
+# In code, the two numbers are called `pid` and `camid`. Nobody in these pictures was seen in training:
 # the network has to compare people whom it has never met. All pictures of one of them:
 
 # %%
@@ -97,7 +102,8 @@ figures.show_batch([dataset.gallery.image(i) for i in own], captions, columns=8)
 # %% [markdown]
 # ## 3 · How often is it right?
 #
-# **Rank-1** is the share of queries whose closest gallery picture shows the right person. **mAP** looks at the whole list.
+# **Rank-1** is the share of queries whose closest gallery picture shows the right person; for **rank-5**, one of the five
+# closest is enough. **mAP** is the mean of AP over all queries, so it looks at whole lists.
 # CASN can rank by its features, by its attention, or by the sum of both. *Chance* is the same count with random distances.
 # All in percent.
 
@@ -128,7 +134,9 @@ figures.show_rankings([report.ranking_row(dataset, by_features, i, f"query {i}")
 # **Siamese attention** belongs to a *pair*: where in each picture are the channels that matter for "the same"?
 # **Identification attention** belongs to *one* picture: which parts speak for the name that the network would give it?
 #
-# Each map stands beside the **plain mean** of all channels, which knows neither a pair nor a name. An explanation that looks
+# Inside the network a picture is a stack of small pictures, the *channels*. Each is bright where the network found
+# something. A map of attention is a weighted sum of them. Beside it stands the **plain mean** of all channels, which uses
+# neither a pair nor a name. An explanation that looks
 # like the plain mean explains little.
 
 # %%

@@ -32,6 +32,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import warnings
@@ -105,7 +107,8 @@ else:
 # (The colour names are those of the cloth. Light, camera and noise then change the colours, as in real pictures.)
 #
 # **Look-alikes.** Some people come in pairs that differ in *one part only*: shoes, a bag, hair. They make the set hard. They
-# are also useful: a good explanation of "these two are *not* the same" has to point at that part.
+# are also useful: a good explanation of "these two are *not* the same" has to point at that part. Each caption gives the
+# person's number and the part in which the pair differs.
 
 # %%
 test = set(np.union1d(query.identities, gallery.identities).tolist())
@@ -271,7 +274,7 @@ session.expect(result.mean_ap > chance.mean_ap, "the colours rank no better than
 figures.show_cmc({"six stripes of colour": result.cmc, "chance": chance.cmc})
 
 # %% [markdown]
-# Now we break the rules, one at a time. The distances stay the same.
+# Now we break the rules, one at a time. The distances stay the same. All numbers are in percent.
 
 # %%
 kept = gallery.pids != 0

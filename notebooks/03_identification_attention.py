@@ -32,6 +32,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -264,7 +266,7 @@ figures.show_batch([*shades, *remains], captions + [f"hides {mask.mean():.0%}" f
 # > `session.run("casn", loss={"mask_slope": 40.0, "mask_centre": 0.25, "mask_fill": "blur"})`.
 
 # %%
-print(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"), sep="\n")
+ck.notebook.say(*ablation.evidence("mask_slope", "mask_centre", "mask_fill"))
 
 # %% [markdown]
 # ## 10 · Is the person still recognised?
@@ -335,7 +337,7 @@ print({name: round(value, 3) for name, value in L_ia.items()})
 # > `ck.paper_literal(config)`.
 
 # %%
-print(*ablation.evidence("ia_score"), sep="\n")
+ck.notebook.say(*ablation.evidence("ia_score"))
 
 # %% [markdown]
 # There is one more open point in the second pass. Masked pictures have other statistics than whole ones, and BatchNorm
@@ -357,7 +359,7 @@ print("L_ia by the statistics", {name: round(value, 3) for name, value in by_sta
 # > last line prints those of this one. *To switch:* `session.run("casn", loss={"masked_batchnorm": "update"})`.
 
 # %%
-print(*ablation.evidence("masked_batchnorm"), sep="\n")
+ck.notebook.say(*ablation.evidence("masked_batchnorm"))
 open_points = ("ia_score", "mask_slope", "mask_centre", "mask_fill", "masked_batchnorm")
 print({name: getattr(options, name) for name in open_points})
 
@@ -608,7 +610,7 @@ exercises.check_number(my_spill, coverage(everywhere, three_tenths)[1].item(), m
 #
 # Answer each question in your head, then open it.
 #
-# <details><summary>1. Why is $w_k$ the same at every place of a channel?</summary>
+# <details><summary>1. Why is the weight of a channel the same at all its places?</summary>
 #
 # The score depends on channel $k$ only through its mean $f_k$, and every place has the same share in the mean. So the
 # derivative is $\frac{1}{hw}\,\partial y_c / \partial f_k$ everywhere.

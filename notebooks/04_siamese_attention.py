@@ -34,6 +34,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -113,7 +115,7 @@ figures.show_distributions(judged, "p(same person)", "What the pair classifier s
 # > below. *To switch:* `session.run("casn", pair_rate=1.0, pair_weight_decay=None)`.
 
 # %%
-print(*ablation.evidence("pair_rate"), sep="\n")
+ck.notebook.say(*ablation.evidence("pair_rate"))
 
 # %% [markdown]
 # ## 3 · The gradient of $z_1$
@@ -288,7 +290,7 @@ figures.show_indicators(alpha_linear.cpu(), names, "\u03b1 with a linear pair cl
 # > instead of one for each pair.
 
 # %%
-print(*ablation.evidence("pair_activation"), sep="\n")
+ck.notebook.say(*ablation.evidence("pair_activation"))
 
 # %% [markdown]
 # ## 7 · Four readings of one equation
@@ -319,7 +321,7 @@ figures.show_maps(pictures[:2], maps, outlines, ["query", names[0]], "Four modes
 # > switch:* `session.run("casn", loss={"siamese_mode": "signed"}, ranking={"siamese_mode": "signed"})`.
 
 # %%
-print(*ablation.evidence("siamese_mode"), sep="\n")
+ck.notebook.say(*ablation.evidence("siamese_mode"))
 
 # %% [markdown]
 # ## 8 · Which picture comes first?
@@ -349,7 +351,7 @@ for side, maps_of_both, maps_of_one, A in zip(("query", "gallery"), both, (M_1, 
 # > `session.run("casn", loss={"pair_order": "both"}, ranking={"pair_order": "both"})`.
 
 # %%
-print(*ablation.evidence("pair_order"), sep="\n")
+ck.notebook.say(*ablation.evidence("pair_order"))
 
 # %% [markdown]
 # ## 9 · Comparing two maps (equation 5)
@@ -406,7 +408,7 @@ figures.show_thresholds([m[0] for m in maps_5], (0.25, 0.5, 0.75), cropped[0].he
 
 # %%
 print(f"here t = {t}")
-print(*ablation.evidence("threshold"), sep="\n")
+ck.notebook.say(*ablation.evidence("threshold"))
 
 # %% [markdown]
 # ## 10 · Do maps of one person agree more?
@@ -618,7 +620,7 @@ exercises.check_function(my_distance, reference, cases, mistakes)
 #
 # Answer each question in your head, then open it.
 #
-# <details><summary>1. Which channels does $\alpha$ select in a trained network, and why?</summary>
+# <details><summary>1. Which channels does α select in a trained network, and why?</summary>
 #
 # Mostly those in which picture 1 is weaker than picture 2. The score $z_1$ falls with the size of the difference, so its
 # gradient points along $-f^-$, and it is positive where $f^-$ is negative.

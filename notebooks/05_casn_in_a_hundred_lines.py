@@ -32,6 +32,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -194,20 +196,16 @@ def casn_loss(pictures, labels):
 # term must agree, and so must the gradient that reaches the first convolution.
 
 # %%
-library = ck.CASN(len(pids), backbone=trunk).to(device)
+library = ck.CASN(len(pids), backbone=trunk).to(device).train()
 for ours, theirs in ((identity_head, library.identity_head), (pair_head, library.pair_head)):
     for value, its in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
         its.copy_(value.view_as(its))
-
-# %%
 order = np.argsort(split.pids, kind="stable")[:16]  # neighbours show one person
 batch = np.concatenate([order[::2], order[1::2]])
 mine = casn_loss(images[batch], labels[batch])
-theirs = losses.CASNLoss()(library.train(), *images[batch].chunk(2), *labels[batch].chunk(2))
+theirs = losses.CASNLoss()(library, *images[batch].chunk(2), *labels[batch].chunk(2))
 for name, value in mine.items():
     print(f"{name:12} here {value:.6f}   kit {theirs[name]:.6f}")
-
-# %%
 first = trunk[0][0].weight
 here, kit = (torch.autograd.grad(terms["total"], first)[0] for terms in (mine, theirs))
 print(f"gradients differ by {(here - kit).abs().max() / kit.abs().max():.1e} of the largest")
@@ -245,6 +243,8 @@ figures.show_batch([split.image(i) for i in pairs], names, title="Eight pairs: b
 # One step: draw pairs, mirror half of the pictures, compute the loss, and move every weight a little against its gradient.
 # We use stochastic gradient descent with momentum, as in the paper. In the last quarter of the training the learning rate
 # falls to a tenth. A large weight decay suits a network that starts from random weights (notebook 02).
+#
+# The cell after the next one trains: some seconds at `smoke`, a minute or two at `quick`. It prints nothing until it is done.
 
 # %% tags=["casn"]
 modules = torch.nn.ModuleList([trunk, identity_head, pair_head])

@@ -33,6 +33,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -81,14 +83,14 @@ train_split = session.dataset.train
 labels = torch.as_tensor(ck.data.labels_of(train_split.pids)[0])
 sampler = PairSampler(train_split.pids, train_split.camids, batch_size=8, seed=session.seed)
 pairs = sampler.epoch(0)[0]
-first, partner = pairs[np.argsort(~sampler.is_positive(pairs), kind="stable")].T
-images_1, images_2 = (session.images("train", index) for index in (first, partner))
+one, other = pairs[np.argsort(~sampler.is_positive(pairs), kind="stable")].T
+images_1, images_2 = (session.images("train", index) for index in (one, other))
 
 # %%
 model = casn.model.train()
 loss = ck.CASNLoss(session.config("casn").loss)
 with torch.enable_grad():
-    terms = loss(model, images_1, images_2, labels[first].to(session.device), labels[partner].to(session.device))
+    terms = loss(model, images_1, images_2, labels[one].to(session.device), labels[other].to(session.device))
 model.eval()
 terms = {name: value.item() for name, value in terms.items()}
 by_hand = terms["ide"] + 0.5 * terms["ia"] + 0.05 * (terms["bce"] + 0.2 * terms["consistency"])
@@ -238,7 +240,8 @@ figures.show_gallery_of_methods(pictures, drawn, headings, title="Equation 3 alo
 # A few pairs can support any story, so we count. We use two measures: the mean distance of equation 5 between pictures of
 # *one* person (lower means that the maps agree more), and how well the distance tells pairs of one person from pairs of two
 # (area under the ROC curve, chance 50). The consistency loss asks only for the first. A network that moves only *different*
-# people apart improves the second all the same.
+# people apart improves the second all the same. In the table, `distance_same` is the first measure and `auc` the second;
+# *own* uses the network's Siamese maps, *plain* the plain mean.
 
 # %%
 pairs_of = [np.argwhere(kind)[np.random.default_rng(0).permutation(kind.sum())[:300]] for kind in (right, strangers)]
@@ -391,7 +394,7 @@ exercises.check_function(my_holm, lambda p: ablation.report.holm(p).copy(), case
 #
 # <details><summary>Hint</summary>
 #
-# Solve $2s/\sqrt n = d$ for $n$ and round up (`math.ceil`).
+# Solve $2s/\sqrt n = d$ for $n$ and round up (`np.ceil`).
 #
 # </details>
 

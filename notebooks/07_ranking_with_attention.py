@@ -32,6 +32,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 from dataclasses import replace

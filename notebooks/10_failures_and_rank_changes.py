@@ -32,6 +32,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -73,7 +75,7 @@ inspector.figure("failures")
 # **Idea.** A kind of failure must be something that we can *measure* for every query. It must not be something that we only
 # notice in a picture after we know that the query failed. The inspector's filters are such kinds (the list **Queries** in its
 # tab **Failures**). One of them asks for a high p(same). What counts as high depends on the network, so we use the value that
-# only a fifth of its first pictures exceed:
+# only a fifth of its first pictures exceed. A share such as 0.1 means a tenth of the queries:
 
 # %%
 table = inspector.desk.table()

@@ -33,6 +33,8 @@
 # %% tags=["parameters"]
 profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 import numpy as np
@@ -175,7 +177,7 @@ figures.show_agreement(list(asked), explain.agreement(asked))
 #
 # The methods also differ in cost:
 
-# %%
+# %% tags=["timing"]
 print(f"{len(first)} pairs at once on {session.device}")
 costs = {name: 1000 * asked[name].seconds / len(first) for name in asked}
 evaluation.table([{"method": name, "ms a pair": costs[name]} for name in sorted(costs, key=costs.get)])

@@ -32,6 +32,8 @@
 
 # %% tags=["parameters"]
 profile = "paper"  # whose runs to read: "paper" (the real tables), or "smoke" and "quick" for a try
+if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
+    get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
 from IPython.display import Markdown

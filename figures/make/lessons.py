@@ -23,6 +23,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 TIMES = ROOT / "figures" / "results" / "lessons.csv"
 PROFILES = ("smoke", "quick", "paper")
+PAGE = 1100  # pixels; text of a picture that is made narrower than this cannot be read
 LESSONS = pd.DataFrame(
     [
         ("00_start_here", "Start here", "Same person? And what made you think so?", "nothing"),
@@ -84,7 +85,7 @@ def _tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         output.execution_count = None
     texts = output if output.output_type == "stream" else output.data
     for name in {"text", "text/plain", "text/html", "text/markdown"} & set(texts):
-        texts[name] = texts[name].replace(os.environ["CASNKIT_DATA"], "$CASNKIT_DATA").replace(f"{ROOT}/", "../")
+        texts[name] = texts[name].replace(os.environ["CASNKIT_DATA"], "$CASNKIT_DATA").replace(f"{ROOT}/notebooks/", "")
     if "image/png" in output.get("data", {}):
         output.data.pop("text/html", None)  # holds the picture once more
         output.data["image/png"] = base64.b64encode(_small(base64.b64decode(output.data["image/png"]))).decode()
@@ -92,11 +93,12 @@ def _tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
 
 
 def _small(png: bytes) -> bytes:
-    """A picture in 128 colours, at the size or at half the size, whichever takes fewer bytes."""
+    """A picture in 64 colours; one that is wider than a page, at its size or at half of it, whichever takes fewer bytes."""
     image, found = Image.open(io.BytesIO(png)).convert("RGB"), []
-    for size in (image.size, (image.width // 2, image.height // 2)):
+    half = (image.width // 2, image.height // 2)
+    for size in (image.size, half) if image.width > PAGE else (image.size,):
         file = io.BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).quantize(128).save(file, "PNG", optimize=True)
+        image.resize(size, Image.Resampling.LANCZOS).quantize(64, kmeans=1).save(file, "PNG", optimize=True)
         found.append(file.getvalue())
     return min(found, key=len)
 

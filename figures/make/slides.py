@@ -18,6 +18,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 ROOT = Path(__file__).parents[2]
 TEXT = ROOT / "docs" / "lecture.md"
+FORMULAS = TEXT.with_name("site.css")
 STYLE = """
 @page { size: 1280px 720px; margin: 0; }
 * { box-sizing: border-box; } body { margin: 0; background: #fff; color: #1b1b1b; font: 28px/1.45 system-ui, sans-serif; }
@@ -29,7 +30,7 @@ blockquote { padding: 4px 0 4px 24px; border-left: 6px solid #0072b2; font-size:
 p:has(> img) { flex: 1; min-height: 0; display: flex; justify-content: center; margin: 0; }
 img { max-width: 100%; max-height: 100%; object-fit: contain; } img[title=top] { width: 100%; object-fit: cover;
   object-position: top; }
-math { font: 36px "STIX Two Math", "Latin Modern Math", math; } p math { font-size: 32px; }
+math { font-size: 36px; } math[display=block] { margin-bottom: 28px; } p math { font-size: 32px; }
 code { font-size: 30px; }
 a { color: #0072b2; } aside { display: none; }
 @media screen {
@@ -60,7 +61,7 @@ def lecture(text: str, folder: Path) -> str:
         parts.append(f"<section>\n{markdown.render(shown)}</section>\n<aside>{markdown.render(told)}</aside>")
     body = re.sub(r'src="([^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', "\n".join(parts))
     title = re.findall(r"(?m)^# (.+)$", text)[0]
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{FORMULAS.read_text("utf-8")}{STYLE}</style>'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n<script>{SCRIPT}</script></body></html>\n'
     )

@@ -1,12 +1,15 @@
 """README's moving picture, taken in the viewer: ``python figures/make/tour.py`` writes ``figures/tour.webp``.
 
-A browser opens ``figures/page.html`` from its file; a mouse walks over a right match and over a wrong one, and moves the
+A browser opens the page that ``casnkit page`` writes; a mouse walks over a right match and over a wrong one, and moves the
 threshold. Each step is a screenshot, so the picture shows what a reader of the page will see.
 """
 
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,10 +50,12 @@ def _shot(page: Page) -> Image.Image:
 
 def main() -> None:
     """Take the frames, and keep them as one animated picture with its text."""
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "page.html"
+        subprocess.run([sys.executable, "-m", "casnkit", "page", "--count", "6", "--out", path], check=True)
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
-        page.goto((FIGURES / "page.html").as_uri())
+        page.goto(path.as_uri())
         page.wait_for_selector("[data-picture=query]")
         shots, times = zip(*frames(page), strict=True)
         browser.close()

@@ -23,8 +23,6 @@ profile = "quick"  # "smoke" for seconds, "quick" for minutes, "paper" for a GPU
 data = "people"  # or the folder of a benchmark, or of your own pictures
 
 # %%
-import math
-
 import numpy as np
 
 import casnkit as ck
@@ -95,7 +93,7 @@ exercises.check_function(my_holm, lambda p: ablation.report.holm(p).copy(), case
 # %% tags=["exercise"]
 def needed(s, d):
     """The number of paired seeds that makes the half width at most d."""
-    return math.ceil((2 * s / d) ** 2)
+    return int(np.ceil((2 * s / d) ** 2))
 
 
 # %% tags=["check"]
