@@ -189,7 +189,6 @@ def _add_train(group: Any) -> None:
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="any other field of that file")
     train.add_argument("--images", choices=("auto", "device", "memory", "disk"), default="auto", help="where they live")
     train.add_argument("--validate", type=int, default=0, metavar="N", help="hold out N people, keep the best epoch")
-    train.add_argument("--tensorboard", action="store_const", const="tensorboard", help="scalars to RUN/tensorboard")
     train.set_defaults(command=_train)
 
 
@@ -213,7 +212,7 @@ def _train(options: argparse.Namespace) -> None:
 
     say = ck.training.make_accelerator(options.device).print  # in the main process alone
     say(dataset, flush=True)
-    how = {"device": options.device, "place": options.images, "log_with": options.tensorboard, "validate": validate}
+    how = {"device": options.device, "place": options.images, "validate": validate}
     ck.training.train(dataset, config, out, on_epoch=ck.training.say_epoch, **how)
     say(f"trained {config.variant} ({config.model.pooling}): {out}")
     say(f"next: casnkit evaluate --run {shlex.quote(str(out))} --data {shlex.quote(options.data)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -59,17 +59,17 @@ class Evaluation:
         device: torch.device | str | None = None,
         keep_maps: bool = True,
         accelerator: Any = None,
-        progress: bool = False,
+        progress: bool | Callable[[int, int], object] = False,
     ) -> Evaluation:
         """By looking at all images; distances then follow row by row.
 
+        ``progress``: whether to show a bar, or what is called with (images seen, images) after each batch.
         Feature maps that would take more than half of the free memory are computed again where they are needed.
         """
         model, (first, world) = unwrapped(model, CASN), _share(accelerator)
         size, sides, memory = (config.data.height, config.data.width), [], psutil.virtual_memory()
-        together = (
-            3 * math.prod(size) * (min(READ_AT_ONCE, len(dataset.gallery)) + 3 * 4 * BATCH)
-        )  # the first layers too
+        # what the first layers give too
+        together = 3 * math.prod(size) * (min(READ_AT_ONCE, len(dataset.gallery)) + 3 * 4 * BATCH)
         if together > memory.total:
             needs = f"at least {together / 2**30:,.0f} GiB of memory, this machine has {memory.total / 2**30:,.0f}"
             raise ValueError(f"images of {size[0]}x{size[1]} (height x width) need {needs}: choose smaller ones")
@@ -77,11 +77,13 @@ class Evaluation:
         needed = 4 * math.prod(shape) * (len(dataset.query) + len(dataset.gallery)) * world
         free = memory.available if world == 1 else memory.total  # all processes must decide alike
         streamed = keep_maps and needed > free // 2
-        for split in (dataset.query, dataset.gallery):
+        count = len(dataset.query) + len(dataset.gallery)
+        for split, before in ((dataset.query, 0), (dataset.gallery, len(dataset.query))):
             read = partial(_batches, split, size)
             mine, keep = np.arange(first, len(split), world), keep_maps and not streamed
-            how = {"keep_maps": keep, "progress": progress, "count": len(mine)}
-            found = ranking.extract(model, read(mine, progress), device=device, **how)
+            how = {"keep_maps": keep, "progress": progress is True, "count": len(mine)}
+            tell = (lambda done, before=before: progress(before + done, count)) if callable(progress) else None
+            found = ranking.extract(model, read(mine, progress is True, tell), device=device, **how)
             features, maps = (_gathered(values, len(split), accelerator) for values in vars(found).values())
             maps = StreamedMaps(model, read, np.arange(len(split)), *shape) if streamed else maps
             sides.append(Extracted(features, maps))
@@ -311,10 +313,15 @@ def _closest(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return found.indices.numpy(), found.values.numpy()
 
 
-def _batches(split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False) -> Iterator[Tensor]:
-    """Normalised images, a batch at a time; as many are decoded together as memory holds easily."""
-    for part in chunks(len(index), 1, READ_AT_ONCE):
+def _batches(
+    split: Split, size: tuple[int, int], index: np.ndarray, progress: bool = False, tell: Any = None
+) -> Iterator[Tensor]:
+    """Normalised images, a batch at a time; as many are decoded together as memory holds easily, or, where ``tell`` is
+    called with how many were seen, a batch."""
+    for part in chunks(len(index), 1, BATCH if tell else READ_AT_ONCE):
         yield from map(normalise, load_images(split.subset(index[part]), size, progress=progress).split(BATCH))
+        if tell:
+            tell(part.stop)
 
 
 def _share(accelerator: Any) -> tuple[int, int]:

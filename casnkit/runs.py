@@ -190,7 +190,7 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
     check_place(out)
     if (out / "checkpoints").is_symlink():
         raise ValueError(f"{out / 'checkpoints'} is a link to another folder, where nothing may be deleted: remove it")
-    if not (out / "run.json").is_file() and out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE:
+    if not (out / "run.json").is_file() and out.is_dir() and {path.name for path in out.iterdir()} - {".lock"}:
         raise ValueError(f"{out} is not empty and holds no run: choose a new folder for --out")
     if not (out / "run.json").is_file() or _untouched(out):
         return 0
@@ -212,7 +212,6 @@ def check_folder(out: Path, config: Config, dataset: ReidDataset) -> int:
     return more
 
 
-_BEFORE = {".lock", "tensorboard"}  # what a run may leave before its first epoch is finished
 _OWN = (".run.", ".log.", ".model.", ".best.", ".epoch-")  # beginnings of the temporary names of its files
 
 

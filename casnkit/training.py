@@ -77,7 +77,6 @@ def train(
     progress: bool = True,
     on_epoch: Callable[[int, CASN, dict[str, Any]], None] | None = None,
     validate: Callable[[CASN], dict[str, float]] | None = None,
-    log_with: str | None = None,
     place: str = "auto",
 ) -> CASN:
     """Train one network, or go on with the run in ``out``, and return it in eval mode.
@@ -86,19 +85,16 @@ def train(
         out: the run's folder. An unfinished run of the same configuration is resumed; another is a ValueError.
         on_epoch: called in the main process with (finished epochs, model, log row) after each epoch.
         validate: gives numbers for each epoch's log row; ``best.safetensors`` keeps the highest ``validation_mean_ap``.
-        log_with: ``"tensorboard"`` writes each log row into ``out/tensorboard`` too.
         place: where the decoded images live, see :func:`casnkit.data.images.open_images`.
     """
     out, size = Path(out), (config.data.height, config.data.width)
-    run = _prepare(dataset, config, out, device, log_with)
+    run = _prepare(dataset, config, out, device)
     accelerator, main = run.accelerator, run.accelerator.is_main_process
     if main and run.finished >= config.train.epochs:
         warnings.warn(f"{out} is already finished ({run.finished} epochs): nothing is trained", stacklevel=2)
     with runs.locked(out) if main else contextlib.nullcontext(), _explain_out_of_memory(config):
         if main:
             runs.describe(out, dataset, config, run.more, run.scheduler.get_last_lr()[1])
-        if log_with:
-            accelerator.init_trackers(log_with, init_kwargs={log_with: {"purge_step": run.finished + 1}})
         if run.finished < config.train.epochs:
             run.images = open_images(dataset.train, size, accelerator.device, place, progress)
         for epoch in range(run.finished, config.train.epochs):
@@ -106,7 +102,6 @@ def train(
             check_finite(run.model.state_dict(), f"after epoch {epoch + 1}")
             if main:
                 runs.save_epoch(out, run.model, run.optimiser, row)
-                accelerator.log(row, step=epoch + 1)
                 if on_epoch:
                     on_epoch(epoch + 1, run.model, row)
         if main:
@@ -115,13 +110,11 @@ def train(
     return run.model.eval()
 
 
-def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any, log_with: str | None) -> Run:
+def _prepare(dataset: ReidDataset, config: Config, out: Path, device: Any) -> Run:
     """All that a training needs but its images, from the last finished epoch in ``out`` if there is one; writes nothing."""
     idle = DistributedDataParallelKwargs(find_unused_parameters=not config.loss.siamese_attention)
-    options = {"log_with": log_with, "project_dir": out, "gradient_accumulation_steps": config.train.accumulate}
-    accelerator = make_accelerator(device, kwargs_handlers=[idle], **options)
-    if log_with and not accelerator.log_with:
-        raise ImportError(f"writing {log_with} logs needs the package {log_with!r}: pip install {log_with}")
+    options = {"gradient_accumulation_steps": config.train.accumulate, "kwargs_handlers": [idle]}
+    accelerator = make_accelerator(device, **options)
     (labels, pid_of_label), size = labels_of(dataset.train.pids), config.data.batch_size
     parts = config.train.accumulate * accelerator.num_processes
     if size % parts:

@@ -217,10 +217,8 @@ def _records(base: dict[str, Any], known: Any, own: Sequence[_Run]) -> list[dict
     base |= {"published": known and known._asdict(), "folders": [str(run.folder) for run in done]}
     base |= {"seeds": [run.info.config.train.seed for run in done]}
     base |= dict.fromkeys(("ranked_by", "measured", "difference", "range"))
-    rows, records = (
-        [line for run in done for line in run.results["rows"] if line["ranked by"] in ("features", "sum")],
-        [],
-    )
+    rows = [line for run in done for line in run.results["rows"] if line["ranked by"] in ("features", "sum")]
+    records = []
     for way, lines in pd.DataFrame(rows, columns=["ranked by", *NUMBERS]).groupby("ranked by"):
         record = base | {"ranked_by": way, "measured": lines[NUMBERS].mean().to_dict()}
         if known:

@@ -39,19 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # coarser than the methods' own defaults
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": (16, 16), "stride": (16, 16)},
 }
-MAPS = {"energy": "energy", "pointing": "pointing", "iou": "IoU", "cue": "cue"}  # headings of the measures shown
-MAPS |= {"deletion_probability": "deletion p", "insertion_probability": "insertion p"}
-MAPS |= {"deletion_average_precision": "deletion AP", "insertion_average_precision": "insertion AP"}
-SANITY = {"pair classifier": "pair cls", "everything": "untrained", "partner": "partner"}
-SANITY |= {"sane": "sane", "seconds_per_pair": "ms/pair"}
-LEGEND = """\
-energy, pointing, IoU: percent on the person, +- half the 95 % interval over pairs, (the same map moved at random).
-cue: look-alikes, percent of pairs with more weight on the part in which the two differ than on the rest.
-deletion, insertion: area under the curve of the probability p and of the average precision AP while the strongest pixels
-  of one image go or come first, minus that of random masks of the same area and shape, in points: deletion is good
-  below 0, insertion above 0; AP on right matches alone.
-pair cls, untrained, partner: correlation of the map with that beside a random pair classifier, of an untrained network,
-  beside another partner; * fails its limit. sane: all sanity checks passed."""
+WORDS = read_json(Path(__file__).with_name("league.json"))  # headings of both tables, and what they mean
 _BATCH, _SANITY_PAIRS = 32, 20  # pairs at a time, and at most so many pairs for the sanity checks
 
 
@@ -223,10 +211,7 @@ def _measure(
     model, count, ask = retrieval.model, len(chosen.pairs), partial(explain, method=name, **options)
     ask(model, *(x[:2] for x in images))  # warms up, so that it is not timed
     asked = [ask(model, *both).cpu() for both in zip(*(x.split(_BATCH) for x in images), strict=True)]
-    maps, seconds = (
-        [torch.cat([getattr(a, side) for a in asked]).float() for side in SIDES],
-        sum(a.seconds for a in asked),
-    )
+    maps = [torch.cat([getattr(a, side) for a in asked]).float() for side in SIDES]
     place = chosen.localisation(maps, seed).items()
     found = {("localisation", measure): (v.found, v.chance) for measure, v in place}
     curves = faithfulness(retrieval, chosen.pairs, *maps, where="alternate", steps=steps, seed=seed)
@@ -236,7 +221,7 @@ def _measure(
     some = first[np.linspace(0, len(first) - 1, min(len(first), _SANITY_PAIRS)).round().astype(int)]
     checks = sanity_checks(ask, model, *(x[some] for x in images), every_step=False, seed=seed).values
     found |= {("sanity", name): (values, np.nan) for name, values in checks.items()}
-    found["speed", "seconds_per_pair"] = np.full(count, seconds / count), np.nan
+    found["speed", "seconds_per_pair"] = np.full(count, sum(a.seconds for a in asked) / count), np.nan
     tables = {key: pd.DataFrame({"value": value, "chance": by_chance}) for key, (value, by_chance) in found.items()}
     return pd.concat(tables, names=["test", "measure", "pair"]).reset_index()
 
@@ -268,8 +253,8 @@ def league_tables(league: League) -> dict[str, pd.DataFrame]:
     wide = cells.pivot(index="method", columns="measure", values="cell").reindex(league.methods()).fillna("-")
     wide["sane"] = ["yes" if name in league.sane() else "no" for name in wide.index]
     wide = wide.loc[:, (wide != "-").any()].rename_axis(index=None, columns="method")
-    parts = {"maps": MAPS, "sanity": SANITY}
-    return {name: wide[[m for m in part if m in wide]].rename(columns=part) for name, part in parts.items()}
+    parts = WORDS["headings"].items()
+    return {name: wide[[m for m in part if m in wide]].rename(columns=part) for name, part in parts}
 
 
 def _cell(row: Any) -> str:
@@ -288,7 +273,7 @@ def _cell(row: Any) -> str:
 def league_table(league: League) -> str:
     """The league as text: a line per method, and what the columns mean."""
     table = pd.concat(league_tables(league).values(), axis=1).rename_axis(columns="method").to_string()
-    return "\n".join([league_head(league), table, LEGEND, *(f"note: {n}" for n in league.settings["notes"])])
+    return "\n".join([league_head(league), table, *WORDS["legend"], *(f"note: {n}" for n in league.settings["notes"])])
 
 
 def league_head(league: League) -> str:

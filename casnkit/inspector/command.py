@@ -13,17 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors
-
 import casnkit as ck
 from casnkit.data import ReidDataset, Split, open_dataset
 from casnkit.data.files import read_json, write_json
 from casnkit.data.records import NO_TRUTH
 from casnkit.inspector.notes import Notes
 
-KIT = (
-    Path(__file__).parents[1] / "experiments" / "weights"
-)  # its networks; the command loads no torch, the page's kernel does
+KIT = Path(__file__).parents[1] / "experiments" / "weights"  # networks; the command loads no torch, the kernel does
 CELL = """# Shift and Enter: the inspector appears below
 from casnkit.inspector.command import show
 show({what!r}, {device!r}, {out!r})"""
@@ -42,9 +38,8 @@ def add_parser(group: Any) -> None:
 def chosen(what: Sequence[str]) -> tuple[str, ReidDataset]:
     """The run and the data of ``[RUN] [DATA | PICTURE PICTURE ...]``. Raises ValueError for what is neither."""
     what = list(map(str, what))
-    run = (
-        what.pop(0) if what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT)) else "gap-casn"
-    )
+    named = what and any((place / what[0] / "run.json").is_file() for place in (Path(), KIT))
+    run = what.pop(0) if named else "gap-casn"
     if len(what) == 1 and not Path(what[0]).is_file():
         return run, open_dataset(what[0])
     return run, of_pictures(what) if what else open_dataset("people")
@@ -70,25 +65,14 @@ def of_pictures(paths: Sequence[str]) -> ReidDataset:
     return ReidDataset(NO_TRUTH, files[0].parent, Split([], [], [], "train"), split, split)
 
 
-def check(what: Sequence[str], device: str | None, out: Path) -> None:
-    """Raise ValueError for what can be seen to be wrong before any network is asked."""
-    folder = KIT / chosen(what)[0]  # an absolute path stays one
-    Notes(out / "notes.json")
-    read_json(folder / "run.json")
-    for file in folder.glob("model.safetensors"):
-        try:
-            safetensors.safe_open(file, "numpy")
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"expected the weights of a network in {file}, found otherwise ({error})") from error
-    if device:
-        ck.runs.pick_device(device)
-
-
 def command(options: argparse.Namespace) -> None:
     """Write a small notebook into a temporary folder, and serve it by voila where it is installed, else by JupyterLab."""
     device, out = options.device, options.out.expanduser().absolute()
     what = [str(Path(name).absolute()) if Path(name).exists() else name for name in options.what]
-    check(what, device, out)
+    Notes(out / "notes.json")  # these are refused before a server runs; weights are read, and refused, in the page
+    read_json(KIT / chosen(what)[0] / "run.json")  # an absolute path stays one
+    if device:
+        ck.runs.pick_device(device)
     cell = {"cell_type": "code", "id": "inspector", "metadata": {}, "outputs": [], "execution_count": None}
     cell["source"] = CELL.format(what=what, device=device, out=str(out))
     about = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}

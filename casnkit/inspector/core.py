@@ -7,7 +7,6 @@ import base64
 import contextlib
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,13 @@ from casnkit.inspector.networks import Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
-from casnkit.inspector.views import ALL, TABS, view_of
+from casnkit.inspector.views import TABS, view_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # loaded when the first figure is drawn
 
-PAUSE = 0.01  # seconds between two slices of long work: a kernel takes its messages one at a time
+
+AT_ONCE = {"tab": "pair", "filter": "all", "order": "data", "ranges": {}}  # needs no table, and no other network
 
 
 class Viewer(anywidget.AnyWidget):
@@ -126,13 +126,24 @@ class Inspector:
             self.desk.patient = True
         return None
 
-    async def _work(self, job: Pending, message: Any) -> None:
-        """Long work on the event loop: a slice, a breath for the page, the next slice; then what was asked for."""
-        try:
-            await asyncio.sleep(PAUSE)
-            for done, total in job.steps:
+    async def _work(self, pending: Pending, message: Any) -> None:
+        """Long work beside the event loop, which hears the page meanwhile; then what was asked for."""
+        job, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def wanted() -> bool:
+            return self._job is not None and self._job[0] is job and not job.done()
+
+        def tell(done: int, total: int) -> None:
+            if wanted():
                 self.viewer.busy = self.busy = {**self.busy, "done": done, "total": total}
-                await asyncio.sleep(PAUSE)
+
+        def progress(done: int, total: int) -> None:  # in the other thread
+            if not wanted():
+                raise asyncio.CancelledError
+            loop.call_soon_threadsafe(tell, done, total)
+
+        try:
+            await asyncio.to_thread(pending.function, progress)
         except (ValueError, OSError, RuntimeError) as error:
             self.cancel()
             self.refresh(error=error)
@@ -149,7 +160,7 @@ class Inspector:
         """Stop what is being computed, and show again what was before it was asked for."""
         if self._job is not None:
             before = self._job[1]
-            self.desk.current = before.changed(ALL | {"tab": "pair"}) if before == self.desk.current else before
+            self.desk.current = before.changed(AT_ONCE) if before == self.desk.current else before
             self._drop()
 
     def set(self, **changes: Any) -> State:
@@ -157,7 +168,7 @@ class Inspector:
 
         Raises ValueError for an unknown field or a value out of range; nothing is changed then.
         """
-        _set(self, changes)
+        self.desk.set(**changes)
         self.refresh()
         return self.desk.current
 
@@ -213,37 +224,17 @@ def show_twin(alt: str, png: bytes = b"") -> None:
     display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
-def _set(inspector: Inspector, changes: Mapping[str, Any]) -> None:
-    check_choice("tab", dict(changes).get("tab", "pair"), TABS)
-    inspector.desk.set(**changes)
-
-
-def _step(inspector: Inspector, by: int) -> None:
-    desk = inspector.desk
-    order = desk.ranking().order(desk.current.show_ignored).tolist()
-    place = order.index(desk.gallery) + by if desk.gallery in order else 0
-    desk.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else desk.gallery)
-
-
-def _step_query(by: int, inspector: Inspector) -> None:
-    found, query = inspector.desk.candidates(), inspector.desk.current.query
-    if not found:
-        raise ValueError("no query fits the filter: choose another filter, or all queries")
-    place = found.index(query) + by if query in found else min(by, 0)
-    inspector.desk.set(query=found[place % len(found)])
-
-
-def _note(inspector: Inspector, text: str, tags: Sequence[str]) -> None:
-    desk = inspector.desk
-    inspector.notes.put(desk.library.query.key(desk.current.query), text, tags)
-
-
 def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:
     name, data = exported(inspector.desk, kind, view)
     inspector.viewer.send({"download": {"name": name, "mime": mimetypes.guess_type(name)[0]}}, [data])
 
 
-REQUESTS: dict[str, Callable[..., None]] = {  # of a browser; paths do not travel, files go to it as downloads
-    "set": _set, "step": _step, "previous": partial(_step_query, -1), "next": partial(_step_query, 1),
-    "note": _note, "export": _export, "cancel": Inspector.cancel,
-}  # fmt: skip
+REQUESTS: dict[str, Callable[..., object]] = {  # of a browser; paths do not travel, files go to it as downloads
+    "set": lambda inspector, changes: inspector.desk.set(**changes),
+    "step": lambda inspector, by: inspector.desk.step(by),
+    "previous": lambda inspector: inspector.desk.turn(-1),
+    "next": lambda inspector: inspector.desk.turn(1),
+    "note": lambda inspector, text, tags: inspector.notes.put(inspector.desk.key, text, tags),
+    "export": _export,
+    "cancel": Inspector.cancel,
+}

@@ -1,7 +1,7 @@
 """What lies on the table: a state, the networks, and everything that follows from the two, remembered for a while."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from casnkit.data.records import ReidDataset
 from casnkit.evaluation import RANKED_BY
 from casnkit.explain import METHODS
 from casnkit.inspector import filters, pairs, payload
-from casnkit.inspector.networks import Library, Network, Source, Steps, printable
+from casnkit.inspector.networks import Library, Network, Progress, Source, printable
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.pairs import LARGE_GALLERY, TILES, QueryRanking
 from casnkit.inspector.state import State
@@ -27,9 +27,9 @@ HIDDEN = ("query", "method", "target", "hide", "hide_in", "rectangle", "share", 
 class Pending(Exception):  # noqa: N818 - nothing went wrong: it is only not there yet
     """Something was asked for that takes long, where nobody should be kept waiting."""
 
-    def __init__(self, what: str, steps: Steps) -> None:
+    def __init__(self, what: str, function: Callable[[Progress], object]) -> None:
         super().__init__(what)
-        self.what, self.steps = what, steps  # the same words mean the same work
+        self.what, self.function = what, function  # the same words mean the same work
 
 
 class Desk:
@@ -43,12 +43,9 @@ class Desk:
                 raise ValueError(f"{dataset.name}: expected at least one image in {split.name!r}, found none")
         self.dataset, self.library, self.progress = dataset, Library(sources, dataset, device), progress
         self.notes: Notes | None = None  # of the screen's user
-        self.patient = True  # whether one waits for long work; a screen does not, and does it in slices
-        self.current, self._tables, self._outcome = State(), {}, ((), None)
-        self._ranking = lru_cache(64)(lambda network, i, by: QueryRanking(network, i, by, network.row(i, by)))
-        self._maps, self._pair = lru_cache(128)(pairs.maps_of), lru_cache(64)(QueryRanking.pair)
-        self.whose = lru_cache(MOST_OPTIONS)(self.library.query.who)
-        self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
+        self.patient = True  # whether one waits for long work; a screen does not
+        self.current = State()
+        self.forget()
         self.hints: list[str] = []  # what must be said of networks and pictures
         for name in self.library.sources:
             try:
@@ -71,7 +68,7 @@ class Desk:
         name = name or self.current.network
         check_choice("network", name, self.library.sources)
         if name not in self.library.opened:
-            self.work(f"{name}: looking at all pictures", self.library.open_steps(name))
+            self.work(f"{name}: looking at all pictures", partial(self.library.open, name))
         if isinstance(found := self.library.opened[name], str):
             raise ValueError(found)
         return found
@@ -131,6 +128,25 @@ class Desk:
         """The gallery image that is looked at."""
         return self.ranking().first() if self.current.gallery is None else self.current.gallery
 
+    @property
+    def key(self) -> str:
+        """The query's path below the data set, under which notes of it are kept."""
+        return self.library.query.key(self.current.query)
+
+    def step(self, by: int) -> None:
+        """To another gallery image, so many places on in the ranking."""
+        order = self.ranking().order(self.current.show_ignored).tolist()
+        place = order.index(self.gallery) + by if self.gallery in order else 0
+        self.set(gallery=order[min(max(place, 0), len(order) - 1)] if order else self.gallery)
+
+    def turn(self, by: int) -> None:
+        """To another query, so many places on in the list, round and round."""
+        found, query = self.candidates(), self.current.query
+        if not found:
+            raise ValueError("no query fits the filter: choose another filter, or all queries")
+        place = found.index(query) + by if query in found else min(by, 0)
+        self.set(query=found[place % len(found)])
+
     def maps(self, i: int, j: int, method: str = "", target: str = "", random: bool = False) -> pairs.Maps:
         """The two maps of a pair, not normalised, by a method (default: the state's)."""
         method, target = (method, target) if method else (self.current.method, self.current.target)
@@ -162,19 +178,20 @@ class Desk:
     def table(self, network: str = "") -> np.recarray:
         """One line per query for a network, by what it ranks; made when it is first asked for."""
         network, by = self.network(network), self.ranked_by(network)
-        if (network.name, by) not in self._tables:
-            self.work(f"{network.name}: all queries by {by}", self._table_steps(network, by))
-        return self._tables[network.name, by]
+        key = network.name, by
 
-    def _table_steps(self, network: Network, by: str) -> Steps:
-        self._tables[network.name, by] = yield from filters.table_steps(network, by)
+        def make(progress: Progress) -> None:
+            self._tables[key] = filters.table_of(network, by, progress)
 
-    def work(self, what: str, steps: Steps) -> None:
+        if key not in self._tables:
+            self.work(f"{network.name}: all queries by {by}", make)
+        return self._tables[key]
+
+    def work(self, what: str, function: Callable[[Progress], object]) -> None:
         """Do long work. Raises Pending where nobody waits for it."""
         if not self.patient:
-            raise Pending(what, steps)
-        for done, total in steps:
-            self.progress(what, done, total)
+            raise Pending(what, function)
+        function(partial(self.progress, what))
 
     def candidates(self) -> list[int]:
         """The queries that filter and brushed histograms leave, in the state's order."""
@@ -203,8 +220,9 @@ class Desk:
 
     def forget(self) -> None:
         """Let all go that was computed; asked again, it is computed again."""
-        for kept in (self._ranking, self._maps, self._pair, self.thumbnail):
-            kept.cache_clear()
-        self._outcome = (), None
-        self._tables.clear()
+        self._tables, self._outcome = {}, ((), None)
+        self._ranking = lru_cache(64)(lambda network, i, by: QueryRanking(network, i, by, network.row(i, by)))
+        self._maps, self._pair = lru_cache(128)(pairs.maps_of), lru_cache(64)(QueryRanking.pair)
+        self.whose = lru_cache(MOST_OPTIONS)(self.library.query.who)
+        self.thumbnail = lru_cache(512)(self._thumbnail)  # (side, i) -> the picture as a tile draws it
         self.library.opened.clear()

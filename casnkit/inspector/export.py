@@ -17,6 +17,7 @@ from casnkit.inspector import filters, views
 from casnkit.inspector.desk import Desk
 from casnkit.inspector.networks import printable
 from casnkit.inspector.pairs import QueryRanking
+from casnkit.inspector.state import SCREEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +140,7 @@ def _row_of(desk: Desk, found: QueryRanking, listed: Sequence[int], title: str) 
 
 def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
     """The name and the bytes of a file: the view (pdf, svg, png), the query's ranking (csv) or the state (json)."""
-    check_choice("kind of file", kind, views.EXPORTS)
+    check_choice("kind of file", kind, SCREEN["exports"])
     if kind == "csv":
         return f"{_file_stem(desk, 'ranking')}.csv", _ranking_csv(desk).encode()
     if kind == "json":

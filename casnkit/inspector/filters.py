@@ -3,7 +3,6 @@
 Filters, orders and histograms look at a table with a line for every query, for one network and one way of ranking.
 """
 
-from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +11,18 @@ import pandas as pd
 from casnkit.attention import attention_distance
 from casnkit.config import check_choice
 from casnkit.evaluation import pair_probability
-from casnkit.inspector.networks import CHUNK, WHOLE, Network
+from casnkit.inspector.networks import Network, Progress
 from casnkit.inspector.pairs import QueryRanking
-from casnkit.inspector.state import State
+from casnkit.inspector.state import SCREEN, State
 from casnkit.ranking import pair_maps
 from casnkit.ranking.protocol import chunks
 
+WHOLE = 20_000_000  # distances that are kept as one matrix
+CHUNK = 32  # queries between two words of progress
 
-def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], None, np.recarray]:
-    """A network's table, in slices. A matrix that is small enough is kept: later rankings are taken from it."""
+
+def table_of(network: Network, ranked_by: str, progress: Progress) -> np.recarray:
+    """A network's table. A matrix that is small enough is kept: later rankings are taken from it."""
     count, lines, rows = len(network.query), [], []
     small = count * len(network.gallery) <= WHOLE
     for part in np.array_split(np.arange(count), -(-count // CHUNK)):
@@ -28,7 +30,7 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
         ranked = [QueryRanking(network, i, ranked_by, row) for i, row in zip(part.tolist(), distances, strict=True)]
         lines += map(_line, ranked)
         rows += [distances] if small else []
-        yield len(lines), count
+        progress(len(lines), count)
     if rows:
         network.distances.setdefault(ranked_by, np.concatenate(rows))
     table = pd.DataFrame(lines).to_records(index=False)
@@ -43,7 +45,7 @@ def table_steps(network: Network, ranked_by: str) -> Generator[tuple[int, int], 
         pairs = np.arange(len(i))[:, None].repeat(2, axis=1)
         maps = pair_maps(network.model, *sides, pairs, options.siamese_mode, options.pair_order)
         table.consistency[i] = attention_distance(*maps, options.threshold)
-        yield count, count
+        progress(count, count)
     return table
 
 
@@ -83,39 +85,9 @@ class Filter(NamedTuple):
         return self.label.format(x=f"{value:g}")
 
 
-_WRONG = "num_matches > 0 and not top_right"
-FILTERS = {
-    "all": Filter("all queries", "index == index"),
-    "rank-1 wrong": Filter("first image wrong", _WRONG, why="what was taken for the person?"),
-    "AP below": Filter("AP below {x}", "average_precision < @x", 0.5, why="hard queries"),
-    "better": Filter("AP better under the other network by more than {x}", "gain > @x", 0.0, other=True,
-                     why="what does the other see?"),
-    "worse": Filter("AP worse under the other network by more than {x}", "-gain > @x", 0.0, other=True,
-                    why="what did the other lose?"),
-    "confidently wrong": Filter("first image wrong with p(same) at least {x}", f"{_WRONG} and confidence >= @x", 0.9,
-                                why="sure, and wrong"),
-    "deep match": Filter("a true match below rank {x}", "last_hit > @x", 50.0, (1.0, 10000.0, 1.0),
-                         why="what makes the same person so different?"),
-    "inconsistent": Filter("attention to the nearest match among the {x} least consistent",
-                           "consistency >= consistency.quantile(1 - @x)", 0.1,
-                           why="the two maps of one person disagree (equation 5)"),
-    "look-alike": Filter("a stranger nearer than the nearest match, or at most {x} farther", "margin <= @x", 0.1,
-                         why="nearly the same distance: what decides?"),
-    "no match": Filter("no true match in the gallery", "num_matches == 0", why="left out of every mean"),
-}  # fmt: skip
-ORDERS = {  # label; of what the smallest comes first, as pandas' DataFrame.eval takes it; whether a second network is needed
-    "data": ("as in the data", "index", False),
-    "AP": ("lowest AP first", "average_precision", False),
-    "change": ("largest change of AP first", "-abs(gain)", True),
-    "confidence": ("most confident first image first", "-confidence", False),
-    "depth": ("deepest true match first", "-last_hit", False),
-    "consistency": ("least consistent attention first", "-consistency", False),
-}
-HISTOGRAMS = {  # quantities to be brushed: label, column, limits
-    "AP": ("average precision", "average_precision", (0.0, 1.0)),
-    "margin": ("margin of the nearest match before the nearest stranger", "margin", None),
-    "p": ("p(same) of the first image", "confidence", (0.0, 1.0)),
-}
+FILTERS = {name: Filter(**fields) for name, fields in SCREEN["filters"].items()}
+ORDERS = SCREEN["orders"]  # label; what DataFrame.eval takes, the smallest first; whether a second network is needed
+HISTOGRAMS = SCREEN["histograms"]  # quantities to be brushed: label, column, limits
 
 
 def histogram(table: np.recarray, name: str, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:

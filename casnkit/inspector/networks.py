@@ -1,6 +1,6 @@
 """Networks to switch between on one data set: opened when first looked at, asked again and again, a query at a time."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,19 +11,16 @@ import torch
 from PIL import Image
 
 from casnkit.config import Config
-from casnkit.data.images import MEAN_COLOUR, load_images, normalise
+from casnkit.data.images import MEAN_COLOUR
 from casnkit.data.records import JUNK_PID, NO_TRUTH, SPLITS, ReidDataset, Split, camera_text
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation
 from casnkit.experiments import load_run
 from casnkit.explain.sanity import randomised
 from casnkit.models import CASN
 from casnkit.ranking import Extracted, extract
-from casnkit.ranking.protocol import new_matrix
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
-Steps = Generator[tuple[int, int], None, None]  # long work in slices that keeps its result: yields (done, total)
-WHOLE = 20_000_000  # distances that are kept as one matrix
-CHUNK = 32  # pictures or queries between two breaths
+Progress = Callable[[int, int], object]  # what long work calls with (done, total); it may raise, and ends the work
 
 
 def printable(text: object) -> str:
@@ -142,36 +139,21 @@ class Library:
         self.dataset, self.device = dataset, device
         self.opened: dict[str, Network | str] = {}  # or why it cannot be
 
-    def open_steps(self, name: str) -> Steps:
+    def open(self, name: str, progress: Progress) -> None:
         """Open a network: load it, and look at all pictures, unless its source has done so."""
         try:
             model, config, result = _parts(self.sources[name], self.device)
             if result is None or (config.loss.siamese_attention and result.gallery.feature_maps is None):
-                seen, distances = (yield from self._look(model, config)), {}
-            else:  # nothing is computed twice
-                seen, distances = (result.query, result.gallery), dict(result.distances)
-                if not all(np.array_equal(result.split(s).paths, getattr(self, s).paths) for s in SIDES):
-                    raise ValueError("its evaluation is of other pictures: pass (model, config) instead")
+                data = replace(self.dataset, query=self.query, gallery=self.gallery)
+                result = Evaluation.of(model, data, config, self.device, progress=progress)
+            elif not all(np.array_equal(result.split(s).paths, getattr(self, s).paths) for s in SIDES):
+                raise ValueError("its evaluation is of other pictures: pass (model, config) instead")
         except ValueError as error:
             self.opened[name] = f"network {name}: {error}"
             return
         data = replace(self.dataset, query=self.query.readable(), gallery=self.gallery.readable())
-        self.opened[name] = Network(model, data, config, *seen, distances, name=name)
-
-    def _look(self, model: CASN, config: Config) -> Generator[tuple[int, int], None, list[Extracted]]:
-        size, done, found = (config.data.height, config.data.width), 0, []
-        for pictures in (self.query, self.gallery):
-            count, kept = len(pictures), None
-            for index in np.array_split(np.arange(count), -(-count // CHUNK)):
-                images = normalise(load_images(pictures.subset(index), size, progress=False))
-                part = vars(extract(model, [images], device=self.device))
-                kept = kept or {k: torch.from_numpy(new_matrix(count, *v.shape[1:])) for k, v in part.items()}
-                for name, values in part.items():
-                    kept[name][index] = values
-                done += len(index)
-                yield done, len(self.query) + len(self.gallery)
-            found.append(Extracted(**kept))
-        return found
+        kept = result.query, result.gallery, dict(result.distances)
+        self.opened[name] = Network(model, data, config, *kept, name=name)
 
 
 def _parts(source: Source, device: str | torch.device | None) -> tuple[CASN, Config, Any]:

@@ -15,20 +15,13 @@ from casnkit.data.records import JUNK_PID, NO_TRUTH
 from casnkit.evaluation import RANKED_BY, pair_probability
 from casnkit.explain import explain
 from casnkit.inspector.networks import Network
+from casnkit.inspector.state import SCREEN
 from casnkit.ranking import Ranking, extract, normalise_distances, pair_maps
 
 Maps = tuple[np.ndarray, np.ndarray]
 TILES = 10  # gallery images on a page
 LARGE_GALLERY = 4000  # images above which attention is not computed for a whole row unless it is asked for
-MARKS = {  # status of the protocol: (status on the screen, words)
-    "correct": ("right", "same person"),
-    "wrong": ("wrong", "another person"),
-    "distractor": ("distractor", "distractor, counts as another person"),
-    "junk": ("junk", "junk, not counted"),
-    "same_camera": ("same camera", "same person and camera, not counted"),
-    "unreadable": ("junk", "unreadable, not counted"),
-    "unknown": ("unknown", "nobody knows who this is"),
-}
+MARKS = SCREEN["marks"]  # status of the protocol: (status on the screen, words)
 
 
 class Tile(NamedTuple):

@@ -19,11 +19,6 @@ from casnkit.explain.correspondence import mutual_best
 _LARGEST = 2**15 - 1  # of the whole numbers in which a correspondence travels
 
 
-def control(name: str, kind: str, label: str, **fields: Any) -> dict[str, Any]:
-    """A native control for a field of the state, or a button for an action; ``options``: [(value, text), ...]."""
-    return {"name": name, "kind": kind, "label": label, **fields}
-
-
 def jpeg(image: Image.Image, rows: int, quality: int = 88) -> str:
     """A picture as a data URI, made smaller where it has more than ``rows`` rows."""
     small, buffer = image.convert("RGB"), io.BytesIO()

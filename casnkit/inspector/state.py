@@ -5,20 +5,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from casnkit.config import Settings, check_choice, one_of, within
+from casnkit.data.files import read_json
 from casnkit.evaluation import RANKED_BY, SIDES
 from casnkit.explain.masks import FILLS
 
 CORNERS = ("x0", "y0", "x1", "y1")
+SCREEN = read_json(Path(__file__).with_name("screen.json"))  # what is on it and no code: controls, filters, words
 
 
 @dataclass(frozen=True)
 class State(Settings):
     """One view of the inspector. Names of networks, methods, filters and the like are checked where they are known."""
 
-    tab: str = "pair"
+    tab: str = one_of("pair", SCREEN["controls"])
     query: int = within(0, 0)
     gallery: int | None = within(None, 0)  # the gallery image that is looked at; None: the first of the ranking
     pinned: int | None = within(None, 0)  # a second gallery image, to compare with

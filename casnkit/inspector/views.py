@@ -1,7 +1,7 @@
 """What is on the screen: for each tab its controls, and the function that fills its section from a desk."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,28 +18,12 @@ from casnkit.inspector.desk import MOST_OPTIONS, Desk
 from casnkit.inspector.networks import printable
 from casnkit.inspector.notes import Note
 from casnkit.inspector.pairs import MARKS, TILES, QueryRanking
+from casnkit.inspector.state import SCREEN
 from casnkit.inspector.whatif import hides_of
 
 Section = dict[str, Any]
-ALL = {"filter": "all", "order": "data", "ranges": {}}  # queries for which no table is needed
 MOST_FAILURES = 40  # tiles of the grid
-TARGETS = {"same": "same person", "different": "different people", "log-odds": "log-odds of same",
-           "identity": "the identities", "agreement": "one identity", "similarity": "feature similarity"}  # fmt: skip
-WAYS = {"features": "features", "attention": "attention", "sum": "features and attention"}
-BESIDE = {  # more maps of the same pair: words, methods
-    "nothing": ("this map alone", ()),
-    "plain mean": ("the plain mean of the channels", ("plain-mean",)),
-    "fast": ("five methods", ("siamese", "plain-mean", "similarity", "layer-gradcam", "identification")),
-}
-EXPORTS = {"pdf": "PDF", "svg": "SVG", "png": "PNG", "csv": "ranking as CSV", "json": "state as JSON"}
-button = partial(payload.control, kind="button")
-check = partial(payload.control, kind="check")
-
-
-def _select(name: str, label: str, options: Iterable[str | Sequence[Any]], **fields: Any) -> Section:
-    """A list to choose from: (value, words) or (value, words, hint) each; of a plain name value and words are the same."""
-    listed = [[one, one] if isinstance(one, str) else list(one) for one in options]
-    return payload.control(name, "select", label, options=listed, **fields)
+TARGETS, BESIDE = SCREEN["targets"], SCREEN["beside"]  # BESIDE: methods whose maps of the same pair are shown too
 
 
 @cache
@@ -57,58 +41,52 @@ def _league_verdicts() -> dict[str, str]:
     return said
 
 
-def _top_controls(desk: Desk) -> list[Section]:
-    found, people, query, hint = desk.candidates(), desk.library.query, desk.current.query, desk.place()
+def _top(desk: Desk) -> Section:
+    found, query = desk.candidates(), desk.current.query
     if len(found) <= MOST_OPTIONS:
         listed = found if query in found else [query, *found]
-        choose = _select("query", "Query", [(i, f"{i}: {desk.whose(i)}") for i in listed], hint=hint)
+        choose = {"options": [[i, f"{i}: {desk.whose(i)}"] for i in listed]}
     else:
-        choose = payload.control("query", "number", "Query", hint=hint, min=0, max=len(people) - 1, step=1)
-    return [
-        button("previous", label="\u2039", hint="the query before, in this order"), choose,
-        button("next", label="\u203a", hint="the next query, in this order"),
-        _select("network", "Network", desk.library.sources),
-        _select("ranked_by", "Ranked by", [(name, WAYS[name]) for name in desk.ways()]),
-        check("show_ignored", label="Show left-out", hint="what the protocol does not count"),
-    ]  # fmt: skip
+        choose = {"kind": "number", "min": 0, "max": len(desk.library.query) - 1, "step": 1}
+    return {
+        "query": choose | {"hint": desk.place()},
+        "network": {"options": _plain(desk.library.sources)},
+        "ranked_by": {"options": [[name, SCREEN["ways"][name]] for name in desk.ways()]},
+    }
 
 
-def _pair_controls(desk: Desk) -> list[Section]:
+def _map(desk: Desk) -> Section:
     pin = ("Pin", desk.gallery) if desk.current.pinned is None else ("Unpin", None)
-    return [
-        _select("method", "Map", [(name, m.label, _league_verdicts().get(name, "")) for name, m in METHODS.items()]),
-        _select("target", "Of", [(name, TARGETS[name]) for name in METHODS[desk.current.method].targets]),
-        _select("beside", "Beside", [(name, words) for name, (words, _) in BESIDE.items()]),
-        check("random_weights", label="Random weights"),
-        button("pinned", label=pin[0], value=pin[1], hint="keep the gallery picture to compare"),
-    ]
+    return {
+        "method": {"options": [[name, m.label, _league_verdicts().get(name, "")] for name, m in METHODS.items()]},
+        "target": {"options": [[name, TARGETS[name]] for name in METHODS[desk.current.method].targets]},
+        "pinned": dict(zip(("label", "value"), pin, strict=True)),
+    }
 
 
-def _compare_controls(desk: Desk) -> list[Section]:
+def _other(desk: Desk) -> Section:
     names = [name for name in desk.library.sources if name != desk.current.network]
-    return [_select("other", "Compare with", [("", "features alone, of this network"), *names])]
+    return {"other": {"options": [["", "features alone, of this network"], *_plain(names)]}}
 
 
-def _failure_controls(desk: Desk) -> list[Section]:
+def _filter(desk: Desk) -> Section:
     state, record, both = desk.current, filters.FILTERS[desk.current.filter], bool(desk.current.other)
-    found = [_select("filter", "Queries", [(name, f.label.format(x="x"), f.why) for name, f in filters.FILTERS.items()
-                                          if both or not f.other])]  # fmt: skip
-    if record.value is not None:
-        limits = dict(zip(("min", "max", "step"), record.limits, strict=True))
-        found.append(payload.control("filter_value", "number", "x", **limits, hint=record.text(state.filter_value)))
-    orders = [(name, label) for name, (label, _, other) in filters.ORDERS.items() if both or not other]
-    clear = button("clear", label="All queries", value=ALL, hint="no filter, no range")
-    return [*found, _select("order", "Order", orders), clear]
+    listed = [[name, f.label.format(x="x"), f.why] for name, f in filters.FILTERS.items() if both or not f.other]
+    limits = dict(zip(("min", "max", "step"), record.limits, strict=True)) | {"hint": record.text(state.filter_value)}
+    return {
+        "filter": {"options": listed},
+        "filter_value": None if record.value is None else limits,
+        "order": {"options": [[name, label] for name, (label, _, two) in filters.ORDERS.items() if both or not two]},
+    }
 
 
-def _hide_controls(desk: Desk) -> list[Section]:
-    hint = "or drag a rectangle over a picture"
-    return [
-        _select("hide", "Hide", hides_of(desk.network(), desk.current.hide_in), hint=hint),
-        _select("hide_in", "In", [("query", "query"), ("gallery", "gallery picture")]),
-        payload.control("share", "range", "Share of the pixels", min=0.05, max=0.95, step=0.05),
-        _select("fill", "Fill with", FILLS),
-    ]
+def _hide(desk: Desk) -> Section:
+    hides = hides_of(desk.network(), desk.current.hide_in)
+    return {"hide": {"options": _plain(hides)}, "fill": {"options": _plain(FILLS)}}
+
+
+def _plain(names: Iterable[str]) -> list[list[str]]:
+    return [[name, name] for name in names]
 
 
 def tile_of(desk: Desk, ranking: QueryRanking, j: int, **fields: Any) -> Section:
@@ -157,7 +135,7 @@ def _method_of(desk: Desk, j: int, method: str, target: str, random: bool = Fals
 def methods_of(desk: Desk, j: int) -> list[Section]:
     """The chosen map, and those that are shown beside it."""
     state, shown = desk.current, [(desk.current.method, desk.current.target)]
-    for method in BESIDE.get(state.beside, ("", ()))[1]:
+    for method in BESIDE.get(state.beside, ()):
         targets = METHODS[method].targets
         shown.append((method, state.target if state.target in targets else targets[0]))
     found = [_method_of(desk, j, *how) for how in dict.fromkeys(shown)]
@@ -263,27 +241,34 @@ def effects(desk: Desk, found: Counterfactual) -> list[Section]:
 def _noted(desk: Desk) -> Section:
     desk.notes.read()
     pictures, kept = desk.library.query, desk.notes.notes
-    own, number = pictures.key(desk.current.query), {pictures.key(i): i for i in range(len(pictures))}
+    number = {pictures.key(i): i for i in range(len(pictures))}
     listed = [{"query": number.get(key), **note._asdict()} for key, note in kept.items()]
-    found = {**kept.get(own, Note())._asdict(), "saved": f"on {printable(own)}", "list": listed}
-    return found | {"exports": list(EXPORTS.items())}
+    found = {**kept.get(desk.key, Note())._asdict(), "saved": f"on {printable(desk.key)}", "list": listed}
+    return found | {"exports": list(SCREEN["exports"].items())}
 
 
-TABS: dict[str, tuple[Callable[[Desk], list[Section]], Callable[[Desk], Section]]] = {  # controls, and the section
-    "pair": (_pair_controls, pair_of),
-    "compare": (_compare_controls, _compared),
-    "failures": (_failure_controls, _failed),
-    "what_if": (_hide_controls, _tried),
-    "notes": (lambda desk: [], _noted),
+# For each tab, what its controls in screen.json leave to the desk (None: such a control is not shown), and its section.
+TABS: dict[str, tuple[Callable[[Desk], Section], Callable[[Desk], Section]]] = {
+    "pair": (_map, pair_of),
+    "compare": (_other, _compared),
+    "failures": (_filter, _failed),
+    "what_if": (_hide, _tried),
+    "notes": (lambda desk: {}, _noted),
 }
+
+
+def _controls(known: list[Section], own: Section) -> list[Section]:
+    listed = [(control, own.get(control["name"], {})) for control in known]
+    return [control | found for control, found in listed if found is not None]
 
 
 def view_of(desk: Desk) -> dict[str, Section]:
     """All sections of the open tab; those of other tabs are empty."""
     tab, ranking, found = desk.current.tab, desk.ranking(), {name: {} for name in ("strip", *TABS)}
     found["state"] = desk.current.to_dict() | {"ranked_by": desk.ranked_by(), "gallery": desk.gallery}
-    opened = {name: controls(desk) if name == tab else [] for name, (controls, _) in TABS.items()}
-    found["controls"] = {"": _top_controls(desk), **opened}
+    own, section = TABS[tab]
+    shown = {"": _controls(SCREEN["top"], _top(desk)), tab: _controls(SCREEN["controls"][tab], own(desk))}
+    found["controls"] = {name: [] for name in TABS} | shown
     if tab in ("pair", "notes"):
         found["strip"] = _strip_of(desk, ranking, ranking.label, desk.current.page)
-    return found | {tab: TABS[tab][1](desk)}
+    return found | {tab: section(desk)}

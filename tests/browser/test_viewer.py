@@ -230,7 +230,7 @@ def answered(tab: Any) -> Any:
     histogram = {"name": "ap", "label": "AP", "edges": [0, 0.5, 1], "counts": [1, 3], "range": None}
     view = {
         "state": State().to_dict(), "strip": strip, "pair": pair(),
-        "controls": {"": [payload.control("query", "select", "Query", options=[[7, "seven"], [8, "eight"]], value=7)],
+        "controls": {"": [{"name": "query", "kind": "select", "label": "Query", "options": [[7, "seven"], [8, "eight"]]}],
                      "notes": []},
         "compare": {"left": strip, "right": strip},
         "failures": {"tiles": tiles, "histograms": [histogram]},

@@ -62,9 +62,21 @@ def test_evaluation_is_extraction_distances_and_protocol(model, data, tmp_path):
     assert plain.gallery.feature_maps is None
 
 
+def test_who_listens_hears_of_every_batch_and_can_stop_the_work(model, data, monkeypatch):
+    monkeypatch.setattr(evaluation, "BATCH", 5)
+    expected, heard, count = Evaluation.of(model, data, CONFIG), [], len(data.query) + len(data.gallery)
+    found = Evaluation.of(model, data, CONFIG, progress=lambda done, total: heard.append((done, total)))
+    torch.testing.assert_close(found.gallery.features, expected.gallery.features)
+    steps = [min(k, len(split)) for split in (data.query, data.gallery) for k in range(5, len(split) + 5, 5)]
+    queries = -(-len(data.query) // 5)
+    assert heard == [(done + len(data.query) * (k >= queries), count) for k, done in enumerate(steps)]
+    with pytest.raises(ZeroDivisionError):
+        Evaluation.of(model, data, CONFIG, progress=lambda done, _: 1 / (done < 10))
+
+
 def test_in_little_memory_the_same_is_found(model, data, monkeypatch):
     expected = evaluate(model, data, CONFIG, device="cpu", progress=False, rerank=True)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100, total=2**40))
     monkeypatch.setattr(evaluation, "READ_AT_ONCE", 3)
     found = evaluate(model, data, CONFIG, device="cpu", progress=False, rerank=True)
     assert isinstance(found.gallery.feature_maps, ck.ranking.StreamedMaps)

@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -150,8 +151,7 @@ def test_two_plain_pictures_suffice(write_picture: Callable[..., Path], tmp_path
 @pytest.mark.parametrize(
     ("what", "words"),
     [(["nowhere/at/all"], "nowhere"), (["one.jpg"], "at least two pictures"), (["one.jpg", "text.jpg"], "text.jpg"),
-     (["gap-casn", "one.jpg", "gone.jpg"], "gone.jpg"), (["run", "one.jpg", "one.jpg"], "expected JSON"),
-     (["half", "one.jpg", "one.jpg"], "expected the weights")],
+     (["gap-casn", "one.jpg", "gone.jpg"], "gone.jpg"), (["run", "one.jpg", "one.jpg"], "expected JSON")],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_one_sentence(
     what: list[str], words: str, write_picture: Callable[..., Path], tmp_path: Path, monkeypatch: Any, capsys: Any
@@ -160,11 +160,15 @@ def test_what_cannot_be_shown_is_one_sentence(
     write_picture(tmp_path / "one.jpg")
     for name in ("text.jpg", "run/run.json", "half/run.json", "half/model.safetensors"):
         Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_text("{}" if name == "half/run.json" else "no picture")
+        Path(name).write_text("no picture")
+    shutil.copy(ck.experiments.FOLDER / "gap-casn" / "run.json", "half")
     assert main(["inspect", *what, "--no-browser"]) == 2
     assert words in capsys.readouterr().err
     command.show(what)
-    assert capsys.readouterr().out.startswith("casnkit: ")  # where the command cannot see it, the page says it
+    assert words in (told := capsys.readouterr().out)
+    assert told.startswith("casnkit: ")
+    command.show(["half", "one.jpg", "one.jpg"])  # where the command cannot see it, the page says it
+    assert "half/model.safetensors could not be read" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "one.jpg", "run", "text.jpg"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 import casnkit as ck
+from casnkit.data.images import load_images, normalise
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
 from casnkit.inspector import Inspector, State, core, filters, networks, pairs, views, whatif
@@ -98,7 +100,7 @@ def test_nothing_is_computed_twice(
     inspector_data: ck.ReidDataset, inspector_sources: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     look = "pictures are shown to the network again"
-    monkeypatch.setattr(networks.Library, "_look", lambda *_: pytest.fail(look))
+    monkeypatch.setattr(networks.Network, "of", lambda *_, **__: pytest.fail(look))
     data, sources = inspector_data, inspector_sources
     inspector = Inspector(sources, data, out=tmp_path)
     inspector.set(other="ide", tab="compare")
@@ -109,7 +111,7 @@ def test_nothing_is_computed_twice(
     inspector.set(network="ide", tab="pair")  # no feature maps were kept: the map is that of the two pictures
     model, images = sources["ide"][0], [getattr(data, side).subset([j]) for side, j in
                                         (("query", 0), ("gallery", inspector.desk.gallery))]  # fmt: skip
-    pixels = [networks.normalise(networks.load_images(s, (32, 16), progress=False)) for s in images]
+    pixels = [normalise(load_images(s, (32, 16), progress=False)) for s in images]
     expected = model.siamese_attention(*pixels)[0][0].detach().numpy()
     np.testing.assert_allclose(inspector.desk.maps(0, inspector.desk.gallery)[0], expected, atol=1e-5)
 
@@ -295,7 +297,14 @@ def test_long_work_goes_on_in_slices_and_can_be_cancelled(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filters, "CHUNK", 4)
-    viewer = inspector.viewer
+    viewer, lines, line, heard = inspector.viewer, [], filters._line, threading.Event()
+
+    def slow(found: pairs.QueryRanking) -> dict[str, Any]:
+        lines.append(found.query)
+        assert len(lines) <= 8 or heard.wait(60)
+        return line(found)
+
+    monkeypatch.setattr(filters, "_line", slow)
 
     async def until(done: Callable[[], bool]) -> None:
         for _ in range(1000):
@@ -313,9 +322,11 @@ def test_long_work_goes_on_in_slices_and_can_be_cancelled(
         inspector.ask({"ask": "cancel"})
         assert viewer.busy == {}
         assert viewer.state["tab"] == "pair"
+        heard.set()
         inspector.ask({"ask": "set", "changes": {"other": "stripes", "tab": "compare"}})  # a network to be opened
         await until(lambda: bool(viewer.compare))
         assert viewer.state["other"] == "stripes"
+        assert len(lines) <= 12  # what was cancelled went no further than its slice
         inspector.ask({"ask": "set", "changes": {"tab": "failures"}})
         await until(lambda: bool(viewer.failures))
         assert viewer.busy == {}

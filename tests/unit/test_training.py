@@ -286,26 +286,6 @@ def test_the_best_validation_is_kept(dataset, tmp_path):
     assert [row["validation_mean_ap"] for row in runs.read_log(tmp_path)] == [20.0, 70.0, 50.0]
 
 
-def test_tensorboard_tells_every_epoch_once(dataset, tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-
-    options = {"log_with": "tensorboard", "validate": lambda _: {"validation_mean_ap": 50.0}}
-    go_until(2, dataset, config(), tmp_path, **options)
-    (tmp_path / "checkpoints" / "epoch-000002.safetensors").unlink()  # as if killed before this state
-    go(dataset, config(), tmp_path, **options)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    found = {tag: [(s.step, s.value) for s in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    assert {"total", "ide", "learning_rate", "seconds", "validation_mean_ap"} < set(found)
-    assert found["total"] == [(row["epoch"], pytest.approx(row["total"])) for row in runs.read_log(tmp_path)]
-
-
-def test_a_log_without_its_package_is_an_error(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
-    with pytest.raises(ImportError, match="needs the package 'tensorboard': pip install tensorboard"):
-        go(dataset, config(), tmp_path, log_with="tensorboard")
-
-
 def test_accelerators_of_one_process_do_not_share_their_state(dataset, tmp_path):
     first = make_accelerator("cpu", gradient_accumulation_steps=2)
     first.state.device = torch.device("meta")  # as if a GPU had been asked for before
