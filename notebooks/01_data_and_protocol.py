@@ -43,7 +43,6 @@ import torch
 
 import casnkit as ck
 from casnkit import exercises, figures, report
-from casnkit.figures import show_precision
 
 session = ck.notebook.start(profile, data)
 
@@ -243,11 +242,20 @@ print(f"evaluate_ranking: {by_kit.mean_ap:.4f} from {by_kit.num_matches[0]} matc
 # the precision *at* the hit. The same list then gets two different numbers.
 
 # %%
-show_precision(hits)
+ranks = np.flatnonzero(hits)
+above = np.where(ranks > 0, np.arange(len(ranks)) / np.maximum(ranks, 1), 1.0)  # the precision just before each hit
+recall = np.repeat(np.arange(len(ranks) + 1) / len(ranks), 2)[1:-1]
+with figures.figure_style():
+    figure = figures.style.new_figure(9, 3.8, "Two average precisions of one list")
+    for ax, name, start in zip(figure.subplots(1, 2), ("steps", "trapezoids"), (precisions, above), strict=True):
+        heights = np.column_stack([start, precisions]).ravel()
+        ax.plot(recall, heights, "o-")
+        ax.fill_between(recall, heights, alpha=0.3)
+        ax.set(title=f"{name}: AP = {(start + np.array(precisions)).mean() / 2:.3f}", ylim=(0, 1.05))
+        ax.set(xlabel="recall: share of the matches found", ylabel="precision")
+figure
 
 # %%
-ranks = np.flatnonzero(hits)
-above = np.where(ranks > 0, np.arange(len(ranks)) / np.maximum(ranks, 1), 1.0)
 trapezoid = ((above + precisions) / 2).mean()
 assert abs(by_kit.mean_ap_trapezoid - trapezoid) < 1e-12
 print(f"steps {by_hand:.4f}, trapezoids {trapezoid:.4f}")

@@ -393,13 +393,14 @@ print(f"rows kept of {profiles[0].shape[1]}: {kept[0]} in the query, {kept[1]} i
 # %% [markdown]
 # **What does $t$ do?** A low threshold keeps nearly all rows. A high one keeps only the peak and stretches it. The distance
 # changes too, so distances with different $t$ cannot be compared. Move $t$ in the viewer and watch the rows; below it are
-# three fixed values.
+# the distances for three fixed values.
 
 # %%
 ck.notebook.show(cropped, [m[0] for m in maps_5], title="Equation 5: move the threshold", threshold=t)
 
 # %%
-figures.show_thresholds([m[0] for m in maps_5], (0.25, 0.5, 0.75), cropped[0].height)
+for value in (0.25, 0.5, 0.75):
+    print(f"t = {value}: distance {attention.attention_distance(*maps_5, value).item():.3f}")
 
 # %% [markdown]
 # > **What the paper leaves open: the threshold.** It names neither its value nor what it is relative to. *Our choice:* a

@@ -39,6 +39,7 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
 from dataclasses import replace
 
 import numpy as np
+import seaborn
 import torch
 
 import casnkit as ck
@@ -128,8 +129,15 @@ print({name: getattr(config.ranking, name) for name in ("normalisation", "normal
 people = (validation.query.pids, validation.query.camids, validation.gallery.pids, validation.gallery.camids)
 choices = [(kind, per) for kind in ("minmax", "zscore") for per in ("query", "matrix")]
 sweeps = {f"{k} per {p}": ranking.choose_weight(*both.values(), *people, normalisation=k, per=p) for k, p in choices}
-curves = {name: (sweep.weights, sweep.mean_ap) for name, sweep in sweeps.items()}
-figures.show_weight_curve(curves, {name: sweep.best for name, sweep in sweeps.items()})
+with figures.figure_style():
+    figure = figures.style.new_figure(6.4, 4.2, "How much should attention count?")
+    ax = figure.subplots()
+    for name, sweep in sweeps.items():
+        ax.plot(sweep.weights, 100 * sweep.mean_ap, label=f"{name}: best at {sweep.best:g}")
+    ax.axvline(0.5, color="grey", linestyle=":", label="the paper's sum")
+    ax.set(xlabel="share of attention: 0 features alone, 1 attention alone", ylabel="mAP on validation people (%)")
+    ax.legend()
+figure
 
 # %%
 best = max(sweeps.values(), key=lambda sweep: sweep.mean_ap.max())
@@ -264,8 +272,11 @@ sides = (query.pids, query.camids, gallery.pids, gallery.camids)
 cells = ranking.camera_pairs(ways["features"], *sides)
 grid = {"index": "query camera", "columns": "gallery camera"}
 shares, counts = (cells.pivot(**grid, values=values) for values in ("rank_1", "queries"))
-cameras = [["?" if camid < 0 else camid for camid in side] for side in (shares.index, shares.columns)]
-figures.show_camera_pairs(shares.to_numpy() / 100, counts.to_numpy(), *cameras, "By features", "rank-1 (%)")
+words = shares.map("{:.0f}\n".format) + counts.astype(int).astype(str)
+with figures.figure_style():
+    figure = figures.style.new_figure(7, 4.6, "By features: rank-1 (%), below it the queries")
+    seaborn.heatmap(shares, ax=figure.subplots(), annot=words, fmt="", cmap="cividis", cbar=False, linewidths=1)
+figure
 
 # %%
 known = cells[cells["queries"] > 0]

@@ -166,7 +166,8 @@ rates = sorted({max(rate, 1 / len(before["features"].different)) for rate in (0.
 thresholds = {name: ranking.choose_thresholds(pairs, rates) for name, pairs in before.items()}
 lines = {f"{rate:.0%} false accepts": d.threshold for rate, d in thresholds["features"].items()}
 pairs = before["features"]
-figures.show_distance_histograms(pairs.same, pairs.different, lines, "Features, validation people")
+samples = {"pairs of one person": pairs.same, "pairs of two people": pairs.different}
+figures.show_distributions(samples, "distance, lower is closer", "Features, validation people", marks=lines)
 
 # %% [markdown]
 # We chose these thresholds on the validation people. On *these* people, each threshold accepts at most the promised share of
@@ -196,10 +197,20 @@ evaluation.table(rows)
 
 # %%
 judged = {name: ranking.verify(pairs) for name, pairs in after.items()}
-curves = {name: (v.false_accept, v.true_accept) for name, v in judged.items()}
-landed = {name: [ranking.error_rates(after[name], d.threshold) for d in thresholds[name].values()] for name in after}
-rings = {name: ([d.false_accept for d in found], [1 - d.false_reject for d in found]) for name, found in landed.items()}
-figures.show_roc(curves, rings, "Same person? Test people")
+with figures.figure_style():
+    figure = figures.style.new_figure(6.4, 4.2, "Same person? Test people")
+    ax = figure.subplots()
+    for k, (name, v) in enumerate(judged.items()):
+        ax.plot(100 * v.false_accept, 100 * v.true_accept, color=f"C{k}", label=f"{name}: area {v.auc:.3f}")
+        landed = [ranking.error_rates(after[name], d.threshold) for d in thresholds[name].values()]
+        x, y = [100 * d.false_accept for d in landed], [100 - 100 * d.false_reject for d in landed]
+        ax.plot(x, y, "o", color=f"C{k}", markersize=10, markerfacecolor="none")
+    chance = np.geomspace(0.01, 100)
+    ax.plot(chance, chance, ":", color="grey", label="by chance")
+    ax.set(xscale="log", xlim=(0.01, 100), xlabel="false accepts: pairs of two people called one (%)")
+    ax.set(ylabel="pairs of one person called one (%)")
+    ax.legend()
+figure
 
 # %%
 for name, v in judged.items():

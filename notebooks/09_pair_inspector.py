@@ -40,10 +40,12 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
 
 # %%
 import numpy as np
+import torch
+from IPython.display import display
 
 import casnkit as ck
-from casnkit import exercises, figures, report
-from casnkit.inspector import Inspector, pairs
+from casnkit import attention, exercises, figures, report
+from casnkit.inspector import Inspector
 from casnkit.ranking import ignored_mask
 
 session = ck.notebook.start(profile, data)
@@ -119,10 +121,12 @@ assert on_screen == in_table, "the screen and the library disagree"
 # ## 3 · Why did the stranger come first?
 #
 # **Idea.** We show the stranger, and below it the true match that should have come first. The paper's figure 8 (a) compares
-# the same two pictures. In our picture, row (a) is the nearest stranger and row (b) the nearest true match.
+# the same two pictures: (a) the nearest stranger, and (b) the nearest true match.
 
 # %%
-inspector.figure("figure 8")
+for status in ("wrong", "correct"):
+    inspector.set(gallery=ranking.first_of(status))  # None: the first of the list
+    display(inspector.figure("pair"))
 
 # %% [markdown]
 # **Look at (a).** Compare three things: *where* the map is bright in each picture, *which rows* lie between the two crop
@@ -150,18 +154,27 @@ for name, j in (("stranger", stranger), ("true match", match)):
 
 # %%
 inspector.set(gallery=stranger, threshold=0.5)
-inspector.figure("alignment")
+pictures = session.dataset.query.image(query), session.dataset.gallery.image(inspector.desk.gallery)
+maps = inspector.desk.maps(query, inspector.desk.gallery)
+figures.show_alignment(pictures, maps, 0.5, ("query", "the stranger"))
 
 # %% [markdown]
 # **What happens with another $t$?** The slider in the inspector shows it at once. Here are the numbers for several positions
 # of the slider:
 
 # %%
-maps = inspector.desk.maps(query, stranger)
+both = [torch.from_numpy(m)[None] for m in maps]
+
+
+def rows_kept(t):
+    """How many rows of each map lie between the first and the last one above t."""
+    bounds = [attention.crop_bounds(attention.row_profile(m), t) for m in both]
+    return [int(last - first) + 1 for first, last in bounds]
+
+
 for t in (0.1, 0.3, 0.5, 0.7, 0.9):
-    rows = pairs.rows_of(maps, t)
-    kept = [last - first + 1 for first, last in rows.bounds]
-    print(f"t = {t:.1f}: {kept[0]} and {kept[1]} of {len(rows.aligned[0])} rows are kept, distance {rows.distance:.3f}")
+    kept, distance = rows_kept(t), attention.attention_distance(*both, t).item()
+    print(f"t = {t:.1f}: {kept[0]} and {kept[1]} of {len(maps[0])} rows are kept, distance {distance:.3f}")
 
 # %% [markdown]
 # > **What the paper leaves open: the threshold.** Equation 5 crops from the first to the last element "larger than a certain
@@ -182,7 +195,9 @@ print(f"threshold {options.threshold}, mode {options.siamese_mode!r}, order of t
 
 # %%
 inspector.set(other="ide")
-inspector.figure("ranks")
+before, after = inspector.desk.sides()
+ranks = [side.ranking.position[after.matches] for side in (before, after)]
+figures.show_ranks(*ranks, [before.label, after.label], f"query {query}: ranks of the true matches")
 
 # %% [markdown]
 # The ranks alone do not show which pictures moved. Here are the two lists, one below the other:
@@ -245,7 +260,7 @@ inspector.figure("pair")
 inspector.set(random_weights=False)
 state = inspector.state()
 inspector.set(query=0, threshold=0.1)
-inspector.load_state(state)
+inspector.set(**state)
 assert inspector.state() == state
 ck.notebook.say(str(state))
 
@@ -288,8 +303,7 @@ report.pair_figure(casn.model, session.dataset, casn.info.config, casn.result, q
 my_prediction = None  # "never", "sometimes" or "always"
 
 # %% tags=["check"]
-bounds = np.array([pairs.rows_of(maps, float(t)).bounds for t in np.linspace(0, 0.95, 20)])
-steps = np.diff(bounds[..., 1] - bounds[..., 0] + 1, axis=0)
+steps = np.diff([rows_kept(float(t)) for t in np.linspace(0, 0.95, 20)], axis=0)
 turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
 reasons = {
     "never": "a row above the larger t is above the smaller one, so the first row can only move down, the last one up",

@@ -38,6 +38,7 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
 # %%
 import numpy as np
 import torch
+from IPython.display import display
 
 import casnkit as ck
 from casnkit import exercises, figures, ranking
@@ -145,7 +146,9 @@ print(f"first hit won by {len(changes.rank_1_gained())} queries, lost by {len(ch
 gain = changes.top_gains(1)
 i, j = (int(side[gain[0]]) if len(gain) else 0 for side in (changes.query, changes.gallery))
 inspector.set(filter="all", query=i, gallery=j)
-inspector.figure("ranks")
+before, after = inspector.desk.sides()
+ranks = [side.ranking.position[after.matches] for side in (before, after)]
+figures.show_ranks(*ranks, [before.label, after.label], f"query {i}: ranks of the true matches")
 
 # %%
 inspector.figure("compare")
@@ -163,7 +166,9 @@ inspector.figure("compare")
 # both with Siamese attention. *Rule here:* the query that lost most under CASN, if any did.
 
 # %%
-inspector.figure("figure 8")
+for status in ("wrong", "correct"):
+    inspector.set(gallery=inspector.desk.ranking().first_of(status))  # None: the first of the list
+    display(inspector.figure("pair"))
 
 # %% [markdown]
 # **Look.** Do the maps of (b) agree more than those of (a)? Compare the two l2 distances *before* you look at the colours.
@@ -301,7 +306,8 @@ for by in ("features", "sum"):
 # %%
 worst = int(np.nanargmax(table.consistency))
 inspector.set(query=worst, gallery=int(table.nearest_right[worst]))
-inspector.figure("alignment")
+pictures = session.dataset.query.image(worst), session.dataset.gallery.image(inspector.desk.gallery)
+figures.show_alignment(pictures, inspector.desk.maps(worst, inspector.desk.gallery), titles=("query", "its true match"))
 
 # %% [markdown]
 # ## 8 · What if? For many pairs
@@ -358,15 +364,13 @@ inspector.figure("what_if")
 # %% [markdown]
 # ## 9 · Keep what you found
 #
-# Notes, tags and named choices of queries are kept in one small file, by the path of the query inside the data set. The next
-# inspector on the same data finds them again.
+# Notes and tags are kept in one small file, by the path of the query inside the data set. The next inspector on the same
+# data finds them again.
 
 # %%
 name = inspector.desk.library.query.key(worst)
 inspector.notes.put(name, "least consistent attention", tags="attention, to discuss")
-preset = {"filter": "confidently wrong", "filter_value": float(np.quantile(table.confidence[known], 0.8))}
-inspector.notes.put_preset("sure and wrong", preset | {"order": "confidence"})
-print(inspector.notes.path.name, inspector.notes.tags(), list(inspector.notes.presets))
+print(inspector.notes.path.name, inspector.notes.tags())
 
 # %% [markdown]
 # ## A question for the next notebook

@@ -38,6 +38,8 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
 
 # %%
 import numpy as np
+import pandas as pd
+import seaborn
 import torch
 
 import casnkit as ck
@@ -169,7 +171,12 @@ print(
 # Do the methods agree with each other? We correlate the maps of every two methods, on the coarsest grid of all:
 
 # %%
-figures.show_agreement(list(asked), explain.agreement(asked))
+matrix = pd.DataFrame(explain.agreement(asked), list(asked), list(asked))
+with figures.figure_style():
+    figure = figures.style.new_figure(8, 7, "Which methods say the same? 1 the same up to scale, 0 nothing in common")
+    look = {"annot": True, "fmt": ".1f", "vmin": -1, "vmax": 1, "cmap": "RdBu", "cbar": False, "square": True}
+    seaborn.heatmap(matrix, ax=figure.subplots(), **look)
+figure
 
 # %% [markdown]
 # Find the blue blocks: the methods inside a block give nearly the same map under different names. Then look which methods are
@@ -363,7 +370,18 @@ blurred = faithfulness(retrieval, pairs.pairs[chosen], *(m[chosen] for m in maps
 curves["siamese, blurred"] = blurred
 
 # %%
-figures.show_curves(curves)
+with figures.figure_style():
+    figure = figures.style.new_figure(
+        9, 4.2, "Mean p(same) while pixels go or come; dotted: random masks of the same area"
+    )
+    axes = figure.subplots(1, 2, sharey=True)
+    for k, (name, c) in enumerate(curves.items()):
+        for ax, kind in zip(axes, ("deletion", "insertion"), strict=True):
+            ax.plot(c.shares, c.curves[kind]["probability"].mean(0), color=f"C{k}", label=name)
+            ax.plot(c.shares, c.curves[f"random_{kind}"]["probability"].mean(0), ":", color=f"C{k}")
+            ax.set(title=kind, xlabel="share of the pixels", ylabel="p(same)")
+    axes[1].legend()
+figure
 
 # %%
 for name, c in curves.items():
@@ -395,7 +413,23 @@ from casnkit.explain.sanity import sanity_checks
 some = slice(0, 4 if session.profile == "smoke" else 12)
 distinct = np.sort(np.unique(pairs.pairs[:, 0], return_index=True)[1])[some]
 reports = {name: sanity_checks(name, model, queries[distinct], galleries[distinct]) for name in runners}
-figures.show_sanity(reports)
+kept = {
+    name: {
+        "trained": 1.0,
+        **{step: found.value for step, found in r.steps.items()},
+        "another partner": r["partner"].value,
+    }
+    for name, r in reports.items()
+}
+with figures.figure_style():
+    figure = figures.style.new_figure(9, 4.6, "Correlation with the map of the trained network")
+    ax = figure.subplots()
+    for name, values in kept.items():
+        ax.plot(list(values), list(values.values()), "o-", label=name)
+    ax.axhline(0.5, color="grey", linestyle="--", label="limit for the pair classifier")
+    ax.tick_params(axis="x", rotation=15)
+    ax.legend()
+figure
 
 # %% [markdown]
 # Look at the second place from the left. There, a *random* pair classifier decides. If a map is still the same, it did not

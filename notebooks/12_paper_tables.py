@@ -36,14 +36,21 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
     get_ipython().run_line_magic("pip", "install -q casnkit-*.whl")
 
 # %%
+import numpy as np
 from IPython.display import Markdown
+from PIL import Image
 
 import casnkit as ck
-from casnkit import evaluation, exercises
-from casnkit.data.imitate import Shape, imitate
+from casnkit import evaluation, exercises, figures
 from casnkit.experiments import report, tables
 
-toy = imitate("market1501", ck.notebook.default_folder() / "imitated", shape=Shape(num_train=8, num_test=6))
+toy, rng = ck.notebook.default_folder() / "imitated", np.random.default_rng(0)
+for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
+    folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")
+    folder.mkdir(parents=True, exist_ok=True)
+    colours = np.random.default_rng(pid).integers(20, 236, (4, 1, 3))  # a person is four blocks of colour
+    pixels = np.repeat(colours, 16, axis=0) + rng.integers(-20, 20, (64, 32, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{pid + 1:04d}_c{camera + 1}s1_{100 * k + 1:06d}_00.jpg")
 session = ck.notebook.start(profile, str(toy))
 
 # %% [markdown]
@@ -154,7 +161,21 @@ evaluation.table(rows)
 # them had its own baseline, trunk, image size and training schedule.
 
 # %%
-tables.show_table(read[2], "market1501")
+records = [record for record in read[2]["records"] if record["benchmark"] == "market1501"]
+with figures.figure_style():
+    figure = figures.style.new_figure(
+        9, 5, "Market-1501: published (rings) and measured (dots); blue: this paper's rows"
+    )
+    axes = figure.subplots(1, 2, sharey=True)
+    for record in records:
+        colour = "tab:blue" if record["row"] else "grey"
+        for ax, number in zip(axes, ("rank_1", "mean_ap"), strict=True):
+            for kind, fill in (("published", "none"), ("measured", "full")):
+                if record[kind] and record[kind][number] is not None:
+                    ax.plot(record[kind][number], record["name"], "o", color=colour, fillstyle=fill)
+            ax.set(xlabel={"rank_1": "rank-1 (%)", "mean_ap": "mAP (%)"}[number])
+            ax.grid(visible=True)
+figure
 
 # %% [markdown]
 # How much does the better *baseline* contribute? Published gains, in points:
@@ -304,9 +325,6 @@ def compare(method: list[float], baseline: list[float], t: float) -> tuple[float
 
 
 # %% tags=["check"]
-import numpy as np
-
-
 def reference(method: list[float], baseline: list[float], t: float) -> tuple[float, float]:
     d = np.subtract(method, baseline)
     return d.mean(), t * d.std(ddof=1) / len(d) ** 0.5

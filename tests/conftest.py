@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from imitations import imitate
 from torch import Tensor, nn
 
 import casnkit as ck
-from casnkit.data.imitate import imitate
 from casnkit.models import CASN, StripeLinear
 
 torch.set_num_threads(1)  # the models are tiny; two threads that share busy cores wait for each other

@@ -105,3 +105,8 @@ def results_path(name: str) -> Path:
     package = Path(__file__).parents[1]
     installed = package / "results" / name
     return installed if installed.is_file() else package.parent / "figures" / "results" / name
+
+
+def printable(text: object) -> str:
+    """Text of a stranger for the screen: control and bidirectional signs, and bytes that are no letters, as boxes."""
+    return "".join(c if c.isprintable() else "\u25a1" for c in str(text))

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from casnkit import evaluation, runs, training
-from casnkit.config import PROFILES, Config, assignments, check_choice, profile
+from casnkit.config import PROFILES, Config, assignments, profile
 from casnkit.data import ReidDataset, open_dataset
 from casnkit.data.check import not_whole
 from casnkit.data.files import check_place, read_json, write_json, write_text
@@ -24,7 +23,6 @@ from casnkit.data.readers import kind_of
 from casnkit.data.records import SPLITS
 from casnkit.experiments.design import Setting
 from casnkit.experiments.report import markdown_table, model_name
-from casnkit.figures.style import GREY, INK, PAGE_WIDTH, SERIES, figure_style, new_figure
 
 COMPARED = ["rank_1", "mean_ap"]
 HEADINGS = {"rank_1": "rank-1", "rank_5": "rank-5", "rank_10": "rank-10", "mean_ap": "mAP"}
@@ -274,32 +272,6 @@ def _cells(result: dict[str, Any], benchmark: str) -> list[dict[str, str]]:
             line[heading] = "-" if value is None else f"{value:{sign}.1f}"
         lines.append(line)
     return lines
-
-
-@figure_style()
-def show_table(result: dict[str, Any], benchmark: str) -> Figure:
-    """Rank-1 and mAP of every system on one benchmark, a line for each: published as a ring, measured as a filled mark."""
-    check_choice("benchmark", benchmark, result["benchmarks"])
-    records = [record for record in result["records"] if record["benchmark"] == benchmark]
-    names = list(dict.fromkeys(record["name"] for record in records))
-    title = f"{benchmark}, profile {result['profile']}: published and measured"
-    figure = new_figure(PAGE_WIDTH, 1.6 + 0.26 * len(names), title)
-    axes = figure.subplots(1, 2, sharey=True)
-    for ax, key in zip(axes, COMPARED, strict=True):
-        for record in records:
-            known, measured, line = record["published"], record["measured"], names.index(record["name"])
-            if known and known[key] is not None:
-                whose, colour = ("this paper's rows", INK) if record["row"] else ("other systems", GREY)
-                ax.plot(known[key], line, "o", color=colour, markerfacecolor="none", label=f"published, {whose}")
-            if measured:
-                colour, _, marker = SERIES[record["ranked_by"] == "sum"]
-                ax.plot(measured[key], line, marker, color=colour, label=f"measured, by the {record['ranked_by']}")
-        ax.set(title=f"{HEADINGS[key]} (%)", ylim=(len(names) - 0.5, -0.5))
-        ax.grid()
-    axes[0].set_yticks(range(len(names)), names)
-    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))  # each label once
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-    return figure
 
 
 def add_parser(group: Any) -> None:

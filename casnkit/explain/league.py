@@ -64,6 +64,15 @@ class League(NamedTuple):
         failed = set(self.table.method[self.table.passed.eq(False).fillna(False)])
         return [name for name in self.methods() if name not in failed]
 
+    def verdicts(self) -> dict[str, str]:
+        """In words, whether each method passed the sanity checks, and its energy on the person."""
+        sane, said = self.sane(), {}
+        for method in self.methods():
+            energy = self.row(method, "energy")
+            said[method] = "passed all sanity checks" if method in sane else "failed a sanity check"
+            said[method] += f", {energy.value:.0%} of its energy on the person" if energy else ""
+        return said
+
     def row(self, method: str, measure: str, than: str = "") -> Any:
         """One row as a named tuple; None where this was not measured."""
         rows = self.table.query("method == @method and measure == @measure and than == @than")

@@ -80,41 +80,6 @@ def show_indicators(alpha: Any, labels: Sequence[str], title: str = "Indicator \
 
 
 @figure_style()
-def show_agreement(names: Sequence[str], matrix: Any) -> Figure:
-    """Correlations (n, n) in [-1, 1] of n methods: blue where they agree, orange where one contradicts the other."""
-    values, count = to_array(matrix).astype(float), len(names)
-    note = "Correlation of their maps, mean over images: 1 the same up to scale, 0 nothing in common."
-    side = min(style.PAGE_WIDTH, 0.46 * count + 2.2)
-    ax = new_figure(max(5.5, side), side, "Which methods say the same?", note).subplots()
-    colours = seaborn.diverging_palette(33, 245, s=85, l=55, as_cmap=True)
-    labels = [short(name, 28) for name in names]
-    return _heatmap(ax, values, np.round(values, 1) + 0.0, labels, labels, vmin=-1, vmax=1, cmap=colours, square=True)
-
-
-@figure_style()
-def show_camera_pairs(values: Any, counts: Any, queries: Any, gallery: Any, title: str, label: str) -> Figure:
-    """Shares (A, B) in [0, 1], NaN where none is, of the queries' cameras and the gallery's; ``counts``: their queries."""
-    shares, numbers = 100 * to_array(values).astype(float), to_array(counts)
-    rows, columns = ([short(camera, 16) for camera in side] for side in (queries, gallery))
-    width, height = min(style.PAGE_WIDTH, max(5.5, 0.85 * len(columns) + 1.6)), 0.5 * len(rows) + 1.6
-    ax = new_figure(width, height, f"{title} \u00b7 {label}, below it the queries").subplots()
-    text = np.array([f"{s:.0f}\n{n}" for s, n in zip(shares.flat, numbers.flat, strict=True)]).reshape(shares.shape)
-    figure = _heatmap(ax, shares, text, rows, columns, mask=np.isnan(shares), cmap=style.MASK_COLOURS)
-    ax.set(xlabel="gallery camera", ylabel="query camera")
-    return figure
-
-
-def _heatmap(ax: Axes, values: np.ndarray, text: np.ndarray, rows: list, columns: list, **look: Any) -> Figure:
-    look |= {"annot": text, "fmt": "", "annot_kws": {"size": style.SMALL}, "linewidths": 1, "cbar": False}
-    seaborn.heatmap(values, ax=ax, yticklabels=rows, xticklabels=columns, **look)
-    ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0)
-    if max(map(len, columns)) > 4:
-        ax.set_xticklabels(columns, rotation=45, ha="right", rotation_mode="anchor")
-    return ax.figure
-
-
-@figure_style()
 def show_differences(names: Sequence, panels: Mapping, title: str = "Difference to the default") -> Figure:
     """A point with its 95 % interval for each of the named settings, from top to bottom; one panel for each number.
 

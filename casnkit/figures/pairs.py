@@ -179,17 +179,3 @@ def show_alignment(images: Sequence, maps: Sequence, threshold: float = 0.5, tit
         for ax in axes[i][2:]:
             ax.set_box_aspect(1 / 0.6)
     return figure
-
-
-@figure_style()
-def show_thresholds(maps: Sequence, thresholds: Sequence[float] = (0.25, 0.5, 0.75), image_rows: int = 128) -> Figure:
-    """What t does: for one to three thresholds in [0, 1) the profiles of two maps (h, w) with their cuts, and aligned."""
-    values, figure = _checked_maps(maps, max(thresholds)), new_figure(style.PAGE_WIDTH / 3 * len(thresholds), 3.6)
-    for part, threshold in zip(figure.subfigures(1, len(thresholds), squeeze=False)[0], thresholds, strict=True):
-        part.suptitle(f"t = {threshold:g}", x=0.02, ha="left", size=style.NORMAL)
-        axes = part.subplots(1, 3, width_ratios=[1, 1, 1.3])
-        for j in range(2):
-            axes[j].set_title(f"map {j + 1}", color=style.SERIES[j][0], size=style.SMALL)
-            _draw_profile(axes[j], values[j], image_rows, threshold, j)
-        _draw_aligned(axes[2], values, threshold)
-    return figure

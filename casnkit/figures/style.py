@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -122,3 +123,9 @@ def save_figure(figure: Figure, path: str | os.PathLike, alt: str, dpi: float = 
     with atomic_path(path) as temporary:
         temporary.write_bytes(figure_png(figure, dpi, Description=alt))
     return path
+
+
+def show_twin(alt: str, png: bytes = b"") -> None:
+    """A picture, or its words alone, behind a viewer, for a page without a kernel."""
+    bundle = {"image/png": base64.b64encode(png).decode()} if png else {}
+    display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)

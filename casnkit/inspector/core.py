@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,11 @@ from IPython.display import display
 
 from casnkit import figures
 from casnkit.config import check_choice
-from casnkit.data.files import atomic_path
+from casnkit.data.files import atomic_path, printable
 from casnkit.data.records import ReidDataset
 from casnkit.inspector.desk import Desk, Pending
 from casnkit.inspector.export import FIGURES, exported
-from casnkit.inspector.networks import Source, printable
+from casnkit.inspector.networks import Source
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.page import write_page
 from casnkit.inspector.state import State
@@ -58,7 +57,7 @@ class Inspector:
             and says why when it is chosen.
         dataset: its queries and gallery are looked at.
         device: where the networks compute; None: where they are, on the CPU for folders.
-        notes: file of notes, tags and presets; None: ``notes.json`` in ``out``, the folder for exported files.
+        notes: file of notes and tags; None: ``notes.json`` in ``out``, the folder for exported files.
 
     Raises ValueError where there is no query or gallery image, or no network that can be opened.
     """
@@ -173,13 +172,8 @@ class Inspector:
         return self.desk.current
 
     def state(self) -> dict[str, Any]:
-        """The view as plain values, for JSON."""
+        """The view as plain values, for JSON and for :meth:`set`."""
         return self.desk.current.to_dict()
-
-    def load_state(self, values: Mapping[str, Any]) -> Inspector:
-        """Show the view that :meth:`state` described. Raises ValueError where it does not fit; nothing is changed then."""
-        self.set(**State.from_dict(values).to_dict())
-        return self
 
     def figure(self, view: str = "pair") -> Figure:
         """A part of the screen as a matplotlib figure, drawn from the same state; ``view``: a key of ``export.FIGURES``."""
@@ -215,13 +209,7 @@ class Inspector:
         state, drawn = self.desk.current, []
         view = state.tab if state.tab in FIGURES else "pair"
         self._tried(lambda: drawn.append(figures.figure_png(self.figure(view), 120)), state)
-        show_twin(f"Twin of the inspector: {view} view of query {state.query}, {state.network}", *drawn)
-
-
-def show_twin(alt: str, png: bytes = b"") -> None:
-    """A picture, or its words alone, behind a viewer, for a page without a kernel."""
-    bundle = {"image/png": base64.b64encode(png).decode()} if png else {}
-    display(bundle | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+        figures.show_twin(f"Twin of the inspector: {view} view of query {state.query}, {state.network}", *drawn)
 
 
 def _export(inspector: Inspector, kind: str, view: str = "pair") -> None:

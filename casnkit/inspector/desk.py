@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from casnkit.config import check_choice
+from casnkit.data.files import printable
 from casnkit.data.records import ReidDataset
 from casnkit.evaluation import RANKED_BY
 from casnkit.explain import METHODS
 from casnkit.inspector import filters, pairs, payload
-from casnkit.inspector.networks import Library, Network, Progress, Source, printable
+from casnkit.inspector.networks import Library, Network, Progress, Source
 from casnkit.inspector.notes import Notes
 from casnkit.inspector.pairs import LARGE_GALLERY, TILES, QueryRanking
 from casnkit.inspector.state import State

@@ -12,10 +12,10 @@ import pandas as pd
 
 from casnkit import figures
 from casnkit.config import check_choice
+from casnkit.data.files import printable
 from casnkit.explain import METHODS
 from casnkit.inspector import filters, views
 from casnkit.inspector.desk import Desk
-from casnkit.inspector.networks import printable
 from casnkit.inspector.pairs import QueryRanking
 from casnkit.inspector.state import SCREEN
 
@@ -32,23 +32,6 @@ def _pair(desk: Desk) -> Figure:
     return _pairs_of(desk, rows, _said(views.numbers_of(desk, desk.gallery)))
 
 
-def _alignment(desk: Desk) -> Figure:
-    j, query, people = desk.gallery, desk.current.query, desk.library
-    names = f"query, {people.query.who(query)}", f"gallery, {people.gallery.who(j)}"
-    return figures.show_alignment(_images_of(desk, j), desk.maps(query, j), desk.current.threshold, names)
-
-
-def _figure_8(desk: Desk) -> Figure:
-    """The paper's figure 8 for this query: (a) the nearest wrong image, (b) the nearest true match."""
-    found, rows = desk.ranking(), []
-    for words, status in (("(a) nearest wrong", "wrong"), ("(b) nearest true match", "correct")):
-        if (j := found.first_of(status)) is not None:
-            rows.append((f"{words}, rank {found.tile(j).position}", j, desk.maps(desk.current.query, j)))
-    if not rows:
-        raise ValueError("no gallery picture counts for this query: there is nothing to compare")
-    return _pairs_of(desk, rows, found.scores())
-
-
 def _what_if(desk: Desk) -> Figure:
     j, outcome = desk.gallery, desk.outcome()
     rows = [("as it is", j, desk.maps(desk.current.query, j)), ("hidden", j, outcome.maps, outcome.picture)]
@@ -61,7 +44,7 @@ def _pairs_of(desk: Desk, rows: Sequence[tuple], note: str) -> Figure:
     in which something is hidden."""
     state, people, shown = desk.current, desk.library, []
     for name, j, maps, *hidden in rows:
-        images = _images_of(desk, j)
+        images = [people.query.image(state.query), people.gallery.image(j)]
         images[state.hide_in == "gallery"] = hidden[0] if hidden else images[state.hide_in == "gallery"]
         whom = f"query {state.query} ({people.query.who(state.query)}), gallery {j} ({people.gallery.who(j)})"
         shown.append((images, maps, f"{name} \u00b7 {whom} \u00b7 {desk.pair(j).verdict}"))
@@ -79,13 +62,6 @@ def _ranking(desk: Desk) -> Figure:
 def _compare(desk: Desk) -> Figure:
     rows = [_row_of(desk, side, side.page(0), f"{side.label}: {side.scores()}") for side in reversed(desk.sides())]
     return figures.show_rankings(rows, f"query {desk.current.query} under two rankings")
-
-
-def _ranks(desk: Desk) -> Figure:
-    sides, matches = desk.sides(), desk.sides()[1].matches
-    title = f"query {desk.current.query}: ranks of the {len(matches)} true matches"
-    ranks = (side.ranking.position[matches] for side in sides)
-    return figures.show_ranks(*ranks, [side.label for side in sides], title)
 
 
 def _failures(desk: Desk) -> Figure:
@@ -109,12 +85,8 @@ def _failures(desk: Desk) -> Figure:
 
 FIGURES: dict[str, Callable[[Desk], Figure]] = {
     "pair": _pair, "compare": _compare, "failures": _failures, "what_if": _what_if,  # the tabs
-    "ranking": _ranking, "alignment": _alignment, "figure 8": _figure_8, "ranks": _ranks,
+    "ranking": _ranking,
 }  # fmt: skip
-
-
-def _images_of(desk: Desk, j: int) -> list[Any]:
-    return [desk.library.query.image(desk.current.query), desk.library.gallery.image(j)]
 
 
 def _maps_of(method: dict[str, Any]) -> list[np.ndarray]:
@@ -154,7 +126,7 @@ def exported(desk: Desk, kind: str, view: str) -> tuple[str, bytes]:
 def _file_stem(desk: Desk, view: str) -> str:
     """What is shown, of which pair, by which network and method, and how: letters, digits and dashes only."""
     state = desk.current
-    against = f"against {state.other}" if state.other and view in ("compare", "ranks") else ""
+    against = f"against {state.other}" if state.other and view == "compare" else ""
     parts = [view, f"query{state.query}", f"gallery{desk.gallery}", state.network, against, f"by {desk.ranked_by()}"]
     parts += [f"{state.method}-{state.target}", f"t{state.threshold:g}", state.colours]
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "_", part).strip("_")[:40] for part in parts if part)

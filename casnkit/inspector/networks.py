@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from casnkit.config import Config
+from casnkit.data.files import printable
 from casnkit.data.images import MEAN_COLOUR
 from casnkit.data.records import JUNK_PID, NO_TRUTH, SPLITS, ReidDataset, Split, camera_text
 from casnkit.evaluation import RANKED_BY, SIDES, Evaluation
@@ -21,11 +22,6 @@ from casnkit.ranking import Extracted, extract
 
 Source = Any  # a folder, the name of a network of the kit, (model, config), or what Session.run returns
 Progress = Callable[[int, int], object]  # what long work calls with (done, total); it may raise, and ends the work
-
-
-def printable(text: object) -> str:
-    """Text of a stranger for the screen: control and bidirectional signs, and bytes that are no letters, as boxes."""
-    return "".join(c if c.isprintable() else "\u25a1" for c in str(text))
 
 
 @dataclass(frozen=True)

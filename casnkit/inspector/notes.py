@@ -20,7 +20,7 @@ class Note(NamedTuple):
 
 
 class Notes:
-    """Notes by the picture's path below the data set, presets by name; what others wrote meanwhile is kept.
+    """Notes by the picture's path below the data set; what others wrote meanwhile is kept.
 
     ``path``: the JSON file; one that is damaged is a ValueError, and is never overwritten.
     """
@@ -51,12 +51,6 @@ class Notes:
         note = Note(text, tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
         empty = not (text.strip() or note.tags)
         self._change(lambda: self.notes.pop(key, None) if empty else self.notes.update({key: note}))
-
-    def put_preset(self, name: str, settings: dict[str, Any]) -> None:
-        """Keep a choice of queries (filter, its number, order) under a name."""
-        if not name.strip():
-            raise ValueError("a preset needs a name")
-        self._change(lambda: self.presets.update({name.strip(): dict(settings)}))
 
     def tags(self) -> list[str]:
         """All tags, sorted."""

@@ -88,14 +88,13 @@ def add_parser(group: Any) -> None:
     data = "a data set, or drawn people; default: people:tiny"
     page.add_argument("data", nargs="?", default="people:tiny", help=data)
     page.add_argument("--pairs", nargs="+", metavar="QUERY:GALLERY", help=f"1 to {MOST}; default: telling ones")
-    page.add_argument("--count", type=int, default=COUNT, help=f"how many telling pairs; default: {COUNT}")
     page.add_argument("--out", type=Path, required=True, help="the file, NAME.html")
     page.set_defaults(command=_command)
 
 
 def _command(options: argparse.Namespace) -> None:
     pairs = [_parsed(text) for text in options.pairs or ()]
-    check_page(options.out, len(pairs) or options.count)
+    check_page(options.out, len(pairs) or COUNT)
     dataset, name = open_dataset(options.data), Path(options.run).name
     print(dataset, flush=True)
 
@@ -103,7 +102,7 @@ def _command(options: argparse.Namespace) -> None:
         print(f"\r{what}: {done} of {total}", end="\n" * (done == total), flush=True)
 
     desk = Desk({name: options.run}, dataset, options.device, say)
-    chosen = pairs or telling_pairs(desk, options.count)
+    chosen = pairs or telling_pairs(desk)
     about = f"Network {name}, data {dataset.name}, {len(chosen)} pairs. {RULE * (not pairs)}"
     path = write_page(options.out, desk, chosen, about)
     print(f"{len(chosen)} pairs, {path.stat().st_size / 2**20:.2f} MiB: {path}")

@@ -7,10 +7,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from casnkit import attention
 from casnkit.data.records import JUNK_PID, NO_TRUTH
 from casnkit.evaluation import RANKED_BY, pair_probability
 from casnkit.explain import explain
@@ -157,14 +155,6 @@ class QueryRanking:
         return Pair(network, probability, same, *map(float, distances), terms)
 
 
-class Rows(NamedTuple):
-    """Equation 5 for one pair of maps and one threshold."""
-
-    bounds: tuple[tuple[int, int], ...]  # first and last row above t, inclusive, for each image
-    aligned: Maps  # M* of both, (h,) each
-    distance: float  # || M*_1 - M*_2 ||_2, what the consistency loss is made of
-
-
 def maps_of(network: Network, i: int, j: int, method: str = "siamese", target: str = "same", random: bool = False,
             images: Sequence[Tensor] = ()) -> Maps:  # fmt: skip
     """The two maps (h, w) of a pair, not normalised, by any method of ``casnkit.explain``.
@@ -182,12 +172,3 @@ def maps_of(network: Network, i: int, j: int, method: str = "siamese", target: s
         found = explain(model, *images, method=method, target=target)
         maps = found.query, found.gallery
     return tuple(m[0].float().cpu().numpy() for m in maps)
-
-
-def rows_of(maps: Maps, threshold: float) -> Rows:
-    """Bounds at t of the row profiles, the aligned profiles and their distance (paper 3.2.2, equation 5)."""
-    values, height = [torch.from_numpy(np.ascontiguousarray(m))[None] for m in maps], max(map(len, maps))
-    bounds = [attention.crop_bounds(attention.row_profile(m), threshold) for m in values]
-    aligned = tuple(attention.aligned_profile(m, threshold, height)[0].numpy() for m in values)
-    kept = tuple((int(first), int(last)) for first, last in bounds)
-    return Rows(kept, aligned, float(attention.attention_distance(*values, threshold)))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from casnkit.data.files import printable
 from casnkit.explain import METHODS
 from casnkit.explain.correspondence import correspondence_of
 from casnkit.explain.league import read_league
@@ -15,7 +16,6 @@ from casnkit.explain.masks import FILLS
 from casnkit.explain.pair import Counterfactual
 from casnkit.inspector import filters, payload
 from casnkit.inspector.desk import MOST_OPTIONS, Desk
-from casnkit.inspector.networks import printable
 from casnkit.inspector.notes import Note
 from casnkit.inspector.pairs import MARKS, TILES, QueryRanking
 from casnkit.inspector.state import SCREEN
@@ -27,18 +27,12 @@ TARGETS, BESIDE = SCREEN["targets"], SCREEN["beside"]  # BESIDE: methods whose m
 
 
 @cache
-def _league_verdicts() -> dict[str, str]:
-    """For each method of the published league: whether it passed the sanity checks, and its energy on the person."""
+def _verdicts() -> dict[str, str]:
+    """What the published league says of each method."""
     try:
-        league = read_league()
+        return read_league().verdicts()
     except (OSError, ValueError):
         return {}
-    sane, said = league.sane(), {}
-    for method in league.methods():
-        energy = league.row(method, "energy")
-        said[method] = "passed all sanity checks" if method in sane else "failed a sanity check"
-        said[method] += f", {energy.value:.0%} of its energy on the person" if energy else ""
-    return said
 
 
 def _top(desk: Desk) -> Section:
@@ -58,7 +52,7 @@ def _top(desk: Desk) -> Section:
 def _map(desk: Desk) -> Section:
     pin = ("Pin", desk.gallery) if desk.current.pinned is None else ("Unpin", None)
     return {
-        "method": {"options": [[name, m.label, _league_verdicts().get(name, "")] for name, m in METHODS.items()]},
+        "method": {"options": [[name, m.label, _verdicts().get(name, "")] for name, m in METHODS.items()]},
         "target": {"options": [[name, TARGETS[name]] for name in METHODS[desk.current.method].targets]},
         "pinned": dict(zip(("label", "value"), pin, strict=True)),
     }
@@ -127,7 +121,7 @@ def _method_of(desk: Desk, j: int, method: str, target: str, random: bool = Fals
         note = "the pair classifier was not trained: the map shows what the trunk finds active, and is no reason"
     elif method.startswith("siamese") and target == "log-odds":
         note = "equation 4's map of the log-odds is that of 'same person'"
-    league = "" if random else _league_verdicts().get(method, "")
+    league = "" if random else _verdicts().get(method, "")
     about = {"target": TARGETS[target], "signed": record.signed, "judges": judges and not random, "league": league}
     return payload.method(method, record.label + ", random weights" * random, maps, note=note, **about)
 

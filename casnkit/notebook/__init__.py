@@ -32,7 +32,7 @@ from casnkit.data.records import SPLITS, unfit
 from casnkit.experiments import PEOPLE, fits
 from casnkit.figures.images import as_images, as_map
 from casnkit.inspector import State, payload
-from casnkit.inspector.core import Viewer, show_twin
+from casnkit.inspector.core import Viewer
 from casnkit.models import CASN, eval_view
 from casnkit.notebook import exercises, report
 from casnkit.training import train
@@ -84,7 +84,7 @@ def show(images: Sequence, maps: Sequence, matrix: Any = None, title: str = "Sia
     pair = payload.pair(*sides, "unknown", [method], heading=title, correspondence=like)
     display(Viewer(state=state.to_dict(), pair=pair))
     twin = figures.show_pair(*pictures, *values, state.threshold, names, title=title)
-    show_twin(f"Twin of the viewer: {title}", figures.figure_png(twin, dpi=120))
+    figures.show_twin(f"Twin of the viewer: {title}", figures.figure_png(twin, dpi=120))
 
 
 def default_folder() -> Path:

@@ -7,14 +7,16 @@ threshold. Each step is a screenshot, so the picture shows what a reader of the 
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import ExifTags, Image
 from playwright.sync_api import Page, sync_playwright
+
+from casnkit.data import open_dataset
+from casnkit.inspector.desk import Desk
+from casnkit.inspector.page import telling_pairs, write_page
 
 FIGURES = Path(__file__).parents[1]
 SIZE = {"width": 1000, "height": 660}
@@ -52,7 +54,8 @@ def main() -> None:
     """Take the frames, and keep them as one animated picture with its text."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "page.html"
-        subprocess.run([sys.executable, "-m", "casnkit", "page", "--count", "6", "--out", path], check=True)
+        desk = Desk("gap-casn", open_dataset("people:tiny"))
+        write_page(path, desk, telling_pairs(desk, 6))
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
         page.goto(path.as_uri())

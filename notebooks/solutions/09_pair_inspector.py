@@ -25,10 +25,11 @@ data = "people"  # or the folder of a benchmark, or of your own pictures
 
 # %%
 import numpy as np
+import torch
 
 import casnkit as ck
-from casnkit import exercises
-from casnkit.inspector import Inspector, pairs
+from casnkit import attention, exercises
+from casnkit.inspector import Inspector
 from casnkit.ranking import ignored_mask
 
 session = ck.notebook.start(profile, data)
@@ -45,7 +46,7 @@ if not candidates:
     candidates = inspector.desk.candidates()
 inspector.set(query=candidates[0])
 ranking = inspector.desk.ranking()
-maps = inspector.desk.maps(candidates[0], ranking.first_of("wrong"))
+both = [torch.from_numpy(m)[None] for m in inspector.desk.maps(candidates[0], ranking.first_of("wrong"))]
 on_screen = ranking.ranking.average_precision
 
 # %% [markdown]
@@ -57,9 +58,15 @@ on_screen = ranking.ranking.average_precision
 # %% tags=["exercise"]
 my_prediction = "never"
 
+
 # %% tags=["check"]
-bounds = np.array([pairs.rows_of(maps, float(t)).bounds for t in np.linspace(0, 0.95, 20)])
-steps = np.diff(bounds[..., 1] - bounds[..., 0] + 1, axis=0)
+def rows_kept(t):
+    """How many rows of each map lie between the first and the last one above t."""
+    bounds = [attention.crop_bounds(attention.row_profile(m), t) for m in both]
+    return [int(last - first) + 1 for first, last in bounds]
+
+
+steps = np.diff([rows_kept(float(t)) for t in np.linspace(0, 0.95, 20)], axis=0)
 turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
 reasons = {
     "never": "a row above the larger t is above the smaller one, so the first row can only move down, the last one up",

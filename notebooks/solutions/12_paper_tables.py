@@ -23,12 +23,20 @@
 profile = "paper"  # whose runs to read: "paper" (the real tables), or "smoke" and "quick" for a try
 
 # %%
+import numpy as np
+from PIL import Image
+
 import casnkit as ck
 from casnkit import exercises
-from casnkit.data.imitate import Shape, imitate
 from casnkit.experiments import tables
 
-toy = imitate("market1501", ck.notebook.default_folder() / "imitated", shape=Shape(num_train=8, num_test=6))
+toy, rng = ck.notebook.default_folder() / "imitated", np.random.default_rng(0)
+for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
+    folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")
+    folder.mkdir(parents=True, exist_ok=True)
+    colours = np.random.default_rng(pid).integers(20, 236, (4, 1, 3))  # a person is four blocks of colour
+    pixels = np.repeat(colours, 16, axis=0) + rng.integers(-20, 20, (64, 32, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{pid + 1:04d}_c{camera + 1}s1_{100 * k + 1:06d}_00.jpg")
 session = ck.notebook.start(profile, str(toy))
 
 # %% [markdown]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from imitations import imitate
 
 import casnkit as ck
-from casnkit.data.imitate import imitate
 
 FILE = Path(__file__).with_name("golden.json")
 VARIANTS = ("ide", "ide+ia", "ide+sa", "casn")

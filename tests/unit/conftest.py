@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from imitations import Shape, imitate
 from PIL import Image
 
 import casnkit as ck
-from casnkit.data.imitate import Shape, imitate
 
 
 @pytest.fixture(scope="session")

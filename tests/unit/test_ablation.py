@@ -11,10 +11,10 @@ import publish
 import pytest
 import readings
 import torch
+from imitations import imitate
 
 from casnkit.__main__ import main
 from casnkit.attention import attention_distance, mean_map
-from casnkit.data.imitate import imitate
 from casnkit.experiments import report
 from casnkit.experiments.ablation import Trial, evidence, open_people, plain_distances, run_trials
 from casnkit.experiments.design import ARMS, OPEN_POINTS, Setting, arms, chosen, open_points, tries

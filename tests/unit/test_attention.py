@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam
+from imitations import imitate
 from torch import Tensor, nn
 
 import casnkit as ck
 from casnkit import attention
 from casnkit.config import LossConfig, ModelConfig
-from casnkit.data.imitate import imitate
 from casnkit.losses import CASNLoss
 from casnkit.models import CASN, PairHead
 from casnkit.training import train

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import imitate
 from PIL import Image
 
 from casnkit.data import open_dataset
 from casnkit.data.check import EXPECTED, CheckReport, check, not_whole
 from casnkit.data.files import write_json
-from casnkit.data.imitate import imitate
 
 PETS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pets-small"
 

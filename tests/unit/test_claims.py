@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imitations import imitate
 from torch import Tensor
 
 import casnkit as ck
 from casnkit import attention
-from casnkit.data.imitate import imitate
 from casnkit.data.people import DIFFICULTY, PARTS, lookalike_pairs, synthesize
 from casnkit.data.records import ReidDataset
 from casnkit.experiments import claims

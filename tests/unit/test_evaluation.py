@@ -16,11 +16,11 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from imitations import imitate
 
 import casnkit as ck
 from casnkit import evaluation, runs
 from casnkit.data.images import load_images, normalise
-from casnkit.data.imitate import imitate
 from casnkit.evaluation import Evaluation, evaluate, pair_probability, table, who_is
 
 CONFIG = ck.profile("smoke", variant="casn", height=32, width=16)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from imitations import Shape, imitate
 from scipy.spatial.distance import cdist
 
 import casnkit as ck
 from casnkit.data.files import write_text
 from casnkit.data.images import load_images, normalise
-from casnkit.data.imitate import Shape, imitate
 from casnkit.evaluation import Evaluation, evaluate
 from casnkit.explain import masks as masking
 from casnkit.explain.faithfulness import AXES, faithfulness

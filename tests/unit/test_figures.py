@@ -20,9 +20,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from casnkit import figures
-from casnkit.explain.faithfulness import Faithfulness
-from casnkit.explain.localisation import Interval
-from casnkit.explain.sanity import CHECKS, SanityReport
 from casnkit.figures import as_image, upsample
 from casnkit.figures.style import BLUE, GREY, ORANGE, SERIES
 
@@ -54,22 +51,6 @@ def log(epochs: int, **changes: object) -> list[dict[str, object]]:
     return [{"epoch": e + 1, **{k: v / (e + 1) for k, v in terms.items()}, **changes} for e in range(epochs)]
 
 
-def faithfulness(level: float, pairs: int = 4) -> Faithfulness:
-    """Deletion falls in a straight line from ``level`` to 0, insertion rises to it; random masks: half of that."""
-    ends = (level, 0), (0, level), (level / 2, 0), (0, level / 2)
-    lines = [np.linspace(*both, 5)[None].repeat(pairs, 0) for both in ends]
-    kinds = ("deletion", "insertion", "random_deletion", "random_insertion")
-    curves = {kind: {"probability": values} for kind, values in zip(kinds, lines, strict=True)}
-    return Faithfulness(np.zeros((pairs, 2), int), np.ones(pairs, bool), np.linspace(0, 1, 5), curves)
-
-
-def report(values: tuple[float, ...] = (0.9, 0.5, 0.1, -0.3), partner: float = 0.3) -> SanityReport:
-    names = ("pair classifier", "ID classifier", "trunk 2 of 2", "trunk 1 of 2")
-    checks = dict.fromkeys(CHECKS, Interval(partner, partner - 0.1, partner + 0.1, 9))
-    steps = {n: Interval(v, v - 0.05, v + 0.05, 9) for n, v in zip(names, values, strict=True)}
-    return SanityReport(checks, steps, {})
-
-
 def league() -> SimpleNamespace:
     """Methods with energy, the interval of energy over the plain mean, correlation after randomisation, verdict."""
     better, worse = ("better", 0.7, 0.1, 0.3, 0.1, True), ("worse", 0.4, -0.2, -0.1, 0.2, True)
@@ -92,9 +73,6 @@ MASKS = [np.tile(np.linspace(0, 1, image.shape[1]), (image.shape[0], 1)) for ima
 MAPS = [peak(3, 2), peak(2, 2, 9, 5), peak(11, 3, 24, 8)]
 RANDOM = np.random.default_rng(0).random((11, 12, 5))
 MIXED = ranking([figures.STATUSES[i % 5] for i in range(13)], pids=[1501] * 13, distances=np.linspace(0, 123.456, 13))
-RATES = np.array([0, 0.001, 0.01, 0.1, 1]), np.array([0, 0.2, 0.5, 0.9, 1])
-SHARES, COUNTS = np.array([[np.nan, 0.31, 0.95], [0.52, np.nan, 0.1]]), np.array([[0, 12, 345], [1234, 0, 7]])
-WEIGHTS = np.linspace(0, 1, 11)
 SAME, DIFFERENT = np.random.default_rng(1).normal(1, 0.2, 400), np.random.default_rng(2).normal(1.6, 0.2, 3000)
 FOUND = (0.5, None, None), (1.0, 0.6, 1.4), (-64.0, -66.0, -62.0), (-0.3, -0.8, 0.2)
 ESTIMATES = [*({**dict(zip(("mean", "low", "high"), v, strict=True)), "clear": (v[1] or -1) > 0} for v in FOUND), None]
@@ -112,16 +90,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "losses": lambda: figures.show_losses({HOSTILE + str(i): log(40) for i in range(9)}, HOSTILE),
     "progress": lambda: figures.show_losses(log(9, validation_mean_ap=50.0, validation_rank_1=60.5), epochs=40),
     "cmc": lambda: figures.show_cmc({HOSTILE: np.linspace(0.3, 1, 50), "b": np.linspace(0.5, 1, 50)}, title=HOSTILE),
-    "roc": lambda: figures.show_roc({"features": RATES, HOSTILE: RATES}, {"features": ([0.01], [0.5])}, HOSTILE),
-    "sum": lambda: figures.show_weight_curve({HOSTILE: (WEIGHTS, WEIGHTS), "b": ([1], [1])}, {HOSTILE: 0.3, "b": 1}),
-    "precision": lambda: figures.show_precision([1, 0, 1, 1, 0]),
+    "histograms": lambda: figures.show_distributions({"one": SAME, "two": DIFFERENT}, "x", marks={"1 %": 1, "x": 9}),
     "weights": lambda: figures.show_weights(np.random.default_rng(0).normal(size=2048)),
     "distributions": lambda: figures.show_distributions({HOSTILE: RANDOM, "b": [1.0, np.nan]}, "x" * 30),
-    "histograms": lambda: figures.show_distance_histograms(SAME, DIFFERENT, {"0.1 %": 1, "1 %": 1.01, "x": 9}),
-    "cameras": lambda: figures.show_camera_pairs(SHARES, COUNTS, [1, 2], ["north gate, floor", 2, 3], "By", "rank-1"),
-    "agreement": lambda: figures.show_agreement([HOSTILE, "b"], [[1, -0.26], [-0.26, 1]]),
-    "curves": lambda: figures.show_curves({name: faithfulness(0.9) for name in MANY}),
-    "sanity": lambda: figures.show_sanity({name: report() for name in MANY}),
     "league": lambda: figures.show_league(league()),
     "differences": lambda: figures.show_differences([HOSTILE, *"bcde"], {"rank-1": ESTIMATES, "mAP": ESTIMATES}),
 }
@@ -276,7 +247,7 @@ def test_a_notebook_shows_a_picture_with_its_words_whatever_the_readers_settings
 def test_matplotlib_waits_for_the_first_picture_and_pyplot_shows_nothing():
     script = (
         "import sys, casnkit.figures as f; assert 'matplotlib' not in sys.modules; "
-        "f.figure_png(f.show_agreement(['a'], [[1.0]])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
+        "f.figure_png(f.show_weights([1.0])); from matplotlib import pyplot; assert not pyplot.get_fignums()"
     )
     subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
 
@@ -307,14 +278,14 @@ def test_equation_5_step_by_step(maps, t):
         assert [round(bar.get_y() + bar.get_height() / 2) for bar in cropped] == list(range(first + 1, last + 2))
         np.testing.assert_allclose([bar.get_width() for bar in resized], star, atol=1e-6)
     pair = figures.show_pair(person(), person(), *maps, t)
-    for figure in (alignment, pair, figures.show_thresholds(maps, [t])):
+    for figure in (alignment, pair):
         assert heading in titles(figure)
         ax = figure.axes[6 if figure is pair else -1]
         drawn = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) > 2]
         np.testing.assert_allclose(drawn, [star for *_, star in expected], atol=1e-6)
 
 
-def test_losses_cmc_the_weight_of_the_sum_both_average_precisions_and_roc_by_hand():
+def test_losses_and_cmc_by_hand():
     axes = figures.show_losses(log(5)).axes
     np.testing.assert_allclose([ax.lines[0].get_ydata()[0] for ax in axes], [3, 2, 0.3, 0.6, 1, 0.03, 250])
     assert len(figures.show_losses(log(4, ia=None, consistency=float("nan"))).axes) == 5
@@ -322,24 +293,9 @@ def test_losses_cmc_the_weight_of_the_sum_both_average_precisions_and_roc_by_han
     assert figures.show_losses(rows, epochs=40).axes[-1].lines[0].get_xydata().tolist() == [[1, 25], [3, 50]]
     (ax,) = figures.show_cmc({"CASN": np.array([0.713, 0.8, 0.9])}).axes
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 71.3], [2, 80], [3, 90]])
-    (ax,) = figures.show_weight_curve({"minmax": (WEIGHTS, WEIGHTS**2)}, {"minmax": 0.3}).axes
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * WEIGHTS**2)
-    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.3, 9]])
-    found = titles(figures.show_precision([True, False, True]))
-    assert "steps: AP = 0.833" in found  # (1 + 2/3) / 2
-    assert "trapezoids: AP = 0.792" in found  # ((1 + 1) / 2 + (1/2 + 2/3) / 2) / 2
-    (ax,) = figures.show_roc({"features": RATES}, {"features": ([0.01, 0.1], [0.5, 0.9])}).axes
-    curve, rings, _chance = ax.lines
-    np.testing.assert_allclose(curve.get_ydata(), 100 * RATES[1])
-    np.testing.assert_allclose(curve.get_xdata()[1:], 100 * RATES[0][1:])
-    assert curve.get_xdata()[0] == pytest.approx(ax.get_xlim()[0])  # zero lies at the left edge of a logarithmic axis
-    np.testing.assert_allclose(rings.get_xdata(), [1, 10])
-    steps = zip(*(pair for rate in RATES for pair in (rate, rate[1:])), strict=False)
-    area = sum((b - a) * (s + t) / 2 for a, b, s, t in steps)
-    assert ax.get_legend().get_texts()[0].get_text() == f"features: area {area:.3f}"
 
 
-def test_weights_distributions_indicators_curves_and_sanity_by_hand():
+def test_weights_distributions_and_indicators_by_hand():
     (ax,) = figures.show_weights(np.array([0.5, -3, 2, 0, -1, 4])).axes
     heights = [[bar.get_height() for bar in bars(ax, SERIES[i][0])] for i in (0, 1)]
     assert heights == [[4, 2, 0.5], [-1, -3]]
@@ -349,14 +305,6 @@ def test_weights_distributions_indicators_curves_and_sanity_by_hand():
     assert [bar.get_height() for bar in ax.patches] == [1, 2, 1, *6 * [0], 1]
     figure = figures.show_indicators(torch.tensor([[0, 1, 1, 0], [0, 0, 1, 0], [1, 0, 1, 0]]), ["a", "b", "c"])
     np.testing.assert_array_equal(figure.axes[0].collections[0].get_array(), [[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
-    deletion, _ = figures.show_curves({"m": faithfulness(0.8)}).axes
-    drawn = [line.get_ydata() for line in deletion.lines]
-    np.testing.assert_allclose(drawn, [[0.8, 0.6, 0.4, 0.2, 0], [0.4, 0.3, 0.2, 0.1, 0]], atol=1e-12)
-    assert deletion.get_title("left") == "m\ndeletion: +20.0 points"  # triangles: 0.8 / 2 - 0.4 / 2
-    (ax,) = figures.show_sanity({"m": report(partner=0.7), "flat": report((np.nan,) * 4, np.nan)}).axes
-    assert ax.lines[0].get_ydata().tolist() == pytest.approx([1, 0.9, 0.5, 0.1, -0.3])
-    assert ax.lines[1].get_ydata().tolist() == pytest.approx([0.7, 0.7])
-    assert -1 < ax.get_ylim()[0] < -0.35, "the lowest interval is inside"
 
 
 def points(ax: Axes) -> list[tuple[str, float]]:
@@ -393,7 +341,7 @@ def test_league_is_ordered_and_coloured_and_far_off_differences_are_arrows():
         (lambda: figures.show_pair(person(), person(), *MAPS[:2], 1.0), "threshold"),
         (lambda: figures.show_batch([person()] * 5, ["a"] * 6), "longer"),
         (lambda: figures.show_rankings([ranking(["right"])]), "status"),
-        (lambda: figures.show_weight_curve({"a": (WEIGHTS, 100 * WEIGHTS)}, {"a": 1}), r"shares in \[0, 1\]"),
+        (lambda: figures.show_cmc({"a": [50, 60]}), r"shares in \[0, 1\]"),
     ],
 )
 def test_wrong_input_is_named(call, message):

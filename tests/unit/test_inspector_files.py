@@ -31,11 +31,9 @@ def test_notes_of_two_are_merged(tmp_path: Path) -> None:
     first, second = Notes(tmp_path / "notes.json"), Notes(tmp_path / "notes.json")
     first.put("a/IMG 0000.jpg", "mine", "x, y,x")
     second.put("b/IMG 0000.jpg", "<script>alert(1)</script>")
-    first.put_preset("hard", {"filter": "AP below"})
     second.put("a/IMG 0000.jpg", "  ")  # removed by the other
     kept = Notes(tmp_path / "notes.json")
     assert {key: note.text for key, note in kept.notes.items()} == {"b/IMG 0000.jpg": "<script>alert(1)</script>"}
-    assert kept.presets == {"hard": {"filter": "AP below"}}
     assert sorted(p.name for p in tmp_path.iterdir()) == [".notes.json.lock", "notes.json"]
 
 

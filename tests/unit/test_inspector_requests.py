@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import casnkit as ck
+from casnkit.attention import attention_distance
 from casnkit.data.images import load_images, normalise
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
@@ -131,14 +132,6 @@ def test_a_pair_says_what_the_network_says(inspector: Inspector) -> None:
     np.testing.assert_allclose(np.reshape(numbers, grid), inspector.desk.maps(4, j)[0], rtol=1e-3)
 
 
-def test_rows_are_equation_5_by_hand() -> None:
-    first = np.array([[0, 0], [2, 4], [4, 1], [1, 0]], np.float32)  # row maxima / 4: 0, 1, 1, 0.25
-    rows = pairs.rows_of((first, first[::-1]), 0.5)
-    assert rows.bounds == ((1, 2), (1, 2))
-    np.testing.assert_allclose(rows.aligned, np.ones((2, 4)))
-    assert rows.distance == pytest.approx(0, abs=1e-5)
-
-
 def test_a_network_that_judges_nothing_says_so_everywhere(inspector: Inspector) -> None:
     inspector.set(network="ide", ranked_by="sum")
     shown = inspector.viewer.pair
@@ -167,9 +160,9 @@ def test_a_table_is_what_a_loop_over_queries_finds(inspector: Inspector) -> None
         if right is not None:
             near, far = found.distances[right], found.distances[wrong]
             assert table.margin[i] == pytest.approx((far - near) / max(far, near), abs=1e-5)
-            maps = inspector.desk.maps(i, right)
-            rows = pairs.rows_of(maps, network.config.ranking.threshold)
-            assert table.consistency[i] == pytest.approx(rows.distance, abs=1e-4)
+            maps = [torch.from_numpy(m)[None] for m in inspector.desk.maps(i, right)]
+            distance = attention_distance(*maps, network.config.ranking.threshold)
+            assert table.consistency[i] == pytest.approx(float(distance), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", filters.FILTERS)

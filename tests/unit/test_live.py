@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from imitations import imitate
 from PIL import Image
 
 import casnkit as ck
 from casnkit import runs
 from casnkit.data.images import normalise
-from casnkit.data.imitate import imitate
 from casnkit.notebook import LiveView, pairs_to_watch
 from casnkit.training import train
 

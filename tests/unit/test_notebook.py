@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import Shape, imitate
 
 import casnkit as ck
 from casnkit import experiments, notebook
 from casnkit.data import ReidDataset, Split
 from casnkit.data.files import write_json
-from casnkit.data.imitate import Shape, imitate
 from casnkit.data.people import DIFFICULTY
 from casnkit.notebook import Session, report
 

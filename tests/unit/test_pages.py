@@ -14,10 +14,10 @@ import pages
 import pytest
 import site_of_course as site
 import slides
+from imitations import imitate
 from nbformat.v4 import new_code_cell, new_notebook
 
 from casnkit import __main__ as command_line
-from casnkit.data.imitate import imitate
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

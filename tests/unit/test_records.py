@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import imitate
 from PIL import Image
 
 from casnkit import ReidDataset, Split, evaluate_ranking
-from casnkit.data.imitate import imitate
 from casnkit.data.records import MARKET_FOLDERS, data_fingerprint, hold_out, labels_of, read_image
 
 

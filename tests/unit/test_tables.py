@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imitations import Shape, imitate
 
 from casnkit import runs, training
 from casnkit.__main__ import parser
 from casnkit.config import profile
 from casnkit.data.files import read_json, write_json
-from casnkit.data.imitate import Shape, imitate
 from casnkit.experiments import tables
 from casnkit.experiments.tables import Plan, measure, open_benchmark, published, read_table, to_text
 
