@@ -60,14 +60,14 @@ def test_figures_know_no_other_room() -> None:
 def test_the_house_is_thin() -> None:
     """Ceilings: higher only for something that the kit could not do before."""
     sizes = {name: house.lines([path]) for name, path in house.library().items()}
-    assert sum(sizes.values()) <= 10800
-    assert house.lines([*(house.PACKAGE / "inspector").glob("*.py")]) <= 1980
-    assert len(sizes) <= 56
+    assert sum(sizes.values()) <= 10560
+    assert house.lines([*(house.PACKAGE / "inspector").glob("*.py")]) <= 1900
+    assert len(sizes) <= 55
     assert sum(sizes[f"casnkit.{name}"] for name in house.CORE) <= 1730
     assert max(sizes.values()) <= 410
     assert house.lines(list((house.ROOT / "tests").rglob("*.py"))) <= 10800
     assert len(house.root_entries()) <= 16
-    assert house.tracked_bytes() <= 22 * 2**20
+    assert house.tracked_bytes() <= 21 * 2**20
 
 
 def public(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]:
