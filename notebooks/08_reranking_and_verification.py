@@ -209,6 +209,7 @@ with figures.figure_style():
     ax.plot(chance, chance, ":", color="grey", label="by chance")
     ax.set(xscale="log", xlim=(0.01, 100), xlabel="false accepts: pairs of two people called one (%)")
     ax.set(ylabel="pairs of one person called one (%)")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.legend()
 figure
 

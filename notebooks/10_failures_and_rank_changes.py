@@ -146,9 +146,9 @@ print(f"first hit won by {len(changes.rank_1_gained())} queries, lost by {len(ch
 gain = changes.top_gains(1)
 i, j = (int(side[gain[0]]) if len(gain) else 0 for side in (changes.query, changes.gallery))
 inspector.set(filter="all", query=i, gallery=j)
-before, after = inspector.desk.sides()
-ranks = [side.ranking.position[after.matches] for side in (before, after)]
-figures.show_ranks(*ranks, [before.label, after.label], f"query {i}: ranks of the true matches")
+lists = inspector.desk.sides()
+ranks = [side.ranking.position[lists[1].matches] for side in lists]
+figures.show_ranks(*ranks, [side.label for side in lists], f"query {i}: ranks of the true matches")
 
 # %%
 inspector.figure("compare")

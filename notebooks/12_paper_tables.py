@@ -44,7 +44,7 @@ import casnkit as ck
 from casnkit import evaluation, exercises, figures
 from casnkit.experiments import report, tables
 
-toy, rng = ck.notebook.default_folder() / "imitated", np.random.default_rng(0)
+toy, rng = ck.notebook.default_folder() / "toy", np.random.default_rng(0)
 for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
     folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ evaluation.table(gains)
 # `casnkit table 3 --root TOY --profile smoke --rows ide ide-casn --set epochs=4`.
 
 # %%
-plan = tables.Plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide", "ide-casn"], changes={"epochs": 4})
+plan = tables.Plan(3, ck.notebook.default_folder() / "toy-tables", "smoke", ["ide", "ide-casn"], changes={"epochs": 4})
 problems = tables.measure(plan, toy, device=str(session.device), progress=False)
 result = tables.read_table(plan, problems)
 Markdown(tables.to_markdown(result))

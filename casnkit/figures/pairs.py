@@ -72,12 +72,14 @@ def show_pairs(
     ratios = [[image.shape[1] / image.shape[0] for image in images] for images, *_ in pairs]
     widest = max(map(sum, ratios))
     tall = min(2.8, 2.3 / widest)  # inches of a picture; the sum of all widths stays on the page
-    size = min(style.PAGE_WIDTH, 2 * tall * widest + 4.1), len(rows) * (tall + 1.2) + 0.9
-    figure = new_figure(*size, f"{title} \u00b7 {SCALES[normalisation]}", note)
+    width, title = min(style.PAGE_WIDTH, 2 * tall * widest + 4.1), f"{title} \u00b7 {SCALES[normalisation]}"
+    headings = [fold(heading, 12 * width) for _, _, heading, *_ in pairs]
+    more = sum(text.count("\n") for text in (*headings, fold(title, 9 * width - 2)))  # lines
+    figure = new_figure(width, len(rows) * (tall + 1.2) + 0.9 + 0.2 * more, title, note)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
-    for part, own, (images, maps, heading, *colour) in zip(parts, ratios, pairs, strict=True):
+    for part, own, heading, (images, maps, _, *colour) in zip(parts, ratios, headings, pairs, strict=True):
         look_of_heading = {"size": style.NORMAL, "weight": "normal", "color": (*colour, style.INK)[0]}
-        part.suptitle(fold(heading, 12 * size[0]), x=0, ha="left", **look_of_heading)
+        part.suptitle(heading, x=0, ha="left", **look_of_heading)
         widths = *(width for ratio in own for width in (tall * ratio, tall * ratio, 0.75)), 1.45
         axes = part.subplots(1, 7, width_ratios=widths)
         limits = [float(values.max()) for values in maps]

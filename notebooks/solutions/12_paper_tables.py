@@ -30,7 +30,7 @@ import casnkit as ck
 from casnkit import exercises
 from casnkit.experiments import tables
 
-toy, rng = ck.notebook.default_folder() / "imitated", np.random.default_rng(0)
+toy, rng = ck.notebook.default_folder() / "toy", np.random.default_rng(0)
 for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
     folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ session = ck.notebook.start(profile, str(toy))
 # The exercises start from this: the folder of the toy's table.
 
 # %%
-plan = tables.Plan(3, ck.notebook.default_folder() / "toy-table", "smoke", ["ide"], changes={"epochs": 4})
+plan = tables.Plan(3, ck.notebook.default_folder() / "toy-tables", "smoke", ["ide"], changes={"epochs": 4})
 
 # %% [markdown]
 # ## 1 · Predict

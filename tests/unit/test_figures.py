@@ -81,6 +81,9 @@ MANY = {f"a-method-of-name-{i}": i for i in range(4)}
 DRAWN: dict[str, Callable[[], Figure]] = {
     "rankings": lambda: figures.show_rankings([{**MIXED, "title": HOSTILE}, ranking(["wrong"] * 3)], HOSTILE),
     "pair": lambda: figures.show_pair(*IMAGES[::2], *MAPS[::2], 0.5, (HOSTILE, HOSTILE), True, 0.5, 2.0, title=HOSTILE),
+    "pairs": lambda: figures.show_pairs(
+        [(IMAGES[:2], MAPS[:2], f"{HOSTILE} " * 4)] * 2, title=HOSTILE, note=HOSTILE * 3
+    ),
     "alignment": lambda: figures.show_alignment(IMAGES[:2], MAPS[:2], titles=("query", HOSTILE)),
     "identification": lambda: figures.show_identification(IMAGES, MAPS, MASKS, IMAGES, [HOSTILE, "", "id 3"], HOSTILE),
     "maps": lambda: figures.show_maps(IMAGES, {HOSTILE: MAPS, "Siamese attention": MAPS}, labels=["a"] * 3),
