@@ -39,7 +39,6 @@ if "google.colab" in str(get_ipython()):  # docs/elsewhere.md
 from dataclasses import replace
 
 import numpy as np
-import seaborn
 import torch
 
 import casnkit as ck
@@ -268,6 +267,8 @@ evaluation.table(controls) if controls else print("This control has not been pub
 # (If the cameras are unknown, there is one cell, and it holds all pictures.)
 
 # %%
+import seaborn
+
 sides = (query.pids, query.camids, gallery.pids, gallery.camids)
 cells = ranking.camera_pairs(ways["features"], *sides)
 grid = {"index": "query camera", "columns": "gallery camera"}

@@ -42,7 +42,6 @@ from IPython.display import display
 
 import casnkit as ck
 from casnkit import exercises, figures, ranking
-from casnkit.experiments.claims import lookalikes_of
 from casnkit.explain import masks, pair
 from casnkit.inspector import Inspector, filters
 
@@ -239,6 +238,8 @@ inspector.figure("pair")
 # from another person in exactly one part. Of the wrong first pictures, how many show the query's own look-alike?
 
 # %%
+from casnkit.experiments.claims import lookalikes_of
+
 twin = {a: b for one, two, _ in lookalikes_of(session.dataset) for a, b in ((one, two), (two, one))}
 q, g, people = session.dataset.query, session.dataset.gallery, len(session.dataset.gallery.identities)
 has_twin = [i for i in np.flatnonzero(wrong) if int(q.pids[i]) in twin]

@@ -44,6 +44,7 @@ import casnkit as ck
 from casnkit import evaluation, exercises, figures
 from casnkit.experiments import report, tables
 
+# %%
 toy, rng = ck.notebook.default_folder() / "toy", np.random.default_rng(0)
 for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
     folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")

@@ -49,6 +49,13 @@ ranking = inspector.desk.ranking()
 both = [torch.from_numpy(m)[None] for m in inspector.desk.maps(candidates[0], ranking.first_of("wrong"))]
 on_screen = ranking.ranking.average_precision
 
+
+def rows_kept(t):
+    """How many rows of each map lie between the first and the last one above t."""
+    bounds = [attention.crop_bounds(attention.row_profile(m), t) for m in both]
+    return [int(last - first) + 1 for first, last in bounds]
+
+
 # %% [markdown]
 # ## 1 · Predict
 #
@@ -58,14 +65,7 @@ on_screen = ranking.ranking.average_precision
 # %% tags=["exercise"]
 my_prediction = "never"
 
-
 # %% tags=["check"]
-def rows_kept(t):
-    """How many rows of each map lie between the first and the last one above t."""
-    bounds = [attention.crop_bounds(attention.row_profile(m), t) for m in both]
-    return [int(last - first) + 1 for first, last in bounds]
-
-
 steps = np.diff([rows_kept(float(t)) for t in np.linspace(0, 0.95, 20)], axis=0)
 turned_out = "never" if (steps <= 0).all() else "always" if (steps > 0).all() else "sometimes"
 reasons = {

@@ -30,6 +30,7 @@ import casnkit as ck
 from casnkit import exercises
 from casnkit.experiments import tables
 
+# %%
 toy, rng = ck.notebook.default_folder() / "toy", np.random.default_rng(0)
 for pid, camera, k in np.ndindex(14, 2, 2):  # eight people for the training, six for the test
     folder = toy / ("bounding_box_train" if pid < 8 else "bounding_box_test" if k else "query")
@@ -100,9 +101,6 @@ def compare(method: list[float], baseline: list[float], t: float) -> tuple[float
 
 
 # %% tags=["check"]
-import numpy as np
-
-
 def reference(method: list[float], baseline: list[float], t: float) -> tuple[float, float]:
     d = np.subtract(method, baseline)
     return d.mean(), t * d.std(ddof=1) / len(d) ** 0.5

@@ -20,6 +20,7 @@ from casnkit.attention import attention_distance
 from casnkit.data.images import load_images, normalise
 from casnkit.data.people import PARTS
 from casnkit.evaluation import evaluate
+from casnkit.figures import style
 from casnkit.inspector import Inspector, State, core, filters, networks, pairs, views, whatif
 from casnkit.inspector.core import REQUESTS
 
@@ -372,7 +373,8 @@ def test_a_network_that_cannot_be_opened_says_why(inspector: Inspector, tmp_path
 
 def test_a_picture_twin_stands_behind_the_screen(inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(core, "display", lambda what, **how: shown.append((what, how)))
+    for module in (core, style):
+        monkeypatch.setattr(module, "display", lambda what, **how: shown.append((what, how)))
     inspector._ipython_display_()
     (screen, _), (bundle, how) = shown
     assert screen is inspector.viewer

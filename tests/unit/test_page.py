@@ -17,7 +17,8 @@ from PIL import Image
 
 from casnkit import notebook
 from casnkit.__main__ import main
-from casnkit.inspector import core, page, payload
+from casnkit.figures import style
+from casnkit.inspector import page, payload
 
 HOSTILE = '</script><script>alert(1)</script> "q" \u202e \udc80'
 
@@ -114,7 +115,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_a_lesson_shows_a_pair_and_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[Any, dict[str, Any]]] = []
-    for module in (notebook, core):
+    for module in (notebook, style):
         monkeypatch.setattr(module, "display", lambda what, **options: shown.append((what, options)))
     maps, matrix = [np.eye(3), np.ones((2, 2))], np.arange(36.0).reshape(9, 4)
     notebook.show([Image.new("RGB", (8, 16))] * 2, maps, matrix, threshold=0.3)
